@@ -1,0 +1,23 @@
+"""How many cores this process may use, and which share of them a rank takes.  Imports no torch.
+
+Exercised by `pytest tests/test_cpu.py`.
+"""
+
+import os
+
+
+def allowed_cores() -> int:
+    """Cores in this process's affinity mask."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def threads_per_rank(cores: int, ranks_here: int, asked: int) -> tuple[int, str]:
+    """Compute threads for one of `ranks_here` ranks on a machine with `cores` cores, and why.
+
+    torchrun sets OMP_NUM_THREADS=1 where there are two ranks or more; a rank's share of the cores is used instead.
+    """
+    if asked:
+        return asked, "asked for"
+    threads = max(1, cores // ranks_here)
+    why = f"{cores} cores for {ranks_here} rank{'s' if ranks_here > 1 else ''}"
+    return threads, why + (", fewer than one each" if cores < ranks_here else "")

@@ -1,0 +1,27 @@
+"""Which sites a rank reads at a step: a pure function of (seed, epoch), the same minibatches for any number of ranks.
+
+Exercised by `pytest tests/test_sampler.py`.
+"""
+
+import numpy as np
+
+
+def steps_per_epoch(num_sites: int, minibatch: int) -> int:
+    """Minibatches in one pass over the training sites."""
+    return -(-num_sites // minibatch)
+
+
+def epoch_minibatches(num_sites: int, minibatch: int, *, seed: int, epoch: int) -> list[np.ndarray]:
+    """Every site once, in random order, in global minibatches of equal size give or take one, `minibatch` at most."""
+    order = np.random.default_rng([seed, epoch, 0]).permutation(num_sites)
+    return np.array_split(order, steps_per_epoch(num_sites, minibatch))
+
+
+def shard(sites: np.ndarray, *, rank: int, size: int) -> np.ndarray:
+    """The part of a global minibatch, or of any list of sites, that one rank computes; parts differ by one at most."""
+    return sites[rank::size]
+
+
+def microbatches(sites: np.ndarray, microbatch: int) -> list[np.ndarray]:
+    """A rank's share in pieces of at most `microbatch` sites; no pieces where the share is empty."""
+    return [sites[start:start + microbatch] for start in range(0, len(sites), microbatch)]

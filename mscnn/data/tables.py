@@ -1,0 +1,231 @@
+"""CSV files -> one site table: a row a site (field of view), its metadata and its image files.
+
+`read_sites` takes any screen's CSV: CellProfiler LoadData style (FileName_<Channel> or Image_FileName_<Channel>, with
+optional PathName_ columns, Metadata_*), or plain columns.  BBBC021's pair of CSVs has its own reader in bbbc021.py.
+Exercised by `pytest tests/test_tables.py`.
+"""
+
+import csv
+import gzip
+import io
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import numpy as np
+import pandas as pd
+
+from mscnn.errors import DataError
+
+# Metadata of a site, in the order of every table this program writes (there with the prefix Metadata_).
+METADATA = ("plate", "week", "well", "site", "replicate", "compound", "concentration", "mechanism")
+PUBLIC_NAMES = {name: "Metadata_" + ("MOA" if name == "mechanism" else name.capitalize()) for name in METADATA}
+REQUIRED = ("plate", "well", "compound")
+CONTROL = "DMSO"
+_SPELLINGS = {
+    "file": ("file", "filename", "path", "image"),
+    "plate": ("plate", "plateid"),
+    "week": ("week", "batch"),
+    "well": ("well", "wellid", "wellposition"),
+    "site": ("site", "field", "fieldid"),
+    "replicate": ("replicate",),
+    "compound": ("compound", "compoundname"),
+    "concentration": ("concentration", "concentrationum", "dose", "doseum"),
+    "mechanism": ("moa", "mechanism", "mechanismofaction"),
+}
+
+
+@dataclass(frozen=True)
+class SiteTable:
+    """The fields of view of a screen.
+
+    frame: one row a site with the columns METADATA (text, but concentration: float, micromolar as a rule, NaN where
+        not given; mechanism "" where not known) and `files`, a tuple of paths: one file per channel, or a single one.
+    channels: names in the order in which the network sees them; empty where only the files can tell how many.
+    shape: (channels, height, width) of a site as the network is given it; None before the files have been looked at.
+    """
+
+    frame: pd.DataFrame
+    channels: tuple[str, ...]
+    shape: tuple[int, int, int] | None = None
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def select(self, rows: np.ndarray) -> "SiteTable":
+        """The sites at a boolean mask or at positions."""
+        chosen = np.flatnonzero(rows) if np.asarray(rows).dtype == bool else np.asarray(rows, dtype=int)
+        return SiteTable(self.frame.iloc[chosen].reset_index(drop=True), self.channels, self.shape)
+
+    def labelled(self) -> "SiteTable":
+        """The sites whose mechanism is known."""
+        return self.select((self.frame["mechanism"] != "").to_numpy())
+
+    def mechanisms(self) -> list[str]:
+        """Known mechanisms in alphabetical order; DMSO wells count as one."""
+        return sorted(set(self.frame["mechanism"]) - {""})
+
+
+def read_sites(path: Path, *, image_root: Path | None = None, channels: tuple[str, ...] = (),
+               columns: dict[str, str] | None = None) -> SiteTable:
+    """Read the site table of any screen.
+
+    path: the CSV; image_root: where image paths start (default: the CSV's folder); channels: which channels and their
+    order (LoadData style), or the names of the channels inside each file (a single file a site);
+    columns: {role: column} where a column is not recognised.
+    Raises DataError listing every unknown column, duplicate site or bad concentration.
+    """
+    table = read_csv(path)
+    roles = _find_roles(table, columns or {}, path)
+    parts, found = _file_columns(table, roles, channels, path)
+    missing = [role for role in REQUIRED if role not in roles]
+    if missing:
+        raise DataError(f"{path}: no column for {', '.join(missing)}; name it with --columns ROLE=COLUMN; "
+                        f"its columns are {', '.join(table.columns)}")
+    frame = pd.DataFrame({role: table[roles[role]].str.strip() if role in roles else "" for role in METADATA},
+                         index=table.index)
+    frame["concentration"] = (concentrations(frame["concentration"], path) if "concentration" in roles else np.nan)
+    frame["files"] = locate(parts, image_root or path.parent, path)
+    _refuse_empty(frame, path)
+    if "site" in roles:
+        refuse_duplicates(frame, path)
+    return SiteTable(frame.reset_index(drop=True), found)
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """Read a CSV (or .csv.gz) with every value as the text it is, any line ends; row 2 is the first below the header."""
+    try:
+        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        text = raw.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except (OSError, EOFError, UnicodeDecodeError) as problem:
+        raise DataError(f"{path}: cannot be read ({problem}); give a CSV in UTF-8") from None
+    rows = [row for row in csv.reader(io.StringIO(text)) if row]
+    if len(rows) < 2:
+        raise DataError(f"{path}: holds no rows below its header; give a table with one row a site")
+    header = [name.strip() for name in rows[0]]
+    ragged = [f"row {number}: {len(row)} values" for number, row in enumerate(rows[1:], 2) if len(row) != len(header)]
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if ragged or twice:
+        raise DataError(f"{path}: the header has {len(header)} columns that these do not fit; mend the table",
+                        ragged + [f"column {name} appears twice" for name in twice])
+    return pd.DataFrame(rows[1:], columns=header, index=range(2, len(rows) + 1), dtype=str)
+
+
+def concentrations(texts: pd.Series, source: Path) -> pd.Series:
+    """Text -> numbers; an empty value is NaN (not given). Raises DataError listing what is not a number of 0 or more."""
+    numbers = pd.to_numeric(texts, errors="coerce").astype(float)
+    bad = (texts.str.strip() != "") & ~(np.isfinite(numbers) & (numbers >= 0))
+    if bad.any():
+        raise DataError(f"{source}: {bad.sum()} concentrations are not numbers of 0 or more; write them like 0.3",
+                        [f"row {row}: {text!r}" for row, text in texts[bad].items()])
+    return numbers
+
+
+def locate(parts: list[pd.DataFrame], image_root: Path, source: Path) -> list[tuple[str, ...]]:
+    """Join folders and file names to paths below image_root, one tuple of files per row.
+
+    parts: per channel a table of columns folder and name.  Tables keep the folders of the machine that wrote them, so
+    the longest tail of a folder that exists below image_root is used (BBBC021: Week4/Week4_27481 -> Week4_27481).
+    Raises DataError listing names with `..`, which would leave image_root.
+    """
+    folders: dict[str, Path] = {}
+    columns, outside = [], []
+    for part in parts:
+        paths = []
+        for row, folder, name in zip(part.index, part["folder"], part["name"], strict=True):
+            if ".." in (*_pieces(folder), *_pieces(name)) or not name.strip():
+                outside.append(f"row {row}: {folder!r} {name!r}")
+            if folder not in folders:
+                folders[folder] = _find_folder(image_root, _pieces(folder), _pieces(name))
+            paths.append(str(folders[folder].joinpath(*_pieces(name))))
+        columns.append(paths)
+    if outside:
+        raise DataError(f"{source}: {len(outside)} image names are empty or leave the image root; "
+                        "write them without `..`", outside)
+    return list(zip(*columns, strict=True))
+
+
+def refuse_duplicates(frame: pd.DataFrame, source: Path) -> None:
+    """Raise DataError listing rows that share plate, well and site."""
+    again = frame[frame.duplicated(["plate", "well", "site"], keep=False)]
+    if len(again):
+        raise DataError(f"{source}: {len(again)} rows share plate, well and site; keep one row a site",
+                        [f"row {row}: {plate} {well} site {site}" for row, plate, well, site in
+                         zip(again.index, again["plate"], again["well"], again["site"], strict=True)])
+
+
+def parse_columns(text: str | None) -> dict[str, str]:
+    """"compound=Name,mechanism=Class" -> {"compound": "Name", "mechanism": "Class"}. Raises DataError."""
+    pairs = [pair.partition("=") for pair in (text or "").split(",") if pair.strip()]
+    wrong = ["=".join((role, column)) for role, equals, column in pairs if role.strip() not in _SPELLINGS or not equals]
+    if wrong:
+        raise DataError(f"--columns {text}: give ROLE=COLUMN pairs; roles are {', '.join(_SPELLINGS)}", wrong)
+    return {role.strip(): column.strip() for role, _, column in pairs}
+
+
+def natural(name: str) -> list[tuple[bool, int, str]]:
+    """Sort key under which Week2 comes before Week10."""
+    return [(piece.isdigit(), int(piece) if piece.isdigit() else 0, piece) for piece in re.split(r"(\d+)", name)]
+
+
+def _find_roles(table: pd.DataFrame, given: dict[str, str], path: Path) -> dict[str, str]:
+    """Which column plays which role: as given, else by name (Metadata_Plate, Image_Metadata_Plate, plate, ...)."""
+    absent = [f"{role}={column}" for role, column in given.items() if column not in table.columns]
+    if absent:
+        raise DataError(f"{path}: has no such columns; it has {', '.join(table.columns)}", absent)
+    roles, ambiguous = dict(given), []
+    for role, spellings in _SPELLINGS.items():
+        matches = [name for name in table.columns if _plain(name) in spellings]
+        if role not in given and len(matches) > 1:
+            ambiguous.append(f"{role}: {', '.join(matches)}")
+        elif role not in given and matches:
+            roles[role] = matches[0]
+    if ambiguous:
+        raise DataError(f"{path}: more than one column could be meant; choose with --columns ROLE=COLUMN", ambiguous)
+    return roles
+
+
+def _file_columns(table: pd.DataFrame, roles: dict[str, str], channels: tuple[str, ...],
+                  path: Path) -> tuple[list[pd.DataFrame], tuple[str, ...]]:
+    """Folder and name of each file a site, and the channels' names."""
+    names = {match[1]: column for column in table.columns if (match := re.fullmatch(r"(?:Image_)?FileName_(.+)", column))}
+    folders = {match[1]: column for column in table.columns
+               if (match := re.fullmatch(r"(?:Image_)?PathName_(.+)", column))}
+    if names:
+        unknown = [channel for channel in channels if channel not in names]
+        if unknown:
+            raise DataError(f"{path}: no FileName_ column for channels {', '.join(unknown)}; it has {', '.join(names)}")
+        chosen = channels or tuple(names)
+        return [pd.DataFrame({"folder": table[folders[channel]] if channel in folders else "",
+                              "name": table[names[channel]]}, index=table.index) for channel in chosen], chosen
+    if "file" not in roles:
+        raise DataError(f"{path}: no image files: give FileName_<Channel> columns, or a column `filename` "
+                        f"(--columns file=COLUMN); its columns are {', '.join(table.columns)}")
+    return [pd.DataFrame({"folder": "", "name": table[roles["file"]]}, index=table.index)], channels
+
+
+def _refuse_empty(frame: pd.DataFrame, path: Path) -> None:
+    """Compound, plate and well must be there in every row; an empty mechanism means not known."""
+    empty = [f"row {row}: no {role}" for role in ("plate", "well", "compound")
+             for row in frame.index[frame[role] == ""]]
+    if empty:
+        raise DataError(f"{path}: {len(empty)} values are empty; fill them in (DMSO for untreated wells)", empty)
+
+
+def _find_folder(root: Path, folder: list[str], name: list[str]) -> Path:
+    """root/a/b/c, root/b/c, root/c, whichever exists first; root if the file lies there; else root/c, to be missed."""
+    tails = [root.joinpath(*folder[start:]) for start in range(len(folder))]
+    if existing := [tail for tail in tails if tail.is_dir()]:
+        return existing[0]
+    return root if not tails or root.joinpath(*name).is_file() else tails[-1]
+
+
+def _pieces(path: str) -> list[str]:
+    """Parts of a path written on any system, without drive and root."""
+    pure = PureWindowsPath(path) if "\\" in path or re.match(r"[A-Za-z]:", path) else PurePosixPath(path)
+    return [piece for piece in pure.parts if piece not in (pure.anchor, ".")]
+
+
+def _plain(column: str) -> str:
+    """Image_Metadata_Plate_ID, Metadata_PlateID, plate -> plateid, plateid, plate."""
+    return re.sub(r"[\W_]", "", re.sub(r"^(Image_)?(Metadata_)?", "", column)).lower()

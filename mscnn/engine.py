@@ -1,0 +1,128 @@
+"""The loop: a step over a global minibatch, an epoch, an exact pass of prediction.  Exercised by `pytest tests/ranks`.
+
+Shapes: S sites, N fields of a microbatch, C channels, H W pixels, K classes.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mscnn import accelerate
+from mscnn.data.augment import Jitter
+from mscnn.data.loader import Fields, ahead
+from mscnn.data.sampler import microbatches, shard
+from mscnn.objective import loss_shares
+from mscnn.world import World
+
+
+@dataclass
+class Tally:
+    """What has happened since the last line of the log."""
+
+    steps: int = 0
+    fields: int = 0        # on this rank, padding left out
+    loss: float = 0.0      # this rank's part of the sum over steps of the minibatch's mean loss
+    correct: int = 0
+    waited: float = 0.0    # seconds this rank spent waiting for data
+    started: float = field(default_factory=time.perf_counter)
+
+    def restart(self) -> None:
+        """Count from here."""
+        self.__init__()
+
+    def over(self, world: World) -> dict[str, float]:
+        """Means over all ranks; a collective."""
+        fields, loss, correct, waited = world.sum(self.fields, self.loss, self.correct, self.waited)
+        seconds = time.perf_counter() - self.started
+        return {"loss": loss / self.steps, "accuracy": correct / fields, "images_per_second": fields / seconds,
+                "data_wait": waited / (seconds * world.size)}
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Everything a training step uses; labels and weights are per site of the fields' table."""
+
+    world: World
+    network: nn.Module
+    objective: nn.Module    # the network with its loss, wrapped for several ranks
+    optimiser: torch.optim.Optimizer
+    fields: Fields
+    labels: np.ndarray      # (S,) class of each site
+    weights: np.ndarray     # (S,) weight of each site in the loss
+    jitter: Jitter | None
+    microbatch: int
+    clip_norm: float
+    seed: int
+
+    def epoch(self, epoch: int, minibatches: list[np.ndarray], rates: list[float], tally: Tally) -> Iterator[float]:
+        """Take a step for each global minibatch of sites at its learning rate, adding to the tally; yields the rate."""
+        pieces = [self._pieces(minibatch) for minibatch in minibatches]
+        jobs = ((lambda sites=sites, shares=shares: self._load(sites, shares, epoch))
+                for minibatch in pieces for sites, shares in minibatch)
+        loaded = ahead(jobs)
+        for own, rate in zip(pieces, rates, strict=False):  # fewer pieces where a trial stops early
+            for group in self.optimiser.param_groups:
+                group["lr"] = rate
+            self._step(loaded, len(own), tally)
+            yield rate
+
+    def predict(self, sites: np.ndarray) -> np.ndarray:
+        """Probabilities of the given sites, known to all ranks; a collective."""
+        return predict(self.network, self.fields, sites, num_classes=int(self.labels.max()) + 1,
+                       microbatch=self.microbatch, world=self.world)
+
+    def _step(self, loaded: Iterator, num_pieces: int, tally: Tally) -> None:
+        """One optimiser step; gradients travel between ranks with the last microbatch only."""
+        for piece in range(num_pieces):
+            waiting = time.perf_counter()
+            images_NCHW, labels_N, shares_N = next(loaded)
+            tally.waited += time.perf_counter() - waiting
+            with self.world.accumulate(self.objective, last=piece == num_pieces - 1):
+                result = self.objective(accelerate.place(images_NCHW), labels_N, shares_N)
+                (result["loss"] * self.world.size).backward()  # ranks average, the objective's shares want a sum
+            tally.loss += result["loss"].item()
+            tally.correct += result["correct"].item()
+            tally.fields += int((shares_N > 0).sum())
+        if self.clip_norm:
+            nn.utils.clip_grad_norm_(self.objective.parameters(), self.clip_norm)
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        tally.steps += 1
+
+    def _pieces(self, minibatch: np.ndarray) -> list[tuple[np.ndarray, Tensor]]:
+        """This rank's microbatches of sites and their shares of the loss; one field of share 0 where it has none."""
+        own = shard(minibatch, rank=self.world.rank, size=self.world.size)
+        if len(own) == 0:
+            return [(minibatch[:1], torch.zeros(1))]
+        return [(sites, loss_shares(self.weights, minibatch, sites)) for sites in microbatches(own, self.microbatch)]
+
+    def _load(self, sites: np.ndarray, shares_N: Tensor, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
+        images_NCHW = self.fields.read(sites, self.jitter, (self.seed, epoch))
+        return images_NCHW, torch.from_numpy(self.labels[sites]), shares_N
+
+
+def predict(network: nn.Module, fields: Fields, sites: np.ndarray, *, num_classes: int, microbatch: int, world: World,
+            advance: Callable[[int], None] = lambda number: None) -> np.ndarray:
+    """Probabilities (S, K) float64 of the given sites, each computed exactly once over all ranks, known to all.
+
+    advance: told how many sites this rank has just finished.
+    """
+    own = shard(np.arange(len(sites)), rank=world.rank, size=world.size)
+    pieces = microbatches(own, microbatch)
+    computed = np.zeros((len(sites), num_classes + 1))  # the last column counts
+    network.eval()
+    jobs = ((lambda piece=piece: fields.read(sites[piece])) for piece in pieces)
+    with torch.inference_mode():
+        for piece, images_NCHW in zip(pieces, ahead(jobs), strict=True):
+            scores_NK = network(accelerate.place(images_NCHW)).double()
+            computed[piece, :num_classes] = torch.softmax(scores_NK, dim=1).numpy()
+            computed[piece, num_classes] = 1
+            advance(len(piece))
+    network.train()
+    computed = world.sum_array(computed)
+    assert (computed[:, num_classes] == 1).all(), "a field was not predicted exactly once"
+    return computed[:, :num_classes]

@@ -1,0 +1,71 @@
+"""What can go wrong for a user, and the exit code it ends with.  0 is success, 1 a fault of ours (with a traceback)."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+Result = TypeVar("Result")
+
+SHOWN = 20  # offenders printed; the rest go to a file
+PROBLEMS = "problems.txt"
+
+
+class UsageError(ValueError):
+    """A setting, option or combination that cannot work. Exit code 2."""
+
+    exit_code = 2
+
+
+class DataError(ValueError):
+    """Tables or images that do not fit. Exit code 3.
+
+    what: one line with the remedy; offenders: every row, file or value concerned, one line each.
+    """
+
+    exit_code = 3
+    alone = False  # True: other ranks do not know of it, so the rank that raises it must speak
+
+    def __init__(self, what: str, offenders: Sequence[str] = ()):
+        self.what, self.offenders = what, list(offenders)
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        lines = [self.what, *(f"  {offender}" for offender in self.offenders[:SHOWN])]
+        if len(self.offenders) > SHOWN:
+            lines.append(f"  ... and {len(self.offenders) - SHOWN} more")
+        return "\n".join(lines)
+
+
+class ImageError(DataError):
+    """One image that turned out unreadable while it was being read, by one rank alone."""
+
+    alone = True
+
+
+@contextmanager
+def offenders_in(folder: Path, *, speak: bool = True) -> Iterator[None]:
+    """Where a DataError within names more offenders than are printed, write them all to folder/problems.txt.
+
+    speak: only one rank of several writes.
+    """
+    try:
+        yield
+    except DataError as problem:
+        if speak and len(problem.offenders) > SHOWN:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / PROBLEMS).write_text("\n".join(problem.offenders) + "\n")
+            problem.what += f" (all {len(problem.offenders)} are listed in {folder / PROBLEMS})"
+        raise
+
+
+def run(program: Callable[[], Result]) -> Result:
+    """Run an entry point; a user's mistake ends it with a plain message (once per job) and its exit code."""
+    try:
+        return program()
+    except (UsageError, DataError) as problem:
+        if os.environ.get("RANK", "0") == "0" or getattr(problem, "alone", False):
+            print(f"{Path(sys.argv[0]).name}: error: {problem}", file=sys.stderr, flush=True)
+        sys.exit(problem.exit_code)

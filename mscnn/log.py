@@ -1,0 +1,108 @@
+"""Where a run's words go: the console (rank 0), a file per rank, metrics.jsonl, TensorBoard, and a progress bar.
+
+Exercised by `pytest tests/test_log.py`.
+"""
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+log = logging.getLogger("mscnn")
+PLAIN_INTERVAL = 10.0  # seconds between progress lines where there is no terminal
+
+
+def open_logs(rank: int, run_dir: Path | None) -> None:
+    """Send log lines to the console on rank 0 (warnings on the others) and to run_dir/log/rank-<rank>.txt."""
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    log.handlers.clear()
+    console = logging.StreamHandler(sys.stdout)
+    console.setLevel(logging.INFO if rank == 0 else logging.ERROR)
+    console.setFormatter(logging.Formatter("%(message)s"))
+    log.addHandler(console)
+    if run_dir is not None:
+        (run_dir / "log").mkdir(parents=True, exist_ok=True)
+        lines = logging.FileHandler(run_dir / "log" / f"rank-{rank}.txt")
+        lines.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        log.addHandler(lines)
+
+
+class Metrics:
+    """Numbers over time: a line of JSON each in metrics.jsonl, and TensorBoard scalars. Rank 0 writes."""
+
+    def __init__(self, run_dir: Path, rank: int):
+        self._file = self._board = None
+        if rank == 0:
+            from torch.utils.tensorboard import SummaryWriter  # slow to import, so not before it is needed
+
+            self._file = (run_dir / "metrics.jsonl").open("a")
+            self._board = SummaryWriter(str(run_dir / "tensorboard"))
+
+    def write(self, kind: str, step: int, **numbers: float) -> None:
+        """kind: train or held_out; step: optimiser steps taken so far."""
+        if self._file is not None:
+            self._file.write(json.dumps({"kind": kind, "step": step, **numbers}) + "\n")
+            self._file.flush()
+            for name, value in numbers.items():
+                self._board.add_scalar(f"{kind}/{name}", value, step)
+
+    def __enter__(self) -> "Metrics":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._board.close()
+
+
+class Progress:
+    """A bar with ETA on a terminal; elsewhere a plain line every ten seconds; shown by rank 0."""
+
+    def __init__(self, total: int, what: str, rank: int, unit: str):
+        self.total, self.what, self.unit, self.done = total, what, unit, 0
+        self._started = self._spoken = time.monotonic()
+        self._terminal = sys.stderr.isatty() and rank == 0
+        self._plain = not self._terminal and rank == 0
+        self.bar = tqdm(total=total, desc=what, unit=unit, disable=not self._terminal, dynamic_ncols=True)
+
+    def advance(self, number: int = 1, note: str = "") -> None:
+        """So many units are done."""
+        self.done += number
+        self.bar.update(number)
+        self.bar.set_postfix_str(note, refresh=False)
+        now = time.monotonic()
+        if self._plain and now - self._spoken >= PLAIN_INTERVAL and self.done < self.total:
+            self._spoken = now
+            left = (now - self._started) / self.done * (self.total - self.done) if self.done else float("nan")
+            log.info("%s  %d/%d %ss  %s  eta %s", self.what, self.done, self.total, self.unit, note, clock(left))
+
+    def close(self) -> None:
+        """Take the bar down."""
+        self.bar.close()
+
+
+@contextmanager
+def progress(total: int, what: str, rank: int = 0, unit: str = "step") -> Iterator[Progress]:
+    """A Progress whose bar stays below the log lines and is taken down at the end."""
+    shown = Progress(total, what, rank, unit)
+    with logging_redirect_tqdm([log], tqdm_class=tqdm) if rank == 0 else nullcontext():
+        try:
+            yield shown
+        finally:
+            shown.close()
+
+
+def clock(seconds: float) -> str:
+    """95 -> 1m35s."""
+    if seconds != seconds:
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{rest:02}s" if minutes else f"{rest}s"

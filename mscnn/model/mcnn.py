@@ -1,0 +1,102 @@
+"""The multi-scale CNN (M-CNN) for whole fields of view.  Exercised by `pytest tests/test_model.py`.
+
+Topology: Godinez et al., Bioinformatics 33 (2017) 2010-2019; channel counts, initialisation and the linear head as in
+the TensorFlow program of the 2018 8-node training (kdatta/benchmarks, branch mcnn), confirmed by ml-jku/hti-cnn.
+
+Shape suffixes: N fields, C input channels, H W pixels, K classes, B branch channels.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+BRANCH_CHANNELS = (16, 16, 16, 32, 32, 32, 64)  # branch i reads the field max-pooled by 2**i
+COARSEST = 2 ** (len(BRANCH_CHANNELS) - 1)      # 64: every branch ends on the grid of the coarsest one
+COMBINED_CHANNELS = 1024
+NUM_FEATURES = 512
+SIZE_MULTIPLE = 2 * COARSEST                    # 128: the combined grid is halved once more
+
+
+class Branch(nn.Module):
+    """Three 5x5 convolutions with ReLU at one scale, then a max-pool down to the common H/64 x W/64 grid."""
+
+    def __init__(self, in_channels: int, channels: int, pool: int):
+        super().__init__()
+        self.pool = pool
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(channels if layer else in_channels, channels, kernel_size=5, padding=2) for layer in range(3)
+        )
+
+    def forward(self, scaled_NCHW: Tensor) -> Tensor:
+        """(N, C, H/2^i, W/2^i) -> (N, B, H/64, W/64)."""
+        activation = scaled_NCHW
+        for convolution in self.convolutions:
+            activation = F.relu(convolution(activation), inplace=True)
+        return F.max_pool2d(activation, self.pool) if self.pool > 1 else activation
+
+
+class MCNN(nn.Module):
+    """The multi-scale CNN: 42,577,261 parameters at 1024x1280, 3 channels and 13 classes.
+
+    num_classes: width of the last layer; in_channels: any number of stains;
+    height, width: pixels of a field, multiples of 128, fixed because the first linear layer sees every position;
+    head_relu: ReLU between the two linear layers (Godinez 2017); the 2018 program computed it but never used it.
+    Raises ValueError for sizes that do not fit, naming the nearest ones that do.
+    """
+
+    def __init__(self, num_classes: int, in_channels: int = 3, height: int = 1024, width: int = 1280,
+                 head_relu: bool = True):
+        super().__init__()
+        require_fitting_size(height, width)
+        if num_classes < 2 or in_channels < 1:
+            raise ValueError(f"a network needs at least 2 classes and 1 channel, got {num_classes} and {in_channels}")
+        self.in_channels, self.height, self.width, self.head_relu = in_channels, height, width, head_relu
+        self.branches = nn.ModuleList(
+            Branch(in_channels, channels, COARSEST >> i) for i, channels in enumerate(BRANCH_CHANNELS)
+        )
+        self.combine = nn.Conv2d(sum(BRANCH_CHANNELS), COMBINED_CHANNELS, kernel_size=1)
+        grid = (height // SIZE_MULTIPLE) * (width // SIZE_MULTIPLE)
+        self.hidden = nn.Linear(COMBINED_CHANNELS * grid, NUM_FEATURES)
+        self.classify = nn.Linear(NUM_FEATURES, num_classes)
+        self.apply(_initialise)
+
+    def forward(self, fields_NCHW: Tensor) -> Tensor:
+        """Normalised fields (N, C, H, W) -> class scores (N, K), before softmax."""
+        return self.classify(self.features(fields_NCHW))
+
+    def features(self, fields_NCHW: Tensor) -> Tensor:
+        """Normalised fields (N, C, H, W) -> the 512 activations (N, 512) that the classifier reads."""
+        combined = F.max_pool2d(F.relu(self.combine(self.scales(fields_NCHW)), inplace=True), 2)
+        hidden = self.hidden(combined.flatten(1))
+        return F.relu(hidden) if self.head_relu else hidden
+
+    def scales(self, fields_NCHW: Tensor) -> Tensor:
+        """Normalised fields (N, C, H, W) -> all branches side by side (N, 208, H/64, W/64)."""
+        expected = (self.in_channels, self.height, self.width)
+        if tuple(fields_NCHW.shape[1:]) != expected:
+            raise ValueError(f"fields of shape {tuple(fields_NCHW.shape[1:])} given to a network built for {expected} "
+                             "(channels, height, width); build one for this size or crop with --image-size")
+        outputs, scaled = [], fields_NCHW
+        for i, branch in enumerate(self.branches):
+            if i:
+                scaled = F.max_pool2d(scaled, 2)  # a 2x2 pool of the 2^(i-1) pool is exactly the 2^i pool
+            outputs.append(branch(scaled))
+        return torch.cat(outputs, dim=1)
+
+
+def require_fitting_size(height: int, width: int) -> None:
+    """Raise ValueError unless both sides are positive multiples of 128."""
+    if height > 0 and width > 0 and height % SIZE_MULTIPLE == 0 and width % SIZE_MULTIPLE == 0:
+        return
+    below = [max(side // SIZE_MULTIPLE, 1) * SIZE_MULTIPLE for side in (height, width)]
+    above = [max(-(-side // SIZE_MULTIPLE), 1) * SIZE_MULTIPLE for side in (height, width)]
+    raise ValueError(f"fields of {height}x{width} pixels do not fit: both sides must be multiples of {SIZE_MULTIPLE}; "
+                     f"the nearest sizes are --image-size {below[0]}x{below[1]} (crops) "
+                     f"and --image-size {above[0]}x{above[1]} (pads)")
+
+
+def _initialise(layer: nn.Module) -> None:
+    """Xavier-uniform weights and zero biases, as in the 2018 program."""
+    if isinstance(layer, nn.Conv2d | nn.Linear):
+        nn.init.xavier_uniform_(layer.weight)
+        nn.init.zeros_(layer.bias)

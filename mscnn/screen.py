@@ -1,0 +1,75 @@
+"""From the settings to a checked screen: table, headers, normalisation; every rank looks at its share of the files.
+
+Exercised by `pytest tests/test_screen.py`.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from mscnn import config
+from mscnn.data import bbbc021, images, normalise
+from mscnn.data.sampler import shard
+from mscnn.data.tables import SiteTable, parse_columns, read_sites
+from mscnn.errors import DataError
+from mscnn.log import log
+from mscnn.model import require_fitting_size
+from mscnn.world import World
+
+
+def read_table(settings: config.Data) -> SiteTable:
+    """All sites of the screen that the settings name, with or without a known mechanism."""
+    root = Path(settings.image_root) if settings.image_root else None
+    if settings.bbbc021:
+        image_csv, moa_csv = bbbc021.find_csvs(Path(settings.bbbc021))
+        return bbbc021.read_bbbc021(image_csv, moa_csv, image_root=root, taxol_controls=settings.taxol_controls)
+    channels = tuple(name.strip() for name in (settings.channels or "").split(",") if name.strip())
+    return read_sites(Path(settings.sites), image_root=root, channels=channels, columns=parse_columns(settings.columns))
+
+
+def open_screen(settings: config.Data, world: World, *, labelled_only: bool = True) -> SiteTable:
+    """The sites, by default those of known mechanism, with files checked, channels named and shape known.
+
+    Raises DataError listing all rows or files that cannot be used.
+    """
+    table = read_table(settings)
+    labelled = table.labelled()
+    log.info("sites: %d, of which %d have a known mechanism", len(table), len(labelled))
+    if labelled_only and len(labelled) == 0:
+        raise DataError(f"{settings.bbbc021 or settings.sites}: no site has a known mechanism; fill in that column, or "
+                        "name it with --columns mechanism=COLUMN")
+    return check(labelled if labelled_only else table, settings.size(), world)
+
+
+def check(table: SiteTable, size: tuple[int, int] | None, world: World) -> SiteTable:
+    """The table with its channels named and its shape known, after a look at every file's header.
+
+    size: crop or pad to (height, width), or None.  Raises DataError listing all files that cannot be used.
+    """
+    files = table.frame["files"].to_numpy()
+    own = shard(np.arange(len(table)), rank=world.rank, size=world.size)
+    found = [facts for part in world.gather(images.inspect(files[own])) for facts in part]
+    header = images.agree(found, files_per_site=len(files[0]), channels=table.channels)
+    shape = (header.channels, *(size or (header.height, header.width)))
+    try:
+        require_fitting_size(*shape[1:])
+    except ValueError as problem:
+        raise DataError(str(problem)) from None
+    channels = table.channels or tuple(f"Channel{number}" for number in range(1, header.channels + 1))
+    log.info("fields: %s, channels %s%s", header, ", ".join(channels), f", fitted to {size[0]}x{size[1]}" if size else "")
+    return SiteTable(table.frame, channels, shape)
+
+
+def measure(table: SiteTable, sites: np.ndarray, settings: config.Data, world: World) -> normalise.Normalisation:
+    """Mean and sd of each channel over the given sites (at most normalise_sites of them), the same on all ranks.
+
+    Each site's exact sums are placed by site and then added in the table's order, so that the result is the same to
+    the last bit for any number of ranks.
+    """
+    chosen = sites[normalise.sample(len(sites), settings.normalise_sites)]
+    moments_SC3 = np.zeros((len(chosen), len(table.channels), 3))
+    for position in shard(np.arange(len(chosen)), rank=world.rank, size=world.size):
+        site = images.read_site(table.frame["files"][chosen[position]])
+        moments_SC3[position] = normalise.moments(images.fit(site, settings.size()))
+    mean, sd = normalise.statistics(world.sum_array(moments_SC3))
+    return normalise.Normalisation(settings.normalise, mean, sd)

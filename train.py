@@ -1,0 +1,136 @@
+"""Train the multi-scale CNN.   python train.py demo   |   torchrun --nproc-per-node 2 train.py fields256 --run-dir DIR
+
+Reads from top to bottom: settings, ranks, cores, data, network, loop.
+"""
+
+import sys
+
+from mscnn import commandline, errors
+
+if __name__ == "__main__":  # settings come before torch is imported, so that --help and refusals come at once
+    SETTINGS, RESOLVED = errors.run(lambda: commandline.train(sys.argv[1:]))
+
+import dataclasses
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mscnn import accelerate, checkpoint, config, cpu, rundir, schedule, screen, world
+from mscnn.data import augment, sampler, splits
+from mscnn.data.loader import Fields
+from mscnn.data.normalise import Normalisation
+from mscnn.data.tables import SiteTable
+from mscnn.engine import Tally, Trainer
+from mscnn.log import Metrics, log, open_logs, progress
+from mscnn.model import MCNN
+from mscnn.objective import Objective, class_weights
+
+
+def main(settings: config.Config, resolved: str) -> None:
+    """One training run."""
+    ranks = world.join()
+    run_dir = Path(ranks.gather(str(rundir.choose(settings.run.run_dir, settings.preset)))[0])
+    open_logs(ranks.rank, None)
+    threads, why = cpu.threads_per_rank(cpu.allowed_cores(), ranks.local_size, settings.run.threads)
+    torch.set_num_threads(threads)
+    log.info("ranks: %d over gloo; threads a rank: asked %s, using %d: %s", ranks.size, settings.run.threads or "auto",
+             threads, why)
+    with errors.offenders_in(run_dir, speak=ranks.rank == 0):
+        table = screen.open_screen(settings.data, ranks)
+        split = splits.make_split(table, seed=settings.run.seed, **dataclasses.asdict(settings.split))
+        log.info("split: %s", splits.describe(split, table))
+        normalisation = screen.measure(table, split.train(), settings.data, ranks)
+    trainer, used = build(settings, table, split, normalisation, ranks)
+    used |= {"ranks": ranks.size, "threads": {"asked": settings.run.threads, "used": threads, "why": why}}
+    if ranks.rank == 0:
+        rundir.create(run_dir, resolved, rundir.environment(**used))
+        splits.write(split, table, run_dir)
+    ranks.barrier()
+    open_logs(ranks.rank, run_dir)
+    log.info("run directory: %s", run_dir)
+    learn(settings, trainer, split, run_dir)
+    log.info("trained: %s", run_dir / "checkpoints" / checkpoint.LAST)
+    del trainer  # the wrapped network goes before the process group
+    ranks.leave()
+
+
+def build(settings: config.Config, table: SiteTable, split: splits.Split, normalisation: Normalisation,
+          ranks: world.World) -> tuple[Trainer, dict]:
+    """The network and all that a step needs; and what was asked and used."""
+    optim, classes = settings.optim, table.mechanisms()
+    labels = table.frame["mechanism"].map(classes.index).to_numpy()
+    weights = class_weights(labels[split.train()], len(classes), optim.class_weights)[labels]
+    jitter = augment.Jitter(**dataclasses.asdict(settings.augment))
+    transforms, why = augment.transforms()
+    if transforms is None and jitter.resamples():
+        raise errors.UsageError(f"rotate, scale and shift need torchvision: {why}; install it, or set all three to 0")
+    log.info("augmentation: asked torchvision, using %s: %s", "it" if transforms else "plain torch", why)
+    torch.manual_seed(settings.run.seed)
+    network, used = accelerate.prepare(MCNN(len(classes), *table.shape, head_relu=settings.network.head_relu))
+    log.info("network: %s parameters, %d mechanisms", f"{sum(p.numel() for p in network.parameters()):,}", len(classes))
+    trainer = Trainer(
+        world=ranks, network=network, objective=ranks.wrap(Objective(network, optim.label_smoothing)),
+        optimiser=accelerate.optimiser(network, momentum=optim.momentum, weight_decay=optim.weight_decay),
+        fields=Fields(table, normalisation, settings.data.size()), labels=labels, weights=weights, jitter=jitter,
+        microbatch=optim.microbatch, clip_norm=optim.clip_norm, seed=settings.run.seed)
+    return trainer, used | {"augmentation": {"asked": "torchvision", "used": why}}
+
+
+def learn(settings: config.Config, trainer: Trainer, split: splits.Split, run_dir: Path) -> None:
+    """All epochs: steps, a line every log_every of them, checkpoints, and looks at the held-out side if asked for."""
+    optim, run, training = settings.optim, settings.run, split.train()
+    per_epoch = sampler.steps_per_epoch(len(training), optim.minibatch)
+    total = min(optim.epochs * per_epoch, optim.max_steps or optim.epochs * per_epoch)
+    pieces, step = schedule.parse(optim.lr), 0
+    with Metrics(run_dir, trainer.world.rank) as metrics, progress(total, "training", trainer.world.rank) as shown:
+        log.info("training: %d steps of %d fields, %d steps an epoch", total, optim.minibatch, per_epoch)
+        for epoch in range(math.ceil(total / per_epoch)):
+            order = sampler.epoch_minibatches(len(training), optim.minibatch, seed=run.seed, epoch=epoch)
+            rates = [schedule.rate(pieces, epoch + taken / per_epoch) for taken in range(per_epoch)]
+            tally = Tally()
+            for rate in trainer.epoch(epoch, [training[part] for part in order[:total - step]], rates, tally):
+                step += 1
+                shown.advance(note=f"epoch {epoch + 1}/{optim.epochs}")
+                if step % run.log_every == 0 or step in (total, (epoch + 1) * per_epoch):
+                    report(step, total, step / per_epoch, rate, tally.over(trainer.world), metrics)
+                    tally.restart()
+            if run.monitor_every and (epoch + 1) % run.monitor_every == 0:
+                monitor(trainer, split.test(), step, metrics)
+            if step == total or (epoch + 1) % run.checkpoint_every == 0:
+                save(settings, trainer, split, step, run_dir)
+
+
+def report(step: int, total: int, epoch: float, rate: float, numbers: dict[str, float], metrics: Metrics) -> None:
+    """A line in the log and in metrics.jsonl; a loss that is not finite ends the run, on all ranks alike."""
+    metrics.write("train", step, epoch=epoch, lr=rate, **numbers)
+    log.info("step %5d/%d  epoch %5.2f  loss %.4f  accuracy %5.1f%%  lr %.1e  %5.1f images/s  data %2.0f%%", step, total,
+             epoch, numbers["loss"], 100 * numbers["accuracy"], rate, numbers["images_per_second"],
+             100 * numbers["data_wait"])
+    if not math.isfinite(numbers["loss"]):
+        raise errors.UsageError(f"training diverged: the loss is {numbers['loss']} at step {step}; lower --lr, or set "
+                                "--clip-norm 1; the checkpoint of the epoch before is kept")
+
+
+def monitor(trainer: Trainer, test: np.ndarray, step: int, metrics: Metrics) -> None:
+    """The learning curve on held-out fields; nothing is chosen by it."""
+    predicted = trainer.predict(test).argmax(axis=1)
+    correct = int((predicted == trainer.labels[test]).sum())
+    metrics.write("held_out", step, correct=correct, total=len(test))
+    log.info("held-out fields: %d/%d right (for the curve only)", correct, len(test))
+
+
+def save(settings: config.Config, trainer: Trainer, split: splits.Split, step: int, run_dir: Path) -> None:
+    """Rank 0 writes; the others go on, and meet it at the next step."""
+    table, normalisation = trainer.fields.table, trainer.fields.normalisation
+    if trainer.world.rank == 0:
+        checkpoint.save(run_dir / "checkpoints" / checkpoint.LAST, {
+            "step": step, "config": config.absolute(settings).flat(), "classes": table.mechanisms(),
+            "channels": list(table.channels), "image_size": list(table.shape[1:]),
+            "normalisation": dataclasses.asdict(normalisation), "split": splits.to_record(split, table),
+            "network": trainer.network.state_dict(), "optimiser": trainer.optimiser.state_dict()})
+
+
+if __name__ == "__main__":
+    errors.run(lambda: main(SETTINGS, RESOLVED))
