@@ -10,9 +10,10 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+import yaml
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
 
-from mscnn.config import GROUPS, PRESETS, Config, from_flat
+from mscnn.config import GROUPS, PRESETS, Config, from_flat, parse_size
 from mscnn.errors import UsageError
 
 
@@ -39,7 +40,7 @@ class Synthesis:
     compounds: int
     plates: int
     sites: int
-    size: str
+    size: tuple[int, int]  # height, width in pixels
     seed: int
 
 
@@ -57,11 +58,13 @@ def train(argv: list[str]) -> tuple[Config, str]:
     for group in GROUPS.values():
         section = parser.add_argument_group(group.__doc__)
         for field in dataclasses.fields(group):
-            section.add_argument(f"--{field.name.replace('_', '-')}", type=field.type, 
-                                 help=field.metadata["help"].replace("%", "%%"), default=defaults.get(field.name, field.default))
+            section.add_argument(f"--{field.name.replace('_', '-')}", type=field.type,
+                                 default=defaults.get(field.name, field.default),
+                                 help=field.metadata["help"].replace("%", "%%"))
     found = _parse(parser, argv)
     values = {key: value for key, value in found.as_dict().items() if key != "config"}
-    return from_flat(values), parser.dump(found.clone(with_meta=False), skip_none=False)
+    settings = from_flat(values)
+    return settings, yaml.safe_dump(settings.flat(), sort_keys=False)
 
 
 def evaluate(argv: list[str]) -> Evaluation:
@@ -90,7 +93,11 @@ def synth(argv: list[str]) -> Synthesis:
     add("--sites", type=int, default=1, help="sites a well")
     add("--size", type=str, default="128x128", help="height x width of a field in pixels")
     add("--seed", type=int, default=0, help="the same seed writes the same bytes")
-    return Synthesis(**_parse(parser, argv).as_dict())
+    found = _parse(parser, argv)
+    for name in ("compounds", "plates", "sites"):
+        if found[name] < 1:
+            raise UsageError(f"{name} must be at least 1, got {found[name]}")
+    return Synthesis(**{**found.as_dict(), "size": parse_size("size", found.size)})
 
 
 class _Help(argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter):

@@ -46,12 +46,7 @@ class Data:
 
     def size(self) -> tuple[int, int] | None:
         """(height, width) asked for, or None for native."""
-        if self.image_size == "native":
-            return None
-        sides = self.image_size.lower().split("x")
-        _require(len(sides) == 2 and all(side.isdigit() and int(side) > 0 for side in sides),
-                 "image-size must be native or HEIGHTxWIDTH like 1024x1280", self.image_size)
-        return int(sides[0]), int(sides[1])
+        return None if self.image_size == "native" else parse_size("image-size", self.image_size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +177,14 @@ def from_flat(values: dict[str, Any]) -> Config:
     return Config(preset=values["preset"], **groups)
 
 
+def parse_size(name: str, text: str) -> tuple[int, int]:
+    """"1024x1280" -> (1024, 1280), height first. Raises UsageError naming the setting."""
+    sides = text.lower().split("x")
+    _require(len(sides) == 2 and all(side.isdecimal() and int(side) > 0 for side in sides),
+             f"{name} must be HEIGHTxWIDTH like 1024x1280", text)
+    return int(sides[0]), int(sides[1])
+
+
 def absolute(config: Config) -> Config:
     """The same settings with paths that hold from any working folder."""
     paths = {name: str(Path(value).absolute()) for name in ("bbbc021", "sites", "image_root")
@@ -190,27 +193,31 @@ def absolute(config: Config) -> Config:
 
 
 def demo() -> dict[str, Any]:
-    """Synthetic plates of 6 mechanisms (`make demo` writes them), the last compound of each held out."""
-    return {"bbbc021": "demo/plates", "hold_out": "none"}
+    """Synthetic plates of 6 mechanisms (`make demo` writes them); the last compound of each is held out."""
+    return {"bbbc021": "demo/plates",
+            "hold_out": "actin-c,dna-damage-c,eg5-c,epithelial-c,destabilizer-c,stabilizer-c",
+            "epochs": 40, "minibatch": 16, "lr": "0.01;30;0.002", "gain": 0.3, "offset": 0.3, "log_every": 34}
 
 
 def fields256() -> dict[str, Any]:
-    """540 real BBBC021 fields of 256x256 pixels; two compounds held out whose mechanisms are learnt in other weeks."""
+    """540 real BBBC021 fields of 256x256; held out are two compounds whose mechanisms are learnt in other weeks."""
     return {"sites": "../shared/data/bbbc021_fields_256/labels.csv", "channels": "Actin,Tubulin,DNA",
-            "hold_out": "AZ258,emetine", "class_weights": "balanced", "minibatch": 32}
+            "hold_out": "AZ258,emetine", **_SMALL_SCREEN, "rotate": 180.0, "scale": 0.15, "shift": 0.1}
 
 
 def bbbc021() -> dict[str, Any]:
     """The 8-node recipe on BBBC021: 13 classes, 1024x1280, global minibatch 256; name the data by --bbbc021 DIR."""
-    return {"minibatch": 256, "microbatch": 4, "epochs": 22, "taxol_controls": "keep",
+    return {"minibatch": 256, "microbatch": 4, "epochs": 22, "taxol_controls": "keep", "log_every": 1,
             "lr": "0.008;2;0.032;5;0.029;10;0.026;15;0.001;20;0.0001"}
 
 
 def screen() -> dict[str, Any]:
     """Any other screen; name it by --sites CSV."""
-    return {"minibatch": 32, "epochs": 30, "class_weights": "balanced"}
+    return dict(_SMALL_SCREEN)
 
 
+_SMALL_SCREEN = {"epochs": 30, "minibatch": 32, "lr": "0.01;20;0.003;26;0.001", "class_weights": "balanced",
+                 "label_smoothing": 0.1, "gain": 0.2, "offset": 0.2}
 PRESETS = {"demo": demo, "fields256": fields256, "bbbc021": bbbc021, "screen": screen}
 
 

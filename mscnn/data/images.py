@@ -125,7 +125,7 @@ def _read_file(path: str) -> np.ndarray:
         site = _to_channels_first(pixels, axes)
     except Exception as problem:  # as above: a damaged file, whatever the decoder calls it
         raise ImageError(f"{path}: {_reason(problem)}") from None
-    assert site.shape == header[:3] and site.dtype == header.dtype, (path, site.shape, header)
+    assert (*site.shape, site.dtype) == header, (path, site.shape, header)
     return site
 
 

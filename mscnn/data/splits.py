@@ -194,7 +194,8 @@ def _checked(split: Split, table: SiteTable) -> Split:
     frame = table.frame
     train, test = frame[split.side == TRAIN], frame[split.side == TEST]
     assert not set(train["compound"]) & set(test["compound"]), "a compound is on both sides"
-    assert set(test["compound"]) == set(split.held_out) and CONTROL not in split.held_out
+    assert set(test["compound"]) == set(split.held_out)
+    assert CONTROL not in split.held_out, "control wells are held out"
     if split.method == "leave-week-out":
         assert not set(train["week"]) & set(test["week"]), "a week is on both sides"
     if train["mechanism"].nunique() < 2:

@@ -1,0 +1,1 @@
+"""Fields of view: tables, images, splits, scale, order, augmentation, and synthetic plates."""

@@ -1,0 +1,80 @@
+"""What several tests share: the real data where it is, small screens made on the spot, and processes as ranks."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+
+from mscnn.data.tables import SiteTable
+
+ROOT = Path(__file__).parent.parent
+SHARED_DATA = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real BBBC021 metadata and images, kept beside the project and not in it."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"the real BBBC021 samples are not at {SHARED_DATA}")
+    return SHARED_DATA
+
+
+def make_table(rows: list[tuple], columns: str = "compound mechanism") -> SiteTable:
+    """A site table from a few columns; the others get harmless values."""
+    frame = pd.DataFrame(rows, columns=columns.split())
+    defaults = {"plate": "P1", "week": "Week1", "well": "B02", "site": [str(n) for n in range(len(frame))],
+                "replicate": "1", "compound": "a", "concentration": 1.0, "mechanism": "m", "files": [()] * len(frame)}
+    for name, value in defaults.items():
+        if name not in frame:
+            frame[name] = value
+    return SiteTable(frame, ("DNA",))
+
+
+@pytest.fixture
+def tiny_screen(tmp_path: Path) -> Path:
+    """A 2-channel LoadData screen of 128x128 fields: 3 compounds of 2 mechanisms told apart by brightness, and DMSO."""
+    rng = np.random.default_rng(0)
+    rows = []
+    plan = (("a", "bright", 900), ("b", "bright", 800), ("c", "dark", 200), ("DMSO", "DMSO", 500))
+    for compound, mechanism, level in plan:
+        for well in ("B02", "C02", "D02"):
+            names = [f"{compound}_{well}_{channel}.tif" for channel in ("DNA", "RNA")]
+            for name in names:
+                tifffile.imwrite(tmp_path / name, rng.poisson(level, (128, 128)).astype(np.uint16))
+            rows.append([*names, "00123", "Week1", f"{compound}{well}", "1", compound, "0.30", mechanism])
+    header = ["FileName_DNA", "FileName_RNA", *(f"Metadata_{name}" for name in
+              ("Plate", "Week", "Well", "Site", "Compound", "Concentration", "MOA"))]
+    pd.DataFrame(rows, columns=header).to_csv(tmp_path / "sites.csv", index=False)
+    return tmp_path / "sites.csv"
+
+
+def run_python(*arguments: object, ranks: int = 1, timeout: float = 120) -> subprocess.CompletedProcess:
+    """Run a script of the project as so many processes that meet as ranks; all must end well, or badly together.
+
+    Returns the first process to fail, else that of rank 0.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    base = {**os.environ, "PYTHONPATH": str(ROOT), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+            "OMP_NUM_THREADS": "1", "WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks)}
+    single = {name: value for name, value in base.items() if "WORLD" not in name and "MASTER" not in name}
+    command = [sys.executable, *map(str, arguments)]
+    started = [subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT,
+                                env={**base, "RANK": str(rank), "LOCAL_RANK": str(rank)} if ranks > 1 else single)
+               for rank in range(ranks)]
+    done = []
+    try:
+        for process in started:
+            output, errors = process.communicate(timeout=timeout)
+            done.append(subprocess.CompletedProcess(command, process.returncode, output, errors))
+    finally:
+        for process in started:
+            process.kill()
+    return next((result for result in done if result.returncode), done[0])

@@ -1,0 +1,70 @@
+"""The same program as 1, 2 and 3 processes: 3 ranks find uneven shards and a rank without work."""
+
+import pytest
+import torch
+
+from tests.conftest import ROOT, run_python
+
+pytestmark = pytest.mark.ranks
+
+
+def take_steps(table, ranks: int) -> dict:
+    out = table.parent / f"{ranks}-ranks.pt"
+    done = run_python(ROOT / "tests" / "ranks" / "take_steps.py", table, out, ranks=ranks)
+    assert done.returncode == 0, done.stderr
+    return torch.load(out, weights_only=True)
+
+
+def test_ranks_train_and_predict_like_one_process(tiny_screen):
+    alone = take_steps(tiny_screen, 1)
+    assert alone["taken"] == [0.01, 0.02, 0.01]
+    for ranks in (2, 3):
+        together = take_steps(tiny_screen, ranks)
+        for name, expected in alone["parameters"].items():  # float32 sums in another order, over three steps
+            torch.testing.assert_close(together["parameters"][name], expected, rtol=1e-5, atol=1e-6, msg=name)
+        assert together["loss"] == pytest.approx(alone["loss"], rel=1e-5)
+        assert together["accuracy"] == alone["accuracy"]
+        assert together["normalisation"] == alone["normalisation"]  # to the last bit
+        torch.testing.assert_close(together["probabilities"], alone["probabilities"], rtol=1e-4, atol=1e-5)
+        assert together["everyone"] == [{"rank": rank, "any": True, "text": "µ" * rank} for rank in range(ranks)]
+
+
+def test_the_steps_change_the_network(tiny_screen):
+    """Against the reference itself being idle: three plain PyTorch steps on whole minibatches in this process."""
+    alone = take_steps(tiny_screen, 1)
+    reference = plain_steps(tiny_screen)
+    for name, expected in reference.items():
+        torch.testing.assert_close(alone["parameters"][name], expected, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def plain_steps(table_csv) -> dict:
+    """The textbook loop, without microbatches, ranks, prefetch, DDP or a fused optimiser."""
+    import numpy as np
+    import torch.nn.functional as F
+    from sklearn.utils.class_weight import compute_sample_weight
+
+    from mscnn import config, screen, world
+    from mscnn.data.augment import Jitter
+    from mscnn.data.loader import Fields
+    from mscnn.model import MCNN
+    from tests.ranks.take_steps import MINIBATCHES, RATES
+
+    ranks, settings = world.discover({}), config.Data(sites=str(table_csv))
+    table = screen.open_screen(settings, ranks)
+    fields = Fields(table, screen.measure(table, np.arange(len(table)), settings, ranks), None)
+    labels = torch.tensor([table.mechanisms().index(name) for name in table.frame["mechanism"]])
+    weights = torch.tensor(compute_sample_weight("balanced", labels.numpy()), dtype=torch.float32)
+    torch.manual_seed(0)
+    network = MCNN(len(table.mechanisms()), *table.shape)
+    before = {name: parameter.clone() for name, parameter in network.state_dict().items()}
+    optimiser = torch.optim.SGD(network.parameters(), lr=0.0, momentum=0.9, nesterov=True, weight_decay=5e-5, foreach=False)
+    for sites, rate in zip(MINIBATCHES, RATES, strict=True):
+        images = fields.read(np.array(sites), Jitter(flips=True, turns=True, gain=0.2), (0, 0))
+        losses = F.cross_entropy(network(images), labels[sites], reduction="none", label_smoothing=0.1)
+        ((losses * weights[sites]).sum() / weights[sites].sum()).backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.param_groups[0]["lr"] = rate
+        optimiser.step()
+        optimiser.zero_grad()
+    assert all((network.state_dict()[name] != before[name]).any() for name in before)
+    return network.state_dict()

@@ -1,0 +1,113 @@
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from mscnn import commandline, config
+from mscnn.data.splits import METHODS
+from mscnn.data.synthetic import held_out_compounds
+from mscnn.errors import UsageError
+
+
+def flat(*arguments: str) -> dict:
+    return commandline.train(list(arguments))[0].flat()
+
+
+def test_later_sources_win_preset_then_file_then_command_line(tmp_path):
+    file = tmp_path / "own.yaml"
+    file.write_text("epochs: 7\nminibatch: 9\n")
+    settings = flat("demo", "--config", str(file), "--minibatch", "11")
+    assert (settings["epochs"], settings["minibatch"], settings["bbbc021"]) == (7, 11, "demo/plates")
+
+
+def test_dashes_and_underscores_are_the_same_but_values_keep_theirs():
+    for spelling in (["--hold-out", "a_b"], ["--hold_out", "a_b"], ["--hold_out=a_b"], ["--hold-out=a_b"]):
+        assert flat("demo", *spelling)["hold_out"] == "a_b"
+
+
+def test_the_resolved_settings_read_back_as_they_are(tmp_path):
+    settings, resolved = commandline.train(["fields256", "--seed", "3", "--lr", "0.1;2;0.01"])
+    file = tmp_path / "config.yaml"
+    file.write_text(resolved)
+    assert commandline.train(["fields256", "--config", str(file)])[0] == settings
+    assert yaml.safe_load(resolved) == settings.flat()
+    assert config.from_flat(settings.flat()) == settings
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["--help-me"], "the first argument must be a preset"),
+    ([], "got nothing"),
+    (["fields265"], "did you mean fields256"),
+    (["demo", "--minibach", "3"], "no option --minibach; did you mean --minibatch"),
+    (["demo", "--minibatch", "many"], '"minibatch"'),
+    (["demo", "--split", "k-folds"], "k-folds"),
+    (["demo", "--lr", "0.1;2"], "learning rate '0.1;2'"),
+    (["demo", "--minibatch", "0"], "minibatch must be at least 1, got 0"),
+    (["demo", "--image-size", "1024"], "image-size must be HEIGHTxWIDTH like 1024x1280, got '1024'"),
+    (["demo", "--sites", "a.csv"], "exactly one of --bbbc021 DIR and --sites CSV"),
+    (["screen"], "exactly one of --bbbc021 DIR and --sites CSV"),
+    (["demo", "--split", "random"], "goes with --split hold-out, got --split random"),
+    (["demo", "--momentum", "1"], "momentum must be between 0 and 1"),
+    (["demo", "--config", "absent.yaml"], "absent.yaml"),
+])
+def test_refusals_name_value_and_remedy(arguments, message):
+    with pytest.raises(UsageError) as refusal:
+        commandline.train(arguments)
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_unknown_settings_in_a_file_are_refused_with_the_near_one(tmp_path):
+    (tmp_path / "a.yaml").write_text("weigth_decay: 0.1\n")
+    with pytest.raises(UsageError, match="unknown setting weigth_decay; did you mean weight_decay"):
+        commandline.train(["demo", "--config", str(tmp_path / "a.yaml")])
+
+
+def test_every_preset_that_names_its_data_is_complete():
+    for preset in ("demo", "fields256"):
+        assert commandline.train([preset])[0].preset == preset
+    recipe = commandline.train(["bbbc021", "--bbbc021", "plates"])[0]
+    assert (recipe.optim.minibatch, recipe.optim.momentum, recipe.optim.weight_decay) == (256, 0.9, 5e-5)
+    assert recipe.optim.lr == "0.008;2;0.032;5;0.029;10;0.026;15;0.001;20;0.0001"
+    assert recipe.optim.clip_norm == 0
+    assert commandline.train(["screen", "--sites", "a.csv"])[0].data.sites == "a.csv"
+
+
+def test_setting_names_are_unique_over_the_groups():
+    names = [field.name for group in config.GROUPS.values() for field in dataclasses.fields(group)]
+    assert len(names) == len(set(names))
+    known = {name for preset in config.PRESETS.values() for name in preset()}
+    assert known <= set(names)
+
+
+def test_lists_that_two_places_know_agree():
+    assert flat("demo")["hold_out"].split(",") == held_out_compounds()
+    choices = next(field for field in dataclasses.fields(config.Split) if field.name == "split").type
+    assert set(choices.__args__) == set(METHODS)
+
+
+def test_settings_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        commandline.train(["demo"])[0].optim.epochs = 3
+
+
+def test_help_names_every_setting_and_imports_no_torch(tmp_path):
+    done = subprocess.run([sys.executable, "-X", "importtime", "train.py", "demo", "--help"], capture_output=True,
+                          text=True, check=True)
+    for group in config.GROUPS.values():
+        for field in dataclasses.fields(group):
+            assert f"--{field.name.replace('_', '-')}" in done.stdout
+    assert "torch" not in {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
+
+
+def test_commands_read_their_own_options():
+    evaluation = commandline.evaluate(["--checkpoint", "run", "--out=x", "--image_root", "a_b"])
+    assert (evaluation.checkpoint, evaluation.out, evaluation.image_root, evaluation.sites) == ("run", "x", "a_b", None)
+    assert commandline.synth(["--out", "x", "--size", "128x256"]).size == (128, 256)
+    for command, arguments in ((commandline.evaluate, ["--checkpoint", "run"]), (commandline.synth, []),
+                               (commandline.synth, ["--out", "x", "--plates", "0"]),
+                               (commandline.synth, ["--out", "x", "--size", "big"])):
+        with pytest.raises(UsageError):
+            command(arguments)

@@ -1,0 +1,23 @@
+import os
+
+import pytest
+
+from mscnn.cpu import allowed_cores, threads_per_rank
+
+
+@pytest.mark.parametrize(("cores", "ranks", "asked", "expected"), [
+    (40, 4, 0, 10), (2, 2, 0, 1), (2, 1, 0, 2), (7, 2, 0, 3), (2, 4, 0, 1), (2, 4, 3, 3)])
+def test_a_rank_takes_its_share_of_the_cores(cores, ranks, asked, expected):
+    threads, why = threads_per_rank(cores, ranks, asked)
+    assert threads == expected
+    assert ("fewer than one each" in why) == (cores < ranks and not asked)
+
+
+def test_only_cores_in_the_mask_count():
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(before)})
+        assert allowed_cores() == 1
+    finally:
+        os.sched_setaffinity(0, before)
+    assert allowed_cores() == len(before)

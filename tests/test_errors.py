@@ -1,0 +1,43 @@
+import pytest
+
+from mscnn.errors import SHOWN, DataError, ImageError, UsageError, offenders_in, run
+
+
+def test_few_offenders_are_printed_and_many_are_written(tmp_path):
+    names = [f"file{n}" for n in range(SHOWN + 5)]
+    with pytest.raises(DataError) as few, offenders_in(tmp_path):
+        raise DataError("bad", names[:SHOWN])
+    assert all(name in str(few.value) for name in names[:SHOWN])
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(DataError) as many, offenders_in(tmp_path / "run"):
+        raise DataError("bad", names)
+    assert "and 5 more" in str(many.value)
+    assert "problems.txt" in str(many.value)
+    assert (tmp_path / "run" / "problems.txt").read_text().split() == names
+
+
+@pytest.mark.parametrize(("problem", "code"), [(UsageError("wrong"), 2), (DataError("wrong"), 3), (ImageError("wrong"), 3)])
+def test_a_users_mistake_ends_with_one_line_and_its_code(problem, code, capsys):
+    def program():
+        raise problem
+
+    with pytest.raises(SystemExit) as end:
+        run(program)
+    assert end.value.code == code
+    assert capsys.readouterr().err.endswith("error: wrong\n")
+
+
+def test_what_every_rank_knows_is_said_once(monkeypatch, capsys):
+    monkeypatch.setenv("RANK", "1")
+    for problem, said in ((DataError("common"), ""), (ImageError("alone"), "alone")):
+        def program(problem=problem):
+            raise problem
+
+        with pytest.raises(SystemExit):
+            run(program)
+        assert said in capsys.readouterr().err or not said
+
+
+def test_our_own_faults_keep_their_traceback():
+    with pytest.raises(ZeroDivisionError):
+        run(lambda: 1 / 0)

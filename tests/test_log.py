@@ -1,0 +1,60 @@
+import json
+import time
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from mscnn import log as module
+from mscnn.log import Metrics, clock, log, open_logs, progress
+
+
+def test_rank_0_speaks_and_every_rank_keeps_a_file(tmp_path, capsys):
+    for rank in (0, 1):
+        open_logs(rank, tmp_path)
+        log.info("hello from %d", rank)
+    assert capsys.readouterr().out == "hello from 0\n"
+    for rank in (0, 1):
+        assert f"hello from {rank}" in (tmp_path / "log" / f"rank-{rank}.txt").read_text()
+
+
+def test_metrics_are_the_same_in_json_and_tensorboard(tmp_path):
+    with Metrics(tmp_path, rank=0) as metrics:
+        metrics.write("train", 5, loss=0.25, lr=0.5)
+        metrics.write("train", 10, loss=0.125, lr=0.5)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert lines == [{"kind": "train", "step": 5, "loss": 0.25, "lr": 0.5},
+                     {"kind": "train", "step": 10, "loss": 0.125, "lr": 0.5}]
+    board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [(event.step, event.value) for event in board.Scalars("train/loss")] == [(5, 0.25), (10, 0.125)]
+
+
+def test_other_ranks_write_no_metrics(tmp_path):
+    with Metrics(tmp_path / "none", rank=1) as metrics:
+        metrics.write("train", 1, loss=1.0)
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(("rank", "lines"), [(0, 2), (1, 0)])
+def test_progress_is_plain_lines_without_a_terminal(capsys, monkeypatch, rank, lines):
+    monkeypatch.setattr(module, "PLAIN_INTERVAL", 0.0)
+    open_logs(rank, None)
+    with progress(3, "training", rank) as shown:
+        for _ in range(3):
+            shown.advance(note="epoch 1/2")
+    out = capsys.readouterr().out.splitlines()
+    assert len(out) == lines  # not after the last one
+    assert all("training" in line and "eta" in line and "epoch 1/2" in line for line in out)
+
+
+def test_progress_is_a_bar_on_a_terminal(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    open_logs(0, None)
+    with progress(2, "training") as shown:
+        shown.advance()
+        time.sleep(0.11)  # the bar redraws at most ten times a second
+        shown.advance()
+    assert "100%" in capsys.readouterr().err
+
+
+def test_clock():
+    assert [clock(seconds) for seconds in (9.4, 95, 3_700, float("nan"))] == ["9s", "1m35s", "1h01m", "?"]

@@ -1,0 +1,42 @@
+import numpy as np
+import pandas as pd
+
+from mscnn.profiles import aggregate, field_predictions
+from tests.conftest import make_table
+
+# plate, well, compound, concentration, mechanism, probability of M
+ROWS = [("P1", "B02", "a", 0.3, "M", 0.9), ("P1", "B02", "a", 0.3, "M", 0.5),     # well 0.7
+        ("P2", "B02", "a", 0.3, "M", 0.1),                                        # well 0.1
+        ("P3", "B02", "a", 0.3, "M", 0.6),                                        # well 0.6: median of wells 0.6
+        ("P1", "B03", "a", 1.0, "M", 0.2),                                        # treatment 0.2: compound 0.4
+        ("P1", "B04", "b", np.nan, "N", 0.4)]                                     # concentration not given
+
+
+def predictions() -> pd.DataFrame:
+    table = make_table([row[:5] for row in ROWS], "plate well compound concentration mechanism")
+    of_m = np.array([row[5] for row in ROWS])
+    return field_predictions(table, np.stack([of_m, 1 - of_m], axis=1), ["M", "N"])
+
+
+def test_columns_of_the_field_table():
+    assert predictions().columns.tolist() == [
+        "Metadata_Plate", "Metadata_Week", "Metadata_Well", "Metadata_Site", "Metadata_Replicate", "Metadata_Compound",
+        "Metadata_Concentration", "Metadata_MOA", "Predicted_MOA", "Probability_M", "Probability_N"]
+    assert predictions()["Predicted_MOA"].tolist() == ["M", "M", "N", "M", "N", "N"]
+
+
+def test_wells_are_means_treatments_medians_compounds_means():
+    levels = aggregate(predictions())
+    assert levels["wells"]["Probability_M"].round(9).tolist() == [0.7, 0.2, 0.4, 0.1, 0.6]
+    assert levels["treatments"]["Probability_M"].round(9).tolist() == [0.6, 0.2, 0.4]
+    assert levels["compounds"]["Probability_M"].round(9).tolist() == [0.4, 0.4]
+    assert levels["treatments"]["Predicted_MOA"].tolist() == ["M", "N", "N"]
+    assert levels["compounds"]["Metadata_Compound"].tolist() == ["a", "b"]
+    assert len(levels["fields"]) == 6
+
+
+def test_order_of_fields_does_not_matter():
+    shuffled = predictions().sample(frac=1, random_state=0)
+    for level, table in aggregate(shuffled).items():
+        if level != "fields":
+            pd.testing.assert_frame_equal(table, aggregate(predictions())[level])

@@ -1,0 +1,16 @@
+import pandas as pd
+
+from mscnn.scoring import confusion, scores
+
+TABLE = pd.DataFrame({"Metadata_MOA": ["M", "M", "N", "O", ""], "Predicted_MOA": ["M", "N", "N", "M", "M"]})
+
+
+def test_right_and_total_at_each_level_leave_out_the_unknown():
+    assert scores({"fields": TABLE, "compounds": TABLE[:1]}) == {"fields": {"correct": 2, "total": 4},
+                                                                 "compounds": {"correct": 1, "total": 1}}
+
+
+def test_confusion_has_true_rows_and_only_what_occurs():
+    counts, names = confusion(TABLE, ["L", "M", "N", "O"])
+    assert names == ["M", "N", "O"]
+    assert counts.tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 0]]

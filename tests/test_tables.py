@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+
+from mscnn.data.tables import natural, parse_columns, read_csv, read_sites
+from mscnn.errors import DataError
+
+
+def write(tmp_path, text: str, name: str = "sites.csv"):
+    path = tmp_path / name
+    path.write_bytes(text.encode())
+    return path
+
+
+def test_loaddata_style_with_and_without_the_image_prefix(tmp_path):
+    (tmp_path / "p1").mkdir()
+    for prefix in ("", "Image_"):
+        text = (f"{prefix}FileName_DNA,{prefix}PathName_DNA,{prefix}FileName_RNA,{prefix}PathName_RNA,"
+                "Metadata_Plate,Metadata_Well,Metadata_Compound,Metadata_MOA\n"
+                "a.tif,/data/screen/p1,b.tif,C:\\screen\\p1,P,B02,x,M\n")
+        table = read_sites(write(tmp_path, text))
+        assert table.channels == ("DNA", "RNA")
+        assert table.frame["files"][0] == (str(tmp_path / "p1" / "a.tif"), str(tmp_path / "p1" / "b.tif"))
+        chosen = read_sites(write(tmp_path, text), channels=("RNA",))
+        assert chosen.frame["files"][0] == (str(tmp_path / "p1" / "b.tif"),)
+
+
+def test_values_stay_the_text_they_are(tmp_path):
+    table = read_sites(write(tmp_path, "filename,plate,well,compound,concentration,moa\n"
+                                       "1.png,00123,B02,NA,1e-2,None\n2.png,00123,B03,nan,,\n"))
+    frame = table.frame
+    assert frame["plate"].tolist() == ["00123", "00123"]
+    assert frame["compound"].tolist() == ["NA", "nan"]
+    assert frame["mechanism"].tolist() == ["None", ""]
+    assert frame["concentration"][0] == 0.01
+    assert np.isnan(frame["concentration"][1])
+    assert len(table.labelled()) == 1
+
+
+def test_columns_are_mapped_where_names_are_unusual(tmp_path):
+    path = write(tmp_path, "img,Barcode,Metadata_Well,BroadSample,uM,Target\n1.png,7,B02,x,3,M\n")
+    columns = parse_columns("file=img, plate=Barcode,compound=BroadSample,concentration=uM,mechanism=Target")
+    row = read_sites(path, columns=columns).frame.iloc[0]
+    assert (row["plate"], row["compound"], row["concentration"], row["mechanism"]) == ("7", "x", 3.0, "M")
+
+
+@pytest.mark.parametrize(("text", "options", "named"), [
+    ("plate,well,compound,moa\nP,B02,x,M\n", {}, ["no image files", "--columns file="]),
+    ("filename,well,moa\n1.png,B02,M\n", {}, ["plate, compound", "filename, well, moa"]),
+    ("filename,plate,well,compound\n1.png,P,B02,x\n", {"columns": {"mechanism": "MOA2"}}, ["mechanism=MOA2"]),
+    ("filename,plate,Plate_ID,well,compound\n1.png,P,P,B02,x\n", {}, ["plate: plate, Plate_ID"]),
+    ("FileName_DNA,plate,well,compound\n1.png,P,B02,x\n", {"channels": ("RNA",)}, ["RNA", "it has DNA"]),
+    ("filename,plate,well,compound,dose\n1.png,P,B02,x,low\n2.png,P,B03,x,-1\n3.png,P,B04,x,inf\n", {},
+     ["3 concentrations", "row 2: 'low'", "row 3: '-1'", "row 4: 'inf'"]),
+    ("filename,plate,well,compound\n../1.png,P,B02,x\n,P,B03,x\n", {}, ["row 2: '' '../1.png'", "row 3"]),
+    ("filename,plate,well,site,compound\n1.png,P,B02,1,x\n2.png,P,B02,1,x\n", {}, ["row 2: P B02 site 1", "row 3"]),
+    ("filename,plate,well,compound\n1.png,,B02,x\n2.png,P,B02,\n", {}, ["row 2: no plate", "row 3: no compound"]),
+    ("filename,plate,well,compound\n1.png,P,B02\n", {}, ["row 2: 3 values"]),
+    ("filename,plate,plate,well,compound\n1.png,P,P,B02,x\n", {}, ["column plate appears twice"]),
+    ("filename,plate,well,compound\n", {}, ["no rows"]),
+])
+def test_bad_tables_are_refused_naming_every_offender(tmp_path, text, options, named):
+    with pytest.raises(DataError) as refusal:
+        read_sites(write(tmp_path, text), **options)
+    for part in named:
+        assert part in str(refusal.value)
+
+
+def test_line_ends_byte_order_mark_and_quotes(tmp_path):
+    for ends in ("\n", "\r\n", "\r"):
+        table = read_csv(write(tmp_path, "\ufeffa,b" + ends + '"x, ""y""",2' + ends))
+        assert (table.columns.tolist(), table.iloc[0].tolist(), table.index[0]) == (["a", "b"], ['x, "y"', "2"], 2)
+
+
+def test_other_encodings_and_missing_files_are_refused(tmp_path):
+    (tmp_path / "latin.csv").write_bytes("a\nµM\n".encode("latin-1"))
+    for name in ("latin.csv", "absent.csv"):
+        with pytest.raises(DataError, match=f"{name}: cannot be read"):
+            read_csv(tmp_path / name)
+
+
+def test_a_role_or_pair_that_is_not_known_is_refused():
+    with pytest.raises(DataError, match="plat=Barcode"):
+        parse_columns("plat=Barcode,well")
+
+
+def test_natural_order():
+    assert sorted(["Week10", "Week2", "Week1"], key=natural) == ["Week1", "Week2", "Week10"]
+
+
+def test_the_shared_fields_work_as_they_are(shared_data):
+    table = read_sites(shared_data / "bbbc021_fields_256" / "labels.csv")
+    treatments = table.frame.groupby(["compound", "concentration"])
+    assert (len(table), len(treatments), table.frame["compound"].nunique(), len(table.mechanisms())) == (540, 45, 14, 6)
+    assert "mevinolin/lovastatin" in set(table.frame["compound"])
