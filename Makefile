@@ -23,7 +23,7 @@ BIN := .venv/bin
 demo: .venv/runtime
 	rm -rf demo
 	$(BIN)/python -m mscnn synth --out demo/plates --sites 2
-	$(BIN)/torchrun --nproc-per-node 2 train.py demo --run-dir demo/run
+	OMP_NUM_THREADS=1 $(BIN)/torchrun --nproc-per-node 2 train.py demo --run-dir demo/run
 	$(BIN)/python evaluate.py --checkpoint demo/run --out demo/evaluation
 	@echo "pictures: demo/plates/overview.png demo/evaluation/confusion.png"
 

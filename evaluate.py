@@ -97,8 +97,7 @@ def write(out: Path, content: dict[str, Any], table: SiteTable, probabilities: n
     if not scores["fields"]["total"]:
         log.info("no site has a known mechanism: predictions without scores in %s", out)
         return
-    names = sorted({*content["classes"], *table.mechanisms()})
-    matrices = {level: scoring.confusion(levels[level], names) for level in ("fields", "treatments")}
+    matrices = {level: scoring.confusion(levels[level]) for level in ("fields", "treatments")}
     confusion.draw(matrices, "Which mechanism is taken for which?", out / "confusion.png")
     for level, score in scores.items():
         log.info("%-11s %4d/%-4d right  %5.1f%%", level, score["correct"], score["total"],

@@ -51,7 +51,8 @@ def main(settings: config.Config, resolved: str) -> None:
     open_logs(ranks.rank, run_dir)
     log.info("run directory: %s", run_dir)
     learn(settings, trainer, split, run_dir)
-    log.info("trained: %s", run_dir / "checkpoints" / checkpoint.LAST)
+    peak = max(ranks.gather(cpu.peak_memory_gib()))
+    log.info("trained: %s; peak memory of a rank: %.1f GiB", run_dir / "checkpoints" / checkpoint.LAST, peak)
     del trainer  # the wrapped network goes before the process group
     ranks.leave()
 
@@ -96,7 +97,7 @@ def learn(settings: config.Config, trainer: Trainer, split: splits.Split, run_di
                 if step % run.log_every == 0 or step in (total, (epoch + 1) * per_epoch):
                     report(step, total, step / per_epoch, rate, tally.over(trainer.world), metrics)
                     tally.restart()
-            if run.monitor_every and (epoch + 1) % run.monitor_every == 0:
+            if run.monitor_every and len(split.test()) and (epoch + 1) % run.monitor_every == 0:
                 monitor(trainer, split.test(), step, metrics)
             if step == total or (epoch + 1) % run.checkpoint_every == 0:
                 save(settings, trainer, split, step, run_dir)

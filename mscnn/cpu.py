@@ -1,9 +1,11 @@
-"""How many cores this process may use, and which share of them a rank takes.  Imports no torch.
+"""How many cores this process may use, and which share of them a rank takes; memory held.  Imports no torch.
 
 Exercised by `pytest tests/test_cpu.py`.
 """
 
 import os
+import resource
+import sys
 
 
 def allowed_cores() -> int:
@@ -21,3 +23,9 @@ def threads_per_rank(cores: int, ranks_here: int, asked: int) -> tuple[int, str]
     threads = max(1, cores // ranks_here)
     why = f"{cores} cores for {ranks_here} rank{'s' if ranks_here > 1 else ''}"
     return threads, why + (", fewer than one each" if cores < ranks_here else "")
+
+
+def peak_memory_gib() -> float:
+    """The most memory that this process has held so far, GiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**30 if sys.platform == "darwin" else 2**20)  # macOS counts bytes, Linux KiB

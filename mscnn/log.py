@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from logging.handlers import MemoryHandler
 from pathlib import Path
 
 from tqdm import tqdm
@@ -19,7 +20,12 @@ PLAIN_INTERVAL = 10.0  # seconds between progress lines where there is no termin
 
 
 def open_logs(rank: int, run_dir: Path | None) -> None:
-    """Send log lines to the console on rank 0 (warnings on the others) and to run_dir/log/rank-<rank>.txt."""
+    """Send log lines to the console on rank 0 (errors on the others) and to run_dir/log/rank-<rank>.txt.
+
+    Called first without a run directory, which is made once settings and data are known to be good; lines spoken
+    until then are kept and go to the file as well.
+    """
+    early = [record for handler in log.handlers if isinstance(handler, MemoryHandler) for record in handler.buffer]
     log.setLevel(logging.INFO)
     log.propagate = False
     log.handlers.clear()
@@ -27,11 +33,15 @@ def open_logs(rank: int, run_dir: Path | None) -> None:
     console.setLevel(logging.INFO if rank == 0 else logging.ERROR)
     console.setFormatter(logging.Formatter("%(message)s"))
     log.addHandler(console)
-    if run_dir is not None:
+    if run_dir is None:
+        log.addHandler(MemoryHandler(capacity=sys.maxsize, flushLevel=sys.maxsize))
+    else:
         (run_dir / "log").mkdir(parents=True, exist_ok=True)
         lines = logging.FileHandler(run_dir / "log" / f"rank-{rank}.txt")
         lines.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         log.addHandler(lines)
+        for record in early:
+            lines.handle(record)
 
 
 class Metrics:

@@ -1,6 +1,5 @@
 """How many are right, of how many, at each level.  Exercised by `pytest tests/test_scoring.py`."""
 
-import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix
 
@@ -14,8 +13,10 @@ def scores(tables: dict[str, pd.DataFrame]) -> dict[str, dict[str, int]]:
                     "total": int((table["Metadata_MOA"] != "").sum())} for level, table in tables.items()}
 
 
-def confusion(table: pd.DataFrame, classes: list[str]) -> tuple[np.ndarray, list[str]]:
-    """Counts with rows true and columns predicted, and the names, leaving out classes that do not occur in either."""
+def confusion(table: pd.DataFrame) -> pd.DataFrame:
+    """Counts: a row for each true mechanism, a column for each mechanism that is true or predicted somewhere."""
     table = table[table["Metadata_MOA"] != ""]
-    occurring = [name for name in classes if name in set(table["Metadata_MOA"]) | set(table["Predicted_MOA"])]
-    return confusion_matrix(table["Metadata_MOA"], table["Predicted_MOA"], labels=occurring), occurring
+    true = sorted(set(table["Metadata_MOA"]))
+    names = sorted({*true, *table["Predicted_MOA"]})
+    counts = confusion_matrix(table["Metadata_MOA"], table["Predicted_MOA"], labels=names)
+    return pd.DataFrame(counts, index=names, columns=names).loc[true]

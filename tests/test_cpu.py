@@ -1,8 +1,9 @@
 import os
 
+import numpy as np
 import pytest
 
-from mscnn.cpu import allowed_cores, threads_per_rank
+from mscnn.cpu import allowed_cores, peak_memory_gib, threads_per_rank
 
 
 @pytest.mark.parametrize(("cores", "ranks", "asked", "expected"), [
@@ -21,3 +22,9 @@ def test_only_cores_in_the_mask_count():
     finally:
         os.sched_setaffinity(0, before)
     assert allowed_cores() == len(before)
+
+
+def test_peak_memory_remembers_what_was_held():
+    before = peak_memory_gib()
+    np.ones(int((before + 0.25) * 2**30), np.uint8)
+    assert peak_memory_gib() >= before + 0.24

@@ -17,6 +17,15 @@ def test_rank_0_speaks_and_every_rank_keeps_a_file(tmp_path, capsys):
         assert f"hello from {rank}" in (tmp_path / "log" / f"rank-{rank}.txt").read_text()
 
 
+def test_lines_before_the_run_directory_reach_its_file_too(tmp_path):
+    open_logs(0, None)
+    log.info("early")
+    open_logs(0, tmp_path)
+    log.info("late")
+    lines = (tmp_path / "log" / "rank-0.txt").read_text().splitlines()
+    assert [line.split()[-1] for line in lines] == ["early", "late"]
+
+
 def test_metrics_are_the_same_in_json_and_tensorboard(tmp_path):
     with Metrics(tmp_path, rank=0) as metrics:
         metrics.write("train", 5, loss=0.25, lr=0.5)

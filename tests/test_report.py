@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 from mscnn.report.composite import composite, draw_overview
@@ -15,8 +16,8 @@ def test_composites_put_the_first_channel_in_blue_and_the_third_in_red():
 
 
 def test_pictures_are_written(tmp_path):
-    draw({"fields": (np.array([[3, 1], [0, 2]]), ["M", "N"]), "treatments": (np.array([[1]]), ["M"])}, "Which?",
-         tmp_path / "confusion.png")
+    counts = pd.DataFrame([[3, 1, 0], [0, 2, 1]], index=["M", "N"], columns=["M", "N", "O"])
+    draw({"fields": counts, "treatments": counts.iloc[:1, :1]}, "Which?", tmp_path / "confusion.png")
     draw_overview({"M": [("a", np.ones((3, 128, 128), np.uint16))] * 2}, "Fields", tmp_path / "overview.png")
     for name in ("confusion.png", "overview.png"):
         with Image.open(tmp_path / name) as picture:

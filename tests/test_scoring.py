@@ -11,6 +11,6 @@ def test_right_and_total_at_each_level_leave_out_the_unknown():
 
 
 def test_confusion_has_true_rows_and_only_what_occurs():
-    counts, names = confusion(TABLE, ["L", "M", "N", "O"])
-    assert names == ["M", "N", "O"]
-    assert counts.tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 0]]
+    counts = confusion(pd.concat([TABLE, pd.DataFrame({"Metadata_MOA": ["M"], "Predicted_MOA": ["Q"]})]))
+    assert (counts.index.tolist(), counts.columns.tolist()) == (["M", "N", "O"], ["M", "N", "O", "Q"])
+    assert counts.to_numpy().tolist() == [[1, 1, 0, 1], [0, 1, 0, 0], [1, 0, 0, 0]]

@@ -4,33 +4,35 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 
-def draw(matrices: dict[str, tuple[np.ndarray, list[str]]], title: str, path: Path) -> None:
-    """One panel a level side by side: rows the true mechanism, columns the predicted one, shade the row's share.
+def draw(matrices: dict[str, pd.DataFrame], title: str, path: Path) -> None:
+    """One panel a level side by side: counts with the true mechanism down and the predicted one across.
 
-    matrices: {level: (counts, names)}.
+    The shade is the share of the row.  matrices: {level: counts}.
     """
-    names = max((names for _, names in matrices.values()), key=len)
-    side = 2.2 + 0.55 * len(names)
-    figure = Figure(figsize=(side * len(matrices), side + 0.8), layout="constrained", dpi=110)
-    for panel, (level, (counts, labels)) in zip(figure.subplots(1, len(matrices), squeeze=False)[0], matrices.items(),
-                                                strict=True):
-        _panel(panel, counts, labels, level)
+    rows, columns = (max(matrix.shape[axis] for matrix in matrices.values()) for axis in (0, 1))
+    figure = Figure(figsize=((2.8 + 0.6 * columns) * len(matrices), 2.7 + 0.5 * rows), layout="constrained", dpi=110)
+    panels = figure.subplots(1, len(matrices), squeeze=False)[0]
+    for panel, (level, counts) in zip(panels, matrices.items(), strict=True):
+        _panel(panel, counts, level)
     figure.suptitle(title)
     figure.savefig(path)
 
 
-def _panel(panel, counts: np.ndarray, labels: list[str], level: str) -> None:
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+def _panel(panel, matrix: pd.DataFrame, level: str) -> None:
+    counts = matrix.to_numpy()
+    totals = counts.sum(axis=1)
+    shares = counts / np.maximum(totals[:, None], 1)
     panel.imshow(shares, cmap=matplotlib.colormaps["Blues"], vmin=0, vmax=1)
-    positions = range(len(labels))
-    panel.set_xticks(positions, labels, rotation=45, ha="right", rotation_mode="anchor")
-    panel.set_yticks(positions, [f"{label} ({total})" for label, total in zip(labels, counts.sum(axis=1), strict=True)])
+    panel.set_xticks(range(counts.shape[1]), matrix.columns, rotation=35, ha="right", rotation_mode="anchor")
+    labels = [f"{name} ({total})" for name, total in zip(matrix.index, totals, strict=True)]
+    panel.set_yticks(range(counts.shape[0]), labels)
     for row, column in np.argwhere(counts):
         panel.text(column, row, counts[row, column], ha="center", va="center",
                    color="white" if shares[row, column] > 0.6 else "black")
-    correct, total = int(np.trace(counts)), int(counts.sum())
-    panel.set(title=f"{level}: {correct}/{total} right ({correct / max(total, 1):.1%})",
-              xlabel="predicted mechanism", ylabel="true mechanism (number)")
+    correct = sum(matrix.loc[name, name] for name in matrix.index)
+    panel.set(title=f"{level}: {correct}/{totals.sum()} right ({correct / totals.sum():.1%})",
+              xlabel="predicted", ylabel="true (number)")
