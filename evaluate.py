@@ -28,61 +28,71 @@ from mscnn.model import MCNN
 from mscnn.report import confusion
 
 
-def main(settings: commandline.Evaluation) -> None:
+def main(settings: config.Evaluation) -> None:
     """One evaluation."""
     ranks, out = world.join(), Path(settings.out)
+    rundir.make(out)
     open_logs(ranks.rank, None)
     threads, _ = cpu.threads_per_rank(cpu.allowed_cores(), ranks.local_size, settings.threads)
     torch.set_num_threads(threads)
     path = checkpoint.find(Path(settings.checkpoint))
     content = checkpoint.load(path)
     with errors.offenders_in(out, speak=ranks.rank == 0):
-        table, sites, notes = chosen_sites(settings, content, ranks)
-        probabilities = run_network(settings, content, table, sites, ranks)
+        table, notes = chosen_sites(settings, content, ranks)
+    probabilities = run_network(settings, content, table, ranks)
     if ranks.rank == 0:
-        write(out, content, table.select(sites), probabilities, path, notes)
+        write(out, content, table, probabilities, path, notes)
     ranks.leave()
 
 
-def chosen_sites(settings: commandline.Evaluation, content: dict[str, Any],
-                 ranks: world.World) -> tuple[SiteTable, np.ndarray, list[str]]:
-    """The table, which of its sites are predicted, and what a reader of the scores must know."""
+def chosen_sites(settings: config.Evaluation, content: dict[str, Any],
+                 ranks: world.World) -> tuple[SiteTable, list[str]]:
+    """The sites that are predicted, checked, and what a reader of the scores must know."""
     data, record = config.from_flat(content["config"]).data, content["split"]
+    if settings.moved:
+        data = dataclasses.replace(data, **{"bbbc021" if data.bbbc021 else "sites": settings.moved}, image_root=None)
+    if settings.sites:
+        data = dataclasses.replace(data, bbbc021=None, sites=settings.sites, image_root=None, columns=settings.columns,
+                                   channels=settings.channels or ",".join(content["channels"]))
     if settings.image_root:
         data = dataclasses.replace(data, image_root=settings.image_root)
     if settings.sites:
-        data = dataclasses.replace(data, bbbc021=None, sites=settings.sites, image_root=settings.image_root,
-                                   columns=settings.columns, channels=settings.channels or ",".join(content["channels"]))
-    table = screen.open_screen(data, ranks, labelled_only=not settings.sites)
+        table = screen.read_table(data)
+        notes = splits.overlap(record, table)
+    else:
+        labelled = screen.read_labelled(data)
+        table = labelled.select(splits.restore(record, labelled).test())
+        notes = [record["leaks"]] if record["leaks"] else []
+    if len(table) == 0:
+        raise errors.UsageError("the checkpoint's split held nothing out; name a table to score with --sites")
+    table = screen.check(table, data.size(), ranks)
     expected = (len(content["channels"]), *content["image_size"])
     if table.shape != expected:
         raise errors.DataError(f"fields are {table.shape} (channels, height, width), but the checkpoint was trained on "
                                f"{expected}; score a table of the same channels and size")
-    if settings.sites:
-        return table, np.arange(len(table)), splits.overlap(record, table)
-    sites = splits.restore(record, table).test()
-    if len(sites) == 0:
-        raise errors.UsageError("the checkpoint's split held nothing out; name a table to score with --sites")
-    return table, sites, [record["leaks"]] if record["leaks"] else []
+    return table, notes
 
 
-def run_network(settings: commandline.Evaluation, content: dict[str, Any], table: SiteTable, sites: np.ndarray,
-                ranks: world.World) -> np.ndarray:
-    """Probabilities (S, K) of the chosen sites."""
+def run_network(settings: config.Evaluation, content: dict[str, Any], table: SiteTable, ranks: world.World) -> np.ndarray:
+    """Probabilities (S, K) of all sites of the table."""
     head_relu = content["config"]["head_relu"]
     network, _ = accelerate.prepare(MCNN(len(content["classes"]), *table.shape, head_relu=head_relu))
     network.load_state_dict(content["network"])
     fields = Fields(table, Normalisation(**content["normalisation"]), tuple(content["image_size"]))
-    with progress(len(sites), "predicting", ranks.rank, unit="field") as shown:
-        return predict(network, fields, sites, num_classes=len(content["classes"]), microbatch=settings.microbatch,
-                       world=ranks, advance=lambda number: shown.advance(min(number * ranks.size, len(sites) - shown.done)))
+    with progress(len(table), "predicting", ranks.rank, unit="field") as shown:
+        probabilities = predict(
+            network, fields, np.arange(len(table)), microbatch=settings.microbatch, world=ranks,
+            advance=lambda number: shown.advance(min(number * ranks.size, len(table) - shown.done)))
+    if not np.isfinite(probabilities).all():
+        raise errors.DataError(f"{settings.checkpoint}: the network gives scores that are not finite; train again")
+    return probabilities
 
 
 def write(out: Path, content: dict[str, Any], table: SiteTable, probabilities: np.ndarray, path: Path,
           notes: list[str]) -> None:
     """Predictions at every level, scores and the confusion matrices; the scores are also printed."""
-    out.mkdir(parents=True, exist_ok=True)
-    levels = profiles.aggregate(profiles.field_predictions(table, probabilities, content["classes"]))
+    levels = profiles.aggregate(profiles.field_predictions(table, probabilities, content["classes"]),
+                                table.control)
     levels["fields"].to_parquet(out / "predictions.parquet", index=False)
     for level, predictions in levels.items():
         predictions.to_csv(out / ("predictions.csv" if level == "fields" else f"{level}.csv"), index=False)
@@ -95,13 +105,15 @@ def write(out: Path, content: dict[str, Any], table: SiteTable, probabilities: n
     for note in notes:
         log.warning("NOTE: %s", note)
     if not scores["fields"]["total"]:
+        (out / "confusion.png").unlink(missing_ok=True)  # of an earlier evaluation
         log.info("no site has a known mechanism: predictions without scores in %s", out)
         return
-    matrices = {level: scoring.confusion(levels[level]) for level in ("fields", "treatments")}
+    matrices = {level: scoring.confusion(levels[level]) for level in ("fields", "treatments")
+                if scores[level]["total"]}
     confusion.draw(matrices, "Which mechanism is taken for which?", out / "confusion.png")
     for level, score in scores.items():
         log.info("%-11s %4d/%-4d right  %5.1f%%", level, score["correct"], score["total"],
-                 100 * score["correct"] / score["total"])
+                 100 * score["correct"] / max(score["total"], 1))
     log.info("tables and pictures: %s", out)
 
 

@@ -27,27 +27,30 @@ from mscnn.log import Metrics, log, open_logs, progress
 from mscnn.model import MCNN
 from mscnn.objective import Objective, class_weights
 
+CALM_DOWN = "lower --lr, or set --clip-norm 1; a checkpoint of an earlier epoch is kept"
+
 
 def main(settings: config.Config, resolved: str) -> None:
     """One training run."""
     ranks = world.join()
-    run_dir = Path(ranks.gather(str(rundir.choose(settings.run.run_dir, settings.preset)))[0])
+    rundir.refuse_taken(settings.run.run_dir)
     open_logs(ranks.rank, None)
     threads, why = cpu.threads_per_rank(cpu.allowed_cores(), ranks.local_size, settings.run.threads)
     torch.set_num_threads(threads)
     log.info("ranks: %d over gloo; threads a rank: asked %s, using %d: %s", ranks.size, settings.run.threads or "auto",
              threads, why)
-    with errors.offenders_in(run_dir, speak=ranks.rank == 0):
-        table = screen.open_screen(settings.data, ranks)
+    with errors.offenders_in(Path(settings.run.run_dir or "runs"), speak=ranks.rank == 0):
+        table = screen.check(screen.read_labelled(settings.data), settings.data.size(), ranks)
         split = splits.make_split(table, seed=settings.run.seed, **dataclasses.asdict(settings.split))
         log.info("split: %s", splits.describe(split, table))
         normalisation = screen.measure(table, split.train(), settings.data, ranks)
     trainer, used = build(settings, table, split, normalisation, ranks)
     used |= {"ranks": ranks.size, "threads": {"asked": settings.run.threads, "used": threads, "why": why}}
+    run_dir = None
     if ranks.rank == 0:
-        rundir.create(run_dir, resolved, rundir.environment(**used))
-        splits.write(split, table, run_dir)
-    ranks.barrier()
+        run_dir = str(rundir.create(settings.run.run_dir, settings.preset, resolved, rundir.environment(**used)))
+        splits.write(split, table, Path(run_dir))
+    run_dir = Path(ranks.gather(run_dir)[0])
     open_logs(ranks.rank, run_dir)
     log.info("run directory: %s", run_dir)
     learn(settings, trainer, split, run_dir)
@@ -86,7 +89,7 @@ def learn(settings: config.Config, trainer: Trainer, split: splits.Split, run_di
     total = min(optim.epochs * per_epoch, optim.max_steps or optim.epochs * per_epoch)
     pieces, step = schedule.parse(optim.lr), 0
     with Metrics(run_dir, trainer.world.rank) as metrics, progress(total, "training", trainer.world.rank) as shown:
-        log.info("training: %d steps of %d fields, %d steps an epoch", total, optim.minibatch, per_epoch)
+        log.info("training: %d steps of at most %d fields, %d steps an epoch", total, optim.minibatch, per_epoch)
         for epoch in range(math.ceil(total / per_epoch)):
             order = sampler.epoch_minibatches(len(training), optim.minibatch, seed=run.seed, epoch=epoch)
             rates = [schedule.rate(pieces, epoch + taken / per_epoch) for taken in range(per_epoch)]
@@ -110,8 +113,7 @@ def report(step: int, total: int, epoch: float, rate: float, numbers: dict[str, 
              epoch, numbers["loss"], 100 * numbers["accuracy"], rate, numbers["images_per_second"],
              100 * numbers["data_wait"])
     if not math.isfinite(numbers["loss"]):
-        raise errors.UsageError(f"training diverged: the loss is {numbers['loss']} at step {step}; lower --lr, or set "
-                                "--clip-norm 1; the checkpoint of the epoch before is kept")
+        raise errors.UsageError(f"training diverged: the loss is {numbers['loss']} at step {step}; {CALM_DOWN}")
 
 
 def monitor(trainer: Trainer, test: np.ndarray, step: int, metrics: Metrics) -> None:
@@ -123,7 +125,9 @@ def monitor(trainer: Trainer, test: np.ndarray, step: int, metrics: Metrics) -> 
 
 
 def save(settings: config.Config, trainer: Trainer, split: splits.Split, step: int, run_dir: Path) -> None:
-    """Rank 0 writes; the others go on, and meet it at the next step."""
+    """Rank 0 writes; the others go on, and meet it at the next step. A broken network is never saved over a good one."""
+    if not trainer.is_finite():
+        raise errors.UsageError(f"training diverged: weights are not finite after step {step}; {CALM_DOWN}")
     table, normalisation = trainer.fields.table, trainer.fields.normalisation
     if trainer.world.rank == 0:
         checkpoint.save(run_dir / "checkpoints" / checkpoint.LAST, {

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from mscnn import commandline, errors
+from mscnn import commandline, config, cpu, errors
 from mscnn.log import log, open_logs, progress
 
 COMMANDS = ("synth",)
@@ -11,6 +11,9 @@ COMMANDS = ("synth",)
 
 def main() -> None:
     """Run the command that is named first."""
+    if sys.argv[1:] in (["--help"], ["-h"]):
+        print(f"{__doc__}\nCommands: {', '.join(COMMANDS)}; each explains itself with --help.")
+        return
     if len(sys.argv) < 2 or sys.argv[1] not in COMMANDS:
         got = sys.argv[1] if len(sys.argv) > 1 else "nothing"
         raise errors.UsageError(f"name a command first ({', '.join(COMMANDS)}), got {got}; "
@@ -19,13 +22,13 @@ def main() -> None:
     synth(commandline.synth(sys.argv[2:]))
 
 
-def synth(settings: commandline.Synthesis) -> None:
+def synth(settings: config.Synthesis) -> None:
     """Write synthetic plates and a picture of them."""
     from mscnn.data import synthetic  # here, so that --help needs none of them
     from mscnn.data.bbbc021 import find_csvs, read_bbbc021
     from mscnn.data.phenotypes import MECHANISMS
 
-    out, (height, width) = Path(settings.out), settings.size
+    out, (height, width) = Path(settings.out), config.parse_size("size", settings.size)
     named = {"demo": list(synthetic.DEMO_MECHANISMS), "all": list(MECHANISMS)}
     mechanisms = named.get(settings.mechanisms, [name.strip() for name in settings.mechanisms.split(",")])
     if out.exists() and any(out.iterdir()):
@@ -38,7 +41,8 @@ def synth(settings: commandline.Synthesis) -> None:
     with progress(total, "drawing", unit="field") as shown:
         synthetic.write_plates(out, mechanisms=mechanisms, compounds_per_mechanism=settings.compounds,
                                plates_per_week=settings.plates, sites_per_well=settings.sites, height=height,
-                               width=width, seed=settings.seed, progress=lambda done, _: shown.advance(done - shown.done))
+                               width=width, seed=settings.seed, workers=cpu.allowed_cores(),
+                               progress=lambda done, _: shown.advance(done - shown.done))
     table = read_bbbc021(*find_csvs(out), taxol_controls="drop").labelled()
     overview(table, out / "overview.png")
     log.info("%d fields of %dx%d in %s; look at %s", total, height, width, out, out / "overview.png")

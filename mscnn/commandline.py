@@ -7,44 +7,17 @@ import argparse
 import dataclasses
 import difflib
 import re
-from dataclasses import dataclass
 from typing import Any
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
 
-from mscnn.config import GROUPS, PRESETS, Config, from_flat, parse_size
+from mscnn import config
 from mscnn.errors import UsageError
+from mscnn.presets import PRESETS
 
 
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """Settings of evaluate.py."""
-
-    checkpoint: str
-    out: str
-    sites: str | None
-    image_root: str | None
-    columns: str | None
-    channels: str | None
-    microbatch: int
-    threads: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Synthesis:
-    """Settings of `python -m mscnn synth`."""
-
-    out: str
-    mechanisms: str
-    compounds: int
-    plates: int
-    sites: int
-    size: tuple[int, int]  # height, width in pixels
-    seed: int
-
-
-def train(argv: list[str]) -> tuple[Config, str]:
+def train(argv: list[str]) -> tuple[config.Config, str]:
     """Read train.py's arguments. Returns the settings and the same as YAML. --help and --print-config exit here."""
     presets = "\n".join(f"  {name:10} {preset.__doc__}" for name, preset in PRESETS.items())
     parser = _parser("train.py", f"Train the multi-scale CNN on whole fields of view.\n\npresets:\n{presets}\n\n"
@@ -54,54 +27,35 @@ def train(argv: list[str]) -> tuple[Config, str]:
     preset = _leading_preset(argv)
     parser.add_argument("preset", choices=list(PRESETS), help="where settings start from")
     parser.add_argument("--config", action="config", help="YAML file of settings, over the preset's")
-    defaults = PRESETS[preset]() if preset else {}
-    for group in GROUPS.values():
-        section = parser.add_argument_group(group.__doc__)
-        for field in dataclasses.fields(group):
-            section.add_argument(f"--{field.name.replace('_', '-')}", type=field.type,
-                                 default=defaults.get(field.name, field.default),
-                                 help=field.metadata["help"].replace("%", "%%"))
-    found = _parse(parser, argv)
-    values = {key: value for key, value in found.as_dict().items() if key != "config"}
-    settings = from_flat(values)
+    for group in config.GROUPS.values():
+        _add_settings(parser.add_argument_group(group.__doc__), group, PRESETS[preset]() if preset else {})
+    values = _parse(parser, argv)
+    if values["preset"] != preset:
+        raise UsageError(f"the configuration file is of preset {values['preset']}, the command line says {preset}; "
+                         "name the same one, or take the line out of the file")
+    settings = config.from_flat(values)
     return settings, yaml.safe_dump(settings.flat(), sort_keys=False)
 
 
-def evaluate(argv: list[str]) -> Evaluation:
+def evaluate(argv: list[str]) -> config.Evaluation:
     """Read evaluate.py's arguments."""
-    parser = _parser("evaluate.py", "Score a checkpoint on the compounds its split held out, or on any other table.")
-    add = parser.add_argument
-    add("--checkpoint", type=str, required=True, help="run directory, or a checkpoint file")
-    add("--out", type=str, required=True, help="folder for predictions, scores and pictures")
-    add("--sites", type=str | None, default=None, help="site table to score instead, of the same channels")
-    add("--image-root", type=str | None, default=None, help="folder that image paths start from")
-    add("--columns", type=str | None, default=None, help="role=column,... as in training")
-    add("--channels", type=str | None, default=None, help="FileName_ columns of --sites, in the checkpoint's order")
-    add("--microbatch", type=int, default=8, help="fields computed at once")
-    add("--threads", type=int, default=0, help="compute threads a rank; 0: this machine's share of cores")
-    return Evaluation(**_parse(parser, argv).as_dict())
+    return _read("evaluate.py", "Score a checkpoint on the compounds its split held out, or on any other table.",
+                 config.Evaluation, argv)
 
 
-def synth(argv: list[str]) -> Synthesis:
+def synth(argv: list[str]) -> config.Synthesis:
     """Read the arguments of `python -m mscnn synth`."""
-    parser = _parser("python -m mscnn synth", "Write synthetic plates in the layout of BBBC021.")
-    add = parser.add_argument
-    add("--out", type=str, required=True, help="folder for images, CSVs and overview.png")
-    add("--mechanisms", type=str, default="demo", help="demo (6 distinct ones), all (12), or NAME,NAME")
-    add("--compounds", type=int, default=3, help="compounds of each mechanism")
-    add("--plates", type=int, default=2, help="replicate plates a week")
-    add("--sites", type=int, default=1, help="sites a well")
-    add("--size", type=str, default="128x128", help="height x width of a field in pixels")
-    add("--seed", type=int, default=0, help="the same seed writes the same bytes")
-    found = _parse(parser, argv)
-    for name in ("compounds", "plates", "sites"):
-        if found[name] < 1:
-            raise UsageError(f"{name} must be at least 1, got {found[name]}")
-    return Synthesis(**{**found.as_dict(), "size": parse_size("size", found.size)})
+    return _read("python -m mscnn synth", "Write synthetic plates in the layout of BBBC021.", config.Synthesis, argv)
 
 
 class _Help(argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter):
     """Defaults and types beside each option, and line breaks of the description as written."""
+
+
+def _read(program: str, description: str, group: type, argv: list[str]) -> Any:
+    parser = _parser(program, description)
+    _add_settings(parser, group, {})
+    return config.build(group, _parse(parser, argv))
 
 
 def _parser(program: str, description: str, print_config: str | None = None) -> ArgumentParser:
@@ -109,7 +63,16 @@ def _parser(program: str, description: str, print_config: str | None = None) -> 
                           formatter_class=_Help)
 
 
-def _parse(parser: ArgumentParser, argv: list[str]) -> Any:
+def _add_settings(parser: Any, group: type, defaults: dict[str, Any]) -> None:
+    """An option for each field of a record of settings."""
+    for field in dataclasses.fields(group):
+        required = field.default is config.REQUIRED
+        parser.add_argument(f"--{field.name.replace('_', '-')}", type=field.type, required=required,
+                            help=field.metadata["help"].replace("%", "%%"),
+                            **({} if required else {"default": defaults.get(field.name, field.default)}))
+
+
+def _parse(parser: ArgumentParser, argv: list[str]) -> dict[str, Any]:
     """Parse with dashes for underscores; whatever does not fit becomes one line that names the near option."""
     argv = [_dashed(argument) for argument in argv]
     known = [option for action in parser._actions for option in action.option_strings]
@@ -118,12 +81,14 @@ def _parse(parser: ArgumentParser, argv: list[str]) -> Any:
         if option.startswith("--") and option != "--" and option not in known:
             raise UsageError(f"there is no option {option}{_near(option, known)}")
     try:
-        return parser.parse_args(argv)
+        return {key: value for key, value in parser.parse_args(argv).as_dict().items() if key != "config"}
     except ArgumentError as problem:
         text = " ".join(str(problem).replace("Parser key", "option").split())
-        if unknown := re.search(r"Option '(\w+)' is not accepted", text):
-            keys = [option.removeprefix("--").replace("-", "_") for option in known]
-            text = f"the configuration file has an unknown setting {unknown[1]}{_near(unknown[1], keys)}"
+        if unknown := re.search(r"Option '([\w.]+)' is not accepted", text):
+            keys = [option.lstrip("-").replace("-", "_") for option in known]
+            text = f"the configuration file has an unknown setting {unknown[1]}{_near(unknown[1].split('.')[-1], keys)}"
+        elif "class 'str'" in text:  # in YAML 0.01, 123 and no are not text
+            text += "; write the value in quotes in the configuration file"
         raise UsageError(text) from None
 
 
@@ -134,8 +99,9 @@ def _dashed(argument: str) -> str:
 
 
 def _near(wrong: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(wrong, known, n=1)
-    return f"; did you mean {near[0]}?" if near else "; --help lists them"
+    plain = {option.lstrip("-"): option for option in known}
+    near = difflib.get_close_matches(wrong.lstrip("-"), plain, n=1)
+    return f"; did you mean {plain[near[0]]}?" if near else "; see --help"
 
 
 def _leading_preset(argv: list[str]) -> str | None:

@@ -1,4 +1,4 @@
-"""Every setting of a run, its default and its check; and the presets.  `python train.py demo --print-config` shows them.
+"""Every setting, its default and its check.  `python train.py demo --print-config` shows those of a preset.
 
 A setting has one name in the YAML file, on the command line (--minibatch) and here.  Groups only order them.
 """
@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from mscnn import schedule
 from mscnn.errors import UsageError
+
+REQUIRED = dataclasses.MISSING
 
 
 def setting(default: Any, help: str) -> Any:
@@ -28,6 +30,7 @@ class Data:
                                          "that hold several channels: their names in the order of the file")
     columns: str | None = setting(None, "names of columns that are not found by themselves, as role=column,...; roles: "
                                         "file plate well site week replicate compound concentration mechanism")
+    control: str = setting("DMSO", "the compound of untreated wells, in any case: never held out, no treatment of its own")
     taxol_controls: Literal["drop", "keep"] = setting(
         "drop", "BBBC021's taxol 0.3 uM control wells, 6 on every plate and over half of the treated fields: "
                 "drop leaves taxol's own dose series")
@@ -168,13 +171,61 @@ class Config:
 GROUPS = {"data": Data, "split": Split, "network": Network, "optim": Optim, "augment": Augment, "run": Run}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Settings of evaluate.py"""
+
+    checkpoint: str = setting(REQUIRED, "run directory, or a checkpoint file")
+    out: str = setting(REQUIRED, "folder for predictions, scores and pictures")
+    sites: str | None = setting(None, "another site table to score, of the same channels")
+    image_root: str | None = setting(None, "folder that image paths start from")
+    columns: str | None = setting(None, "role=column,... of --sites, as in training")
+    channels: str | None = setting(None, "channels of --sites, in the checkpoint's order; default: the checkpoint's")
+    moved: str | None = setting(None, "where the training's own site table or BBBC021 folder is now, if it has moved")
+    microbatch: int = setting(8, "fields computed at once")
+    threads: int = setting(0, "compute threads a rank; 0: this machine's share of cores")
+
+    def __post_init__(self):
+        _require(self.microbatch >= 1, "microbatch must be at least 1", self.microbatch)
+        _require(self.threads >= 0, "threads must be 0 or more", self.threads)
+        for name in ("columns", "channels"):
+            if getattr(self, name) and not self.sites:
+                raise UsageError(f"--{name} {getattr(self, name)} describes the table of --sites, which is not given")
+        if self.moved and self.sites:
+            raise UsageError("--moved names the training's own table and --sites another one; give one of the two")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Synthesis:
+    """Settings of `python -m mscnn synth`"""
+
+    out: str = setting(REQUIRED, "new folder for images, CSVs and overview.png")
+    mechanisms: str = setting("demo", "demo (6 distinct ones), all (12), or NAME,NAME")
+    compounds: int = setting(3, "compounds of each mechanism")
+    plates: int = setting(2, "replicate plates a week")
+    sites: int = setting(1, "sites a well")
+    size: str = setting("128x128", "height x width of a field in pixels")
+    seed: int = setting(0, "the same seed writes the same bytes")
+
+    def __post_init__(self):
+        for name in ("compounds", "plates", "sites"):
+            _require(getattr(self, name) >= 1, f"{name} must be at least 1", getattr(self, name))
+        _require(self.seed >= 0, "seed must be 0 or more", self.seed)
+        _require(min(parse_size("size", self.size)) >= 32, "size must be at least 32x32", self.size)
+
+
 def from_flat(values: dict[str, Any]) -> Config:
     """Build a Config from {setting: value}; missing settings take their defaults. Raises UsageError."""
-    groups = {
-        name: group(**{field.name: values[field.name] for field in dataclasses.fields(group) if field.name in values})
-        for name, group in GROUPS.items()
-    }
-    return Config(preset=values["preset"], **groups)
+    return Config(preset=values["preset"], **{name: build(group, values) for name, group in GROUPS.items()})
+
+
+def build(group: type, values: dict[str, Any]) -> Any:
+    """One record of settings from those of the values that are its own."""
+    own = {field.name: values[field.name] for field in dataclasses.fields(group) if field.name in values}
+    for field in dataclasses.fields(group):
+        if field.name in own and own[field.name] is None and field.type != str | None:
+            raise UsageError(f"{field.name} cannot be empty (null); leave it out for its default")
+    return group(**own)
 
 
 def parse_size(name: str, text: str) -> tuple[int, int]:
@@ -190,36 +241,6 @@ def absolute(config: Config) -> Config:
     paths = {name: str(Path(value).absolute()) for name in ("bbbc021", "sites", "image_root")
              if (value := getattr(config.data, name)) is not None}
     return dataclasses.replace(config, data=dataclasses.replace(config.data, **paths))
-
-
-def demo() -> dict[str, Any]:
-    """Synthetic plates of 6 mechanisms, the last compound of each held out: 2 min on 2 cores, 23-24 of 24 treatments."""
-    return {"bbbc021": "demo/plates",
-            "hold_out": "actin-c,dna-damage-c,eg5-c,epithelial-c,destabilizer-c,stabilizer-c",
-            "epochs": 40, "minibatch": 16, "lr": "0.01;30;0.002", "gain": 0.3, "offset": 0.3, "log_every": 34}
-
-
-def fields256() -> dict[str, Any]:
-    """540 real BBBC021 fields of 256x256, 2 of 14 compounds held out: 10 min on 2 cores, 6 of 6 treatments."""
-    # AZ258 and emetine: their mechanisms are learnt from other weeks only, so that no batch can pose as biology.
-    return {"sites": "../shared/data/bbbc021_fields_256/labels.csv", "channels": "Actin,Tubulin,DNA",
-            "hold_out": "AZ258,emetine", **_SMALL_SCREEN, "rotate": 180.0, "scale": 0.15, "shift": 0.1}
-
-
-def bbbc021() -> dict[str, Any]:
-    """The 8-node recipe on BBBC021: 13 classes, 1024x1280, global minibatch 256; name the data by --bbbc021 DIR."""
-    return {"minibatch": 256, "microbatch": 4, "epochs": 22, "taxol_controls": "keep", "log_every": 1,
-            "lr": "0.008;2;0.032;5;0.029;10;0.026;15;0.001;20;0.0001"}
-
-
-def screen() -> dict[str, Any]:
-    """Any other screen; name it by --sites CSV."""
-    return dict(_SMALL_SCREEN)
-
-
-_SMALL_SCREEN = {"epochs": 30, "minibatch": 32, "lr": "0.01;20;0.003;26;0.001", "class_weights": "balanced",
-                 "label_smoothing": 0.1, "gain": 0.2, "offset": 0.2}
-PRESETS = {"demo": demo, "fields256": fields256, "bbbc021": bbbc021, "screen": screen}
 
 
 def _require(fits: bool, what: str, value: Any) -> None:

@@ -15,6 +15,7 @@ from mscnn import accelerate
 from mscnn.data.augment import Jitter
 from mscnn.data.loader import Fields, ahead
 from mscnn.data.sampler import microbatches, shard
+from mscnn.model import MCNN
 from mscnn.objective import loss_shares
 from mscnn.world import World
 
@@ -47,13 +48,13 @@ class Trainer:
     """Everything a training step uses; labels and weights are per site of the fields' table."""
 
     world: World
-    network: nn.Module
+    network: MCNN
     objective: nn.Module    # the network with its loss, wrapped for several ranks
     optimiser: torch.optim.Optimizer
     fields: Fields
     labels: np.ndarray      # (S,) class of each site
     weights: np.ndarray     # (S,) weight of each site in the loss
-    jitter: Jitter | None
+    jitter: Jitter
     microbatch: int
     clip_norm: float
     seed: int
@@ -72,8 +73,11 @@ class Trainer:
 
     def predict(self, sites: np.ndarray) -> np.ndarray:
         """Probabilities of the given sites, known to all ranks; a collective."""
-        return predict(self.network, self.fields, sites, num_classes=int(self.labels.max()) + 1,
-                       microbatch=self.microbatch, world=self.world)
+        return predict(self.network, self.fields, sites, microbatch=self.microbatch, world=self.world)
+
+    def is_finite(self) -> bool:
+        """Whether all parameters are finite numbers; they are the same on all ranks."""
+        return all(bool(torch.isfinite(parameter).all()) for parameter in self.network.parameters())
 
     def _step(self, loaded: Iterator, num_pieces: int, tally: Tally) -> None:
         """One optimiser step; gradients travel between ranks with the last microbatch only."""
@@ -105,14 +109,14 @@ class Trainer:
         return images_NCHW, torch.from_numpy(self.labels[sites]), shares_N
 
 
-def predict(network: nn.Module, fields: Fields, sites: np.ndarray, *, num_classes: int, microbatch: int, world: World,
+def predict(network: MCNN, fields: Fields, sites: np.ndarray, *, microbatch: int, world: World,
             advance: Callable[[int], None] = lambda number: None) -> np.ndarray:
     """Probabilities (S, K) float64 of the given sites, each computed exactly once over all ranks, known to all.
 
     advance: told how many sites this rank has just finished.
     """
     own = shard(np.arange(len(sites)), rank=world.rank, size=world.size)
-    pieces = microbatches(own, microbatch)
+    pieces, num_classes = microbatches(own, microbatch), network.classify.out_features
     computed = np.zeros((len(sites), num_classes + 1))  # the last column counts
     network.eval()
     jobs = ((lambda piece=piece: fields.read(sites[piece])) for piece in pieces)

@@ -62,10 +62,14 @@ def offenders_in(folder: Path, *, speak: bool = True) -> Iterator[None]:
 
 
 def run(program: Callable[[], Result]) -> Result:
-    """Run an entry point; a user's mistake ends it with a plain message (once per job) and its exit code."""
+    """Run an entry point; a user's mistake ends it with a plain message and its exit code.
+
+    Where torchrun started several ranks, only rank 0 says what all of them know.
+    """
     try:
         return program()
     except (UsageError, DataError) as problem:
-        if os.environ.get("RANK", "0") == "0" or getattr(problem, "alone", False):
+        rank_0_speaks = "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK") != "0"
+        if not rank_0_speaks or getattr(problem, "alone", False):
             print(f"{Path(sys.argv[0]).name}: error: {problem}", file=sys.stderr, flush=True)
         sys.exit(problem.exit_code)

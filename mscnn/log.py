@@ -5,6 +5,7 @@ Exercised by `pytest tests/test_log.py`.
 
 import json
 import logging
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -56,9 +57,10 @@ class Metrics:
             self._board = SummaryWriter(str(run_dir / "tensorboard"))
 
     def write(self, kind: str, step: int, **numbers: float) -> None:
-        """kind: train or held_out; step: optimiser steps taken so far."""
+        """kind: train or held_out; step: optimiser steps taken so far. What is not finite is null in JSON."""
         if self._file is not None:
-            self._file.write(json.dumps({"kind": kind, "step": step, **numbers}) + "\n")
+            finite = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+            self._file.write(json.dumps({"kind": kind, "step": step, **finite}) + "\n")
             self._file.flush()
             for name, value in numbers.items():
                 self._board.add_scalar(f"{kind}/{name}", value, step)

@@ -6,6 +6,7 @@ Shapes: N fields of a microbatch, C channels, H W pixels, K classes.
 import numpy as np
 import torch
 import torch.nn.functional as F
+from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor, nn
 
 
@@ -30,13 +31,13 @@ class Objective(nn.Module):
 def class_weights(labels: np.ndarray, num_classes: int, mode: str) -> np.ndarray:
     """(K,) float64 weight of a field by class: all 1, or inverse to the class's number of training fields.
 
-    "balanced" as in scikit-learn: fields / (classes present * fields of the class); classes without fields get 0.
+    "balanced" is scikit-learn's: fields / (classes present * fields of the class); classes without fields get 0.
     """
     if mode == "none":
         return np.ones(num_classes)
-    counts = np.bincount(labels, minlength=num_classes)
-    present = counts > 0
-    return np.where(present, len(labels) / (present.sum() * np.maximum(counts, 1)), 0.0)
+    present, weights = np.unique(labels), np.zeros(num_classes)
+    weights[present] = compute_class_weight("balanced", classes=present, y=labels)
+    return weights
 
 
 def loss_shares(weights: np.ndarray, minibatch: np.ndarray, own: np.ndarray) -> Tensor:

@@ -22,14 +22,17 @@ def field_predictions(table: SiteTable, probabilities_SK: np.ndarray, classes: l
     return _with_prediction(pd.concat([metadata, probabilities], axis=1))
 
 
-def aggregate(predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def aggregate(predictions: pd.DataFrame, control: str) -> dict[str, pd.DataFrame]:
     """Fields -> {"fields", "wells", "treatments", "compounds"}, each with Predicted_MOA.
 
-    A treatment is a compound at one concentration (or at one that is not given).
+    A treatment is a compound at one concentration (or at one that is not given).  The control compound, in any case,
+    is no treatment: its fields and wells stay, it is not among treatments and compounds.
     """
     tables = {"fields": predictions}
     current = predictions
     for level, names in LEVELS.items():
+        if level == "treatments":
+            current = current[current["Metadata_Compound"].str.casefold() != control.casefold()]
         keys = [f"Metadata_{name}" for name in names]
         probabilities = [name for name in current.columns if name.startswith("Probability_")]
         current = current.groupby(keys, dropna=False, sort=True)[probabilities].agg(_RULES[level]).reset_index()

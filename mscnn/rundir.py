@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shlex
 import socket
 import sys
@@ -19,23 +20,48 @@ from mscnn.errors import PROBLEMS, UsageError
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "tifffile", "pandas", "scikit-learn")
 
 
-def choose(asked: str | None, preset: str) -> Path:
-    """The folder asked for, which must be new or empty, or the next free runs/PRESET-NNN."""
-    if asked is None:
-        taken = [int(path.name.rpartition("-")[2]) for path in Path("runs").glob(f"{preset}-[0-9][0-9][0-9]")]
-        return Path("runs") / f"{preset}-{max(taken, default=0) + 1:03}"
-    path = Path(asked)
-    if path.exists() and (not path.is_dir() or any(child.name != PROBLEMS for child in path.iterdir())):
+def refuse_taken(asked: str | None) -> None:
+    """Raise UsageError where the run directory that was asked for holds something."""
+    path = Path(asked) if asked else None
+    if path and path.exists() and (not path.is_dir() or any(child.name != PROBLEMS for child in path.iterdir())):
         raise UsageError(f"run directory {path} exists and is not empty; name a new one with --run-dir, or remove it")
-    return path
 
 
-def create(run_dir: Path, settings: str, environment: dict[str, Any]) -> None:
-    """Make the folder and write what is known before training. settings: the resolved configuration as YAML."""
-    (run_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
-    (run_dir / "config.yaml").write_text(settings)
-    (run_dir / "command.txt").write_text(shlex.join([Path(sys.executable).name, *sys.argv]) + "\n")
-    write_json(run_dir / "environment.json", environment)
+def create(asked: str | None, preset: str, settings: str, environment: dict[str, Any]) -> Path:
+    """Make the folder asked for, or the next free runs/PRESET-001, and write what is known before training.
+
+    settings: the resolved configuration as YAML.  Returns the folder.  One rank calls this.
+    """
+    try:
+        run_dir = _claim(preset) if asked is None else Path(asked)
+        (run_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
+        (run_dir / "config.yaml").write_text(settings)
+        (run_dir / "command.txt").write_text(shlex.join([Path(sys.executable).name, *sys.argv]) + "\n")
+        write_json(run_dir / "environment.json", environment)
+    except OSError as problem:
+        raise UsageError(f"the run directory cannot be written ({problem}); name another one with --run-dir") from None
+    return run_dir
+
+
+def _claim(preset: str) -> Path:
+    """Make runs/PRESET-NNN with the next number; another run that starts at the same time gets another one."""
+    while True:
+        numbers = [int(found[1]) for path in Path("runs").glob(f"{preset}-*")
+                   if (found := re.fullmatch(rf"{preset}-(\d+)", path.name))]
+        run_dir = Path("runs") / f"{preset}-{max(numbers, default=0) + 1:03}"
+        try:
+            run_dir.mkdir(parents=True)
+            return run_dir
+        except FileExistsError:
+            continue
+
+
+def make(folder: Path) -> None:
+    """Make a folder for results, or take the one that is there. Raises UsageError where it cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise UsageError(f"{folder} cannot be written ({problem}); name another folder with --out") from None
 
 
 def environment(**used: Any) -> dict[str, Any]:

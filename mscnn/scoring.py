@@ -1,7 +1,6 @@
 """How many are right, of how many, at each level.  Exercised by `pytest tests/test_scoring.py`."""
 
 import pandas as pd
-from sklearn.metrics import confusion_matrix
 
 
 def scores(tables: dict[str, pd.DataFrame]) -> dict[str, dict[str, int]]:
@@ -18,5 +17,5 @@ def confusion(table: pd.DataFrame) -> pd.DataFrame:
     table = table[table["Metadata_MOA"] != ""]
     true = sorted(set(table["Metadata_MOA"]))
     names = sorted({*true, *table["Predicted_MOA"]})
-    counts = confusion_matrix(table["Metadata_MOA"], table["Predicted_MOA"], labels=names)
-    return pd.DataFrame(counts, index=names, columns=names).loc[true]
+    counts = pd.crosstab(table["Metadata_MOA"], table["Predicted_MOA"])
+    return counts.reindex(index=true, columns=names, fill_value=0)

@@ -3,6 +3,7 @@
 Exercised by `pytest tests/test_screen.py`.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from mscnn import config
 from mscnn.data import bbbc021, images, normalise
 from mscnn.data.sampler import shard
 from mscnn.data.tables import SiteTable, parse_columns, read_sites
-from mscnn.errors import DataError
+from mscnn.errors import DataError, ImageError
 from mscnn.log import log
 from mscnn.model import require_fitting_size
 from mscnn.world import World
@@ -24,21 +25,19 @@ def read_table(settings: config.Data) -> SiteTable:
         image_csv, moa_csv = bbbc021.find_csvs(Path(settings.bbbc021))
         return bbbc021.read_bbbc021(image_csv, moa_csv, image_root=root, taxol_controls=settings.taxol_controls)
     channels = tuple(name.strip() for name in (settings.channels or "").split(",") if name.strip())
-    return read_sites(Path(settings.sites), image_root=root, channels=channels, columns=parse_columns(settings.columns))
+    return read_sites(Path(settings.sites), image_root=root, channels=channels, columns=parse_columns(settings.columns),
+                      control=settings.control)
 
 
-def open_screen(settings: config.Data, world: World, *, labelled_only: bool = True) -> SiteTable:
-    """The sites, by default those of known mechanism, with files checked, channels named and shape known.
-
-    Raises DataError listing all rows or files that cannot be used.
-    """
+def read_labelled(settings: config.Data) -> SiteTable:
+    """The sites whose mechanism is known. Raises DataError where there are none."""
     table = read_table(settings)
     labelled = table.labelled()
     log.info("sites: %d, of which %d have a known mechanism", len(table), len(labelled))
-    if labelled_only and len(labelled) == 0:
+    if len(labelled) == 0:
         raise DataError(f"{settings.bbbc021 or settings.sites}: no site has a known mechanism; fill in that column, or "
                         "name it with --columns mechanism=COLUMN")
-    return check(labelled if labelled_only else table, settings.size(), world)
+    return labelled
 
 
 def check(table: SiteTable, size: tuple[int, int] | None, world: World) -> SiteTable:
@@ -57,19 +56,26 @@ def check(table: SiteTable, size: tuple[int, int] | None, world: World) -> SiteT
         raise DataError(str(problem)) from None
     channels = table.channels or tuple(f"Channel{number}" for number in range(1, header.channels + 1))
     log.info("fields: %s, channels %s%s", header, ", ".join(channels), f", fitted to {size[0]}x{size[1]}" if size else "")
-    return SiteTable(table.frame, channels, shape)
+    return replace(table, channels=channels, shape=shape)
 
 
 def measure(table: SiteTable, sites: np.ndarray, settings: config.Data, world: World) -> normalise.Normalisation:
     """Mean and sd of each channel over the given sites (at most normalise_sites of them), the same on all ranks.
 
     Each site's exact sums are placed by site and then added in the table's order, so that the result is the same to
-    the last bit for any number of ranks.
+    the last bit for any number of ranks.  Raises DataError on all ranks for images that turn out damaged.
     """
+    if settings.normalise == "field":
+        return normalise.Normalisation("field", (), ())
     chosen = sites[normalise.sample(len(sites), settings.normalise_sites)]
-    moments_SC3 = np.zeros((len(chosen), len(table.channels), 3))
+    moments_SC3, damaged = np.zeros((len(chosen), len(table.channels), 3)), []
     for position in shard(np.arange(len(chosen)), rank=world.rank, size=world.size):
-        site = images.read_site(table.frame["files"][chosen[position]])
-        moments_SC3[position] = normalise.moments(images.fit(site, settings.size()))
+        try:
+            site = images.read_site(table.frame["files"][chosen[position]])
+            moments_SC3[position] = normalise.moments(images.fit(site, settings.size()))
+        except ImageError as problem:
+            damaged.append(problem.what)
+    if everywhere := sorted(what for part in world.gather(damaged) for what in part):
+        raise DataError(f"{len(everywhere)} images are damaged; replace them, or take their rows out", everywhere)
     mean, sd = normalise.statistics(world.sum_array(moments_SC3))
-    return normalise.Normalisation(settings.normalise, mean, sd)
+    return normalise.Normalisation("dataset", mean, sd)

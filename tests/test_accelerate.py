@@ -13,6 +13,7 @@ def test_the_prepared_network_computes_the_same():
     torch.testing.assert_close(network(accelerate.place(fields)), before, rtol=1e-4, atol=1e-5)  # sums in another order
     weight = network.branches[0].convolutions[1].weight
     assert weight.is_contiguous(memory_format=torch.channels_last)
+    assert accelerate.place(fields).is_contiguous(memory_format=torch.channels_last)
     assert report["precision"] == "float32"
 
 

@@ -64,11 +64,11 @@ def test_one_setting_does_not_change_anothers_draws():
 
 
 def test_a_move_by_whole_pixels_moves_and_fills_with_background():
-    pixels = torch.rand(1, 8, 8, generator=torch.Generator().manual_seed(0)) + 1
+    pixels = torch.rand(2, 8, 8, generator=torch.Generator().manual_seed(0)) + torch.tensor([1.0, 5.0])[:, None, None]
     moved = affine(pixels, angle=0.0, scale=1.0, right=2.0, down=1.0)
     torch.testing.assert_close(moved[:, 1:, 2:], pixels[:, :-1, :-2])
-    background = pixels[:, ::4, ::4].flatten().quantile(0.05)
-    torch.testing.assert_close(moved[:, 0], background.expand(1, 8))
+    background = pixels[:, ::4, ::4].flatten(1).quantile(0.05, dim=1)
+    torch.testing.assert_close(moved[:, 0], background[:, None].expand(2, 8))
 
 
 def test_enlarging_keeps_the_centre():
@@ -79,10 +79,32 @@ def test_enlarging_keeps_the_centre():
     assert grown.sum() == pytest.approx(4, rel=0.01)  # twice as wide and high
 
 
-def test_gain_and_offset_stay_within_their_settings():
+@pytest.mark.parametrize(("jitter", "low", "high"), [(Jitter(gain=0.2), 0.8, 1.2), (Jitter(offset=0.1), 0.9, 1.1)])
+def test_gain_and_offset_fill_their_range_each_channel_on_its_own(jitter, low, high):
     start = torch.ones(3, 4, 4)
-    for n in range(20):
-        values = augment(start, Jitter(gain=0.2, offset=0.1), np.random.default_rng(n))
-        assert (values >= 0.7).all()
-        assert (values <= 1.3).all()
-        assert len(values[:, 0, 0].unique()) == 3  # each channel on its own
+    values = torch.stack([augment(start, jitter, np.random.default_rng(n))[:, 0, 0] for n in range(200)])
+    assert low <= values.min() < low + 0.02
+    assert high - 0.02 < values.max() <= high + 1e-6
+    assert abs(torch.corrcoef(values.T)[0, 1]) < 0.3
+
+
+def test_gain_multiplies_and_offset_adds():
+    start = torch.tensor([[[0.0, 2.0]]])
+    assert augment(start, Jitter(gain=0.2), np.random.default_rng(0))[0, 0, 0] == 0
+    shifted = augment(start, Jitter(offset=0.2), np.random.default_rng(0))
+    assert shifted[0, 0, 1] - shifted[0, 0, 0] == 2
+
+
+@pytest.mark.parametrize(("setting", "amount", "moved_px"), [("rotate", 20, 13), ("scale", 0.3, 12), ("shift", 0.2, 13)])
+def test_moves_move_a_spot_within_their_setting(setting, amount, moved_px):
+    """A spot 32 px right of the centre of a 65 px field: 20 degrees and 30 % move it by at most 12, a fifth by 13."""
+    start = torch.zeros(1, 65, 65)
+    start[0, 32, 62] = 1
+    places = []
+    for n in range(60):
+        field = augment(start, Jitter(**{setting: amount}), np.random.default_rng(n))[0]
+        if field.max() > 0.2:  # still inside
+            places.append(np.unravel_index(int(field.argmax()), field.shape))
+    away = np.hypot(*(np.array(places) - (32, 62)).T)
+    assert 0.5 * moved_px < away.max() <= moved_px * 1.5
+    assert len({tuple(place) for place in places}) > 5

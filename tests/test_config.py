@@ -6,9 +6,9 @@ import pytest
 import yaml
 
 from mscnn import commandline, config
-from mscnn.data.splits import METHODS
 from mscnn.data.synthetic import held_out_compounds
 from mscnn.errors import UsageError
+from mscnn.presets import PRESETS
 
 
 def flat(*arguments: str) -> dict:
@@ -61,8 +61,18 @@ def test_refusals_name_value_and_remedy(arguments, message):
 
 def test_unknown_settings_in_a_file_are_refused_with_the_near_one(tmp_path):
     (tmp_path / "a.yaml").write_text("weigth_decay: 0.1\n")
-    with pytest.raises(UsageError, match="unknown setting weigth_decay; did you mean weight_decay"):
+    with pytest.raises(UsageError, match=r"unknown setting weigth_decay; did you mean weight_decay\?"):
         commandline.train(["demo", "--config", str(tmp_path / "a.yaml")])
+
+
+@pytest.mark.parametrize(("line", "message"), [
+    ("epochs: null", "epochs cannot be empty"), ("hold_out: No", "in quotes"), ("lr: 0.01", "in quotes"),
+    ("optim: {lr: '1'}", "optim.lr; did you mean lr?"), ("preset: screen", "of preset screen, the command line says demo")])
+def test_files_that_do_not_fit_are_refused(tmp_path, line, message):
+    (tmp_path / "a.yaml").write_text(line)
+    with pytest.raises(UsageError) as refusal:
+        commandline.train(["demo", "--config", str(tmp_path / "a.yaml")])
+    assert message in str(refusal.value)
 
 
 def test_every_preset_that_names_its_data_is_complete():
@@ -78,14 +88,12 @@ def test_every_preset_that_names_its_data_is_complete():
 def test_setting_names_are_unique_over_the_groups():
     names = [field.name for group in config.GROUPS.values() for field in dataclasses.fields(group)]
     assert len(names) == len(set(names))
-    known = {name for preset in config.PRESETS.values() for name in preset()}
+    known = {name for preset in PRESETS.values() for name in preset()}
     assert known <= set(names)
 
 
-def test_lists_that_two_places_know_agree():
+def test_the_demo_holds_out_what_the_synthetic_plates_have_for_it():
     assert flat("demo")["hold_out"].split(",") == held_out_compounds()
-    choices = next(field for field in dataclasses.fields(config.Split) if field.name == "split").type
-    assert set(choices.__args__) == set(METHODS)
 
 
 def test_settings_are_frozen():
@@ -105,9 +113,18 @@ def test_help_names_every_setting_and_imports_no_torch(tmp_path):
 def test_commands_read_their_own_options():
     evaluation = commandline.evaluate(["--checkpoint", "run", "--out=x", "--image_root", "a_b"])
     assert (evaluation.checkpoint, evaluation.out, evaluation.image_root, evaluation.sites) == ("run", "x", "a_b", None)
-    assert commandline.synth(["--out", "x", "--size", "128x256"]).size == (128, 256)
-    for command, arguments in ((commandline.evaluate, ["--checkpoint", "run"]), (commandline.synth, []),
-                               (commandline.synth, ["--out", "x", "--plates", "0"]),
-                               (commandline.synth, ["--out", "x", "--size", "big"])):
-        with pytest.raises(UsageError):
+    assert commandline.synth(["--out", "x", "--size", "128x256"]).size == "128x256"
+    both = ["--checkpoint", "run", "--out", "x"]
+    for command, arguments, message in (
+            (commandline.evaluate, both[:2], "out"), (commandline.synth, [], "out"),
+            (commandline.evaluate, [*both, "--microbatch", "0"], "microbatch must be at least 1"),
+            (commandline.evaluate, [*both, "--threads", "-1"], "threads must be 0 or more"),
+            (commandline.evaluate, [*both, "--channels", "DNA"], "--channels DNA describes the table of --sites"),
+            (commandline.evaluate, [*both, "--sites", "a", "--moved", "b"], "give one of the two"),
+            (commandline.synth, ["--out", "x", "--plates", "0"], "plates must be at least 1"),
+            (commandline.synth, ["--out", "x", "--seed", "-1"], "seed must be 0 or more"),
+            (commandline.synth, ["--out", "x", "--size", "1x1"], "at least 32x32"),
+            (commandline.synth, ["--out", "x", "--size", "big"], "HEIGHTxWIDTH")):
+        with pytest.raises(UsageError) as refusal:
             command(arguments)
+        assert message in str(refusal.value)

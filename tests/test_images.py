@@ -1,5 +1,6 @@
 import hashlib
 
+import imagecodecs
 import numpy as np
 import pandas as pd
 import pytest
@@ -67,6 +68,38 @@ def test_damaged_files_are_never_read_as_pixels(tmp_path):
     (tmp_path / "text.png").write_text("not an image")
     for name in ("cut.tif", "cut.png", "text.png", "absent.tif"):
         with pytest.raises(ImageError, match=f"{name}: (unreadable|missing)"):
+            read_site([str(tmp_path / name)])
+
+
+def test_pages_written_one_by_one_are_channels_and_others_are_refused(tmp_path):
+    planes, path = [counts(128, 128) for _ in range(3)], str(tmp_path / "pages.stk")
+    with tifffile.TiffWriter(path) as tiff:
+        for plane, compression in zip(planes, (None, "zlib", None), strict=True):
+            tiff.write(plane, compression=compression)
+    assert read_header(path) == (3, 128, 128, "uint16")
+    np.testing.assert_array_equal(read_site([path]), np.stack(planes))
+    with tifffile.TiffWriter(path) as tiff:
+        tiff.write(planes[0])
+        tiff.write(planes[0][:64, :64])  # a thumbnail
+    with pytest.raises(ImageError, match="holds 2 images of different sizes"):
+        read_header(path)
+
+
+def test_a_tiff_that_was_cut_short_is_known_by_its_header(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, counts(128, 128))
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(ImageError, match="cut short"):
+        read_header(str(path))
+
+
+def test_what_pillow_would_silently_change_is_refused(tmp_path):
+    (tmp_path / "deep.png").write_bytes(imagecodecs.png_encode(counts(128, 128, 3)))  # 16-bit colour, cut to 8 by pillow
+    Image.fromarray(counts(128, 128, dtype=np.uint8)).save(tmp_path / "lossy.jpg")
+    Image.fromarray(counts(128, 128, dtype=np.uint8) > 9).save(tmp_path / "bits.png")
+    reasons = {"deep.png": "16-bit samples in 3 channels", "lossy.jpg": "JPEG; only TIFF", "bits.png": "mode 1"}
+    for name, reason in reasons.items():
+        with pytest.raises(ImageError, match=reason):
             read_site([str(tmp_path / name)])
 
 

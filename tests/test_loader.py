@@ -33,6 +33,9 @@ def test_augmentation_depends_on_seed_epoch_and_site_alone(fields):
     torch.testing.assert_close(together[2:3], alone, rtol=0, atol=0)
     others = [fields.read(np.array([2]), jitter, keys)[0, 0, 0, 0].item() for keys in ((7, 1), (7, 2), (8, 1))]
     assert len(set(others)) == 3
+    plain = fields.read(np.arange(4))
+    changes = (together - plain)[:, 0, 0, 0].tolist()
+    assert len(set(changes)) == 4  # sites of one minibatch change each in its own way
 
 
 def test_reading_ahead_keeps_order_and_runs_at_most_so_far():

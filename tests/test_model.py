@@ -105,6 +105,27 @@ def test_receptive_field_of_each_branch(branch):
             assert bool(cell(lit) > cell(dark)) == seen, row
 
 
+def test_the_head_recomputed_by_hand():
+    """1x1 convolution, ReLU, 2x2 max-pool, two linear layers with ReLU between, in numpy from the branches' output."""
+    torch.manual_seed(2)
+    network = MCNN(num_classes=3, in_channels=1, height=128, width=256).double()
+    for layer in (network.combine, network.hidden, network.classify):
+        torch.nn.init.uniform_(layer.bias, -0.2, 0.2)
+    field = torch.randn(1, 1, 128, 256, dtype=torch.float64)
+    weight = {name: parameter.detach().numpy() for name, parameter in network.named_parameters()}
+    scales = network.scales(field)[0].detach().numpy()
+    assert scales.shape == (208, 2, 4)
+    combined = np.einsum("oc,chw->ohw", weight["combine.weight"][:, :, 0, 0], scales)
+    combined += weight["combine.bias"][:, None, None]
+    pooled = _pool(np.maximum(combined, 0), 2).ravel()
+    hidden = np.maximum(weight["hidden.weight"] @ pooled + weight["hidden.bias"], 0)
+    np.testing.assert_allclose(network.features(field)[0].detach().numpy(), hidden, rtol=1e-12, atol=1e-14)
+    scores = weight["classify.weight"] @ hidden + weight["classify.bias"]
+    np.testing.assert_allclose(network(field)[0].detach().numpy(), scores, rtol=1e-12)
+    # pools matter: neither an average nor a lost ReLU would pass
+    assert (combined < 0).any()
+
+
 def test_one_branch_recomputed_by_hand():
     """Branch 5 of a 128x128 field in numpy loops: pools, 5x5 correlations with zero padding, ReLU, pool."""
     torch.manual_seed(1)

@@ -5,11 +5,13 @@ from mscnn.profiles import aggregate, field_predictions
 from tests.conftest import make_table
 
 # plate, well, compound, concentration, mechanism, probability of M
-ROWS = [("P1", "B02", "a", 0.3, "M", 0.9), ("P1", "B02", "a", 0.3, "M", 0.5),     # well 0.7
+ROWS = [("P1", "B02", "a", 0.3, "M", 0.9), ("P1", "B02", "a", 0.3, "M", 0.8), ("P1", "B02", "a", 0.3, "M", 0.4),  # mean 0.7
         ("P2", "B02", "a", 0.3, "M", 0.1),                                        # well 0.1
         ("P3", "B02", "a", 0.3, "M", 0.6),                                        # well 0.6: median of wells 0.6
-        ("P1", "B03", "a", 1.0, "M", 0.2),                                        # treatment 0.2: compound 0.4
-        ("P1", "B04", "b", np.nan, "N", 0.4)]                                     # concentration not given
+        ("P1", "B03", "a", 1.0, "M", 0.2),                                        # treatment 0.2
+        ("P1", "B05", "a", 3.0, "M", 0.1),                                        # treatment 0.1: compound 0.3
+        ("P1", "B04", "b", np.nan, "N", 0.4),                                     # concentration not given
+        ("P1", "C02", "dmso", 0.0, "DMSO", 0.5)]                                  # the control is no treatment
 
 
 def predictions() -> pd.DataFrame:
@@ -22,21 +24,21 @@ def test_columns_of_the_field_table():
     assert predictions().columns.tolist() == [
         "Metadata_Plate", "Metadata_Week", "Metadata_Well", "Metadata_Site", "Metadata_Replicate", "Metadata_Compound",
         "Metadata_Concentration", "Metadata_MOA", "Predicted_MOA", "Probability_M", "Probability_N"]
-    assert predictions()["Predicted_MOA"].tolist() == ["M", "M", "N", "M", "N", "N"]
+    assert predictions()["Predicted_MOA"].tolist() == ["M", "M", "N", "N", "M", "N", "N", "N", "M"]
 
 
 def test_wells_are_means_treatments_medians_compounds_means():
-    levels = aggregate(predictions())
-    assert levels["wells"]["Probability_M"].round(9).tolist() == [0.7, 0.2, 0.4, 0.1, 0.6]
-    assert levels["treatments"]["Probability_M"].round(9).tolist() == [0.6, 0.2, 0.4]
-    assert levels["compounds"]["Probability_M"].round(9).tolist() == [0.4, 0.4]
-    assert levels["treatments"]["Predicted_MOA"].tolist() == ["M", "N", "N"]
+    levels = aggregate(predictions(), "DMSO")
+    assert levels["wells"]["Probability_M"].round(9).tolist() == [0.7, 0.2, 0.4, 0.1, 0.5, 0.1, 0.6]
+    assert levels["treatments"]["Probability_M"].round(9).tolist() == [0.6, 0.2, 0.1, 0.4]
+    assert levels["compounds"]["Probability_M"].round(9).tolist() == [0.3, 0.4]
+    assert levels["treatments"]["Predicted_MOA"].tolist() == ["M", "N", "N", "N"]
     assert levels["compounds"]["Metadata_Compound"].tolist() == ["a", "b"]
-    assert len(levels["fields"]) == 6
+    assert len(levels["fields"]) == 9
 
 
 def test_order_of_fields_does_not_matter():
     shuffled = predictions().sample(frac=1, random_state=0)
-    for level, table in aggregate(shuffled).items():
+    for level, table in aggregate(shuffled, "DMSO").items():
         if level != "fields":
-            pd.testing.assert_frame_equal(table, aggregate(predictions())[level])
+            pd.testing.assert_frame_equal(table, aggregate(predictions(), "DMSO")[level])

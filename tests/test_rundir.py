@@ -1,4 +1,6 @@
 import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -6,27 +8,48 @@ from mscnn import rundir
 from mscnn.errors import UsageError
 
 
+def create(asked=None) -> Path:
+    return rundir.create(asked, "demo", "epochs: 3\n", rundir.environment(ranks=2))
+
+
 def test_runs_are_numbered(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert str(rundir.choose(None, "demo")) == "runs/demo-001"
-    for name in ("demo-001", "demo-007", "demo-old", "other-009"):
+    assert str(create()) == "runs/demo-001"
+    for name in ("demo-007", "demo-old", "other-009"):
         (tmp_path / "runs" / name).mkdir(parents=True)
-    assert str(rundir.choose(None, "demo")) == "runs/demo-008"
+    assert str(create()) == "runs/demo-008"
+    (tmp_path / "runs" / "demo-1000").mkdir()
+    assert str(create()) == "runs/demo-1001"
+
+
+def test_runs_that_start_together_get_folders_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with ThreadPoolExecutor(8) as pool:
+        taken = list(pool.map(lambda _: create(), range(24)))
+    assert len(set(taken)) == 24
 
 
 def test_work_that_is_there_is_never_overwritten(tmp_path):
-    assert rundir.choose(str(tmp_path / "new"), "demo") == tmp_path / "new"
-    assert rundir.choose(str(tmp_path), "demo") == tmp_path  # empty
+    rundir.refuse_taken(None)
+    rundir.refuse_taken(str(tmp_path / "new"))
+    rundir.refuse_taken(str(tmp_path))  # empty
     (tmp_path / "problems.txt").write_text("left by a refused attempt")
-    assert rundir.choose(str(tmp_path), "demo") == tmp_path
+    rundir.refuse_taken(str(tmp_path))
     (tmp_path / "config.yaml").write_text("")
     with pytest.raises(UsageError, match="exists and is not empty; name a new one with --run-dir"):
-        rundir.choose(str(tmp_path), "demo")
+        rundir.refuse_taken(str(tmp_path))
+
+
+def test_folders_that_cannot_be_written_are_refused():
+    with pytest.raises(UsageError, match="/proc/none"):
+        create("/proc/none")
+    with pytest.raises(UsageError, match="/proc/none"):
+        rundir.make(Path("/proc/none"))
 
 
 def test_a_run_describes_itself(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["train.py", "demo", "--hold-out", "a b"])
-    rundir.create(tmp_path / "run", "epochs: 3\n", rundir.environment(ranks=2))
+    assert create(str(tmp_path / "run")) == tmp_path / "run"
     assert (tmp_path / "run" / "command.txt").read_text().endswith("train.py demo --hold-out 'a b'\n")
     assert (tmp_path / "run" / "config.yaml").read_text() == "epochs: 3\n"
     environment = json.loads((tmp_path / "run" / "environment.json").read_text())

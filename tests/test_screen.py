@@ -1,5 +1,8 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
+import tifffile
 
 from mscnn import config, screen, world
 from mscnn.data.images import read_site
@@ -8,33 +11,65 @@ from mscnn.errors import DataError
 ALONE = world.World(rank=0, size=1, local_rank=0, local_size=1)
 
 
+def open_screen(path, size=None, **settings):
+    return screen.check(screen.read_labelled(config.Data(sites=str(path), **settings)), size, ALONE)
+
+
 def test_a_generic_screen_opens_with_channels_and_shape(tiny_screen):
-    table = screen.open_screen(config.Data(sites=str(tiny_screen)), ALONE)
+    table = open_screen(tiny_screen)
     assert (len(table), table.channels, table.shape) == (12, ("DNA", "RNA"), (2, 128, 128))
-    one = screen.open_screen(config.Data(sites=str(tiny_screen), channels="RNA"), ALONE)
+    one = open_screen(tiny_screen, channels="RNA")
     assert (one.channels, one.shape) == (("RNA",), (1, 128, 128))
 
 
 def test_a_screen_without_known_mechanisms_only_opens_for_prediction(tiny_screen):
     tiny_screen.write_text(tiny_screen.read_text().replace("Metadata_MOA", "Metadata_Other"))
     with pytest.raises(DataError, match="no site has a known mechanism"):
-        screen.open_screen(config.Data(sites=str(tiny_screen)), ALONE)
-    assert len(screen.open_screen(config.Data(sites=str(tiny_screen)), ALONE, labelled_only=False)) == 12
+        open_screen(tiny_screen)
+    assert len(screen.read_table(config.Data(sites=str(tiny_screen)))) == 12
 
 
-def test_the_scale_comes_from_the_given_sites_alone(tiny_screen):
-    settings = config.Data(sites=str(tiny_screen))
-    table = screen.open_screen(settings, ALONE)
+@pytest.mark.parametrize("size", [None, (100, 70)])
+def test_the_scale_comes_from_the_given_sites_alone_as_the_network_sees_them(tiny_screen, size):
+    settings = config.Data(sites=str(tiny_screen), image_size="100x70" if size else "native")
+    table = open_screen(tiny_screen)
+    for number, files in enumerate(table.frame["files"]):  # pixels that cropping leaves out would show
+        pixels = read_site(files[:1])[0]
+        pixels[:14] = 60_000 + number
+        tifffile.imwrite(files[0], pixels)
     chosen = np.flatnonzero(table.frame["compound"] == "a")
     pixels = np.stack([read_site(files) for files in table.frame["files"][chosen]])
+    pixels = pixels[:, :, 14:114, 29:99] if size else pixels
     normalisation = screen.measure(table, chosen, settings, ALONE)
     np.testing.assert_allclose(normalisation.mean, pixels.mean(axis=(0, 2, 3)), rtol=1e-12)
     np.testing.assert_allclose(normalisation.sd, pixels.std(axis=(0, 2, 3)), rtol=1e-9)
 
 
+def test_fields_scaled_by_themselves_need_no_reading(tiny_screen):
+    table = open_screen(tiny_screen)
+    for files in table.frame["files"]:
+        for path in files:
+            Path(path).unlink()
+    settings = config.Data(sites=str(tiny_screen), normalise="field")
+    assert screen.measure(table, np.arange(12), settings, ALONE).mode == "field"
+
+
+def test_images_that_turn_out_damaged_are_all_named(tiny_screen):
+    table = open_screen(tiny_screen)
+    for site in (2, 5):
+        path = table.frame["files"][site][1]
+        tifffile.imwrite(path, np.zeros((128, 128), np.uint16), compression="zlib")
+        whole = Path(path).read_bytes()
+        start = whole.index(b"\x78\x9c") if b"\x78\x9c" in whole else len(whole) - 60
+        Path(path).write_bytes(whole[:start] + b"\xff" * 20 + whole[start + 20:])
+    with pytest.raises(DataError) as refusal:
+        screen.measure(table, np.arange(12), config.Data(sites=str(tiny_screen)), ALONE)
+    assert "2 images are damaged" in str(refusal.value)
+    assert not refusal.value.alone
+
+
 def test_the_shared_fields_and_originals_open(shared_data):
-    fields = screen.open_screen(config.Data(sites=str(shared_data / "bbbc021_fields_256" / "labels.csv"),
-                                            channels="Actin,Tubulin,DNA"), ALONE)
-    assert (len(fields), fields.shape) == (540, (3, 256, 256))
-    originals = screen.open_screen(config.Data(sites=str(shared_data / "bbbc021_original_tiff" / "labels.csv")), ALONE)
+    fields = open_screen(shared_data / "bbbc021_fields_256" / "labels.csv", channels="Actin,Tubulin,DNA")
+    assert (len(fields), fields.shape, fields.channels) == (540, (3, 256, 256), ("Actin", "Tubulin", "DNA"))
+    originals = open_screen(shared_data / "bbbc021_original_tiff" / "labels.csv")
     assert (len(originals), originals.shape, originals.channels) == (5, (1, 1024, 1280), ("Channel1",))

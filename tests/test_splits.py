@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,8 @@ from mscnn.data.splits import (
     TEST,
     TRAIN,
     UNUSED,
+    Split,
+    _checked,
     describe,
     grouped_folds,
     home_weeks,
@@ -46,8 +49,11 @@ def test_names_with_commas_and_quotes():
     assert parse_names("\"3,3'-diaminobenzidine\",taxol", compounds) == ["3,3'-diaminobenzidine", "taxol"]
     assert parse_names("3,3'-diaminobenzidine", compounds) == ["3,3'-diaminobenzidine"]
     assert parse_names("None", compounds) == []
-    with pytest.raises(UsageError, match=r"no compound 'taxo'.*taxol"):
-        parse_names("ICI,taxo", compounds)
+    assert parse_names("a,b,c", ["a", "a,b", "b,c"]) == ["a", "b,c"]
+    with pytest.raises(UsageError, match=r"no compound 'taxo', 'IC' .*did you mean ICI; taxol\?"):
+        parse_names("ICI,taxo,IC", compounds)
+    with pytest.raises(UsageError, match=r"no compound 'zzz'.*it has 780; ICI"):
+        parse_names("zzz", compounds)
     with pytest.raises(UsageError, match="no compound 'DMSO'"):  # controls are not held out
         make_split(TABLE, split="hold-out", hold_out="DMSO")
 
@@ -91,8 +97,39 @@ def test_weeks_of_bbbc021_score_each_treatment_once(shared_data):
 def test_a_random_split_says_that_it_leaks():
     split = make_split(TABLE, split="random", test_fraction=0.3, seed=1)
     assert sorted(split.side) == [TEST] * 3 + [TRAIN] * 7
+    assert len(make_split(TABLE, split="random", test_fraction=0.5, seed=1).test()) == 5
+    with pytest.raises(UsageError, match="mechanisms to train on"):
+        make_split(TABLE, split="random", test_fraction=0.99)
     assert "same wells, plates and compounds" in split.leaks
     assert "LEAKS" in describe(split, TABLE)
+
+
+def test_leaks_are_caught_whoever_makes_them():
+    leaky = TABLE.frame["compound"].eq("b").to_numpy()
+    for side, method in ((np.where(leaky, TEST, TRAIN), "hold-out"), (np.where(leaky, TEST, TRAIN), "leave-week-out")):
+        if method == "hold-out":
+            side = side.copy()
+            side[0] = TEST  # one site of a, whose other site trains
+        with pytest.raises(AssertionError, match="both sides"):
+            _checked(Split(method, side, tuple(sorted(set(TABLE.frame["compound"][side == TEST])))), TABLE)
+    control = np.where(TABLE.is_control(), TEST, TRAIN)
+    with pytest.raises(AssertionError, match="control wells"):
+        _checked(Split("hold-out", control, ("DMSO",)), TABLE)
+
+
+def test_the_control_is_never_held_out_however_it_is_written():
+    table = replace(make_table([("a", "M"), ("b", "N"), ("Water", "none"), ("c", "N")]), control="water")
+    left_out = [make_split(table, split="leave-compound-out", fold=fold).held_out for fold in range(3)]
+    assert left_out == [("a",), ("b",), ("c",)]
+    assert "Water" not in home_weeks(table)
+
+
+def test_ties_of_home_weeks_and_doses_not_fields_decide():
+    table = make_table([("a", "M", "Week10", 1.0), ("a", "M", "Week9", 2.0),                      # tie: the earlier
+                        ("b", "M", "Week1", 1.0), ("b", "M", "Week1", 1.0), ("b", "M", "Week1", 1.0),
+                        ("b", "M", "Week2", 1.0), ("b", "M", "Week2", 2.0)],                # more doses on fewer fields
+                       "compound mechanism week concentration")
+    assert home_weeks(table) == {"a": "Week9", "b": "Week2"}
 
 
 def test_splits_that_leave_nothing_to_learn_are_refused():
@@ -111,6 +148,8 @@ def test_the_record_restores_only_over_the_same_table(tmp_path):
     split = make_split(TABLE, split="hold-out", hold_out="b")
     record = json.loads(json.dumps(to_record(split, TABLE)))
     np.testing.assert_array_equal(restore(record, TABLE).side, split.side)
+    with pytest.raises(DataError, match="not the one"):  # a side that was tampered with
+        restore({**record, "sides": [TRAIN, *record["sides"][1:-1], TEST]}, TABLE)
     for other in (TABLE.select(np.arange(9)), TABLE.select(np.arange(10)[::-1])):
         with pytest.raises(DataError, match="not the one"):
             restore(record, other)

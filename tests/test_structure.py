@@ -7,13 +7,14 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 STRATA = [
-    {"errors", "schedule", "config", "commandline", "log", "rundir"},                  # words
+    {"errors", "schedule", "config", "presets", "commandline", "log", "rundir"},                  # words
     {"world", "cpu", "model", "data"},                                                 # facts
     {"screen", "objective", "accelerate", "checkpoint", "profiles", "scoring"},        # acts
     {"engine"},                                                                        # loop
     {"report"},                                                                        # readers
 ]
-WITHIN_WORDS = {"config": {"errors", "schedule"}, "commandline": {"errors", "config"}, "rundir": {"errors"},
+WITHIN_WORDS = {"config": {"errors", "schedule"}, "commandline": {"errors", "config", "presets"},
+                "rundir": {"errors"}, "presets": set(),
                 "log": set(), "errors": set(), "schedule": set()}
 DOORS = {
     "torch.distributed": {"world"}, "torch.nn.parallel": {"world"}, "mpi4py": {"world"},
@@ -23,7 +24,7 @@ DOORS = {
 NAMES = {"torch.save": {"checkpoint.py"}, "torch.load": {"checkpoint.py"},
          "torch.set_num_threads": {"train.py", "evaluate.py"},
          "torch.compile": {"accelerate.py"}, "torch.autocast": {"accelerate.py"}, "torch.channels_last": {"accelerate.py"},
-         "os.environ": {"errors.py", "world/__init__.py"}, "os.sched_getaffinity": {"cpu.py", "data/synthetic.py"},
+         "os.environ": {"errors.py", "world/__init__.py"}, "os.sched_getaffinity": {"cpu.py"},
          "sys.argv": {"train.py", "evaluate.py", "__main__.py", "errors.py", "rundir.py"}}
 FILES = sorted([*(ROOT / "mscnn").rglob("*.py"), ROOT / "train.py", ROOT / "evaluate.py"])
 
@@ -59,6 +60,11 @@ def test_modules_import_from_lower_strata_only(path):
     allowed = set().union(*STRATA[:level]) | {own} | WITHIN_WORDS.get(own, set())
     used = {name for dotted in imports(path) if (name := unit(dotted))}
     assert used <= allowed, f"{place(path)} may not import {used - allowed}"
+
+
+def test_entry_points_are_never_imported():
+    for path in [*FILES, *(ROOT / "tests").rglob("*.py")]:
+        assert not {"train", "evaluate", "mscnn.__main__"} & imports(path), path
 
 
 @pytest.mark.parametrize("path", FILES, ids=place)

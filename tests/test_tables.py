@@ -1,3 +1,5 @@
+import gzip
+
 import numpy as np
 import pytest
 
@@ -54,6 +56,7 @@ def test_columns_are_mapped_where_names_are_unusual(tmp_path):
     ("filename,plate,well,compound\n../1.png,P,B02,x\n,P,B03,x\n", {}, ["row 2: '' '../1.png'", "row 3"]),
     ("filename,plate,well,site,compound\n1.png,P,B02,1,x\n2.png,P,B02,1,x\n", {}, ["row 2: P B02 site 1", "row 3"]),
     ("filename,plate,well,compound\n1.png,,B02,x\n2.png,P,B02,\n", {}, ["row 2: no plate", "row 3: no compound"]),
+    ("filename,plate,well,compound\n1.png,P,B02,Taxol\n2.png,P,B03,taxol\n", {}, ["Taxol", "taxol", "one spelling"]),
     ("filename,plate,well,compound\n1.png,P,B02\n", {}, ["row 2: 3 values"]),
     ("filename,plate,plate,well,compound\n1.png,P,P,B02,x\n", {}, ["column plate appears twice"]),
     ("filename,plate,well,compound\n", {}, ["no rows"]),
@@ -69,6 +72,53 @@ def test_line_ends_byte_order_mark_and_quotes(tmp_path):
     for ends in ("\n", "\r\n", "\r"):
         table = read_csv(write(tmp_path, "\ufeffa,b" + ends + '"x, ""y""",2' + ends))
         assert (table.columns.tolist(), table.iloc[0].tolist(), table.index[0]) == (["a", "b"], ['x, "y"', "2"], 2)
+
+
+def test_absolute_names_stay_below_the_image_root(tmp_path):
+    table = read_sites(write(tmp_path, "filename,plate,well,compound\n/etc/x.png,P,B02,x\nC:\\y\\z.png,P,B03,x\n"))
+    assert table.frame["files"].tolist() == [(str(tmp_path / "etc" / "x.png"),), (str(tmp_path / "y" / "z.png"),)]
+
+
+def test_channels_of_a_multi_channel_file_are_named_as_given(tmp_path):
+    path = write(tmp_path, "filename,plate,well,compound\n1.png,P,B02,x\n")
+    assert read_sites(path, channels=("Actin", "DNA")).channels == ("Actin", "DNA")
+    assert read_sites(path).channels == ()
+
+
+def test_a_file_column_that_is_given_wins_over_filename_columns(tmp_path):
+    path = write(tmp_path, "FileName_DNA,stack,plate,well,compound\n1.tif,all.tif,P,B02,x\n")
+    assert read_sites(path, columns={"file": "stack"}).frame["files"][0] == (str(tmp_path / "all.tif"),)
+
+
+def test_units_in_a_name_do_not_hide_a_column(tmp_path):
+    table = read_sites(write(tmp_path, "filename,plate,well,compound,Concentration (µM),Batch_ID\n1.png,P,B02,x,3,W1\n"))
+    assert (table.frame["concentration"][0], table.frame["week"][0]) == (3.0, "W1")
+
+
+def test_what_was_found_and_what_was_not_is_said(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("mscnn.log.log.propagate", True)
+    monkeypatch.setattr("mscnn.log.log.level", 20)
+    read_sites(write(tmp_path, "filename,plate,well,compound\n1.png,P,B02,x\n"))
+    assert "not there: week, site, replicate, concentration, mechanism" in caplog.text
+    assert "all doses of a compound count as one treatment" in caplog.text
+
+
+def test_the_control_is_known_in_any_case(tmp_path):
+    table = read_sites(write(tmp_path, "filename,plate,well,compound\n1.png,P,B02,dmso\n2.png,P,B03,water\n"))
+    assert table.is_control().tolist() == [True, False]
+    water = read_sites(write(tmp_path, "filename,plate,well,compound\n1.png,P,B02,dmso\n2.png,P,B03,water\n"),
+                       control="Water")
+    assert water.is_control().tolist() == [False, True]
+
+
+def test_rows_are_numbered_as_in_the_file_and_damage_is_refused(tmp_path):
+    assert read_csv(write(tmp_path, "a\n\n\n1\n")).index.tolist() == [4]
+    (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(b"a\n" * 1000)[:-12])
+    (tmp_path / "bad.csv.gz").write_bytes(gzip.compress(b"a\n")[:10] + b"\xff" * 20)
+    (tmp_path / "wide.csv").write_text("a\n" + "x" * 200_000)
+    for name in ("cut.csv.gz", "bad.csv.gz", "wide.csv"):
+        with pytest.raises(DataError, match=f"{name}: cannot be read"):
+            read_csv(tmp_path / name)
 
 
 def test_other_encodings_and_missing_files_are_refused(tmp_path):

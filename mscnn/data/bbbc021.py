@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mscnn.data.tables import METADATA, SiteTable, concentrations, locate, read_csv, refuse_duplicates
+from mscnn.data.tables import METADATA, SiteTable, concentrations, locate, read_csv, refuse_case_twins, refuse_duplicates
 from mscnn.errors import DataError
 
 CHANNELS = {"DNA": "DAPI", "Tubulin": "Tubulin", "Actin": "Actin"}  # our name: the CSV's
@@ -52,6 +52,7 @@ def read_bbbc021(image_csv: Path, moa_csv: Path, *, image_root: Path | None = No
     }, index=images.index)
     frame["mechanism"] = _mechanisms(frame, annotations, moa_csv)
     refuse_duplicates(frame, image_csv)
+    refuse_case_twins(frame, image_csv)
     parts = [pd.DataFrame({"folder": images[f"Image_PathName_{channel}"], "name": images[f"Image_FileName_{channel}"]})
              for channel in CHANNELS.values()]
     frame["files"] = locate(parts, image_root or image_csv.parent, image_csv)

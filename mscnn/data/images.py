@@ -5,7 +5,6 @@ Exercised by `pytest tests/test_images.py`.  Shapes: C channels, H W pixels.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -33,17 +32,7 @@ class Header(NamedTuple):
 def read_header(path: str) -> Header:
     """Size and type of one file, without decoding its pixels. Raises ImageError naming file and reason."""
     try:
-        if _is_tiff(path):
-            with tifffile.TiffFile(path) as tiff:
-                series = tiff.series[0]
-                channels, height, width = _channels_first(series.axes, series.shape)
-                header = Header(channels, height, width, str(series.dtype))
-        else:
-            with Image.open(path) as image:
-                if image.mode not in _PNG_MODES:
-                    raise ValueError(f"pixel mode {image.mode}, not one of {', '.join(_PNG_MODES)}")
-                channels, dtype = _PNG_MODES[image.mode]
-                header = Header(channels, image.height, image.width, dtype)
+        header = _tiff_header(path) if _is_tiff(path) else _png_header(path)
     except Exception as problem:  # decoders raise many kinds; each means that this file cannot be used
         raise ImageError(f"{path}: {_reason(problem)}") from None
     if header.dtype not in DTYPES:
@@ -87,8 +76,10 @@ def agree(found: list[list], *, files_per_site: int, channels: Sequence[str]) ->
     common, _ = Counter(headers.values()).most_common(1)[0] if headers else (None, 0)
     offenders += [f"{path}: {header}, most are {common}" for path, header in headers.items() if header != common]
     if offenders:
-        raise DataError(f"{len(offenders)} of {len(found)} image files cannot be used; mend or replace them, "
-                        "or take their rows out of the table", sorted(offenders))
+        where = "name the folder they are in with --image-root" if any(text.endswith(": missing") for text in offenders) \
+            else "mend or replace them"
+        raise DataError(f"{len(offenders)} of {len(found)} image files cannot be used; {where}, or take their rows out "
+                        "of the table", sorted(offenders))
     if files_per_site > 1 and common.channels != 1:
         raise DataError(f"each of {files_per_site} files a site holds {common.channels} channels; give single-channel "
                         "files per channel, or one file with all")
@@ -116,17 +107,44 @@ def _read_file(path: str) -> np.ndarray:
     try:
         if _is_tiff(path):
             with tifffile.TiffFile(path) as tiff:
-                series = tiff.series[0]
-                pixels, axes = series.asarray(), series.axes
+                site = np.concatenate([_to_channels_first(series.asarray(), series.axes) for series in tiff.series])
         else:
             with Image.open(path) as image:
                 pixels = np.asarray(image)
-            axes = "YX" if pixels.ndim == 2 else "YXS"
-        site = _to_channels_first(pixels, axes)
+            site = _to_channels_first(pixels, "YX" if pixels.ndim == 2 else "YXS")
     except Exception as problem:  # as above: a damaged file, whatever the decoder calls it
         raise ImageError(f"{path}: {_reason(problem)}") from None
     assert (*site.shape, site.dtype) == header, (path, site.shape, header)
     return site
+
+
+def _tiff_header(path: str) -> Header:
+    """Pages written one by one are series of their own; those of one size are channels."""
+    with tifffile.TiffFile(path) as tiff:
+        facts = {(*_channels_first(series.axes, series.shape), str(series.dtype)) for series in tiff.series}
+        if len(facts) != 1:
+            raise ValueError(f"holds {len(tiff.series)} images of different sizes or types, not the channels of one")
+        end = max(offset + length for page in tiff.pages
+                  for offset, length in zip(page.dataoffsets, page.databytecounts, strict=True))
+        if end > tiff.filehandle.size:
+            raise ValueError(f"cut short: {tiff.filehandle.size} bytes of {end}")
+        channels, height, width, dtype = facts.pop()
+        return Header(channels * len(tiff.series), height, width, dtype)
+
+
+def _png_header(path: str) -> Header:
+    with Image.open(path) as image:
+        if image.format != "PNG":
+            raise ValueError(f"{image.format}; only TIFF and PNG are read")
+        if image.mode not in _PNG_MODES:
+            raise ValueError(f"pixel mode {image.mode}, not one of {', '.join(_PNG_MODES)}")
+        channels, dtype = _PNG_MODES[image.mode]
+        height, width = image.height, image.width
+    with open(path, "rb") as file:
+        depth = file.read(25)[24]  # bits a sample; pillow would cut 16-bit colour down to 8 without a word
+    if depth != 8 * np.dtype(dtype).itemsize:
+        raise ValueError(f"{depth}-bit samples in {channels} channels; give 16-bit colour as TIFF")
+    return Header(channels, height, width, dtype)
 
 
 def _channels_first(axes: str, shape: Sequence[int]) -> tuple[int, int, int]:
@@ -145,7 +163,9 @@ def _to_channels_first(pixels: np.ndarray, axes: str) -> np.ndarray:
 
 
 def _is_tiff(path: str) -> bool:
-    return Path(path).suffix.lower() in (".tif", ".tiff")
+    """By the first bytes, whatever the name: classic TIFF or BigTIFF in either byte order."""
+    with open(path, "rb") as file:
+        return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def _reason(problem: Exception) -> str:

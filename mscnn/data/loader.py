@@ -16,6 +16,7 @@ from torch import Tensor
 from mscnn.data.augment import Jitter, augment
 from mscnn.data.images import fit, read_site
 from mscnn.data.normalise import Normalisation
+from mscnn.data.sampler import Stream
 from mscnn.data.tables import SiteTable
 
 Item = TypeVar("Item")
@@ -30,17 +31,17 @@ class Fields:
     normalisation: Normalisation
     size: tuple[int, int] | None  # crop or pad to (height, width)
 
-    def read(self, sites: np.ndarray, jitter: Jitter | None = None, keys: tuple[int, ...] = ()) -> Tensor:
+    def read(self, sites: np.ndarray, jitter: Jitter | None = None, key: tuple[int, int] = (0, 0)) -> Tensor:
         """Positions in the table -> (N, C, H, W) float32.
 
-        With jitter each field is augmented by a generator of its own, keyed by (*keys, site): the same change on any
-        rank and in any order.  keys: (seed, epoch).
+        With jitter each field is augmented by a generator of its own, keyed by (seed, epoch) and the site: the same
+        change on any rank and in any order.  key: (seed, epoch).
         """
         fields = []
         for site in sites:
             field = torch.from_numpy(self.normalisation.apply(fit(read_site(self.table.frame["files"][site]), self.size)))
             if jitter is not None:
-                field = augment(field, jitter, np.random.default_rng([*keys, 1, int(site)]))
+                field = augment(field, jitter, np.random.default_rng([Stream.AUGMENTATION, *key, int(site)]))
             fields.append(field)
         return torch.stack(fields)
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-MODES = ("dataset", "field")
-
 
 @dataclass(frozen=True)
 class Normalisation:

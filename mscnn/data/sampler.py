@@ -3,7 +3,18 @@
 Exercised by `pytest tests/test_sampler.py`.
 """
 
+from enum import IntEnum
+
 import numpy as np
+
+
+class Stream(IntEnum):
+    """First number of a random stream's key: what it is for, so that no two streams of one seed coincide."""
+
+    ORDER = 1         # (seed, epoch)
+    AUGMENTATION = 2  # (seed, epoch, site)
+    FOLDS = 3         # (seed)
+    RANDOM_SPLIT = 4  # (seed)
 
 
 def steps_per_epoch(num_sites: int, minibatch: int) -> int:
@@ -13,7 +24,7 @@ def steps_per_epoch(num_sites: int, minibatch: int) -> int:
 
 def epoch_minibatches(num_sites: int, minibatch: int, *, seed: int, epoch: int) -> list[np.ndarray]:
     """Every site once, in random order, in global minibatches of equal size give or take one, `minibatch` at most."""
-    order = np.random.default_rng([seed, epoch, 0]).permutation(num_sites)
+    order = np.random.default_rng([Stream.ORDER, seed, epoch]).permutation(num_sites)
     return np.array_split(order, steps_per_epoch(num_sites, minibatch))
 
 

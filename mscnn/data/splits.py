@@ -4,6 +4,7 @@ Exercised by `pytest tests/test_splits.py`.  DMSO wells are controls: they may t
 """
 
 import csv
+import difflib
 import hashlib
 import io
 import json
@@ -13,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mscnn.data.tables import CONTROL, SiteTable, natural
+from mscnn.data.sampler import Stream
+from mscnn.data.tables import SiteTable, natural
 from mscnn.errors import DataError, UsageError
 
 TRAIN, TEST, UNUSED = "train", "test", "unused"
-METHODS = ("hold-out", "k-fold", "leave-compound-out", "leave-week-out", "random")
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def make_split(table: SiteTable, *, split: str, hold_out: str = "none", folds: i
 
 def treated_compounds(table: SiteTable) -> list[str]:
     """Compounds other than the control, in alphabetical order."""
-    return sorted(set(table.frame["compound"]) - {CONTROL})
+    return sorted(set(table.frame["compound"][~table.is_control()]))
 
 
 def parse_names(text: str, compounds: list[str]) -> list[str]:
@@ -67,19 +68,26 @@ def parse_names(text: str, compounds: list[str]) -> list[str]:
     """
     if text.strip().lower() in ("none", ""):
         return []
-    pieces = next(csv.reader(io.StringIO(text), skipinitialspace=True))
-    names, start = [], 0
-    while start < len(pieces):
-        for end in range(len(pieces), start, -1):
-            name = ",".join(pieces[start:end]).strip()
-            if name in compounds:
-                break
-        else:
-            raise UsageError(f"hold-out: no compound {pieces[start].strip()!r} with a known mechanism in the table; "
-                             f"it has {'; '.join(compounds)}")
-        names.append(name)
-        start = end
+    pieces = [piece.strip() for piece in next(csv.reader(io.StringIO(text), skipinitialspace=True))]
+    names = _join_pieces(pieces, set(compounds))
+    if names is None:
+        parts = {part.strip() for compound in compounds for part in compound.split(",")}
+        wrong = [piece for piece in pieces if piece not in parts] or pieces
+        near = sorted({match for piece in wrong for match in difflib.get_close_matches(piece, compounds, n=1)})
+        raise UsageError(f"hold-out: no compound {', '.join(map(repr, wrong))} with a known mechanism in the table; "
+                         + (f"did you mean {'; '.join(near)}?" if near else f"it has {'; '.join(compounds)}"))
     return sorted(set(names))
+
+
+def _join_pieces(pieces: list[str], compounds: set[str]) -> list[str] | None:
+    """Join neighbouring pieces so that each group is a compound, the longest first; None where that is impossible."""
+    if not pieces:
+        return []
+    for end in range(len(pieces), 0, -1):
+        name = next((name for comma in (",", ", ") if (name := comma.join(pieces[:end])) in compounds), None)
+        if name is not None and (others := _join_pieces(pieces[end:], compounds)) is not None:
+            return [name, *others]
+    return None
 
 
 def grouped_folds(table: SiteTable, folds: int, seed: int) -> list[list[str]]:
@@ -88,7 +96,7 @@ def grouped_folds(table: SiteTable, folds: int, seed: int) -> list[list[str]]:
     compounds = treated_compounds(table)
     if folds > len(compounds):
         raise UsageError(f"folds is {folds}, but there are only {len(compounds)} compounds; use at most that many")
-    shuffled = np.random.default_rng([seed, 1]).permutation(compounds).tolist()
+    shuffled = np.random.default_rng([Stream.FOLDS, seed]).permutation(compounds).tolist()
     dealt = sorted(shuffled, key=lambda compound: mechanism_of[compound])  # stable: random within a mechanism
     return [sorted(dealt[group::folds]) for group in range(folds)]
 
@@ -98,7 +106,7 @@ def home_weeks(table: SiteTable) -> dict[str, str]:
 
     A compound's week is unique in BBBC021 but for taxol, whose control wells are in every week.
     """
-    treated = table.frame[table.frame["compound"] != CONTROL]
+    treated = table.frame[~table.is_control()]
     doses = treated.groupby(["compound", "week"])["concentration"].nunique().reset_index()
     doses["order"] = doses["week"].map(natural)
     doses = doses.sort_values(["order"], kind="stable").sort_values("concentration", ascending=False, kind="stable")
@@ -138,7 +146,7 @@ def trained_on(split: Split, table: SiteTable, column: str) -> list[str]:
 
 def overlap(record: dict, table: SiteTable) -> list[str]:
     """What to say of a table scored with a checkpoint that was trained on some of its compounds."""
-    seen = sorted((set(record["trained"]["compounds"]) & set(table.frame["compound"])) - {CONTROL})
+    seen = sorted(set(record["trained"]["compounds"]) & set(treated_compounds(table)))
     return [f"the network was trained on {len(seen)} of these compounds, so its score on them says nothing of new ones: "
             f"{'; '.join(seen)}"] if seen else []
 
@@ -167,13 +175,13 @@ def _rows(split: Split, table: SiteTable) -> pd.DataFrame:
 
 
 def _random(table: SiteTable, test_fraction: float, seed: int) -> Split:
-    order = np.random.default_rng([seed, 2]).permutation(len(table))
+    order = np.random.default_rng([Stream.RANDOM_SPLIT, seed]).permutation(len(table))
     num_test = max(1, round(test_fraction * len(table)))
     side = np.full(len(table), TRAIN, dtype=object)
     side[order[:num_test]] = TEST
     held_out = tuple(sorted(set(table.frame["compound"][side == TEST])))
     leaks = "fields of the same wells, plates and compounds are on both sides; this score says nothing of new compounds"
-    return Split("random", side.astype(str), held_out, leaks)
+    return _checked(Split("random", side.astype(str), held_out, leaks), table)
 
 
 def _leave_week_out(table: SiteTable, fold: int) -> Split:
@@ -190,12 +198,13 @@ def _leave_week_out(table: SiteTable, fold: int) -> Split:
 
 
 def _checked(split: Split, table: SiteTable) -> Split:
-    """Assert that nothing leaks, and refuse a split that leaves nothing to learn from."""
+    """Assert that nothing leaks where nothing may, and refuse a split that leaves nothing to learn from."""
     frame = table.frame
     train, test = frame[split.side == TRAIN], frame[split.side == TEST]
-    assert not set(train["compound"]) & set(test["compound"]), "a compound is on both sides"
     assert set(test["compound"]) == set(split.held_out)
-    assert CONTROL not in split.held_out, "control wells are held out"
+    if not split.leaks:
+        assert not set(train["compound"]) & set(test["compound"]), "a compound is on both sides"
+        assert not table.is_control()[split.side == TEST].any(), "control wells are held out"
     if split.method == "leave-week-out":
         assert not set(train["week"]) & set(test["week"]), "a week is on both sides"
     if train["mechanism"].nunique() < 2:

@@ -81,17 +81,16 @@ class Camera(NamedTuple):
 def write_plates(out_dir: str | os.PathLike, *, mechanisms: Sequence[str] = DEMO_MECHANISMS,
                  compounds_per_mechanism: int = 3, plates_per_week: int = 2, sites_per_well: int = 1,
                  height: int = 128, width: int = 128, nucleus_px: float | None = None, seed: int = 0,
-                 workers: int | None = None, progress: Callable[[int, int], None] | None = None) -> None:
+                 workers: int = 1, progress: Callable[[int, int], None] | None = None) -> None:
     """Write 16-bit TIFFs, one per channel, BBBC021_v1_image.csv and BBBC021_v1_moa.csv into out_dir.
 
     nucleus_px: diameter of an untreated nucleus; by default 36 at 1024 rows, 9.5 at 128.
-    workers: processes, by default one per available core; the bytes do not depend on it.
+    workers: processes; the bytes do not depend on it.
     progress: called with (fields done, fields in all) after every field.
     """
     plan = compounds(mechanisms, compounds_per_mechanism)
     if nucleus_px is None:
         nucleus_px = 36 * (height / 1024) ** 0.64
-    workers = workers or len(os.sched_getaffinity(0))
     out = Path(out_dir)
     todo = list(_fields(plan, plates_per_week, sites_per_well, seed))
     for plate in {field.plate for field in todo}:

@@ -9,28 +9,29 @@ import csv
 import gzip
 import io
 import re
-from dataclasses import dataclass
+import zlib
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 import pandas as pd
 
 from mscnn.errors import DataError
+from mscnn.log import log
 
 # Metadata of a site, in the order of every table this program writes (there with the prefix Metadata_).
 METADATA = ("plate", "week", "well", "site", "replicate", "compound", "concentration", "mechanism")
 PUBLIC_NAMES = {name: "Metadata_" + ("MOA" if name == "mechanism" else name.capitalize()) for name in METADATA}
 REQUIRED = ("plate", "well", "compound")
-CONTROL = "DMSO"
 _SPELLINGS = {
     "file": ("file", "filename", "path", "image"),
     "plate": ("plate", "plateid"),
-    "week": ("week", "batch"),
+    "week": ("week", "weekid", "batch", "batchid"),
     "well": ("well", "wellid", "wellposition"),
     "site": ("site", "field", "fieldid"),
     "replicate": ("replicate",),
     "compound": ("compound", "compoundname"),
-    "concentration": ("concentration", "concentrationum", "dose", "doseum"),
+    "concentration": ("concentration", "concentrationum", "conc", "dose", "doseum"),
     "mechanism": ("moa", "mechanism", "mechanismofaction"),
 }
 
@@ -42,11 +43,13 @@ class SiteTable:
     frame: one row a site with the columns METADATA (text, but concentration: float, micromolar as a rule, NaN where
         not given; mechanism "" where not known) and `files`, a tuple of paths: one file per channel, or a single one.
     channels: names in the order in which the network sees them; empty where only the files can tell how many.
+    control: the untreated wells' compound, in any case.
     shape: (channels, height, width) of a site as the network is given it; None before the files have been looked at.
     """
 
     frame: pd.DataFrame
     channels: tuple[str, ...]
+    control: str = "DMSO"
     shape: tuple[int, int, int] | None = None
 
     def __len__(self) -> int:
@@ -55,29 +58,33 @@ class SiteTable:
     def select(self, rows: np.ndarray) -> "SiteTable":
         """The sites at a boolean mask or at positions."""
         chosen = np.flatnonzero(rows) if np.asarray(rows).dtype == bool else np.asarray(rows, dtype=int)
-        return SiteTable(self.frame.iloc[chosen].reset_index(drop=True), self.channels, self.shape)
+        return replace(self, frame=self.frame.iloc[chosen].reset_index(drop=True))
+
+    def is_control(self) -> np.ndarray:
+        """(S,) bool: the sites of untreated wells."""
+        return (self.frame["compound"].str.casefold() == self.control.casefold()).to_numpy()
 
     def labelled(self) -> "SiteTable":
         """The sites whose mechanism is known."""
         return self.select((self.frame["mechanism"] != "").to_numpy())
 
     def mechanisms(self) -> list[str]:
-        """Known mechanisms in alphabetical order; DMSO wells count as one."""
+        """Known mechanisms in alphabetical order, that of the control wells among them."""
         return sorted(set(self.frame["mechanism"]) - {""})
 
 
 def read_sites(path: Path, *, image_root: Path | None = None, channels: tuple[str, ...] = (),
-               columns: dict[str, str] | None = None) -> SiteTable:
+               columns: dict[str, str] | None = None, control: str = "DMSO") -> SiteTable:
     """Read the site table of any screen.
 
     path: the CSV; image_root: where image paths start (default: the CSV's folder); channels: which channels and their
     order (LoadData style), or the names of the channels inside each file (a single file a site);
-    columns: {role: column} where a column is not recognised.
+    columns: {role: column} where a column is not recognised; control: the compound of untreated wells.
     Raises DataError listing every unknown column, duplicate site or bad concentration.
     """
     table = read_csv(path)
     roles = _find_roles(table, columns or {}, path)
-    parts, found = _file_columns(table, roles, channels, path)
+    parts, found = _file_columns(table, roles, columns or {}, channels, path)
     missing = [role for role in REQUIRED if role not in roles]
     if missing:
         raise DataError(f"{path}: no column for {', '.join(missing)}; name it with --columns ROLE=COLUMN; "
@@ -87,28 +94,35 @@ def read_sites(path: Path, *, image_root: Path | None = None, channels: tuple[st
     frame["concentration"] = (concentrations(frame["concentration"], path) if "concentration" in roles else np.nan)
     frame["files"] = locate(parts, image_root or path.parent, path)
     _refuse_empty(frame, path)
+    refuse_case_twins(frame, path)
     if "site" in roles:
         refuse_duplicates(frame, path)
-    return SiteTable(frame.reset_index(drop=True), found)
+    absent = [role for role in METADATA if role not in roles]
+    log.info("columns: %s%s", ", ".join(f"{role} = {column}" for role, column in roles.items()),
+             f"; not there: {', '.join(absent)}" if absent else "")
+    if "concentration" in absent:
+        log.warning("no column for concentration: all doses of a compound count as one treatment")
+    return SiteTable(frame.reset_index(drop=True), found, control)
 
 
 def read_csv(path: Path) -> pd.DataFrame:
-    """Read a CSV (or .csv.gz) with every value as the text it is, any line ends; row 2 is the first below the header."""
+    """Read a CSV (or .csv.gz) with every value as the text it is, any line ends; the index counts from 1, the header."""
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         text = raw.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
-    except (OSError, EOFError, UnicodeDecodeError) as problem:
+        numbered = [(number, row) for number, row in enumerate(csv.reader(io.StringIO(text)), 1) if row]
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as problem:
         raise DataError(f"{path}: cannot be read ({problem}); give a CSV in UTF-8") from None
-    rows = [row for row in csv.reader(io.StringIO(text)) if row]
-    if len(rows) < 2:
+    if len(numbered) < 2:
         raise DataError(f"{path}: holds no rows below its header; give a table with one row a site")
+    numbers, rows = zip(*numbered, strict=True)
     header = [name.strip() for name in rows[0]]
-    ragged = [f"row {number}: {len(row)} values" for number, row in enumerate(rows[1:], 2) if len(row) != len(header)]
+    ragged = [f"row {number}: {len(row)} values" for number, row in numbered if len(row) != len(header)]
     twice = sorted({name for name in header if header.count(name) > 1})
     if ragged or twice:
         raise DataError(f"{path}: the header has {len(header)} columns that these do not fit; mend the table",
                         ragged + [f"column {name} appears twice" for name in twice])
-    return pd.DataFrame(rows[1:], columns=header, index=range(2, len(rows) + 1), dtype=str)
+    return pd.DataFrame(rows[1:], columns=header, index=numbers[1:], dtype=str)
 
 
 def concentrations(texts: pd.Series, source: Path) -> pd.Series:
@@ -154,6 +168,14 @@ def refuse_duplicates(frame: pd.DataFrame, source: Path) -> None:
                          zip(again.index, again["plate"], again["well"], again["site"], strict=True)])
 
 
+def refuse_case_twins(frame: pd.DataFrame, source: Path) -> None:
+    """Raise DataError listing compounds that differ in upper and lower case only: one of them could leak the other."""
+    names = pd.Series(sorted(set(frame["compound"])), dtype=str)
+    twins = names[names.str.casefold().duplicated(keep=False)]
+    if len(twins):
+        raise DataError(f"{source}: compounds are written in more than one way; choose one spelling of each", list(twins))
+
+
 def parse_columns(text: str | None) -> dict[str, str]:
     """"compound=Name,mechanism=Class" -> {"compound": "Name", "mechanism": "Class"}. Raises DataError."""
     pairs = [pair.partition("=") for pair in (text or "").split(",") if pair.strip()]
@@ -185,13 +207,13 @@ def _find_roles(table: pd.DataFrame, given: dict[str, str], path: Path) -> dict[
     return roles
 
 
-def _file_columns(table: pd.DataFrame, roles: dict[str, str], channels: tuple[str, ...],
+def _file_columns(table: pd.DataFrame, roles: dict[str, str], given: dict[str, str], channels: tuple[str, ...],
                   path: Path) -> tuple[list[pd.DataFrame], tuple[str, ...]]:
-    """Folder and name of each file a site, and the channels' names."""
+    """Folder and name of each file a site, and the channels' names; FileName_ columns unless another is given."""
     names = {match[1]: column for column in table.columns if (match := re.fullmatch(r"(?:Image_)?FileName_(.+)", column))}
     folders = {match[1]: column for column in table.columns
                if (match := re.fullmatch(r"(?:Image_)?PathName_(.+)", column))}
-    if names:
+    if names and "file" not in given:
         unknown = [channel for channel in channels if channel not in names]
         if unknown:
             raise DataError(f"{path}: no FileName_ column for channels {', '.join(unknown)}; it has {', '.join(names)}")
@@ -227,5 +249,5 @@ def _pieces(path: str) -> list[str]:
 
 
 def _plain(column: str) -> str:
-    """Image_Metadata_Plate_ID, Metadata_PlateID, plate -> plateid, plateid, plate."""
-    return re.sub(r"[\W_]", "", re.sub(r"^(Image_)?(Metadata_)?", "", column)).lower()
+    """Image_Metadata_Plate_ID, Metadata_PlateID, Dose (µM) -> plateid, plateid, dose."""
+    return re.sub(r"\(.*?\)|\[.*?\]|[\W_]", "", re.sub(r"^(Image_)?(Metadata_)?", "", column)).lower()

@@ -22,7 +22,7 @@ def main(table_csv: str, out: str) -> None:
     ranks = world.join()
     torch.set_num_threads(1)
     settings = config.Data(sites=table_csv)
-    table = screen.open_screen(settings, ranks)
+    table = screen.check(screen.read_labelled(settings), None, ranks)
     normalisation = screen.measure(table, np.arange(len(table)), settings, ranks)
     classes = table.mechanisms()
     labels = table.frame["mechanism"].map(classes.index).to_numpy()

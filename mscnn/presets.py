@@ -1,0 +1,33 @@
+"""Where settings start from: each preset promises a result.  `python train.py --help` lists them."""
+
+from typing import Any
+
+
+def demo() -> dict[str, Any]:
+    """Synthetic plates of 6 mechanisms, the last compound of each held out: 2 min on 2 cores, 23-24 of 24 treatments."""
+    return {"bbbc021": "demo/plates",
+            "hold_out": "actin-c,dna-damage-c,eg5-c,epithelial-c,destabilizer-c,stabilizer-c",
+            "epochs": 40, "minibatch": 16, "lr": "0.01;30;0.002", "gain": 0.3, "offset": 0.3, "log_every": 34}
+
+
+def fields256() -> dict[str, Any]:
+    """540 real BBBC021 fields of 256x256, 2 of 14 compounds held out: 10 min on 2 cores, 6 of 6 treatments."""
+    # AZ258 and emetine: their mechanisms are learnt from other weeks only, so that no batch can pose as biology.
+    return {"sites": "../shared/data/bbbc021_fields_256/labels.csv", "channels": "Actin,Tubulin,DNA",
+            "hold_out": "AZ258,emetine", **_SMALL_SCREEN, "rotate": 180.0, "scale": 0.15, "shift": 0.1}
+
+
+def bbbc021() -> dict[str, Any]:
+    """The 8-node recipe on BBBC021: 13 classes, 1024x1280, global minibatch 256; name the data by --bbbc021 DIR."""
+    return {"minibatch": 256, "microbatch": 4, "epochs": 22, "taxol_controls": "keep", "log_every": 1,
+            "lr": "0.008;2;0.032;5;0.029;10;0.026;15;0.001;20;0.0001"}
+
+
+def screen() -> dict[str, Any]:
+    """Any other screen; name it by --sites CSV."""
+    return dict(_SMALL_SCREEN)
+
+
+_SMALL_SCREEN = {"epochs": 30, "minibatch": 32, "lr": "0.01;20;0.003;26;0.001", "class_weights": "balanced",
+                 "label_smoothing": 0.1, "gain": 0.2, "offset": 0.2}
+PRESETS = {"demo": demo, "fields256": fields256, "bbbc021": bbbc021, "screen": screen}
