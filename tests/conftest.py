@@ -38,7 +38,10 @@ def make_table(rows: list[tuple], columns: str = "compound mechanism") -> SiteTa
 
 @pytest.fixture
 def tiny_screen(tmp_path: Path) -> Path:
-    """A 2-channel LoadData screen of 128x128 fields: 3 compounds of 2 mechanisms told apart by brightness, and DMSO."""
+    """A 2-channel LoadData screen of 128x128 fields: 3 compounds of 2 mechanisms told apart by brightness, and DMSO.
+
+    The classes in order are DMSO, bright, dark.
+    """
     rng = np.random.default_rng(0)
     rows = []
     plan = (("a", "bright", 900), ("b", "bright", 800), ("c", "dark", 200), ("DMSO", "DMSO", 500))

@@ -1,13 +1,23 @@
 """The main job as a user runs it: train.py, then evaluate.py, on a tiny 2-channel screen."""
 
 import json
+import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 import torch
+import torch.nn.functional as F
 import yaml
 from PIL import Image
 
+from mscnn.data.augment import Jitter
+from mscnn.data.loader import Fields
+from mscnn.data.normalise import Normalisation
+from mscnn.data.sampler import epoch_minibatches
+from mscnn.data.tables import read_sites
+from mscnn.model import MCNN
 from tests.conftest import run_python
 
 TRAIN = ("screen", "--epochs", "12", "--minibatch", "3", "--lr", "0.003", "--threads", "1", "--log-every", "4")
@@ -82,6 +92,24 @@ def test_held_out_compounds_are_scored_by_default(run, tmp_path):
     assert "treatments     1/1    right" in done.stdout
 
 
+def test_predictions_are_the_networks_own(run, module_screen, tmp_path):
+    """Against the checkpoint's weights applied in this process, with mean and sd taken from the pixels of a, c, DMSO."""
+    assert evaluate(run[0], tmp_path / "out").returncode == 0
+    content = torch.load(run[0] / "checkpoints" / "last.pt", weights_only=True)
+    network = MCNN(3, 2, 128, 128)
+    network.load_state_dict(content["network"])
+    rows = pd.read_csv(module_screen, dtype=str)
+    pixels = np.stack([[tifffile.imread(module_screen.parent / name) for name in names]
+                       for names in zip(rows["FileName_DNA"], rows["FileName_RNA"], strict=True)]).astype(np.float64)
+    trained = (rows["Metadata_Compound"] != "b").to_numpy()
+    mean, sd = pixels[trained].mean(axis=(0, 2, 3)), pixels[trained].std(axis=(0, 2, 3))
+    fields = torch.tensor((pixels[~trained] - mean[:, None, None]) / sd[:, None, None], dtype=torch.float32)
+    with torch.no_grad():
+        expected = torch.softmax(network(fields).double(), dim=1).numpy()
+    got = pd.read_parquet(tmp_path / "out" / "predictions.parquet").filter(like="Probability_").to_numpy()
+    np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-5)  # float32 in another layout
+
+
 def test_any_number_of_ranks_writes_the_same_tables(run, tmp_path):
     for ranks in (1, 3):
         done = evaluate(run[0], tmp_path / str(ranks), "--microbatch", "1", "--threads", "1", ranks=ranks)
@@ -97,7 +125,9 @@ def test_another_table_is_scored_and_its_trained_compounds_pointed_out(run, modu
     done = evaluate(run[0], tmp_path / "out", "--sites", other)
     assert done.returncode == 0, done.stderr
     assert len(pd.read_csv(tmp_path / "out" / "predictions.csv")) == 12
-    assert json.loads((tmp_path / "out" / "scores.json").read_text())["fields"]["total"] == 9
+    scores = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert {level: score["total"] for level, score in scores.items()} == {
+        "fields": 9, "wells": 9, "treatments": 2, "compounds": 2}  # c is not known, DMSO is no treatment
     notes = json.loads((tmp_path / "out" / "evaluation.json").read_text())["notes"]
     assert "trained on 2 of these compounds" in notes[0]
     assert "trained on 2 of these compounds" in done.stdout
@@ -111,6 +141,30 @@ def test_a_screen_that_does_not_fit_the_checkpoint_is_refused(run, module_screen
     done = evaluate(tmp_path, tmp_path / "out")
     assert done.returncode == 3
     assert "no checkpoint there" in done.stderr
+
+
+def test_tables_and_images_that_moved_are_found_again(run, module_screen, tmp_path):
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(module_screen.parent, moved)
+    for path in moved.glob("[ac]_*.tif"):
+        path.unlink()  # the training side is not needed for held-out scores
+    hidden = module_screen.rename(module_screen.with_suffix(".away"))
+    try:
+        assert evaluate(run[0], tmp_path / "lost").returncode == 3
+        done = evaluate(run[0], tmp_path / "out", "--moved", moved / "sites.csv")
+    finally:
+        hidden.rename(module_screen)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "out" / "scores.json").read_text())["fields"] == {"correct": 3, "total": 3}
+    images = tmp_path / "images"
+    images.mkdir()
+    for path in moved.glob("b_*.tif"):
+        path.rename(images / path.name)
+    (moved / "sites.csv").rename(tmp_path / "sites.csv")
+    done = evaluate(run[0], tmp_path / "out2", "--moved", tmp_path / "sites.csv", "--image-root", images)
+    assert done.returncode == 0, done.stderr
+    done = evaluate(run[0], tmp_path / "out3", "--moved", tmp_path / "sites.csv")
+    assert "--image-root" in done.stderr
 
 
 def test_a_changed_table_is_not_taken_for_the_one_that_was_split(run, module_screen, tmp_path):
@@ -146,6 +200,63 @@ def test_sizes_that_do_not_fit_are_refused_with_a_remedy_that_works(tiny_screen,
     done = run_python(*common, "--image-size", "256x128", "--run-dir", tmp_path / "b")
     assert done.returncode == 0, done.stderr
     assert "fitted to 256x128" in done.stdout
+
+
+def test_a_network_that_broke_in_its_last_step_is_not_saved(tiny_screen, tmp_path):
+    done = run_python("train.py", "screen", "--sites", tiny_screen, "--lr", "1e39", "--max-steps", "1",
+                      "--run-dir", tmp_path / "run")
+    assert done.returncode == 2
+    assert "training diverged" in done.stderr
+    assert not list((tmp_path / "run" / "checkpoints").iterdir())
+
+
+def test_a_run_is_the_textbook_loop(tiny_screen, tmp_path):
+    """Every setting that changes a step, against plain PyTorch on whole minibatches, over two epochs."""
+    settings = {"hold_out": "b", "epochs": 2, "minibatch": 4, "microbatch": 3, "lr": "0.01;1;0.02", "momentum": 0.8,
+                "weight_decay": 0.01, "clip_norm": 0.5, "class_weights": "balanced", "label_smoothing": 0.2,
+                "flips": True, "turns": False, "gain": 0.3, "offset": 0.2, "rotate": 30.0, "head_relu": False, "seed": 5}
+    rows = pd.read_csv(tiny_screen, dtype=str).iloc[:-1]  # classes of unequal size
+    rows.to_csv(tiny_screen, index=False)
+    options = [text for name, value in settings.items() for text in (f"--{name.replace('_', '-')}", str(value).lower())]
+    done = run_python("train.py", "screen", "--sites", tiny_screen, "--log-every", "1", *options,
+                      "--run-dir", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    content = torch.load(tmp_path / "run" / "checkpoints" / "last.pt", weights_only=True)
+    expected, losses, rates = textbook(tiny_screen, settings, content["normalisation"])
+    for name, weight in expected.items():
+        torch.testing.assert_close(content["network"][name], weight, rtol=1e-4, atol=1e-5, msg=name)
+    metrics = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["lr"] for line in metrics] == rates
+    assert [line["loss"] for line in metrics] == pytest.approx(losses, rel=1e-4)
+
+
+def textbook(table_csv, settings: dict, scale: dict):
+    """The same run without ranks, microbatches, prefetch or checkpoints: final weights, losses and rates."""
+    table = read_sites(table_csv)
+    training = np.flatnonzero(table.frame["compound"] != settings["hold_out"])
+    labels = torch.tensor([["DMSO", "bright", "dark"].index(name) for name in table.frame["mechanism"]])
+    counts = torch.bincount(labels[training])
+    weights = (len(training) / (3 * counts.double()))[labels].float()
+    fields = Fields(table, Normalisation("dataset", scale["mean"], scale["sd"]), None)
+    jitter = Jitter(**{name: settings[name] for name in ("flips", "turns", "gain", "offset", "rotate")})
+    torch.manual_seed(settings["seed"])
+    network = MCNN(3, 2, 128, 128, head_relu=False)
+    optimiser = torch.optim.SGD(network.parameters(), lr=1.0, momentum=0.8, nesterov=True, weight_decay=0.01, foreach=False)
+    losses, rates = [], []
+    for epoch, rate in enumerate((0.01, 0.02)):
+        for part in epoch_minibatches(len(training), 4, seed=5, epoch=epoch):
+            sites = training[part]
+            images = fields.read(sites, jitter, (5, epoch))
+            each = F.cross_entropy(network(images), labels[sites], reduction="none", label_smoothing=0.2)
+            loss = (each * weights[sites]).sum() / weights[sites].sum()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 0.5)
+            optimiser.param_groups[0]["lr"] = rate
+            optimiser.step()
+            optimiser.zero_grad()
+            losses.append(loss.item())
+            rates.append(rate)
+    return network.state_dict(), losses, rates
 
 
 def test_training_that_diverges_ends_with_a_remedy_and_keeps_no_bad_checkpoint(tiny_screen, tmp_path):
