@@ -133,6 +133,20 @@ def test_another_table_is_scored_and_its_trained_compounds_pointed_out(run, modu
     assert "trained on 2 of these compounds" in done.stdout
 
 
+def test_what_flatters_or_dooms_a_score_is_said_beside_it(module_screen, tmp_path):
+    done = run_python("train.py", *TRAIN, "--sites", module_screen, "--split", "random", "--test-fraction", "0.3",
+                      "--max-steps", "2", "--run-dir", tmp_path / "run")
+    assert "LEAKS" in done.stdout
+    done = evaluate(tmp_path / "run", tmp_path / "out")
+    assert "are on both sides" in json.loads((tmp_path / "out" / "evaluation.json").read_text())["notes"][0]
+    assert "NOTE: fields of the same wells" in done.stdout
+    rows = pd.read_csv(module_screen, dtype=str).replace({"Metadata_MOA": {"dark": "brand new"}})
+    rows.to_csv(module_screen.parent / "new.csv", index=False)
+    evaluate(tmp_path / "run", tmp_path / "out", "--sites", module_screen.parent / "new.csv")
+    notes = json.loads((tmp_path / "out" / "evaluation.json").read_text())["notes"]
+    assert "not trained, so always wrong: brand new" in notes[-1]
+
+
 def test_a_screen_that_does_not_fit_the_checkpoint_is_refused(run, module_screen, tmp_path):
     done = evaluate(run[0], tmp_path / "out", "--sites", module_screen, "--channels", "DNA")
     assert done.returncode == 3
