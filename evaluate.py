@@ -49,14 +49,15 @@ def chosen_sites(settings: config.Evaluation, content: dict[str, Any],
                  ranks: world.World) -> tuple[SiteTable, list[str]]:
     """The sites that are predicted, checked, and what a reader of the scores must know."""
     data, record = config.from_flat(content["config"]).data, content["split"]
+    another = settings.sites or settings.bbbc021
     if settings.moved:
-        data = dataclasses.replace(data, **{"bbbc021" if data.bbbc021 else "sites": settings.moved}, image_root=None)
-    if settings.sites:
-        data = dataclasses.replace(data, bbbc021=None, sites=settings.sites, image_root=None, columns=settings.columns,
-                                   channels=settings.channels or ",".join(content["channels"]))
+        data = dataclasses.replace(data, **{"bbbc021" if data.bbbc021 else "sites": settings.moved})
+    if another:
+        data = dataclasses.replace(data, bbbc021=settings.bbbc021, sites=settings.sites, columns=settings.columns,
+                                   channels=settings.channels or ",".join(content["channels"]), image_root=None)
     if settings.image_root:
         data = dataclasses.replace(data, image_root=settings.image_root)
-    if settings.sites:
+    if another:
         table = screen.read_table(data)
         notes = splits.overlap(record, table)
     else:

@@ -178,6 +178,7 @@ class Evaluation:
     checkpoint: str = setting(REQUIRED, "run directory, or a checkpoint file")
     out: str = setting(REQUIRED, "folder for predictions, scores and pictures")
     sites: str | None = setting(None, "another site table to score, of the same channels")
+    bbbc021: str | None = setting(None, "another folder with the official BBBC021 CSVs to score")
     image_root: str | None = setting(None, "folder that image paths start from")
     columns: str | None = setting(None, "role=column,... of --sites, as in training")
     channels: str | None = setting(None, "channels of --sites, in the checkpoint's order; default: the checkpoint's")
@@ -191,8 +192,8 @@ class Evaluation:
         for name in ("columns", "channels"):
             if getattr(self, name) and not self.sites:
                 raise UsageError(f"--{name} {getattr(self, name)} describes the table of --sites, which is not given")
-        if self.moved and self.sites:
-            raise UsageError("--moved names the training's own table and --sites another one; give one of the two")
+        if sum(name is not None for name in (self.moved, self.sites, self.bbbc021)) > 1:
+            raise UsageError("--moved names the training's own table, --sites and --bbbc021 another one; give one of them")
 
 
 @dataclass(frozen=True, kw_only=True)

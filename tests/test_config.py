@@ -120,7 +120,7 @@ def test_commands_read_their_own_options():
             (commandline.evaluate, [*both, "--microbatch", "0"], "microbatch must be at least 1"),
             (commandline.evaluate, [*both, "--threads", "-1"], "threads must be 0 or more"),
             (commandline.evaluate, [*both, "--channels", "DNA"], "--channels DNA describes the table of --sites"),
-            (commandline.evaluate, [*both, "--sites", "a", "--moved", "b"], "give one of the two"),
+            (commandline.evaluate, [*both, "--sites", "a", "--moved", "b"], "give one of them"),
             (commandline.synth, ["--out", "x", "--plates", "0"], "plates must be at least 1"),
             (commandline.synth, ["--out", "x", "--seed", "-1"], "seed must be 0 or more"),
             (commandline.synth, ["--out", "x", "--size", "1x1"], "at least 32x32"),
