@@ -46,6 +46,7 @@ class Hostile:
         return os.mkdir, ("hostile-was-here",)
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_code_in_a_checkpoint_is_refused_and_never_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"format": 1, "network": Hostile()}, "a.pt")
