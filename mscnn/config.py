@@ -79,6 +79,9 @@ class Network:
     """The multi-scale CNN"""
 
     head_relu: bool = setting(True, "ReLU between the two linear layers; false reproduces the 2018 program")
+    gradient: Literal["auto", "sparse", "dense"] = setting(
+        "auto", "how branches that end in a max-pool are trained: dense, or by the exact sparse gradient, the same but for "
+                "rounding; auto: whichever multiplies less at this image size")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from mscnn.model import MCNN
 
 def full_size() -> MCNN:
     with torch.device("meta"):  # shapes and counts without 160 MiB of weights
-        return MCNN(num_classes=13)
+        return MCNN(num_classes=13, gradient="dense")
 
 
 def test_parameter_count_of_the_published_network():

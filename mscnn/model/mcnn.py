@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mscnn.model.sparse import SparseBranch, use_sparse
+
 BRANCH_CHANNELS = (16, 16, 16, 32, 32, 32, 64)  # branch i reads the field max-pooled by 2**i
 COARSEST = 2 ** (len(BRANCH_CHANNELS) - 1)      # 64: every branch ends on the grid of the coarsest one
 COMBINED_CHANNELS = 1024
@@ -18,17 +20,23 @@ SIZE_MULTIPLE = 2 * COARSEST                    # 128: the combined grid is halv
 
 
 class Branch(nn.Module):
-    """Three 5x5 convolutions with ReLU at one scale, then a max-pool down to the common H/64 x W/64 grid."""
+    """Three 5x5 convolutions with ReLU at one scale, then a max-pool down to the common H/64 x W/64 grid.
 
-    def __init__(self, in_channels: int, channels: int, pool: int):
+    sparse: train with the exact sparse gradient of sparse.py; the same numbers but for rounding.
+    """
+
+    def __init__(self, in_channels: int, channels: int, pool: int, sparse: bool):
         super().__init__()
-        self.pool = pool
+        self.pool, self.sparse = pool, sparse
         self.convolutions = nn.ModuleList(
             nn.Conv2d(channels if layer else in_channels, channels, kernel_size=5, padding=2) for layer in range(3)
         )
 
     def forward(self, scaled_NCHW: Tensor) -> Tensor:
         """(N, C, H/2^i, W/2^i) -> (N, B, H/64, W/64)."""
+        if self.sparse and not scaled_NCHW.requires_grad:  # attribution asks for gradients of the field: dense
+            parameters = (part for layer in self.convolutions for part in (layer.weight, layer.bias))
+            return SparseBranch.apply(scaled_NCHW, self.pool, *parameters)
         activation = scaled_NCHW
         for convolution in self.convolutions:
             activation = F.relu(convolution(activation), inplace=True)
@@ -40,19 +48,22 @@ class MCNN(nn.Module):
 
     num_classes: width of the last layer; in_channels: any number of stains;
     height, width: pixels of a field, multiples of 128, fixed because the first linear layer sees every position;
-    head_relu: ReLU between the two linear layers (Godinez 2017); the 2018 program computed it but never used it.
+    head_relu: ReLU between the two linear layers (Godinez 2017); the 2018 program computed it but never used it;
+    gradient: "sparse" or "dense" for all branches that end in a pool, or "auto": whichever multiplies less at this size.
     Raises ValueError for sizes that do not fit, naming the nearest ones that do.
     """
 
     def __init__(self, num_classes: int, in_channels: int = 3, height: int = 1024, width: int = 1280,
-                 head_relu: bool = True):
+                 head_relu: bool = True, gradient: str = "auto"):
         super().__init__()
         require_fitting_size(height, width)
         if num_classes < 2 or in_channels < 1:
             raise ValueError(f"a network needs at least 2 classes and 1 channel, got {num_classes} and {in_channels}")
         self.in_channels, self.height, self.width, self.head_relu = in_channels, height, width, head_relu
         self.branches = nn.ModuleList(
-            Branch(in_channels, channels, COARSEST >> i) for i, channels in enumerate(BRANCH_CHANNELS)
+            Branch(in_channels, channels, COARSEST >> i, use_sparse(gradient, height >> i, width >> i, COARSEST >> i,
+                                                                    in_channels, channels))
+            for i, channels in enumerate(BRANCH_CHANNELS)
         )
         self.combine = nn.Conv2d(sum(BRANCH_CHANNELS), COMBINED_CHANNELS, kernel_size=1)
         grid = (height // SIZE_MULTIPLE) * (width // SIZE_MULTIPLE)
@@ -69,6 +80,10 @@ class MCNN(nn.Module):
         combined = F.max_pool2d(F.relu(self.combine(self.scales(fields_NCHW)), inplace=True), 2)
         hidden = self.hidden(combined.flatten(1))
         return F.relu(hidden) if self.head_relu else hidden
+
+    def sparse_branches(self) -> list[int]:
+        """Numbers of the branches that train by the sparse gradient."""
+        return [i for i, branch in enumerate(self.branches) if branch.sparse]
 
     def scales(self, fields_NCHW: Tensor) -> Tensor:
         """Normalised fields (N, C, H, W) -> all branches side by side (N, 208, H/64, W/64)."""

@@ -1,0 +1,134 @@
+"""A branch that ends in a max-pool, trained with its exact gradient for a fraction of the arithmetic.
+
+The gradient that enters the last convolution is zero but at one pixel per window and channel, and each of those pixels
+sees 13x13 input pixels through three 5x5 convolutions.  So the forward pass runs without tracking, in strips of rows
+that stay in cache, keeping only maxima and where they are; the backward pass gathers the 13x13 patches around them, and
+differentiates three convolutions without padding (13 -> 9 -> 5 -> 1).  Exercised by `pytest tests/test_sparse.py`.
+
+Shapes: N fields, C input channels, H W pixels, B branch channels, h w windows, P patches.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+LAYERS, REACH = 3, 2                 # three convolutions, each reaching 2 pixels beyond its centre
+PATCH = 2 * LAYERS * REACH + 1       # 13
+STRIP_PIXELS = 1 << 17               # pixels of a strip: with 16 channels in float32, some 8 MiB of activation
+CHUNK = 4096                         # patches differentiated at once
+
+
+def use_sparse(gradient: str, height: int, width: int, pool: int, in_channels: int, channels: int) -> bool:
+    """What "auto", "sparse" or "dense" means for a branch that convolves height x width pixels and pools by `pool`."""
+    assert gradient in ("auto", "sparse", "dense")
+    return pool > 1 and (gradient == "sparse" or (gradient == "auto" and pays(height, width, pool, in_channels, channels)))
+
+
+def pays(height: int, width: int, pool: int, in_channels: int, channels: int) -> bool:
+    """Whether the sparse gradient takes fewer multiplications than the dense one, by counting, all windows being alive."""
+    layers = [(in_channels, channels), (channels, channels), (channels, channels)]
+    weights = [25 * a * b for a, b in layers]
+    dense = height * width * (2 * sum(weights) - weights[0])     # gradients of weights, and of all inputs but the first
+    windows = (height // pool) * (width // pool) * channels
+    sides = [PATCH - 4, PATCH - 8, PATCH - 12]
+    forward = sum(side**2 * weight for side, weight in zip(sides, weights, strict=True))
+    sparse = windows * (3 * forward - sides[0]**2 * weights[0])  # the patches' own forward pass, then as above
+    return sparse < dense
+
+
+class SparseBranch(torch.autograd.Function):
+    """Three 5x5 convolutions with ReLU and a max-pool; input gradients are not computed, the input being data."""
+
+    @staticmethod
+    @torch.amp.custom_fwd(device_type="cpu")
+    def forward(ctx, scaled_NCHW: Tensor, pool: int, *parameters: Tensor) -> Tensor:
+        """(N, C, H, W) and weight, bias of each layer -> (N, B, H/pool, W/pool)."""
+        maxima, places = pooled(scaled_NCHW, parameters, pool)
+        ctx.save_for_backward(scaled_NCHW, maxima, places, *parameters)
+        return maxima
+
+    @staticmethod
+    @torch.amp.custom_bwd(device_type="cpu")  # in the precision of the forward pass
+    def backward(ctx, grad_NBhw: Tensor):
+        scaled_NCHW, maxima, places, *parameters = ctx.saved_tensors
+        return None, None, *patch_gradients(scaled_NCHW, maxima, places, grad_NBhw, parameters)
+
+
+def pooled(scaled_NCHW: Tensor, parameters: tuple[Tensor, ...], pool: int) -> tuple[Tensor, Tensor]:
+    """Maxima (N, B, h, w) and their places in the flattened field, strip by strip; nothing else is kept."""
+    height, width = scaled_NCHW.shape[2:]
+    rows = max(pool, STRIP_PIXELS // width // pool * pool)
+    strips = []
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        activation, places = F.max_pool2d(strip(scaled_NCHW, parameters, top, bottom), pool, return_indices=True)
+        strips.append((activation, places + top * width))
+    return torch.cat([maxima for maxima, _ in strips], dim=2), torch.cat([places for _, places in strips], dim=2)
+
+
+def strip(scaled_NCHW: Tensor, parameters: tuple[Tensor, ...], top: int, bottom: int) -> Tensor:
+    """Activations of the rows top .. bottom-1 after three layers, from those rows and 6 more on each side."""
+    height = scaled_NCHW.shape[2]
+    first, last = max(top - LAYERS * REACH, 0), min(bottom + LAYERS * REACH, height)
+    activation = scaled_NCHW[:, :, first:last]
+    for layer in range(LAYERS):
+        weight, bias = parameters[2 * layer:2 * layer + 2]
+        activation = F.relu_(F.conv2d(activation, weight, bias, padding=REACH))
+        # Rows at a cut saw zeros where the field goes on: drop them. At the field's own edge zeros are right.
+        new_first, new_last = first + REACH * (first > 0), last - REACH * (last < height)
+        activation = activation[:, :, new_first - first:activation.shape[2] - (last - new_last)]
+        first, last = new_first, new_last
+    return activation[:, :, top - first:bottom - first]
+
+
+def patch_gradients(scaled_NCHW: Tensor, maxima: Tensor, places: Tensor, grad_NBhw: Tensor,
+                    parameters: list[Tensor]) -> list[Tensor]:
+    """Gradients of weights and biases from the patches around the maxima; a maximum of 0 passes nothing."""
+    height, width = scaled_NCHW.shape[2:]
+    field, channel, row, column = torch.nonzero((maxima > 0) & (grad_NBhw != 0), as_tuple=True)
+    grads = grad_NBhw[field, channel, row, column]
+    place = places[field, channel, row, column]
+    row, column = place // width, place % width
+    margin = PATCH // 2
+    padded_NHWC = F.pad(scaled_NCHW, (margin,) * 4).permute(0, 2, 3, 1).contiguous()
+    totals = [torch.zeros_like(parameter) for parameter in parameters]
+    for start in range(0, len(grads), CHUNK):
+        part = slice(start, start + CHUNK)
+        patches = gather(padded_NHWC, field[part], row[part], column[part])
+        with torch.enable_grad():
+            own = [parameter.detach().requires_grad_() for parameter in parameters]
+            values = apply(patches, own, row[part], column[part], height, width)
+            chosen = values.gather(1, channel[part][:, None])[:, 0]
+            found = torch.autograd.grad(chosen, own, grads[part].to(chosen.dtype))
+        for total, gradient in zip(totals, found, strict=True):
+            total += gradient
+    return totals
+
+
+def gather(padded_NHWC: Tensor, field_P: Tensor, row_P: Tensor, column_P: Tensor) -> Tensor:
+    """Patches (P, C, 13, 13), channels last, around pixels of fields that are padded by 6."""
+    _, height, width, channels = padded_NHWC.shape
+    offset = torch.arange(PATCH)
+    rows = (field_P * height + row_P)[:, None] + offset
+    pixels = ((rows * width + column_P[:, None])[:, :, None] + offset).reshape(-1)
+    patches = padded_NHWC.view(-1, channels).index_select(0, pixels)
+    return patches.view(-1, PATCH, PATCH, channels).permute(0, 3, 1, 2)
+
+
+def apply(patches: Tensor, parameters: list[Tensor], row_P: Tensor, column_P: Tensor, height: int, width: int) -> Tensor:
+    """The branch's value before the last ReLU at the centre of each patch, all channels: (P, B)."""
+    activation, margin = patches, PATCH // 2
+    for layer in range(LAYERS):
+        activation = F.conv2d(activation, *parameters[2 * layer:2 * layer + 2])
+        margin -= REACH
+        if layer < LAYERS - 1:
+            activation = F.relu(activation) * inside(row_P, column_P, height, width, margin)
+    return activation[:, :, 0, 0]
+
+
+def inside(row_P: Tensor, column_P: Tensor, height: int, width: int, margin: int) -> Tensor:
+    """(P, 1, side, side): which pixels of a patch lie in the field; beyond it activations are 0, not conv(0) + bias."""
+    offset = torch.arange(-margin, margin + 1)
+    rows, columns = row_P[:, None] + offset, column_P[:, None] + offset
+    good_rows, good_columns = (rows >= 0) & (rows < height), (columns >= 0) & (columns < width)
+    return (good_rows[:, :, None] & good_columns[:, None, :])[:, None]
