@@ -77,12 +77,13 @@ def chosen_sites(settings: config.Evaluation, content: dict[str, Any],
 def run_network(settings: config.Evaluation, content: dict[str, Any], table: SiteTable, ranks: world.World) -> np.ndarray:
     """Probabilities (S, K) of all sites of the table."""
     head_relu = content["config"]["head_relu"]
-    network, _ = accelerate.prepare(MCNN(len(content["classes"]), *table.shape, head_relu=head_relu))
+    acceleration = accelerate.Acceleration()  # scores are computed in float32, whatever trained the network
+    network = acceleration.prepare(MCNN(len(content["classes"]), *table.shape, head_relu=head_relu))
     network.load_state_dict(content["network"])
     fields = Fields(table, Normalisation(**content["normalisation"]), tuple(content["image_size"]))
     with progress(len(table), "predicting", ranks.rank, unit="field") as shown:
         probabilities = predict(
-            network, fields, np.arange(len(table)), microbatch=settings.microbatch, world=ranks,
+            network, fields, np.arange(len(table)), microbatch=settings.microbatch, world=ranks, acceleration=acceleration,
             advance=lambda number: shown.advance(min(number * ranks.size, len(table) - shown.done)))
     if not np.isfinite(probabilities).all():
         raise errors.DataError(f"{settings.checkpoint}: the network gives scores that are not finite; train again")

@@ -48,6 +48,12 @@ def synth(argv: list[str]) -> config.Synthesis:
     return _read("python -m mscnn synth", "Write synthetic plates in the layout of BBBC021.", config.Synthesis, argv)
 
 
+def bench_step(argv: list[str]) -> config.StepBench:
+    """Read the arguments of `python -m mscnn.bench step`."""
+    return _read("python -m mscnn.bench step", "Time training steps, variants in turn in one process.", config.StepBench,
+                 argv)
+
+
 class _Help(argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter):
     """Defaults and types beside each option, and line breaks of the description as written."""
 

@@ -12,6 +12,7 @@ from mscnn import schedule
 from mscnn.errors import UsageError
 
 REQUIRED = dataclasses.MISSING
+STEP_VARIANTS = ("dense-fp32-nchw", "dense-fp32", "sparse-fp32", "dense-bf16", "sparse-bf16")
 
 
 def setting(default: Any, help: str) -> Any:
@@ -82,6 +83,15 @@ class Network:
     gradient: Literal["auto", "sparse", "dense"] = setting(
         "auto", "how branches that end in a max-pool are trained: dense, or by the exact sparse gradient, the same but for "
                 "rounding; auto: whichever multiplies less at this image size")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accelerate:
+    """How the network runs on this CPU"""
+
+    precision: Literal["float32", "bfloat16"] = setting(
+        "float32", "of activations and gradients within the network; weights stay float32. bfloat16 needs a CPU with "
+                   "AVX512_BF16 or AMX, else float32 is used, and said")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +169,7 @@ class Config:
     data: Data
     split: Split
     network: Network
+    accelerate: Accelerate
     optim: Optim
     augment: Augment
     run: Run
@@ -171,7 +182,8 @@ class Config:
         return values
 
 
-GROUPS = {"data": Data, "split": Split, "network": Network, "optim": Optim, "augment": Augment, "run": Run}
+GROUPS = {"data": Data, "split": Split, "network": Network, "accelerate": Accelerate,
+          "optim": Optim, "augment": Augment, "run": Run}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,6 +228,26 @@ class Synthesis:
             _require(getattr(self, name) >= 1, f"{name} must be at least 1", getattr(self, name))
         _require(self.seed >= 0, "seed must be 0 or more", self.seed)
         _require(min(parse_size("size", self.size)) >= 32, "size must be at least 32x32", self.size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepBench:
+    """Settings of `python -m mscnn.bench step`"""
+
+    size: str = setting("1024x1280", "height x width of a field in pixels")
+    channels: int = setting(3, "channels of a field")
+    minibatch: int = setting(4, "fields a step")
+    variants: str = setting(",".join(STEP_VARIANTS), f"comma-separated, of {', '.join(STEP_VARIANTS)}")
+    repeats: int = setting(5, "counted steps of each variant, after one that is not counted")
+    threads: int = setting(0, "compute threads; 0: all cores")
+    json: str | None = setting(None, "file for the results")
+
+    def __post_init__(self):
+        for name in ("channels", "minibatch", "repeats"):
+            _require(getattr(self, name) >= 1, f"{name} must be at least 1", getattr(self, name))
+        unknown = [name for name in self.variants.split(",") if name not in STEP_VARIANTS]
+        _require(not unknown, f"variants are {', '.join(STEP_VARIANTS)}", ",".join(unknown))
+        parse_size("size", self.size)
 
 
 def from_flat(values: dict[str, Any]) -> Config:

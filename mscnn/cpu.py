@@ -6,6 +6,7 @@ Exercised by `pytest tests/test_cpu.py`.
 import os
 import resource
 import sys
+from pathlib import Path
 
 
 def allowed_cores() -> int:
@@ -23,6 +24,15 @@ def threads_per_rank(cores: int, ranks_here: int, asked: int) -> tuple[int, str]
     threads = max(1, cores // ranks_here)
     why = f"{cores} cores for {ranks_here} rank{'s' if ranks_here > 1 else ''}"
     return threads, why + (", fewer than one each" if cores < ranks_here else "")
+
+
+def feature_flags() -> frozenset[str]:
+    """What this CPU can do, in the kernel's names (avx512f, avx512_bf16, amx_bf16, ...); empty where it does not tell."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    return frozenset(next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), ()))
 
 
 def peak_memory_gib() -> float:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mscnn import accelerate
+from mscnn.accelerate import Acceleration
 from mscnn.data.augment import Jitter
 from mscnn.data.loader import Fields, ahead
 from mscnn.data.sampler import microbatches, shard
@@ -48,6 +48,7 @@ class Trainer:
     """Everything a training step uses; labels and weights are per site of the fields' table."""
 
     world: World
+    acceleration: Acceleration
     network: MCNN
     objective: nn.Module    # the network with its loss, wrapped for several ranks
     optimiser: torch.optim.Optimizer
@@ -73,7 +74,8 @@ class Trainer:
 
     def predict(self, sites: np.ndarray) -> np.ndarray:
         """Probabilities of the given sites, known to all ranks; a collective."""
-        return predict(self.network, self.fields, sites, microbatch=self.microbatch, world=self.world)
+        return predict(self.network, self.fields, sites, microbatch=self.microbatch, world=self.world,
+                       acceleration=self.acceleration)
 
     def is_finite(self) -> bool:
         """Whether all parameters are finite numbers; they are the same on all ranks."""
@@ -86,7 +88,8 @@ class Trainer:
             images_NCHW, labels_N, shares_N = next(loaded)
             tally.waited += time.perf_counter() - waiting
             with self.world.accumulate(self.objective, last=piece == num_pieces - 1):
-                result = self.objective(accelerate.place(images_NCHW), labels_N, shares_N)
+                with self.acceleration.autocast():
+                    result = self.objective(self.acceleration.place(images_NCHW), labels_N, shares_N)
                 (result["loss"] * self.world.size).backward()  # ranks average, the objective's shares want a sum
             tally.loss += result["loss"].item()
             tally.correct += result["correct"].item()
@@ -110,7 +113,7 @@ class Trainer:
 
 
 def predict(network: MCNN, fields: Fields, sites: np.ndarray, *, microbatch: int, world: World,
-            advance: Callable[[int], None] = lambda number: None) -> np.ndarray:
+            acceleration: Acceleration, advance: Callable[[int], None] = lambda number: None) -> np.ndarray:
     """Probabilities (S, K) float64 of the given sites, each computed exactly once over all ranks, known to all.
 
     advance: told how many sites this rank has just finished.
@@ -120,9 +123,9 @@ def predict(network: MCNN, fields: Fields, sites: np.ndarray, *, microbatch: int
     computed = np.zeros((len(sites), num_classes + 1))  # the last column counts
     network.eval()
     jobs = ((lambda piece=piece: fields.read(sites[piece])) for piece in pieces)
-    with torch.inference_mode():
+    with torch.inference_mode(), acceleration.autocast():
         for piece, images_NCHW in zip(pieces, ahead(jobs), strict=True):
-            scores_NK = network(accelerate.place(images_NCHW)).double()
+            scores_NK = network(acceleration.place(images_NCHW)).double()
             computed[piece, :num_classes] = torch.softmax(scores_NK, dim=1).numpy()
             computed[piece, num_classes] = 1
             advance(len(piece))

@@ -1,9 +1,10 @@
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mscnn.cpu import allowed_cores, peak_memory_gib, threads_per_rank
+from mscnn.cpu import allowed_cores, feature_flags, peak_memory_gib, threads_per_rank
 
 
 @pytest.mark.parametrize(("cores", "ranks", "asked", "expected"), [
@@ -28,3 +29,8 @@ def test_peak_memory_remembers_what_was_held():
     before = peak_memory_gib()
     np.ones(int((before + 0.25) * 2**30), np.uint8)
     assert peak_memory_gib() >= before + 0.24
+
+
+def test_feature_flags_are_the_kernels():
+    first = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags"))
+    assert feature_flags() == set(first.split(":")[1].split())

@@ -27,9 +27,10 @@ def main(table_csv: str, out: str) -> None:
     classes = table.mechanisms()
     labels = table.frame["mechanism"].map(classes.index).to_numpy()
     torch.manual_seed(0)
-    network, _ = accelerate.prepare(MCNN(len(classes), *table.shape))
+    acceleration = accelerate.Acceleration()
+    network = acceleration.prepare(MCNN(len(classes), *table.shape))
     trainer = Trainer(
-        world=ranks, network=network, objective=ranks.wrap(Objective(network, 0.1)),
+        world=ranks, acceleration=acceleration, network=network, objective=ranks.wrap(Objective(network, 0.1)),
         optimiser=accelerate.optimiser(network, momentum=0.9, weight_decay=5e-5),
         fields=Fields(table, normalisation, None), labels=labels,
         weights=class_weights(labels, len(classes), "balanced")[labels], jitter=Jitter(flips=True, turns=True, gain=0.2),
