@@ -35,6 +35,7 @@ def main(settings: config.Evaluation) -> None:
     open_logs(ranks.rank, None)
     threads, _ = cpu.threads_per_rank(cpu.allowed_cores(), ranks.local_size, settings.threads)
     torch.set_num_threads(threads)
+    cpu.keep_memory()
     path = checkpoint.find(Path(settings.checkpoint))
     content = checkpoint.load(path)
     with errors.offenders_in(out, speak=ranks.rank == 0):

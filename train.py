@@ -39,13 +39,15 @@ def main(settings: config.Config, resolved: str) -> None:
     torch.set_num_threads(threads)
     log.info("ranks: %d over gloo; threads a rank: asked %s, using %d: %s", ranks.size, settings.run.threads or "auto",
              threads, why)
+    memory = cpu.keep_memory() if settings.accelerate.keep_memory else "the system's own, as asked"
+    log.info("malloc: %s", memory)
     with errors.offenders_in(Path(settings.run.run_dir or "runs"), speak=ranks.rank == 0):
         table = screen.check(screen.read_labelled(settings.data), settings.data.size(), ranks)
         split = splits.make_split(table, seed=settings.run.seed, **dataclasses.asdict(settings.split))
         log.info("split: %s", splits.describe(split, table))
         normalisation = screen.measure(table, split.train(), settings.data, ranks)
     trainer, used = build(settings, table, split, normalisation, ranks)
-    used |= {"ranks": ranks.size, "threads": {"asked": settings.run.threads, "used": threads, "why": why}}
+    used |= {"ranks": ranks.size, "malloc": memory, "threads": {"asked": settings.run.threads, "used": threads, "why": why}}
     run_dir = None
     if ranks.rank == 0:
         run_dir = str(rundir.create(settings.run.run_dir, settings.preset, resolved, rundir.environment(**used)))

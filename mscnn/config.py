@@ -92,6 +92,7 @@ class Accelerate:
     precision: Literal["float32", "bfloat16"] = setting(
         "float32", "of activations and gradients within the network; weights stay float32. bfloat16 needs a CPU with "
                    "AVX512_BF16 or AMX, else float32 is used, and said")
+    keep_memory: bool = setting(True, "keep freed memory for the next step instead of giving it back to the system")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,6 +241,7 @@ class StepBench:
     variants: str = setting(",".join(STEP_VARIANTS), f"comma-separated, of {', '.join(STEP_VARIANTS)}")
     repeats: int = setting(5, "counted steps of each variant, after one that is not counted")
     threads: int = setting(0, "compute threads; 0: all cores")
+    keep_memory: bool = setting(True, "keep freed memory for the next step, as training does")
     json: str | None = setting(None, "file for the results")
 
     def __post_init__(self):

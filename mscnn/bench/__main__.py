@@ -23,10 +23,12 @@ def main() -> None:
 
     threads, _ = cpu.threads_per_rank(cpu.allowed_cores(), 1, settings.threads)
     torch.set_num_threads(threads)
+    memory = cpu.keep_memory() if settings.keep_memory else "the system's own, as asked"
+    print(f"malloc: {memory}")
     results = step.measure(settings, cpu.feature_flags())
     print(step.table(results))
     if settings.json:
-        rundir.write_json(Path(settings.json), rundir.environment(threads=threads, **results))
+        rundir.write_json(Path(settings.json), rundir.environment(threads=threads, malloc=memory, **results))
 
 
 if __name__ == "__main__":
