@@ -4,14 +4,14 @@ from typing import Any
 
 
 def demo() -> dict[str, Any]:
-    """Synthetic plates of 6 mechanisms, the last compound of each held out: 2 min on 2 cores, 23-24 of 24 treatments."""
+    """Synthetic plates of 6 mechanisms, the last compound of each held out: 1 min on 2 cores, 23-24 of 24 treatments."""
     return {"bbbc021": "demo/plates",
             "hold_out": "actin-c,dna-damage-c,eg5-c,epithelial-c,destabilizer-c,stabilizer-c",
             "epochs": 40, "minibatch": 16, "lr": "0.01;30;0.002", "gain": 0.3, "offset": 0.3, "log_every": 34}
 
 
 def fields256() -> dict[str, Any]:
-    """540 real BBBC021 fields of 256x256, 2 of 14 compounds held out: 10 min on 2 cores, 6 of 6 treatments."""
+    """540 real BBBC021 fields of 256x256, 2 of 14 compounds held out: 5 min on 2 cores, 6 of 6 treatments."""
     # AZ258 and emetine: their mechanisms are learnt from other weeks only, so that no batch can pose as biology.
     return {"sites": "../shared/data/bbbc021_fields_256/labels.csv", "channels": "Actin,Tubulin,DNA",
             "hold_out": "AZ258,emetine", **_SMALL_SCREEN, "rotate": 180.0, "scale": 0.15, "shift": 0.1}
