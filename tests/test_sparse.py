@@ -125,6 +125,18 @@ def test_both_passes_run_in_the_precision_of_autocast():
         assert not torch.equal(rough, exact)
 
 
+def test_the_number_of_patches_takes_few_values(monkeypatch):
+    """oneDNN keeps kernels for each number of patches that it meets, and a training meets a new one each step."""
+    torch.manual_seed(8)
+    seen, gather = set(), sparse.gather
+    monkeypatch.setattr(sparse, "gather", lambda *given: seen.add(len(given[1])) or gather(*given))
+    own = parameters(1, 3)
+    own[5].data -= 1.0  # some windows are dead, more or fewer by chance
+    for _ in range(12):
+        compare(torch.randn(1, 1, 64, 64, dtype=torch.float64), 8, own)
+    assert seen <= {sparse.ROUND}
+
+
 def test_nothing_but_maxima_is_kept_for_the_backward_pass():
     kept = []
     field = torch.randn(1, 3, 256, 256)

@@ -16,6 +16,7 @@ LAYERS, REACH = 3, 2                 # three convolutions, each reaching 2 pixel
 PATCH = 2 * LAYERS * REACH + 1       # 13
 STRIP_PIXELS = 1 << 17               # pixels of a strip: with 16 channels in float32, some 8 MiB of activation
 CHUNK = 4096                         # patches differentiated at once
+ROUND = 512                          # their number is filled up to multiples of this: oneDNN builds kernels for each number
 
 
 def use_sparse(gradient: str, height: int, width: int, pool: int, in_channels: int, channels: int) -> bool:
@@ -88,6 +89,8 @@ def patch_gradients(scaled_NCHW: Tensor, maxima: Tensor, places: Tensor, grad_NB
     field, channel, row, column = torch.nonzero((maxima > 0) & (grad_NBhw != 0), as_tuple=True)
     grads = grad_NBhw[field, channel, row, column]
     place = places[field, channel, row, column]
+    fill = (0, -len(grads) % ROUND)  # pixel 0 with a gradient of 0 adds nothing
+    field, channel, place, grads = (F.pad(values, fill) for values in (field, channel, place, grads))
     row, column = place // width, place % width
     margin = PATCH // 2
     padded_NHWC = F.pad(scaled_NCHW, (margin,) * 4).permute(0, 2, 3, 1).contiguous()
