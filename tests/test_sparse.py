@@ -134,7 +134,7 @@ def test_the_number_of_patches_takes_few_values(monkeypatch):
     own[5].data -= 1.0  # some windows are dead, more or fewer by chance
     for _ in range(12):
         compare(torch.randn(1, 1, 64, 64, dtype=torch.float64), 8, own)
-    assert seen <= {sparse.ROUND}
+    assert seen <= {sparse.ROUND, 2 * sparse.ROUND}  # of at most 192 that live
 
 
 def test_nothing_but_maxima_is_kept_for_the_backward_pass():

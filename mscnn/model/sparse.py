@@ -16,7 +16,7 @@ LAYERS, REACH = 3, 2                 # three convolutions, each reaching 2 pixel
 PATCH = 2 * LAYERS * REACH + 1       # 13
 STRIP_PIXELS = 1 << 17               # pixels of a strip: with 16 channels in float32, some 8 MiB of activation
 CHUNK = 4096                         # patches differentiated at once
-ROUND = 512                          # their number is filled up to multiples of this: oneDNN builds kernels for each number
+ROUND = 128                          # their number is filled up to multiples of this: oneDNN builds kernels for each number
 
 
 def use_sparse(gradient: str, height: int, width: int, pool: int, in_channels: int, channels: int) -> bool:
