@@ -1,12 +1,15 @@
 # make demo   install, draw synthetic plates, train on 2 ranks, evaluate on held-out compounds
 # make test   install, lint, run all tests
 # make .venv  install only.   PIP_ARGS passes options to pip, such as the index of PyTorch's CPU builds
+# make test-ipex    install Intel's extension and its own torch into .venv-ipex (7.5 GB), test the network and training there
+# make bench-ipex   its training steps beside those of the same torch without it
 PYTHON ?= python3
 PIP_ARGS ?=
 BIN := .venv/bin
+IPEX := .venv-ipex/bin
 
 .DELETE_ON_ERROR:
-.PHONY: demo test lint clean .venv
+.PHONY: demo test lint clean .venv test-ipex bench-ipex
 
 .venv: .venv/runtime
 
@@ -33,5 +36,18 @@ lint: .venv/dev
 test: lint
 	$(BIN)/python -m pytest
 
+.venv-ipex/runtime: requirements-ipex.txt
+	test -x $(IPEX)/python || $(PYTHON) -m venv .venv-ipex
+	$(IPEX)/python -m pip install --quiet $(PIP_ARGS) --requirement requirements-ipex.txt
+	touch $@
+
+test-ipex: .venv-ipex/runtime
+	$(IPEX)/python -c 'import intel_extension_for_pytorch'   # without it the tests of IPEX would only be skipped
+	$(IPEX)/python -m pytest tests/test_model.py tests/test_sparse.py tests/test_kernel.py tests/test_accelerate.py
+
+bench-ipex: .venv-ipex/runtime
+	$(IPEX)/python -m mscnn.bench step \
+	  --variants sparse-fp32,sparse-fp32-ipex,dense-fp32-kept,dense-fp32-kept-ipex,sparse-bf16,sparse-bf16-ipex,dense-bf16-kept,dense-bf16-kept-ipex
+
 clean:
-	rm -rf .venv demo
+	rm -rf .venv .venv-ipex demo

@@ -24,7 +24,7 @@ from mscnn.data.normalise import Normalisation
 from mscnn.data.tables import SiteTable
 from mscnn.engine import Tally, Trainer
 from mscnn.log import Metrics, log, open_logs, progress
-from mscnn.model import MCNN
+from mscnn.model import MCNN, kernel
 from mscnn.objective import Objective, class_weights
 
 CALM_DOWN = "lower --lr, or set --clip-norm 1; a checkpoint of an earlier epoch is kept"
@@ -74,19 +74,23 @@ def build(settings: config.Config, table: SiteTable, split: splits.Split, normal
         raise errors.UsageError(f"rotate, scale and shift need torchvision: {why}; install it, or set all three to 0")
     log.info("augmentation: asked torchvision, using %s: %s", "it" if transforms else "plain torch", why)
     torch.manual_seed(settings.run.seed)
-    acceleration, precision = accelerate.choose(settings.accelerate.precision, cpu.feature_flags())
-    log.info("precision: asked %s, using %s: %s", *precision.values())
+    acceleration, chosen = accelerate.choose(settings.accelerate.accelerate, settings.accelerate.precision,
+                                             cpu.feature_flags())
+    chosen["kernel"] = kernel.report(settings.network.kernel)
+    for name, report in chosen.items():
+        log.info("%s: asked %s, using %s: %s", name, *report.values())
     network = acceleration.prepare(MCNN(len(classes), *table.shape, **dataclasses.asdict(settings.network)))
     gradient = {"asked": settings.network.gradient, "used": f"sparse in branches {network.sparse_branches()} of 0 to 6"}
     log.info("gradient: asked %s, using %s", *gradient.values())
     log.info("network: %s parameters, %d mechanisms", f"{sum(p.numel() for p in network.parameters()):,}", len(classes))
+    optimiser = accelerate.optimiser(network, momentum=optim.momentum, weight_decay=optim.weight_decay)
+    acceleration.take_over(network, optimiser)
     trainer = Trainer(
         world=ranks, acceleration=acceleration, network=network,
         objective=ranks.wrap(Objective(network, optim.label_smoothing)),
-        optimiser=accelerate.optimiser(network, momentum=optim.momentum, weight_decay=optim.weight_decay),
-        fields=Fields(table, normalisation, settings.data.size()), labels=labels, weights=weights, jitter=jitter,
-        microbatch=optim.microbatch, clip_norm=optim.clip_norm, seed=settings.run.seed)
-    return trainer, {"precision": precision, "gradient": gradient, "augmentation": {"asked": "torchvision", "used": why}}
+        optimiser=optimiser, fields=Fields(table, normalisation, settings.data.size()), labels=labels, weights=weights,
+        jitter=jitter, microbatch=optim.microbatch, clip_norm=optim.clip_norm, seed=settings.run.seed)
+    return trainer, {**chosen, "gradient": gradient, "augmentation": {"asked": "torchvision", "used": why}}
 
 
 def learn(settings: config.Config, trainer: Trainer, split: splits.Split, run_dir: Path) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 
-from mscnn.errors import DataError
+from mscnn.errors import DataError, UsageError
 
 FORMAT = 1
 LAST = "last.pt"
+SAFE_TORCH = "2.10"  # before it, a file can get round weights_only=True
 REQUIRED = ("format", "step", "config", "classes", "channels", "normalisation", "image_size", "split",
             "network", "optimiser")
 
@@ -40,7 +41,13 @@ def find(run_or_file: Path) -> Path:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Read a checkpoint; pickled code in it is refused, never run. Raises DataError naming what is wrong."""
+    """Read a checkpoint; pickled code in it is refused, never run. Raises DataError naming what is wrong.
+
+    Raises UsageError where this torch could be made to run such code: no file is read there.
+    """
+    if torch.__version__ < SAFE_TORCH:
+        raise UsageError(f"{path} is not read: torch {torch.__version__} may run code hidden in a checkpoint; use "
+                         f"torch {SAFE_TORCH} or newer, as in the main environment (`make .venv`)")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as problem:  # damage shows as many kinds of error; all mean that the file cannot be used

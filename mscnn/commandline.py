@@ -50,8 +50,20 @@ def synth(argv: list[str]) -> config.Synthesis:
 
 def bench_step(argv: list[str]) -> config.StepBench:
     """Read the arguments of `python -m mscnn.bench step`."""
-    return _read("python -m mscnn.bench step", "Time training steps, variants in turn in one process.", config.StepBench,
-                 argv)
+    return _read("python -m mscnn.bench step", "Time training steps, variants in turn, each in a process of its own.",
+                 config.StepBench, argv)
+
+
+def bench_loader(argv: list[str]) -> config.LoaderBench:
+    """Read the arguments of `python -m mscnn.bench loader`."""
+    return _read("python -m mscnn.bench loader", "Time the reading of fields, file formats in turn in one process.",
+                 config.LoaderBench, argv)
+
+
+def bench_curves(argv: list[str]) -> config.CurvesBench:
+    """Read the arguments of `python -m mscnn.bench curves`."""
+    return _read("python -m mscnn.bench curves", "Draw the learning curves of several runs, grouped by a setting.",
+                 config.CurvesBench, argv)
 
 
 class _Help(argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter):

@@ -12,7 +12,14 @@ from mscnn import schedule
 from mscnn.errors import UsageError
 
 REQUIRED = dataclasses.MISSING
-STEP_VARIANTS = ("dense-fp32-nchw", "dense-fp32", "sparse-fp32", "dense-bf16", "sparse-bf16")
+STEP_VARIANTS = ("dense-fp32-nchw", "dense-fp32", "dense-fp32-kept", "sparse-fp32", "sparse-fp32-torch",
+                 "dense-bf16", "dense-bf16-kept", "sparse-bf16")
+STEP_GRADIENTS = ("dense", "sparse")
+STEP_PRECISIONS = {"fp32": "float32", "bf16": "bfloat16"}
+STEP_MODIFIERS = {"torch": "sparse without the compiled kernel", "nchw": "PyTorch's default layout",
+                  "kept": "dense with freed memory kept, as sparse and train.py do",
+                  "compiled": "--accelerate compile", "ipex": "--accelerate ipex"}
+LOADER_FORMATS = ("tiff", "tiff-lzw", "png", "png16")
 
 
 def setting(default: Any, help: str) -> Any:
@@ -83,12 +90,19 @@ class Network:
     gradient: Literal["auto", "sparse", "dense"] = setting(
         "auto", "how branches that end in a max-pool are trained: dense, or by the exact sparse gradient, the same but for "
                 "rounding; auto: whichever multiplies less at this image size")
+    kernel: Literal["auto", "torch"] = setting(
+        "auto", "what computes the sparse gradient: auto: C++ compiled on first use, where the CPU has AVX-512 and a "
+                "compiler is there; torch: PyTorch's operations")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Accelerate:
     """How the network runs on this CPU"""
 
+    accelerate: Literal["auto", "native", "compile", "ipex"] = setting(
+        "auto", "native: PyTorch's own kernels; compile: fused by torch.compile, which needs a C++ compiler; ipex: Intel's "
+                "extension, in an environment made by requirements-ipex.txt; auto: native. Where one cannot be had, native "
+                "is used, and said")
     precision: Literal["float32", "bfloat16"] = setting(
         "float32", "of activations and gradients within the network; weights stay float32. bfloat16 needs a CPU with "
                    "AVX512_BF16 or AMX, else float32 is used, and said")
@@ -238,18 +252,59 @@ class StepBench:
     size: str = setting("1024x1280", "height x width of a field in pixels")
     channels: int = setting(3, "channels of a field")
     minibatch: int = setting(4, "fields a step")
-    variants: str = setting(",".join(STEP_VARIANTS), f"comma-separated, of {', '.join(STEP_VARIANTS)}")
-    repeats: int = setting(5, "counted steps of each variant, after one that is not counted")
+    variants: str = setting(",".join(STEP_VARIANTS), "comma-separated; each is gradient-precision-modifiers: "
+                            f"{' or '.join(STEP_GRADIENTS)}, {' or '.join(STEP_PRECISIONS)}, and any of "
+                            f"{', '.join(f'{word} ({meaning})' for word, meaning in STEP_MODIFIERS.items())}")
+    repeats: int = setting(5, "counted steps of each variant, after two that are not counted")
     threads: int = setting(0, "compute threads; 0: all cores")
-    keep_memory: bool = setting(True, "keep freed memory for the next step, as training does")
     json: str | None = setting(None, "file for the results")
 
     def __post_init__(self):
         for name in ("channels", "minibatch", "repeats"):
             _require(getattr(self, name) >= 1, f"{name} must be at least 1", getattr(self, name))
-        unknown = [name for name in self.variants.split(",") if name not in STEP_VARIANTS]
-        _require(not unknown, f"variants are {', '.join(STEP_VARIANTS)}", ",".join(unknown))
+        names = self.variants.split(",")
+        _require(len(set(names)) == len(names), "variants must differ", self.variants)
+        for name in names:
+            parse_variant(name)
         parse_size("size", self.size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoaderBench:
+    """Settings of `python -m mscnn.bench loader`"""
+
+    size: str = setting("1024x1280", "height x width of a field in pixels")
+    channels: int = setting(3, "channels of a field, a file each")
+    fields: int = setting(16, "fields of each format, written to a temporary folder and read in turn")
+    formats: str = setting(",".join(LOADER_FORMATS), f"comma-separated, of {', '.join(LOADER_FORMATS)}; png has 8 bits")
+    repeats: int = setting(5, "counted readings of all fields, after one that is not counted")
+    threads: int = setting(0, "compute threads; 0: all cores")
+    keep_memory: bool = setting(True, "keep freed memory for the next field, as training does")
+    json: str | None = setting(None, "file for the results")
+
+    def __post_init__(self):
+        for name in ("channels", "fields", "repeats"):
+            _require(getattr(self, name) >= 1, f"{name} must be at least 1", getattr(self, name))
+        _require(self.threads >= 0, "threads must be 0 or more", self.threads)
+        names = self.formats.split(",")
+        unfit = [name for name in names if name not in LOADER_FORMATS or names.count(name) > 1]
+        _require(not unfit, f"formats are different ones of {', '.join(LOADER_FORMATS)}", ",".join(unfit))
+        _require(min(parse_size("size", self.size)) >= 32, "size must be at least 32x32", self.size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurvesBench:
+    """Settings of `python -m mscnn.bench curves`"""
+
+    runs: str = setting(REQUIRED, "run directories to compare, as DIR,DIR,...")
+    out: str = setting(REQUIRED, "picture to draw; its numbers go beside it as CSV")
+    by: str = setting("precision", "the setting that tells the runs apart; others, such as the seed, are what they vary in")
+    window: int = setting(15, "steps that a point of a curve is the mean of")
+
+    def __post_init__(self):
+        _require(self.window >= 1, "window must be at least 1", self.window)
+        names = {field.name for group in GROUPS.values() for field in dataclasses.fields(group)}
+        _require(self.by in names, "by names a setting of train.py", self.by)
 
 
 def from_flat(values: dict[str, Any]) -> Config:
@@ -272,6 +327,20 @@ def parse_size(name: str, text: str) -> tuple[int, int]:
     _require(len(sides) == 2 and all(side.isdecimal() and int(side) > 0 for side in sides),
              f"{name} must be HEIGHTxWIDTH like 1024x1280", text)
     return int(sides[0]), int(sides[1])
+
+
+def parse_variant(name: str) -> tuple[str, str, frozenset[str]]:
+    """"dense-bf16-kept" -> ("dense", "bfloat16", {"kept"}). Raises UsageError."""
+    gradient, _, rest = name.partition("-")
+    precision, *modifiers = rest.split("-")
+    fits = (gradient in STEP_GRADIENTS and precision in STEP_PRECISIONS and set(modifiers) <= set(STEP_MODIFIERS)
+            and len(set(modifiers)) == len(modifiers))
+    _require(fits, f"a variant is {'|'.join(STEP_GRADIENTS)}-{'|'.join(STEP_PRECISIONS)}, and -{' -'.join(STEP_MODIFIERS)} "
+             "where wanted", name)
+    _require(not {"compiled", "ipex"} <= set(modifiers), "a variant is compiled or ipex, not both", name)
+    _require(gradient == "dense" or "kept" not in modifiers, "sparse variants keep memory anyway; leave out kept", name)
+    _require(gradient == "sparse" or "torch" not in modifiers, "dense variants have no kernel; leave out torch", name)
+    return gradient, STEP_PRECISIONS[precision], frozenset(modifiers)
 
 
 def absolute(config: Config) -> Config:

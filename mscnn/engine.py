@@ -89,7 +89,7 @@ class Trainer:
             tally.waited += time.perf_counter() - waiting
             with self.world.accumulate(self.objective, last=piece == num_pieces - 1):
                 with self.acceleration.autocast():
-                    result = self.objective(self.acceleration.place(images_NCHW), labels_N, shares_N)
+                    result = self.objective(images_NCHW, labels_N, shares_N)
                 (result["loss"] * self.world.size).backward()  # ranks average, the objective's shares want a sum
             tally.loss += result["loss"].item()
             tally.correct += result["correct"].item()
@@ -108,7 +108,7 @@ class Trainer:
         return [(sites, loss_shares(self.weights, minibatch, sites)) for sites in microbatches(own, self.microbatch)]
 
     def _load(self, sites: np.ndarray, shares_N: Tensor, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
-        images_NCHW = self.fields.read(sites, self.jitter, (self.seed, epoch))
+        images_NCHW = self.acceleration.place(self.fields.read(sites, self.jitter, (self.seed, epoch)))
         return images_NCHW, torch.from_numpy(self.labels[sites]), shares_N
 
 
@@ -122,10 +122,10 @@ def predict(network: MCNN, fields: Fields, sites: np.ndarray, *, microbatch: int
     pieces, num_classes = microbatches(own, microbatch), network.classify.out_features
     computed = np.zeros((len(sites), num_classes + 1))  # the last column counts
     network.eval()
-    jobs = ((lambda piece=piece: fields.read(sites[piece])) for piece in pieces)
+    jobs = ((lambda piece=piece: acceleration.place(fields.read(sites[piece]))) for piece in pieces)
     with torch.inference_mode(), acceleration.autocast():
         for piece, images_NCHW in zip(pieces, ahead(jobs), strict=True):
-            scores_NK = network(acceleration.place(images_NCHW)).double()
+            scores_NK = network(images_NCHW).double()
             computed[piece, :num_classes] = torch.softmax(scores_NK, dim=1).numpy()
             computed[piece, num_classes] = 1
             advance(len(piece))

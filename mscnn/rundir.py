@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from mscnn.errors import PROBLEMS, UsageError
 
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "tifffile", "pandas", "scikit-learn")
@@ -62,6 +64,14 @@ def make(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise UsageError(f"{folder} cannot be written ({problem}); name another folder with --out") from None
+
+
+def settings(run_dir: Path) -> dict[str, Any]:
+    """The resolved settings of a run, by name. Raises UsageError where there are none."""
+    try:
+        return yaml.safe_load((run_dir / "config.yaml").read_text())
+    except OSError as problem:
+        raise UsageError(f"{run_dir} holds no settings ({problem.strerror}); name a run directory of train.py") from None
 
 
 def environment(**used: Any) -> dict[str, Any]:

@@ -1,15 +1,16 @@
 """What several tests share: the real data where it is, small screens made on the spot, and processes as ranks."""
 
 import os
-import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+from torch.distributed import TCPStore
 
 from mscnn.data.tables import SiteTable
 
@@ -57,27 +58,31 @@ def tiny_screen(tmp_path: Path) -> Path:
     return tmp_path / "sites.csv"
 
 
-def run_python(*arguments: object, ranks: int = 1, timeout: float = 120) -> subprocess.CompletedProcess:
+def run_python(*arguments: object, ranks: int = 1, timeout: float = 600, **variables: str) -> subprocess.CompletedProcess:
     """Run a script of the project as so many processes that meet as ranks; all must end well, or badly together.
 
-    Returns the first process to fail, else that of rank 0.
+    timeout: seconds until a rank counts as hanging. What takes 10 s on idle cores took over a minute on busy ones.
+    variables: of the environment, on top of this process's own.  Returns the first process to fail, else that of rank 0.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    base = {**os.environ, "PYTHONPATH": str(ROOT), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
-            "OMP_NUM_THREADS": "1", "WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks)}
+    # As under torchrun, the starter holds the meeting place: a port that is only looked up here could be anybody's by
+    # the time rank 0 listens, and the place would go with rank 0, before the others are done.
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False) if ranks > 1 else None
+    base = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **variables}
     single = {name: value for name, value in base.items() if "WORLD" not in name and "MASTER" not in name}
     command = [sys.executable, *map(str, arguments)]
-    started = [subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT,
-                                env={**base, "RANK": str(rank), "LOCAL_RANK": str(rank)} if ranks > 1 else single)
-               for rank in range(ranks)]
-    done = []
+    started = []
+    for rank in range(ranks):
+        meeting = {} if store is None else {
+            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "TORCHELASTIC_USE_AGENT_STORE": "True",
+            "WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks), "RANK": str(rank), "LOCAL_RANK": str(rank)}
+        started.append(subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT,
+                                        env={**single, **meeting}))
     try:
-        for process in started:
-            output, errors = process.communicate(timeout=timeout)
-            done.append(subprocess.CompletedProcess(command, process.returncode, output, errors))
+        with ThreadPoolExecutor(ranks) as pool:  # all at once: a rank whose output nobody reads stops when the pipe is full
+            outputs = list(pool.map(lambda process: process.communicate(timeout=timeout), started))
     finally:
         for process in started:
             process.kill()
+    done = [subprocess.CompletedProcess(command, process.returncode, *output)
+            for process, output in zip(started, outputs, strict=True)]
     return next((result for result in done if result.returncode), done[0])

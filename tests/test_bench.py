@@ -1,10 +1,13 @@
+import io
 import json
+import os
+import signal
 
 import pytest
 import torch
 
-from mscnn import commandline
-from mscnn.bench import step
+from mscnn import accelerate, commandline, config
+from mscnn.bench import step, worker
 from mscnn.bench.memory import LiveBytes
 from mscnn.errors import DataError, UsageError
 from tests.conftest import run_python
@@ -40,43 +43,126 @@ def test_counts_of_a_small_step():
     head = 2 * (4 * 208 * 1024 + 1024 * 512 + 512 * 13)
     assert dense == pytest.approx((3 * forward - first + 3 * head) / 1e9, rel=1e-6)
 
-    flags = frozenset({"avx512_bf16"})
-    counted = {variant: step.count(step.Step(variant, (2, 1, 128, 128), flags), 2)
-               for variant in ("dense-fp32", "sparse-fp32")}
-    assert counted["dense-fp32"]["gflop_per_image"] == pytest.approx(dense, rel=1e-6)
-    assert counted["sparse-fp32"]["gflop_per_image"] < 0.7 * dense
+    counted = {gradient: worker.warm_up(worker.Step(gradient, accelerate.Acceleration(), (2, 1, 128, 128)), 2)
+               for gradient in ("dense", "sparse")}
+    assert counted["dense"]["gflop_per_image"] == pytest.approx(dense, rel=1e-6)
+    assert counted["sparse"]["gflop_per_image"] < 0.7 * dense
     branch_0 = 3 * 16 * 128 * 128 * 4 / MIB  # three layers of activations that the dense way keeps
-    assert counted["dense-fp32"]["mib_per_image"] > branch_0
-    assert counted["sparse-fp32"]["mib_per_image"] < counted["dense-fp32"]["mib_per_image"]
+    assert counted["dense"]["mib_per_image"] > branch_0
+    assert counted["sparse"]["mib_per_image"] < counted["dense"]["mib_per_image"]
 
 
-def test_a_cpu_without_bfloat16_is_said_and_the_rest_is_measured():
-    settings = commandline.bench_step(["--size", "128x128", "--minibatch", "1", "--repeats", "1", "--variants",
-                                       "dense-fp32,sparse-bf16"])
-    results = step.measure(settings, frozenset())
-    assert results["variants"]["sparse-bf16"] == {"left_out": "no AVX512_BF16 or AMX in this CPU"}
-    assert len(results["variants"]["dense-fp32"]["images_per_second"]) == 1
-    lines = step.table(results).splitlines()
-    assert lines[2].startswith("dense-fp32")
-    assert "left out: no AVX512_BF16" in lines[3]
+def served(variant: str, cpu_flags: set[str], lines: int) -> list[dict]:
+    """What the worker of a variant answers, in this process."""
+    settings = commandline.bench_step(["--size", "128x128", "--minibatch", "1", "--variants", variant])
+    answers = io.StringIO()
+    worker.serve(settings, frozenset(cpu_flags), ["\n"] * lines, answers)
+    return [json.loads(line) for line in answers.getvalue().splitlines()]
+
+
+@pytest.fixture
+def kept(monkeypatch) -> list[str]:
+    """Notes calls of cpu.keep_memory, which would change malloc for all later tests."""
+    calls = []
+    monkeypatch.setattr(worker.cpu, "keep_memory", lambda: calls.append("kept") or "kept")
+    return calls
+
+
+def test_a_worker_answers_once_with_counts_and_then_each_time_it_is_asked(kept):
+    first, *steps = served("dense-fp32", set(), 3)
+    assert first["gflop_per_image"] == pytest.approx(step.dense_gflop(3, 128, 128), rel=1e-6)
+    assert len(steps) == 3
+    for answer in steps:
+        assert 0 < answer["seconds"] < 60
+        assert 0.1 < answer["peak_rss_gib"] < 24  # torch alone takes more
+
+
+@pytest.mark.parametrize(("variant", "keeps"), [("dense-fp32", False), ("dense-fp32-kept", True), ("sparse-fp32", True),
+                                                ("dense-fp32-nchw", False), ("dense-fp32-nchw-kept", True)])
+def test_dense_variants_get_the_systems_malloc_unless_kept(kept, variant, keeps):
+    assert served(variant, set(), 0)[0]["malloc"] == ("kept" if keeps else "the system's own")
+    assert len(kept) == keeps
+
+
+def test_words_of_a_variant_reach_the_step(kept, monkeypatch):
+    seen = []
+
+    class Noted(worker.Step):
+        def __init__(self, gradient, acceleration, shape, kernel):
+            super().__init__(gradient, acceleration, shape, kernel)
+            seen.append((acceleration.precision, acceleration.channels_last, acceleration.way,
+                         bool(self.network.sparse_branches()), kernel))
+
+    monkeypatch.setattr(worker, "Step", Noted)
+    for variant in ("dense-fp32-nchw", "sparse-bf16", "sparse-fp32-torch"):
+        served(variant, {"avx512_bf16"}, 0)
+    assert seen == [("float32", False, "native", False, "auto"), ("bfloat16", True, "native", True, "auto"),
+                    ("float32", True, "native", True, "torch")]
+
+
+def test_what_cannot_be_had_is_left_out_and_said():
+    assert served("sparse-bf16", set(), 1) == [{"left_out": "no AVX512_BF16 or AMX in this CPU"}]
+    if reason := accelerate.obstacle("ipex"):
+        assert served("dense-fp32-ipex", set(), 1) == [{"left_out": reason}]
+
+
+def test_the_table_names_what_is_left_out_and_what_is_not_counted():
+    row = {"images_per_second": [1.0, 3.0, 2.0], "gflop_per_image": 5.0, "mib_per_image": 7.0, "peak_rss_gib": 1.25,
+           "share_of_peak": 0.5}
+    lines = step.table({"size": "128x128", "minibatch": 4, "repeats": 3, "matrix_product_gflops": {"float32": 100.0},
+                        "variants": {"dense-fp32": row, "dense-bf16": {"left_out": "why"},
+                                     "dense-fp32-compiled": {**row, "images_per_second": [4.0], "gflop_per_image": None,
+                                                             "mib_per_image": None}}}).splitlines()
+    assert lines[2].split() == ["dense-fp32", "2.00", "1.00", "3.00", "1.00", "5.0", "7.0", "1.25", "50%"]
+    assert lines[3].split() == ["dense-bf16", "left", "out:", "why"]
+    assert lines[4].split() == ["dense-fp32-compiled", "4.00", "4.00", "4.00", "2.00", "-", "-", "1.25", "50%"]
+
+
+def test_a_worker_that_dies_is_named_with_its_last_words():
+    settings = commandline.bench_step(["--size", "128x128", "--minibatch", "1"])
+    with step.Worker("sparse-fp64", settings) as refused, \
+            pytest.raises(RuntimeError, match=r"sparse-fp64 ended with code 2.*a variant is dense\|sparse-.*'sparse-fp64'"):
+        refused.answer()
+    with step.Worker("dense-fp32", settings) as killed:
+        assert killed.answer()["gflop_per_image"]
+        os.kill(killed._process.pid, signal.SIGKILL)
+        with pytest.raises(RuntimeError, match="dense-fp32 was killed by signal 9; a smaller --minibatch may fit"):
+            killed.step()
 
 
 def test_refusals():
-    for arguments, message in ((["--variants", "sparse-fp64"], "sparse-fp64"), (["--size", "9"], "HEIGHTxWIDTH"),
-                               (["--repeats", "0"], "repeats must be at least 1")):
+    for variants, message in (
+            ("sparse-fp64", "'sparse-fp64'"), ("dense", "'dense'"), ("dense-fp32-fast", "'dense-fp32-fast'"),
+            ("dense-fp32-kept-kept", "'dense-fp32-kept-kept'"), ("dense-fp32-compiled-ipex", "compiled or ipex, not both"),
+            ("sparse-fp32-kept", "leave out kept"), ("dense-fp32-torch", "leave out torch"),
+            ("dense-fp32,dense-fp32", "variants must differ")):
+        with pytest.raises(UsageError) as refusal:
+            commandline.bench_step(["--variants", variants])
+        assert message in str(refusal.value)
+    for arguments, message in ((["--size", "9"], "HEIGHTxWIDTH"), (["--repeats", "0"], "repeats must be at least 1")):
         with pytest.raises(UsageError) as refusal:
             commandline.bench_step(arguments)
         assert message in str(refusal.value)
     with pytest.raises(DataError, match="multiples of 128"):
-        step.measure(commandline.bench_step(["--size", "100x100"]), frozenset())
+        step.measure(commandline.bench_step(["--size", "100x100"]))
+
+
+def test_words_of_variants():
+    assert config.parse_variant("dense-bf16-kept-nchw") == ("dense", "bfloat16", {"kept", "nchw"})
+    assert config.parse_variant("sparse-fp32") == ("sparse", "float32", set())
+    for variant in config.STEP_VARIANTS:
+        config.parse_variant(variant)
 
 
 def test_the_command_writes_a_table_and_json(tmp_path):
     done = run_python("-m", "mscnn.bench", "step", "--size", "128x128", "--minibatch", "2", "--repeats", "2", "--variants",
-                      "dense-fp32-nchw,sparse-fp32", "--json", tmp_path / "step.json")
+                      "dense-fp32-nchw,sparse-fp32", "--threads", "1", "--json", tmp_path / "step.json")
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "step.json").read_text())
     assert set(results["variants"]) == {"dense-fp32-nchw", "sparse-fp32"}
-    assert len(results["variants"]["sparse-fp32"]["images_per_second"]) == 2
+    for row in results["variants"].values():
+        assert len(row["images_per_second"]) == 2
+        rate, peak = sum(row["images_per_second"]) / 2, results["matrix_product_gflops"]["float32"]  # a median of two
+        assert row["share_of_peak"] == pytest.approx(rate * results["dense_gflop_per_image"] / peak)
     assert results["packages"]["torch"]
     assert "sparse-fp32" in done.stdout

@@ -1,11 +1,13 @@
 import os
 import pickle
+import re
 
 import pytest
 import torch
+from torch.torch_version import TorchVersion
 
 from mscnn import checkpoint
-from mscnn.errors import DataError
+from mscnn.errors import DataError, UsageError
 
 CONTENT = {key: {} for key in checkpoint.REQUIRED if key != "format"} | {"network": {"w": torch.arange(3.0)}}
 
@@ -39,6 +41,17 @@ def test_a_run_directory_or_a_file_is_found(tmp_path):
         checkpoint.find(tmp_path)
     checkpoint.save(path, CONTENT)
     assert checkpoint.find(tmp_path) == checkpoint.find(path) == path
+
+
+@pytest.mark.parametrize(("version", "reads"), [("2.8.0+cpu", False), ("2.9.1", False), ("2.10.0", True), ("2.13.0", True)])
+def test_torch_versions_that_a_file_can_trick_read_none(tmp_path, monkeypatch, version, reads):
+    checkpoint.save(tmp_path / "a.pt", CONTENT)
+    monkeypatch.setattr(torch, "__version__", TorchVersion(version))
+    if reads:
+        assert checkpoint.load(tmp_path / "a.pt")["format"] == checkpoint.FORMAT
+        return
+    with pytest.raises(UsageError, match=rf"a\.pt is not read: torch {re.escape(version)} .*torch 2\.10 or newer.*\.venv"):
+        checkpoint.load(tmp_path / "a.pt")
 
 
 class Hostile:

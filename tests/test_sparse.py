@@ -18,7 +18,7 @@ def dense(field: torch.Tensor, pool: int, own: list[torch.Tensor]) -> torch.Tens
 
 
 def compare(field: torch.Tensor, pool: int, own: list[torch.Tensor], upstream: torch.Tensor | None = None):
-    expected, got = dense(field, pool, own), SparseBranch.apply(field, pool, *own)
+    expected, got = dense(field, pool, own), SparseBranch.apply(field, pool, False, *own)
     torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
     upstream = torch.randn_like(expected) if upstream is None else upstream
     wanted = torch.autograd.grad(expected, own, upstream)
@@ -89,11 +89,15 @@ def test_the_whole_network_trains_the_same(layout):
 
 
 def test_the_choice_is_by_counting():
-    chosen = [use_sparse("auto", 1024 >> i, 1280 >> i, 64 >> i, 3, channels)
+    chosen = [use_sparse("auto", 1024 >> i, 1280 >> i, 64 >> i, 3, channels, compiled=False)
               for i, channels in enumerate((16, 16, 16, 32, 32, 32, 64))]
     assert chosen == [True, True, False, False, False, False, False]
-    assert not use_sparse("sparse", 16, 20, 1, 3, 64)  # the last branch has no pool
-    assert not use_sparse("dense", 1024, 1280, 64, 3, 16)
+    # The kernel, by hand, for branch 2: 81,920 pixels of 1,200 + 2,048 products and 5,120 maxima of 514,400 are 2.9e9;
+    # dense 81,920 * (3 * 14,000 - 1,200) = 3.3e9. With 5 channels 3.6e9 against 3.5e9.
+    assert [use_sparse("auto", 1024 >> i, 1280 >> i, 64 >> i, 3, 16, compiled=True) for i in range(3)] == [True] * 3
+    assert [use_sparse("auto", 256, 320, 16, channels, 16, compiled=True) for channels in (3, 5)] == [True, False]
+    assert not use_sparse("sparse", 16, 20, 1, 3, 64, compiled=False)  # the last branch has no pool
+    assert not use_sparse("dense", 1024, 1280, 64, 3, 16, compiled=True)
 
 
 def test_attribution_still_gets_gradients_of_the_field():
@@ -114,9 +118,9 @@ def test_both_passes_run_in_the_precision_of_autocast():
     own = [parameter.float().detach().requires_grad_() for parameter in parameters(3, 8)]
     field, upstream = torch.randn(1, 3, 128, 128), torch.randn(1, 8, 2, 2)
     with torch.autocast("cpu", torch.bfloat16):
-        maxima = SparseBranch.apply(field, 64, *own)
+        maxima = SparseBranch.apply(field, 64, False, *own)
     low = torch.autograd.grad(maxima, own, upstream.to(maxima.dtype))
-    high = torch.autograd.grad(SparseBranch.apply(field, 64, *own), own, upstream)
+    high = torch.autograd.grad(SparseBranch.apply(field, 64, False, *own), own, upstream)
     assert maxima.dtype == torch.bfloat16
     for rough, exact in zip(low, high, strict=True):
         assert rough.dtype == torch.float32
@@ -142,6 +146,6 @@ def test_nothing_but_maxima_is_kept_for_the_backward_pass():
     field = torch.randn(1, 3, 256, 256)
     own = [parameter.float().detach().requires_grad_() for parameter in parameters(3, 16)]
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
-        SparseBranch.apply(field, 64, *own)
+        SparseBranch.apply(field, 64, False, *own)
     others = sum(tensor.numel() for tensor in kept if tensor.data_ptr() != field.data_ptr())
     assert others == 2 * 16 * 4 * 4 + sum(parameter.numel() for parameter in own)

@@ -1,11 +1,18 @@
-"""`python -m mscnn.bench step`: images a second, operations and memory of a training step, by variant."""
+"""`python -m mscnn.bench COMMAND`: what the claims of the README rest on.
 
+step: images a second, operations and memory of a training step, by variant.
+loader: fields a second that one rank reads, by file format.
+curves: learning curves of runs that differ in a setting, drawn together.
+"""
+
+import os
 import sys
 from pathlib import Path
 
 from mscnn import commandline, cpu, errors, rundir
 
-COMMANDS = ("step",)
+COMMANDS = ("step", "loader", "curves")
+WORKER = "step-worker"  # what `step` starts for each variant
 
 
 def main() -> None:
@@ -13,22 +20,63 @@ def main() -> None:
     if sys.argv[1:] in (["--help"], ["-h"]):
         print(f"{__doc__}\nCommands: {', '.join(COMMANDS)}; each explains itself with --help.")
         return
-    if len(sys.argv) < 2 or sys.argv[1] not in COMMANDS:
+    if len(sys.argv) < 2 or sys.argv[1] not in (*COMMANDS, WORKER):
         raise errors.UsageError(f"name a command first ({', '.join(COMMANDS)}), got {' '.join(sys.argv[1:2]) or 'nothing'}")
-    settings = commandline.bench_step(sys.argv[2:])
+    {"step": bench_step, WORKER: bench_step, "loader": bench_loader, "curves": bench_curves}[sys.argv[1]](sys.argv[2:])
+
+
+def bench_step(argv: list[str]) -> None:
+    """Training steps."""
+    settings = commandline.bench_step(argv)
 
     import torch  # here, so that --help comes at once
 
-    from mscnn.bench import step
+    from mscnn.bench import step, worker
+
+    threads, _ = cpu.threads_per_rank(cpu.allowed_cores(), 1, settings.threads)
+    torch.set_num_threads(threads)
+    if sys.argv[1] == WORKER:
+        answers = os.fdopen(os.dup(1), "w")
+        os.dup2(2, 1)  # whatever libraries print goes to standard error
+        worker.serve(settings, cpu.feature_flags(), sys.stdin, answers)
+        return
+    results = step.measure(settings)
+    print(step.table(results))
+    if settings.json:
+        rundir.write_json(Path(settings.json), rundir.environment(threads=threads, **results))
+
+
+def bench_loader(argv: list[str]) -> None:
+    """Reading of fields."""
+    settings = commandline.bench_loader(argv)
+
+    import torch  # here, so that --help comes at once
+
+    from mscnn.bench import loader
 
     threads, _ = cpu.threads_per_rank(cpu.allowed_cores(), 1, settings.threads)
     torch.set_num_threads(threads)
     memory = cpu.keep_memory() if settings.keep_memory else "the system's own, as asked"
     print(f"malloc: {memory}")
-    results = step.measure(settings, cpu.feature_flags())
-    print(step.table(results))
+    results = loader.measure(settings)
+    print(loader.table(results))
     if settings.json:
         rundir.write_json(Path(settings.json), rundir.environment(threads=threads, malloc=memory, **results))
+
+
+def bench_curves(argv: list[str]) -> None:
+    """Learning curves."""
+    settings = commandline.bench_curves(argv)
+
+    from mscnn.report import curves
+
+    runs = [Path(run) for run in settings.runs.split(",")]
+    losses = {run: curves.losses(run) for run in runs}
+    values = {run: str(rundir.settings(run)[settings.by]) for run in runs}
+    table = curves.by_value(losses, values)
+    curves.draw(table, settings.by, settings.window, Path(settings.out))
+    apart = curves.distances(table, settings.window)
+    print(f"mean distance of two curves: {apart['within']:.4f} within a {settings.by}, {apart['between']:.4f} between")
 
 
 if __name__ == "__main__":

@@ -1,98 +1,102 @@
 """A training step by variant: images a second, operations counted, bytes counted, share of the matrix-product peak.
 
-Exercised by `python -m mscnn.bench step` and `pytest tests/test_bench.py`.  Variants take turns within one process, so
-that a machine whose speed drifts treats them alike; two steps of each come first and are not timed: they count.
+Exercised by `python -m mscnn.bench step` and `pytest tests/test_bench.py`.  Each variant has a process of its own, so that
+none inherits another's memory or kernels; they take turns, so that a machine whose speed drifts treats them alike.
 """
 
+import json
 import statistics
-import time
-from collections.abc import Callable
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mscnn import accelerate, config
-from mscnn.bench.memory import LiveBytes
+from mscnn import config
+from mscnn.bench.worker import NUM_CLASSES, seconds
 from mscnn.errors import DataError
 from mscnn.model import MCNN
-from mscnn.objective import Objective
 
-NUM_CLASSES = 13
 MATRIX_SIDE = 4096
-PRECISIONS = {"fp32": "float32", "bf16": "bfloat16"}
 
 
-class Step:
-    """A network, its optimiser and a minibatch of random fields."""
+class Worker:
+    """The process of one variant; it ends when its standard input is closed."""
 
-    def __init__(self, variant: str, shape: tuple[int, int, int, int], cpu_flags: frozenset[str]):
-        gradient, precision, *layout = variant.split("-")
-        chosen, self.report = accelerate.choose(PRECISIONS[precision], cpu_flags)
-        self.acceleration = accelerate.Acceleration(chosen.precision, channels_last=not layout)
-        torch.manual_seed(0)
-        self.network = self.acceleration.prepare(
-            MCNN(NUM_CLASSES, *shape[1:], gradient="auto" if gradient == "sparse" else "dense"))
-        self.objective = Objective(self.network)
-        self.optimiser = accelerate.optimiser(self.network, momentum=0.9, weight_decay=5e-5)
-        self.optimiser.param_groups[0]["lr"] = 1e-4
-        self.fields = self.acceleration.place(torch.randn(shape))
-        self.labels, self.shares = torch.arange(shape[0]) % NUM_CLASSES, torch.full(shape[:1], 1 / shape[0])
+    def __init__(self, variant: str, settings: config.StepBench):
+        self.variant = variant
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  closed when the worker is left
+        options = {"variants": variant, "size": settings.size, "channels": settings.channels,
+                   "minibatch": settings.minibatch, "threads": settings.threads}
+        command = [sys.executable, "-m", "mscnn.bench", "step-worker"]
+        self._process = subprocess.Popen([*command, *(f"--{name}={value}" for name, value in options.items())], text=True,
+                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors)
 
-    def gradients(self) -> None:
-        """Forward and backward."""
-        with self.acceleration.autocast():
-            loss = self.objective(self.fields, self.labels, self.shares)["loss"]
-        loss.backward()
+    def answer(self) -> dict[str, Any]:
+        """Wait for a line. Raises RuntimeError where the process has died."""
+        if line := self._process.stdout.readline():
+            return json.loads(line)
+        code = self._process.wait()
+        self._errors.seek(0)
+        said = self._errors.read().decode(errors="replace").strip().splitlines()
+        how = f"ended with code {code}" if code >= 0 else f"was killed by signal {-code}; a smaller --minibatch may fit"
+        raise RuntimeError(f"the process of {self.variant} {how}; its last line: {said[-1] if said else '(none)'}")
 
-    def update(self) -> None:
-        """What follows them."""
-        self.optimiser.step()
-        self.optimiser.zero_grad()
+    def step(self) -> dict[str, Any]:
+        """Have one step taken."""
+        with suppress(BrokenPipeError):  # it has died: answer() says how
+            print(file=self._process.stdin, flush=True)
+        return self.answer()
 
-    def whole(self) -> None:
-        """A training step."""
-        self.gradients()
-        self.update()
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout, self._errors):
+            with suppress(BrokenPipeError):  # a line that the dead process did not read
+                pipe.close()
 
 
-def measure(settings: config.StepBench, cpu_flags: frozenset[str]) -> dict[str, Any]:
+def measure(settings: config.StepBench) -> dict[str, Any]:
     """Results by variant and the matrix-product peaks of this machine. Raises DataError for sizes that do not fit."""
     height, width = config.parse_size("size", settings.size)
-    shape = (settings.minibatch, settings.channels, height, width)
     try:
         dense = dense_gflop(settings.channels, height, width)
     except ValueError as problem:
         raise DataError(str(problem)) from None
-    steps = {variant: Step(variant, shape, cpu_flags) for variant in settings.variants.split(",")}
-    results: dict[str, dict] = {variant: {"left_out": step.report["why"]} if step.report["used"] != step.report["asked"]
-                                else count(step, settings.minibatch) for variant, step in steps.items()}
-    steps = {variant: step for variant, step in steps.items() if "left_out" not in results[variant]}
-    precisions = sorted({variant.split("-")[1] for variant in steps})
-    rates, peaks = {variant: [] for variant in steps}, {precision: [] for precision in precisions}
-    for _ in range(settings.repeats):
-        for variant, step in steps.items():
-            rates[variant].append(settings.minibatch / seconds(step.whole))
-        for precision in precisions:
-            peaks[precision].append(matrix_gflops(PRECISIONS[precision]))
-    peak = {precision: statistics.median(values) for precision, values in peaks.items()}
-    for variant, values in rates.items():
-        share = statistics.median(values) * dense / peak[variant.split("-")[1]]
-        results[variant] |= {"images_per_second": values, "share_of_peak": share}
+    results: dict[str, dict] = {}
+    with ExitStack() as running:
+        workers = []
+        for variant in settings.variants.split(","):
+            worker = running.enter_context(Worker(variant, settings))
+            results[variant] = worker.answer()  # one after the other: its warm-up is over when the next one starts
+            if "left_out" not in results[variant]:
+                workers.append(worker)
+        peaks = take_turns(workers, results, settings)
+    peak = {precision: statistics.median(rates) for precision, rates in peaks.items()}
+    for worker in workers:
+        row, precision = results[worker.variant], config.parse_variant(worker.variant)[1]
+        row["share_of_peak"] = statistics.median(row["images_per_second"]) * dense / peak[precision]
     return {"size": settings.size, "minibatch": settings.minibatch, "repeats": settings.repeats,
             "dense_gflop_per_image": dense, "matrix_product_gflops": peak, "variants": results}
 
 
-def count(step: Step, minibatch: int) -> dict[str, float]:
-    """Operations, and bytes above input, weights, gradients and the optimiser's state, for one field of the minibatch."""
-    with FlopCounterMode(display=False) as flops:
-        step.gradients()
-    step.update()
-    with LiveBytes() as memory:
-        step.gradients()
-    peak = memory.peak(without=[parameter.grad for parameter in step.network.parameters()])
-    step.update()
-    return {"gflop_per_image": flops.get_total_flops() / minibatch / 1e9, "mib_per_image": peak / minibatch / 2**20}
+def take_turns(workers: list[Worker], results: dict[str, dict], settings: config.StepBench) -> dict[str, list[float]]:
+    """Time a step of each variant and a matrix product of each precision, over and over; returns the products' rates."""
+    peaks = {config.parse_variant(worker.variant)[1]: [] for worker in workers}
+    for _ in range(settings.repeats):
+        for worker in workers:
+            row, answer = results[worker.variant], worker.step()
+            row.setdefault("images_per_second", []).append(settings.minibatch / answer["seconds"])
+            row["peak_rss_gib"] = answer["peak_rss_gib"]
+        for precision, rates in peaks.items():
+            rates.append(matrix_gflops(precision))
+    return peaks
 
 
 def table(results: dict[str, Any]) -> str:
@@ -100,27 +104,20 @@ def table(results: dict[str, Any]) -> str:
     peaks = ", ".join(f"{name} {value:.0f} GFLOP/s" for name, value in results["matrix_product_gflops"].items())
     lines = [f"{results['size']}, {results['minibatch']} fields a step, {results['repeats']} steps each in turn; "
              f"a {MATRIX_SIDE} matrix product: {peaks}",
-             f"{'variant':16} {'images/s':>9} {'least':>7} {'most':>7} {'ratio':>6} {'GFLOP/image':>12} {'MiB/image':>10} "
-             f"{'dense-equivalent share of peak':>31}"]
+             f"{'variant':20} {'images/s':>8} {'least':>6} {'most':>6} {'ratio':>6} {'GFLOP/image':>11} {'MiB/image':>9} "
+             f"{'peak GiB':>8} {'dense-equivalent share of peak':>30}"]
     first = None
     for variant, row in results["variants"].items():
         if "left_out" in row:
-            lines.append(f"{variant:16} left out: {row['left_out']}")
+            lines.append(f"{variant:20} left out: {row['left_out']}")
             continue
         rates = row["images_per_second"]
         median = statistics.median(rates)
         first = first or median
-        lines.append(f"{variant:16} {median:9.2f} {min(rates):7.2f} {max(rates):7.2f} "
-                     f"{median / first:6.2f} {row['gflop_per_image']:12.1f} {row['mib_per_image']:10.1f} "
-                     f"{row['share_of_peak']:31.0%}")
+        lines.append(f"{variant:20} {median:8.2f} {min(rates):6.2f} {max(rates):6.2f} {median / first:6.2f} "
+                     f"{_number(row['gflop_per_image']):>11} {_number(row['mib_per_image']):>9} "
+                     f"{row['peak_rss_gib']:8.2f} {row['share_of_peak']:30.0%}")
     return "\n".join(lines)
-
-
-def seconds(action: Callable[[], Any]) -> float:
-    """Wall-clock time of one call."""
-    started = time.perf_counter()
-    action()
-    return time.perf_counter() - started
 
 
 def matrix_gflops(precision: str) -> float:
@@ -137,3 +134,7 @@ def dense_gflop(channels: int, height: int, width: int) -> float:
     with FlopCounterMode(display=False) as flops:
         network(field).sum().backward()
     return flops.get_total_flops() / 1e9
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"

@@ -37,16 +37,18 @@ class Fields:
         With jitter each field is augmented by a generator of its own, keyed by (seed, epoch) and the site: the same
         change on any rank and in any order.  key: (seed, epoch).
         """
-        fields = []
-        for site in sites:
+        fields_NCHW = torch.empty(0)
+        for position, site in enumerate(sites):
             field = torch.from_numpy(self.normalisation.apply(fit(read_site(self.table.frame["files"][site]), self.size)))
             if jitter is not None:
                 field = augment(field, jitter, np.random.default_rng([Stream.AUGMENTATION, *key, int(site)]))
-            fields.append(field)
-        return torch.stack(fields)
+            if position == 0:
+                fields_NCHW = field.new_empty((len(sites), *field.shape))
+            fields_NCHW[position] = field
+        return fields_NCHW
 
 
-def ahead(jobs: Iterable[Callable[[], Item]], depth: int = 2) -> Iterator[Item]:
+def ahead(jobs: Iterable[Callable[[], Item]], depth: int = 1) -> Iterator[Item]:
     """Run jobs in a thread, at most `depth` results ahead; an exception in a job is raised here, in its turn.
 
     Leaving the loop early stops the thread.

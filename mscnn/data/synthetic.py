@@ -90,7 +90,7 @@ def write_plates(out_dir: str | os.PathLike, *, mechanisms: Sequence[str] = DEMO
     """
     plan = compounds(mechanisms, compounds_per_mechanism)
     if nucleus_px is None:
-        nucleus_px = 36 * (height / 1024) ** 0.64
+        nucleus_px = _nucleus_px(height)
     out = Path(out_dir)
     todo = list(_fields(plan, plates_per_week, sites_per_well, seed))
     for plate in {field.plate for field in todo}:
@@ -148,6 +148,18 @@ def held_out_compounds(mechanisms: Sequence[str] = DEMO_MECHANISMS, compounds_pe
     return [max(c.name for c in plan if c.mechanism == m and c.name != "taxol") for m in mechanisms]
 
 
+def untreated(site: int, height: int, width: int) -> np.ndarray:
+    """(3, H, W) uint16 camera counts of one field of a DMSO well, for whoever needs pixels and no screen."""
+    field = Field(seed=0, week=1, plate="none", well=Well("B02", "DMSO", 0.0), site=site, replicate=1, mechanism="")
+    return _counts(field, height, width, _nucleus_px(height))
+
+
+def write_tiff(path: Path, counts_HW: np.ndarray, compression: str | None = None) -> None:
+    """One channel of one field; compression: a name that tifffile knows, such as lzw."""
+    tifffile.imwrite(path, counts_HW, photometric="minisblack", metadata=None, software="mscnn synthetic",
+                     compression=compression)
+
+
 def camera(seed: int, week: int, plate: str, height: int, width: int) -> Camera:
     """A plate's gain, 0.7 .. 1.4 times its week's staining, and illumination, some +-20 %, for all of its wells."""
     rng = np.random.default_rng([seed, 2, zlib.crc32(plate.encode())])
@@ -202,11 +214,16 @@ def _key(field: Field, purpose: int) -> list[int]:
 # ---- pixels and files
 
 
+def _nucleus_px(height: int) -> float:
+    """Diameter of an untreated nucleus: 36 at 1024 rows, 9.5 at 128."""
+    return 36 * (height / 1024) ** 0.64
+
+
 def _write_field(field: Field, *, out: Path, height: int, width: int, nucleus_px: float) -> None:
     counts = _counts(field, height, width, nucleus_px)
     for name, image in zip(_file_names(field), counts, strict=True):
         aside = out / field.plate / f".{name}.part"
-        tifffile.imwrite(aside, image, photometric="minisblack", metadata=None, software="mscnn synthetic")
+        write_tiff(aside, image)
         os.replace(aside, out / field.plate / name)
 
 

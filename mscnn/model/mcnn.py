@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mscnn.model import kernel as kernels
 from mscnn.model.sparse import SparseBranch, use_sparse
 
 BRANCH_CHANNELS = (16, 16, 16, 32, 32, 32, 64)  # branch i reads the field max-pooled by 2**i
@@ -22,12 +23,12 @@ SIZE_MULTIPLE = 2 * COARSEST                    # 128: the combined grid is halv
 class Branch(nn.Module):
     """Three 5x5 convolutions with ReLU at one scale, then a max-pool down to the common H/64 x W/64 grid.
 
-    sparse: train with the exact sparse gradient of sparse.py; the same numbers but for rounding.
+    sparse: train with the exact sparse gradient of sparse.py; compiled: by kernel.py. The same numbers but for rounding.
     """
 
-    def __init__(self, in_channels: int, channels: int, pool: int, sparse: bool):
+    def __init__(self, in_channels: int, channels: int, pool: int, *, sparse: bool, compiled: bool):
         super().__init__()
-        self.pool, self.sparse = pool, sparse
+        self.pool, self.sparse, self.compiled = pool, sparse, compiled
         self.convolutions = nn.ModuleList(
             nn.Conv2d(channels if layer else in_channels, channels, kernel_size=5, padding=2) for layer in range(3)
         )
@@ -36,7 +37,7 @@ class Branch(nn.Module):
         """(N, C, H/2^i, W/2^i) -> (N, B, H/64, W/64)."""
         if self.sparse and not scaled_NCHW.requires_grad:  # attribution asks for gradients of the field: dense
             parameters = (part for layer in self.convolutions for part in (layer.weight, layer.bias))
-            return SparseBranch.apply(scaled_NCHW, self.pool, *parameters)
+            return SparseBranch.apply(scaled_NCHW, self.pool, self.compiled, *parameters)
         activation = scaled_NCHW
         for convolution in self.convolutions:
             activation = F.relu(convolution(activation), inplace=True)
@@ -49,22 +50,26 @@ class MCNN(nn.Module):
     num_classes: width of the last layer; in_channels: any number of stains;
     height, width: pixels of a field, multiples of 128, fixed because the first linear layer sees every position;
     head_relu: ReLU between the two linear layers (Godinez 2017); the 2018 program computed it but never used it;
-    gradient: "sparse" or "dense" for all branches that end in a pool, or "auto": whichever multiplies less at this size.
+    gradient: "sparse" or "dense" for all branches that end in a pool, or "auto": whichever multiplies less at this size;
+    kernel: "auto": sparse branches of 16 channels run in compiled C++ where that can be had; "torch": never.
     Raises ValueError for sizes that do not fit, naming the nearest ones that do.
     """
 
     def __init__(self, num_classes: int, in_channels: int = 3, height: int = 1024, width: int = 1280,
-                 head_relu: bool = True, gradient: str = "auto"):
+                 head_relu: bool = True, gradient: str = "auto", kernel: str = "auto"):
         super().__init__()
         require_fitting_size(height, width)
         if num_classes < 2 or in_channels < 1:
             raise ValueError(f"a network needs at least 2 classes and 1 channel, got {num_classes} and {in_channels}")
         self.in_channels, self.height, self.width, self.head_relu = in_channels, height, width, head_relu
-        self.branches = nn.ModuleList(
-            Branch(in_channels, channels, COARSEST >> i, use_sparse(gradient, height >> i, width >> i, COARSEST >> i,
-                                                                    in_channels, channels))
-            for i, channels in enumerate(BRANCH_CHANNELS)
-        )
+        assert kernel in ("auto", "torch")
+        self.branches = nn.ModuleList()
+        for i, channels in enumerate(BRANCH_CHANNELS):
+            pool = COARSEST >> i
+            wanted = kernel == "auto" and gradient != "dense" and kernels.computes(channels, pool)
+            compiled = wanted and kernels.available()[0]
+            sparse = use_sparse(gradient, height >> i, width >> i, pool, in_channels, channels, compiled)
+            self.branches.append(Branch(in_channels, channels, pool, sparse=sparse, compiled=compiled))
         self.combine = nn.Conv2d(sum(BRANCH_CHANNELS), COMBINED_CHANNELS, kernel_size=1)
         grid = (height // SIZE_MULTIPLE) * (width // SIZE_MULTIPLE)
         self.hidden = nn.Linear(COMBINED_CHANNELS * grid, NUM_FEATURES)
@@ -78,7 +83,8 @@ class MCNN(nn.Module):
     def features(self, fields_NCHW: Tensor) -> Tensor:
         """Normalised fields (N, C, H, W) -> the 512 activations (N, 512) that the classifier reads."""
         combined = F.max_pool2d(F.relu(self.combine(self.scales(fields_NCHW)), inplace=True), 2)
-        hidden = self.hidden(combined.flatten(1))
+        with torch.autocast("cpu", enabled=False):  # 160 MiB of weights, read once: copying them to bfloat16 costs more
+            hidden = self.hidden(combined.flatten(1).to(self.hidden.weight.dtype))
         return F.relu(hidden) if self.head_relu else hidden
 
     def sparse_branches(self) -> list[int]:
@@ -94,9 +100,15 @@ class MCNN(nn.Module):
         outputs, scaled = [], fields_NCHW
         for i, branch in enumerate(self.branches):
             if i:
-                scaled = F.max_pool2d(scaled, 2)  # a 2x2 pool of the 2^(i-1) pool is exactly the 2^i pool
+                scaled = halved(scaled)  # a 2x2 pool of the 2^(i-1) pool is exactly the 2^i pool
             outputs.append(branch(scaled))
         return torch.cat(outputs, dim=1)
+
+
+def halved(fields_NCHW: Tensor) -> Tensor:
+    """2x2 max-pool; for few channels stored last five times as fast as F.max_pool2d, which works channel by channel."""
+    rows = torch.maximum(fields_NCHW[:, :, ::2], fields_NCHW[:, :, 1::2])
+    return torch.maximum(rows[:, :, :, ::2], rows[:, :, :, 1::2])
 
 
 def require_fitting_size(height: int, width: int) -> None:

@@ -5,12 +5,16 @@ sees 13x13 input pixels through three 5x5 convolutions.  So the forward pass run
 that stay in cache, keeping only maxima and where they are; the backward pass gathers the 13x13 patches around them, and
 differentiates three convolutions without padding (13 -> 9 -> 5 -> 1).  Exercised by `pytest tests/test_sparse.py`.
 
+This is the PyTorch way, for any precision and number of channels; kernel.py does the same in C++ where it can.
+
 Shapes: N fields, C input channels, H W pixels, B branch channels, h w windows, P patches.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from mscnn.model import kernel
 
 LAYERS, REACH = 3, 2                 # three convolutions, each reaching 2 pixels beyond its centre
 PATCH = 2 * LAYERS * REACH + 1       # 13
@@ -19,21 +23,25 @@ CHUNK = 4096                         # patches differentiated at once
 ROUND = 128                          # their number is filled up to multiples of this: oneDNN builds kernels for each number
 
 
-def use_sparse(gradient: str, height: int, width: int, pool: int, in_channels: int, channels: int) -> bool:
+def use_sparse(gradient: str, height: int, width: int, pool: int, in_channels: int, channels: int, compiled: bool) -> bool:
     """What "auto", "sparse" or "dense" means for a branch that convolves height x width pixels and pools by `pool`."""
     assert gradient in ("auto", "sparse", "dense")
-    return pool > 1 and (gradient == "sparse" or (gradient == "auto" and pays(height, width, pool, in_channels, channels)))
+    return pool > 1 and (gradient == "sparse" or (gradient == "auto"
+                                                  and pays(height, width, pool, in_channels, channels, compiled)))
 
 
-def pays(height: int, width: int, pool: int, in_channels: int, channels: int) -> bool:
-    """Whether the sparse gradient takes fewer multiplications than the dense one, by counting, all windows being alive."""
+def pays(height: int, width: int, pool: int, in_channels: int, channels: int, compiled: bool) -> bool:
+    """Whether a step multiplies less by the sparse gradient than by the dense one, by counting, all windows being alive."""
     layers = [(in_channels, channels), (channels, channels), (channels, channels)]
     weights = [25 * a * b for a, b in layers]
-    dense = height * width * (2 * sum(weights) - weights[0])     # gradients of weights, and of all inputs but the first
-    windows = (height // pool) * (width // pool) * channels
+    pixels, windows = height * width, (height // pool) * (width // pool) * channels
+    dense = pixels * (3 * sum(weights) - weights[0])             # values, gradients of weights, of all inputs but the first
+    if compiled:
+        pixel, window = kernel.products(in_channels)
+        return pixels * pixel + windows * window < dense
     sides = [PATCH - 4, PATCH - 8, PATCH - 12]
     forward = sum(side**2 * weight for side, weight in zip(sides, weights, strict=True))
-    sparse = windows * (3 * forward - sides[0]**2 * weights[0])  # the patches' own forward pass, then as above
+    sparse = pixels * sum(weights) + windows * (3 * forward - sides[0]**2 * weights[0])  # likewise, for each patch
     return sparse < dense
 
 
@@ -42,9 +50,11 @@ class SparseBranch(torch.autograd.Function):
 
     @staticmethod
     @torch.amp.custom_fwd(device_type="cpu")
-    def forward(ctx, scaled_NCHW: Tensor, pool: int, *parameters: Tensor) -> Tensor:
-        """(N, C, H, W) and weight, bias of each layer -> (N, B, H/pool, W/pool)."""
-        maxima, places = pooled(scaled_NCHW, parameters, pool)
+    def forward(ctx, scaled_NCHW: Tensor, pool: int, compiled: bool, *parameters: Tensor) -> Tensor:
+        """(N, C, H, W) and weight, bias of each layer -> (N, B, H/pool, W/pool). compiled: by the kernel, in float32."""
+        ctx.pool, ctx.compiled = pool, compiled and scaled_NCHW.dtype == torch.float32
+        find = kernel.pooled if ctx.compiled else pooled
+        maxima, places = find(scaled_NCHW, list(parameters), pool)
         ctx.save_for_backward(scaled_NCHW, maxima, places, *parameters)
         return maxima
 
@@ -52,10 +62,14 @@ class SparseBranch(torch.autograd.Function):
     @torch.amp.custom_bwd(device_type="cpu")  # in the precision of the forward pass
     def backward(ctx, grad_NBhw: Tensor):
         scaled_NCHW, maxima, places, *parameters = ctx.saved_tensors
-        return None, None, *patch_gradients(scaled_NCHW, maxima, places, grad_NBhw, parameters)
+        if ctx.compiled:
+            gradients = kernel.patch_gradients(scaled_NCHW, maxima, places, grad_NBhw, parameters, ctx.pool)
+        else:
+            gradients = patch_gradients(scaled_NCHW, maxima, places, grad_NBhw, parameters)
+        return None, None, None, *gradients
 
 
-def pooled(scaled_NCHW: Tensor, parameters: tuple[Tensor, ...], pool: int) -> tuple[Tensor, Tensor]:
+def pooled(scaled_NCHW: Tensor, parameters: list[Tensor], pool: int) -> tuple[Tensor, Tensor]:
     """Maxima (N, B, h, w) and their places in the flattened field, strip by strip; nothing else is kept."""
     height, width = scaled_NCHW.shape[2:]
     rows = max(pool, STRIP_PIXELS // width // pool * pool)
@@ -67,7 +81,7 @@ def pooled(scaled_NCHW: Tensor, parameters: tuple[Tensor, ...], pool: int) -> tu
     return torch.cat([maxima for maxima, _ in strips], dim=2), torch.cat([places for _, places in strips], dim=2)
 
 
-def strip(scaled_NCHW: Tensor, parameters: tuple[Tensor, ...], top: int, bottom: int) -> Tensor:
+def strip(scaled_NCHW: Tensor, parameters: list[Tensor], top: int, bottom: int) -> Tensor:
     """Activations of the rows top .. bottom-1 after three layers, from those rows and 6 more on each side."""
     height = scaled_NCHW.shape[2]
     first, last = max(top - LAYERS * REACH, 0), min(bottom + LAYERS * REACH, height)

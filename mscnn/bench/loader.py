@@ -1,0 +1,204 @@
+"""Reading fields by file format: fields a second that one rank's reader delivers, MiB on disk, MiB while reading.
+
+Exercised by `python -m mscnn.bench loader` and `pytest tests/test_bench_loader.py`.  The fields are drawn ones of
+untreated cells with camera noise: counts are multiples of 16 up to 65520, as in BBBC021, and LZW squeezes them as it does
+the real ones.  Four are drawn and written again and again, each time to files of their own.  Formats and stages take
+turns within one process, so that a machine whose speed drifts treats them alike.  All files have just been written and
+were read before the clock starts: they come from the page cache, and a disk can only be slower.  tifffile unpacks LZW
+in up to half of the allowed cores at once, whatever --threads says; everything else but flips and stacking is one thread.
+
+Shapes: N fields, C channels, H W pixels.
+"""
+
+import dataclasses
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from mscnn import config, cpu
+from mscnn.data import normalise
+from mscnn.data.augment import Jitter
+from mscnn.data.images import read_site
+from mscnn.data.loader import Fields
+from mscnn.data.sampler import microbatches
+from mscnn.data.synthetic import untreated, write_tiff
+from mscnn.data.tables import SiteTable
+
+NUM_DRAWN = 4
+TINY = 32           # pixels; such a field loads whatever libraries a format needs
+MICROBATCH = config.Optim().microbatch
+JITTER = Jitter(**dataclasses.asdict(config.Augment()))     # the defaults: flips and turns
+Files = list[tuple[str, ...]]                               # of each field, as in a site table
+
+
+def measure(settings: config.LoaderBench) -> dict[str, Any]:
+    """Fields a second by format and stage, with MiB on disk and in memory."""
+    height, width = config.parse_size("size", settings.size)
+    drawn = [draw(site, settings.channels, height, width) for site in range(min(settings.fields, NUM_DRAWN))]
+    fields_NCHW = [drawn[number % len(drawn)] for number in range(settings.fields)]
+    results, readers = {}, {}
+    with tempfile.TemporaryDirectory(prefix="mscnn-bench-") as folder:
+        for name in settings.formats.split(","):
+            whole, tiny = Path(folder) / name, Path(folder) / f"{name}-tiny"
+            files = write(name, fields_NCHW, whole)
+            readers[name] = reader(files)
+            on_disk = sum(path.stat().st_size for path in whole.rglob("*"))
+            in_memory = peak_in_a_process_of_its_own(
+                readers[name], reader(write(name, [drawn[0][:, :TINY, :TINY]], tiny)), settings.keep_memory)
+            results[name] = {"mib_per_field": on_disk / settings.fields / 2**20, "mib_while_reading": in_memory,
+                             "fields_per_second": {stage: [] for stage in STAGES}}
+        for fields in readers.values():
+            flips(fields)
+        for _ in range(settings.repeats):
+            for name, fields in readers.items():
+                for stage, read in STAGES.items():
+                    results[name]["fields_per_second"][stage].append(rate(read, fields))
+    return {"size": settings.size, "channels": settings.channels, "fields": settings.fields, "microbatch": MICROBATCH,
+            "repeats": settings.repeats, "page_cache": "warm", "formats": results}
+
+
+def table(results: dict[str, Any]) -> str:
+    """The results for people: median, least and most fields a second, and the ratio to the first format."""
+    lines = [f"{results['size']}, {results['channels']} channels, {results['fields']} fields, {results['microbatch']} at "
+             f"once, read {results['repeats']} times in turn; page cache {results['page_cache']}",
+             f"{'format':9} {'stage':24} {'fields/s':>9} {'least':>7} {'most':>7} {'ratio':>6} {'MiB/field on disk':>18} "
+             f"{'MiB while reading':>18}"]
+    first: dict[str, float] = {}
+    for name, row in results["formats"].items():
+        held = "not known" if row["mib_while_reading"] is None else f"{row['mib_while_reading']:.0f}"
+        done = []
+        for stage, rates in row["fields_per_second"].items():
+            done.append(stage)
+            median = statistics.median(rates)
+            lines.append(f"{name:9} {'+'.join(done):24} {median:9.1f} {min(rates):7.1f} {max(rates):7.1f} "
+                         f"{median / first.setdefault(stage, median):6.2f} {row['mib_per_field']:18.2f} {held:>18}")
+    return "\n".join(lines)
+
+
+# ---- stages: each is all that comes before it, and one thing more
+
+
+def decode(fields: Fields) -> int:
+    """Files -> camera counts. Returns the number of fields read, as all stages do."""
+    return len([read_site(files).shape for files in fields.table.frame["files"]])
+
+
+def normalised(fields: Fields) -> int:
+    """Files -> microbatches of the network's input, as for prediction."""
+    return sum(len(fields.read(sites)) for sites in microbatches(np.arange(len(fields.table)), MICROBATCH))
+
+
+def flips(fields: Fields) -> int:
+    """Files -> microbatches of the network's input, flipped and turned at random, as for training."""
+    return sum(len(fields.read(sites, JITTER)) for sites in microbatches(np.arange(len(fields.table)), MICROBATCH))
+
+
+STAGES: dict[str, Callable[[Fields], int]] = {"decode": decode, "normalise": normalised, "flips": flips}
+
+
+def rate(read: Callable[[Fields], int], fields: Fields) -> float:
+    """Fields a second of one reading of all fields."""
+    started = time.perf_counter()
+    number = read(fields)
+    return number / (time.perf_counter() - started)
+
+
+# ---- formats: each writes fields (C, H, W) to a folder and says which files hold them
+
+
+def draw(site: int, channels: int, height: int, width: int) -> np.ndarray:
+    """(C, H, W) uint16 camera counts; channels beyond the three of a field come from further fields."""
+    drawn = [untreated(NUM_DRAWN * extra + site, height, width) for extra in range(-(-channels // 3))]
+    return np.concatenate(drawn)[:channels]
+
+
+def to_bytes(counts_CHW: np.ndarray) -> np.ndarray:
+    """The 8 bits that screens are often exported with: each channel stretched, its brightest thousandth cut off."""
+    white = np.quantile(counts_CHW, 0.999, axis=(1, 2), keepdims=True)
+    return np.clip(np.round(counts_CHW * (255 / white)), 0, 255).astype(np.uint8)
+
+
+def write(name: str, fields_NCHW: list[np.ndarray], folder: Path) -> Files:
+    """Write fields to a new folder in the format of this name."""
+    folder.mkdir()
+    return FORMATS[name](fields_NCHW, folder)
+
+
+def write_tiffs(fields_NCHW: list[np.ndarray], folder: Path, compression: str | None = None) -> Files:
+    """16 bits, one file a channel."""
+    files = _names(fields_NCHW, folder, "tif")
+    for field, paths in zip(fields_NCHW, files, strict=True):
+        for plane, path in zip(field, paths, strict=True):
+            write_tiff(Path(path), plane, compression)
+    return files
+
+
+def write_pngs(fields_NCHW: list[np.ndarray], folder: Path, convert: Callable[[np.ndarray], np.ndarray]) -> Files:
+    """Grey, one file a channel, as deep as what convert makes of a field."""
+    files = _names(fields_NCHW, folder, "png")
+    for field, paths in zip(fields_NCHW, files, strict=True):
+        for plane, path in zip(convert(field), paths, strict=True):
+            Image.fromarray(plane).save(path)
+    return files
+
+
+FORMATS: dict[str, Callable[[list[np.ndarray], Path], Files]] = {
+    "tiff": write_tiffs,
+    "tiff-lzw": partial(write_tiffs, compression="lzw"),
+    "png": partial(write_pngs, convert=to_bytes),
+    "png16": partial(write_pngs, convert=np.asarray),
+}
+
+
+def reader(files: Files) -> Fields:
+    """What training reads these files with, normalised by their own mean and standard deviation."""
+    moments = np.stack([normalise.moments(read_site(paths)) for paths in files])
+    normalisation = normalise.Normalisation("dataset", *normalise.statistics(moments))
+    return Fields(SiteTable(pd.DataFrame({"files": files}), channels=()), normalisation, size=None)
+
+
+def _names(fields_NCHW: list[np.ndarray], folder: Path, ending: str) -> Files:
+    return [tuple(str(folder / f"{number}-{channel}.{ending}") for channel in range(len(field)))
+            for number, field in enumerate(fields_NCHW)]
+
+
+# ---- memory
+
+
+def peak_in_a_process_of_its_own(fields: Fields, tiny: Fields, keep_memory: bool) -> float | None:
+    """MiB that reading takes above what the process holds before, libraries included; None where there is no /proc.
+
+    A fresh process, because memory that is kept from an earlier reading would hide what this one needs.
+    """
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(peak, fields, tiny, keep_memory).result()
+
+
+def peak(fields: Fields, tiny: Fields, keep_memory: bool) -> float | None:
+    """The same in this process."""
+    if keep_memory:
+        cpu.keep_memory()
+    flips(tiny)
+    before = _held_mib("VmRSS")
+    flips(fields)
+    after = _held_mib("VmHWM")
+    return None if before is None or after is None else after - before
+
+
+def _held_mib(entry: str) -> float | None:
+    """From /proc/self/status. Not by getrusage, whose maximum a new process takes over from the one that started it."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(entry))

@@ -1,0 +1,103 @@
+"""One variant of a training step in a process of its own: counted at the start, then timed a step at a time when asked.
+
+Started by step.py, which speaks to it in lines: a line in is a step to take, a line out is JSON.  Exercised by
+`pytest tests/test_bench.py`.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, TextIO
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from mscnn import accelerate, config, cpu
+from mscnn.bench.memory import LiveBytes
+from mscnn.model import MCNN
+from mscnn.objective import Objective
+
+NUM_CLASSES = 13
+
+
+class Step:
+    """A network, its optimiser and a minibatch of random fields."""
+
+    def __init__(self, gradient: str, acceleration: accelerate.Acceleration, shape: tuple[int, int, int, int],
+                 kernel: str = "auto"):
+        self.acceleration = acceleration
+        torch.manual_seed(0)
+        self.network = acceleration.prepare(
+            MCNN(NUM_CLASSES, *shape[1:], gradient="auto" if gradient == "sparse" else "dense", kernel=kernel))
+        self.objective = Objective(self.network)
+        self.optimiser = accelerate.optimiser(self.network, momentum=0.9, weight_decay=5e-5)
+        self.optimiser.param_groups[0]["lr"] = 1e-4
+        acceleration.take_over(self.network, self.optimiser)
+        self.fields = acceleration.place(torch.randn(shape))
+        self.labels, self.shares = torch.arange(shape[0]) % NUM_CLASSES, torch.full(shape[:1], 1 / shape[0])
+
+    def gradients(self) -> None:
+        """Forward and backward."""
+        with self.acceleration.autocast():
+            loss = self.objective(self.fields, self.labels, self.shares)["loss"]
+        loss.backward()
+
+    def update(self) -> None:
+        """What follows them."""
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+
+    def whole(self) -> None:
+        """A training step."""
+        self.gradients()
+        self.update()
+
+
+def serve(settings: config.StepBench, cpu_flags: frozenset[str], asked: Iterable[str], answers: TextIO) -> None:
+    """Answer first with counts, or why this variant is left out; then, for each line, with a step's time and the memory."""
+    gradient, precision, modifiers = config.parse_variant(settings.variants)
+    way = "compile" if "compiled" in modifiers else "ipex" if "ipex" in modifiers else "native"
+    _, reports = accelerate.choose(way, precision, cpu_flags)
+    missing = [report["why"] for report in reports.values() if report["used"] != report["asked"]]
+    if missing:
+        _answer(answers, left_out="; ".join(missing))
+        return
+    kept = gradient == "sparse" or "kept" in modifiers
+    malloc = cpu.keep_memory() if kept else "the system's own"
+    acceleration = accelerate.Acceleration(precision, channels_last="nchw" not in modifiers, way=way)
+    shape = (settings.minibatch, settings.channels, *config.parse_size("size", settings.size))
+    step = Step(gradient, acceleration, shape, "torch" if "torch" in modifiers else "auto")
+    _answer(answers, malloc=malloc, **warm_up(step, settings.minibatch))
+    for _ in asked:
+        _answer(answers, seconds=seconds(step.whole), peak_rss_gib=cpu.peak_memory_gib())
+
+
+def warm_up(step: Step, minibatch: int) -> dict[str, float | None]:
+    """Two steps that are not timed: they count operations, and bytes above input, weights, gradients and optimiser's state.
+
+    For one field of the minibatch.  None where kernels bypass what counts: all of compile's, the operations of IPEX.
+    """
+    if step.acceleration.way == "compile":
+        step.whole()
+        step.whole()
+        return {"gflop_per_image": None, "mib_per_image": None}
+    with FlopCounterMode(display=False) as flops:
+        step.gradients()
+    step.update()
+    with LiveBytes() as memory:
+        step.gradients()
+    peak = memory.peak(without=[parameter.grad for parameter in step.network.parameters() if parameter.grad is not None])
+    step.update()
+    gflop = flops.get_total_flops() / minibatch / 1e9 if step.acceleration.way == "native" else None
+    return {"gflop_per_image": gflop, "mib_per_image": peak / minibatch / 2**20}
+
+
+def seconds(action: Callable[[], Any]) -> float:
+    """Wall-clock time of one call."""
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
+
+
+def _answer(answers: TextIO, **content: Any) -> None:
+    print(json.dumps(content), file=answers, flush=True)

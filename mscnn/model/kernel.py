@@ -1,0 +1,164 @@
+"""sparse.cpp, compiled once with the machine's own C++ compiler and called through ctypes.
+
+What sparse.py does in PyTorch, several times as fast: for CPUs with AVX-512 or AVX2, float32, and branches of 16 channels.
+Exercised by `pytest tests/test_kernel.py tests/test_sparse.py`.
+
+Shapes: N fields, C input channels, H W pixels, h w windows; everything is stored channels last.
+"""
+
+import ctypes
+import functools
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
+
+CHANNELS, TILE, BLOCK = 16, 4, 256           # of a branch; a pool is a multiple of TILE and divides BLOCK (sparse.cpp)
+SOURCE = Path(__file__).with_name("sparse.cpp")
+CACHE = Path("~/.cache/mscnn")
+FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fopenmp",
+         "-fno-predictive-commoning")           # GCC would carry pixels over to the next tap, and run out of registers
+VECTORS = {"AVX512": ("-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mfma"), "AVX2": ("-mavx2", "-mfma")}
+
+
+def available() -> tuple[bool, str]:
+    """Whether the kernel can be used here, and why (not); the first call compiles it, for some seconds."""
+    library, why = _library()
+    return library is not None, why
+
+
+def report(asked: str) -> dict[str, str]:
+    """What was asked for ("auto" or "torch"), is used, and why."""
+    usable, why = (False, "as asked") if asked == "torch" else available()
+    return {"asked": asked, "used": "compiled C++" if usable else "torch", "why": why}
+
+
+def computes(channels: int, pool: int) -> bool:
+    """Whether the kernel is made for a branch of so many channels that is pooled by `pool`."""
+    return channels == CHANNELS and pool % TILE == 0 == BLOCK % pool
+
+
+@torch.library.custom_op("mscnn::pooled", mutates_args=())
+def pooled(scaled_NCHW: Tensor, parameters: list[Tensor], pool: int) -> tuple[Tensor, Tensor]:
+    """Maxima (N, 16, h, w) after three layers and their places in the flattened field, int32.
+
+    parameters: weight (out, in, 5, 5) and bias of each layer. Equal to sparse.pooled but for rounding: the 16 -> 16
+    convolutions are Winograd's, whose error is some 6 times that of a direct float32 sum (CHANGELOG.md).
+    """
+    shape, fields_NHWC = _shape(scaled_NCHW, parameters, pool), _last(scaled_NCHW)
+    size = (shape.fields, shape.height // pool, shape.width // pool, CHANNELS)
+    maxima, places = torch.empty(size), torch.empty(size, dtype=torch.int32)
+    weights = [parameter.contiguous() for parameter in parameters]
+    _library()[0].sparse_forward(ctypes.byref(shape), _address(fields_NHWC), _addresses(weights), _address(maxima),
+                                 _address(places))
+    return maxima.permute(0, 3, 1, 2), places.permute(0, 3, 1, 2)
+
+
+@torch.library.custom_op("mscnn::patch_gradients", mutates_args=())
+def patch_gradients(scaled_NCHW: Tensor, maxima: Tensor, places: Tensor, grad: Tensor, parameters: list[Tensor],
+                    pool: int) -> list[Tensor]:
+    """Gradients of weights and biases from the patches around the maxima, as sparse.patch_gradients."""
+    shape, kept = _shape(scaled_NCHW, parameters, pool), [_last(tensor) for tensor in (scaled_NCHW, maxima, places, grad)]
+    weights = [parameter.contiguous() for parameter in parameters]
+    gradients = [torch.zeros_like(weight) for weight in weights]
+    fields_NHWC, *rest = map(_address, kept)
+    _library()[0].sparse_backward(ctypes.byref(shape), fields_NHWC, _addresses(weights), *rest, _addresses(gradients))
+    return gradients
+
+
+def products(in_channels: int) -> tuple[int, int]:
+    """Multiplications for a pixel of the forward pass, and for a maximum in the backward pass.
+
+    Forward: 25 taps of the first layer; 64 products a tile of 16 pixels in each of the other two, transforms left out.
+    Backward: two passes over 9x9 pixels of the first layer (values, gradients of weights), three over 5x5 of the second,
+    two of which leave out what ReLU made zero: half, where half of the activations are.
+    """
+    first, second = 25 * in_channels * CHANNELS, 25 * CHANNELS**2
+    return first + 2 * 64 * CHANNELS**2 // TILE**2, 2 * 81 * first + 2 * 25 * second
+
+
+@pooled.register_fake
+def _(scaled_NCHW: Tensor, parameters: list[Tensor], pool: int) -> tuple[Tensor, Tensor]:
+    fields, _, height, width = scaled_NCHW.shape
+    size = (fields, height // pool, width // pool, CHANNELS)
+    maxima, places = scaled_NCHW.new_empty(size), scaled_NCHW.new_empty(size, dtype=torch.int32)
+    return maxima.permute(0, 3, 1, 2), places.permute(0, 3, 1, 2)
+
+
+@patch_gradients.register_fake
+def _(scaled_NCHW: Tensor, maxima: Tensor, places: Tensor, grad: Tensor, parameters: list[Tensor],
+      pool: int) -> list[Tensor]:
+    return [torch.empty_like(parameter, memory_format=torch.contiguous_format) for parameter in parameters]
+
+
+@register_flop_formula(torch.ops.mscnn.pooled)
+def _(scaled_shape, parameters_shape, pool, out_shape=None, **_) -> int:
+    fields, channels, height, width = scaled_shape
+    return 2 * fields * height * width * products(channels)[0]
+
+
+@register_flop_formula(torch.ops.mscnn.patch_gradients)
+def _(scaled_shape, maxima_shape, *rest, out_shape=None, **_) -> int:
+    return 2 * maxima_shape.numel() * products(scaled_shape[1])[1]
+
+
+class _Shape(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_int64) for name in ("fields", "height", "width", "channels", "pool")]
+
+
+def _shape(scaled_NCHW: Tensor, parameters: list[Tensor], pool: int) -> _Shape:
+    """What sparse.cpp relies on is asserted here."""
+    fields, channels, height, width = scaled_NCHW.shape
+    assert all(tensor.dtype == torch.float32 for tensor in (scaled_NCHW, *parameters))
+    sizes = [(CHANNELS, inputs, 5, 5) for inputs in (channels, CHANNELS, CHANNELS)]
+    assert [parameter.shape for parameter in parameters] == [size for weight in sizes for size in (weight, (CHANNELS,))]
+    assert computes(CHANNELS, pool)
+    assert height % pool == 0 == width % pool
+    assert height * width < 2**31
+    return _Shape(fields, height, width, channels, pool)
+
+
+def _last(tensor_NCHW: Tensor) -> Tensor:
+    return tensor_NCHW.permute(0, 2, 3, 1).contiguous()
+
+
+def _address(tensor: Tensor) -> ctypes.c_void_p:
+    return ctypes.c_void_p(tensor.data_ptr())
+
+
+def _addresses(tensors: list[Tensor]) -> ctypes.Array:
+    return (ctypes.c_void_p * len(tensors))(*(tensor.data_ptr() for tensor in tensors))
+
+
+@functools.cache
+def _library() -> tuple[ctypes.CDLL | None, str]:
+    """The compiled kernel, and where it is or why there is none. torch's own OpenMP runtime runs its threads."""
+    vectors = torch.backends.cpu.get_cpu_capability()
+    if vectors not in VECTORS:
+        return None, "neither AVX-512 nor AVX2 in this CPU"
+    compiler = shutil.which("g++") or shutil.which("c++")
+    if not compiler:
+        return None, "no C++ compiler; install g++"
+    flags = (*FLAGS, *VECTORS[vectors])
+    stamp = hashlib.sha256(SOURCE.read_bytes() + " ".join((compiler, *flags)).encode()).hexdigest()[:16]
+    try:
+        path = CACHE.expanduser() / f"sparse-{stamp}.so"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # ranks may do this at once: the last one stays
+                made = Path(folder) / "sparse"
+                # Linked without -fopenmp: its calls find the runtime that torch has loaded, not a second one.
+                for arguments in ((*flags, "-c", SOURCE, "-o", f"{made}.o"), ("-shared", f"{made}.o", "-o", f"{made}.so")):
+                    subprocess.run([compiler, *arguments], check=True, capture_output=True, text=True)
+                os.replace(f"{made}.so", path)
+        return ctypes.CDLL(str(path)), f"{vectors}: {path}"
+    except subprocess.CalledProcessError as problem:
+        return None, f"{compiler} failed: {(problem.stderr.strip() or str(problem)).splitlines()[0]}"
+    except (OSError, RuntimeError) as problem:  # RuntimeError: a user without a home
+        return None, f"{problem}"

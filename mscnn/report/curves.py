@@ -1,0 +1,68 @@
+"""Learning curves of several runs, grouped by a setting: does it change how the network learns?
+
+`python -m mscnn.bench curves --runs RUN,RUN,... --by precision --out FILE.png` draws them; exercised by
+`pytest tests/test_curves.py`.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from mscnn.errors import DataError
+
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")  # Okabe and Ito's, told apart by all
+
+
+def losses(run_dir: Path) -> pd.Series:
+    """Training loss by step, of a run's metrics.jsonl. Raises DataError where it holds none."""
+    try:
+        lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    except OSError as problem:
+        raise DataError(f"{run_dir}: no metrics to read ({problem.strerror}); name a run directory of train.py") from None
+    values = {line["step"]: line["loss"] for line in lines if line["kind"] == "train"}
+    if not values:
+        raise DataError(f"{run_dir}: metrics.jsonl holds no training step; let the run take some")
+    return pd.Series(values, name=str(run_dir))
+
+
+def by_value(curves: dict[Path, pd.Series], values: dict[Path, str]) -> pd.DataFrame:
+    """A row a step, columns (value of the setting, run): what is drawn."""
+    columns = {(values[run], str(run)): curve for run, curve in curves.items()}
+    return pd.DataFrame(columns).sort_index(axis=1).rename_axis("step")
+
+
+def distances(table: pd.DataFrame, window: int) -> dict[str, float]:
+    """Mean absolute difference of smoothed losses: between runs of one value, and between those of different ones.
+
+    Where the second is no larger than the first, the setting changes the curve no more than another seed does.
+    """
+    smooth = table.rolling(window, min_periods=1).mean().to_numpy()
+    groups = table.columns.get_level_values(0)
+    within, between = [], []
+    for i in range(len(groups)):
+        for j in range(i):
+            (within if groups[i] == groups[j] else between).append(np.nanmean(np.abs(smooth[:, i] - smooth[:, j])))
+    return {"within": float(np.mean(within)) if within else float("nan"),
+            "between": float(np.mean(between)) if between else float("nan")}
+
+
+def draw(table: pd.DataFrame, setting: str, window: int, path: Path) -> None:
+    """A thin line a run, one colour a value of the setting, smoothed over `window` steps; the numbers beside it as CSV."""
+    figure = Figure(figsize=(8, 4.5), layout="constrained", dpi=110)
+    axes = figure.subplots()
+    for colour, (value, runs) in zip(COLOURS, table.T.groupby(level=0), strict=False):
+        smooth = runs.T.rolling(window, min_periods=1).mean()
+        for number, column in enumerate(smooth):
+            axes.plot(smooth.index, smooth[column], color=colour, linewidth=1.2,
+                      label=f"{value}, {smooth.shape[1]} runs" if number == 0 else None)
+    apart = distances(table, window)
+    axes.set(title=f"Does {setting} change how the network learns?", ylabel=f"training loss, mean of {window} steps",
+             xlabel=f"step   (mean distance of two curves: {apart['within']:.3f} within a {setting}, "
+                    f"{apart['between']:.3f} between)")
+    axes.set_yscale("log")
+    axes.legend()
+    figure.savefig(path)
+    table.to_csv(path.with_suffix(".csv"))
