@@ -6,6 +6,7 @@ Options are spelled with dashes (--hold-out); underscores are accepted too.  Imp
 import argparse
 import dataclasses
 import difflib
+import importlib.metadata
 import re
 from typing import Any
 
@@ -15,6 +16,8 @@ from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
 from mscnn import config
 from mscnn.errors import UsageError
 from mscnn.presets import PRESETS
+
+OLDEST_TORCH = (2, 8)  # the oldest that the tests have passed with
 
 
 def train(argv: list[str]) -> tuple[config.Config, str]:
@@ -99,7 +102,9 @@ def _parse(parser: ArgumentParser, argv: list[str]) -> dict[str, Any]:
         if option.startswith("--") and option != "--" and option not in known:
             raise UsageError(f"there is no option {option}{_near(option, known)}")
     try:
-        return {key: value for key, value in parser.parse_args(argv).as_dict().items() if key != "config"}
+        values = {key: value for key, value in parser.parse_args(argv).as_dict().items() if key != "config"}
+        _require_torch()
+        return values
     except ArgumentError as problem:
         text = " ".join(str(problem).replace("Parser key", "option").split())
         if unknown := re.search(r"Option '([\w.]+)' is not accepted", text):
@@ -108,6 +113,18 @@ def _parse(parser: ArgumentParser, argv: list[str]) -> dict[str, Any]:
         elif "class 'str'" in text:  # in YAML 0.01, 123 and no are not text
             text += "; write the value in quotes in the configuration file"
         raise UsageError(text) from None
+
+
+def _require_torch() -> None:
+    """Raise UsageError where torch is missing or too old; found without importing it, which may fail in any way then."""
+    try:
+        found = importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
+        found = "none"
+    numbers = re.match(r"(\d+)\.(\d+)", found)
+    if not numbers or tuple(map(int, numbers.groups())) < OLDEST_TORCH:
+        raise UsageError(f"torch {'.'.join(map(str, OLDEST_TORCH))} or newer is needed, found {found}; "
+                         "install the one in requirements.txt (`make .venv`)")
 
 
 def _dashed(argument: str) -> str:

@@ -1,6 +1,8 @@
 import dataclasses
+import importlib.metadata
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pytest
 import yaml
@@ -128,3 +130,18 @@ def test_commands_read_their_own_options():
         with pytest.raises(UsageError) as refusal:
             command(arguments)
         assert message in str(refusal.value)
+
+
+@pytest.mark.parametrize(("found", "fits"), [("2.13.0+cpu", True), ("2.8.0", True), ("2.7.1", False), ("1.13.1", False),
+                                             (None, False), ("3.0.0", True)])
+def test_an_old_torch_or_none_is_refused_before_it_is_imported(monkeypatch, found, fits):
+    def version(package):
+        assert package == "torch"
+        if found is None:
+            raise importlib.metadata.PackageNotFoundError
+        return found
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    message = rf"torch 2\.8 or newer is needed, found {found or 'none'}; install"
+    with nullcontext() if fits else pytest.raises(UsageError, match=message):
+        flat("demo")

@@ -33,7 +33,7 @@ constexpr int PATCH = 13, SIDE1 = 9;            // a patch, and what is left of 
 #ifdef __AVX512F__
 constexpr int LANES = 16, GROUP = 22, RUN = 22, ROWS1 = 3, COLUMNS1 = 9, ROWS2 = 5;
 #else
-constexpr int LANES = 8, GROUP = 6, RUN = 24, ROWS1 = 1, COLUMNS1 = 5, ROWS2 = 1;
+constexpr int LANES = 8, GROUP = 6, RUN = 18, ROWS1 = 1, COLUMNS1 = 5, ROWS2 = 1;
 #endif
 constexpr int PARTS = B / LANES;                // vectors of a pixel
 
@@ -103,7 +103,7 @@ constexpr double FILTER[TILE][SIDE] = {
     {0, 0, 0, 0, 1},
 };
 
-void transform_input(const Vec d[TILE], Vec y[TILE]) {
+[[gnu::always_inline]] inline void transform_input(const Vec d[TILE], Vec y[TILE]) {
     const Vec even1 = d[2] + d[6] - 4.25f * d[4], odd1 = d[1] + d[5] - 4.25f * d[3];
     const Vec even2 = d[6] + 0.25f * d[2] - 1.25f * d[4], odd2 = 0.5f * d[1] - 2.5f * d[3] + 2.f * d[5];
     const Vec even3 = d[6] + 4.f * d[2] - 5.f * d[4], odd3 = 2.f * d[1] - 2.5f * d[3] + 0.5f * d[5];
