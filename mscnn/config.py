@@ -91,8 +91,8 @@ class Network:
         "auto", "how branches that end in a max-pool are trained: dense, or by the exact sparse gradient, the same but for "
                 "rounding; auto: whichever multiplies less at this image size")
     kernel: Literal["auto", "torch"] = setting(
-        "auto", "what computes the sparse gradient: auto: C++ compiled on first use, where the CPU has AVX-512 and a "
-                "compiler is there; torch: PyTorch's operations")
+        "auto", "what computes the sparse gradient: auto: C++ compiled on first use, where the CPU has AVX-512 or AVX2 "
+                "and a compiler is there; torch: PyTorch's operations")
 
 
 @dataclass(frozen=True, kw_only=True)
