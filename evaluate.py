@@ -5,19 +5,20 @@ Checkpoint -> predictions of fields, wells, treatments, compounds -> scores.json
 
 import sys
 
-from mscnn import commandline, errors
+from mscnn import commandline, errors, launchers
 
 if __name__ == "__main__":  # settings come before torch is imported, so that --help and refusals come at once
-    SETTINGS = errors.run(lambda: commandline.evaluate(sys.argv[1:]))
+    SETTINGS = errors.run(lambda: commandline.evaluate(sys.argv[1:]), speaks=launchers.speaks)
+    if SETTINGS.bind:
+        launchers.drop_openmp_binding()
 
 import dataclasses
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from mscnn import accelerate, checkpoint, config, cpu, profiles, rundir, scoring, screen, world
+from mscnn import accelerate, checkpoint, config, cpu, placement, profiles, rundir, screen, world
 from mscnn.data import splits
 from mscnn.data.loader import Fields
 from mscnn.data.normalise import Normalisation
@@ -25,22 +26,23 @@ from mscnn.data.tables import SiteTable
 from mscnn.engine import predict
 from mscnn.log import log, open_logs, progress
 from mscnn.model import MCNN
-from mscnn.report import confusion
+from mscnn.report import results
 
 
 def main(settings: config.Evaluation) -> None:
     """One evaluation."""
-    ranks, out = world.join(), Path(settings.out)
+    ranks = world.join(settings.backend, join_seconds=settings.join_timeout, step_seconds=settings.step_timeout)
+    out = Path(settings.out)
     rundir.make(out)
     open_logs(ranks.rank, None)
-    threads, _ = cpu.threads_per_rank(cpu.allowed_cores(), ranks.local_size, settings.threads)
-    torch.set_num_threads(threads)
+    ranks.agree(**rundir.versions())
+    plan = placement.settle(ranks, settings)
     cpu.keep_memory()
     path = checkpoint.find(Path(settings.checkpoint))
     content = checkpoint.load(path)
     with errors.offenders_in(out, speak=ranks.rank == 0):
         table, notes = chosen_sites(settings, content, ranks)
-    probabilities = run_network(settings, content, table, ranks)
+    probabilities = run_network(settings, content, table, ranks, plan)
     if ranks.rank == 0:
         write(out, content, table, probabilities, path, notes)
     ranks.leave()
@@ -75,7 +77,8 @@ def chosen_sites(settings: config.Evaluation, content: dict[str, Any],
     return table, notes
 
 
-def run_network(settings: config.Evaluation, content: dict[str, Any], table: SiteTable, ranks: world.World) -> np.ndarray:
+def run_network(settings: config.Evaluation, content: dict[str, Any], table: SiteTable, ranks: world.World,
+                plan: cpu.Plan) -> np.ndarray:
     """Probabilities (S, K) of all sites of the table."""
     head_relu = content["config"]["head_relu"]
     acceleration = accelerate.Acceleration()  # scores are computed in float32, whatever trained the network
@@ -85,6 +88,7 @@ def run_network(settings: config.Evaluation, content: dict[str, Any], table: Sit
     with progress(len(table), "predicting", ranks.rank, unit="field") as shown:
         probabilities = predict(
             network, fields, np.arange(len(table)), microbatch=settings.microbatch, world=ranks, acceleration=acceleration,
+            enter_reader=placement.reader_binding(plan, settings),
             advance=lambda number: shown.advance(min(number * ranks.size, len(table) - shown.done)))
     if not np.isfinite(probabilities).all():
         raise errors.DataError(f"{settings.checkpoint}: the network gives scores that are not finite; train again")
@@ -93,32 +97,16 @@ def run_network(settings: config.Evaluation, content: dict[str, Any], table: Sit
 
 def write(out: Path, content: dict[str, Any], table: SiteTable, probabilities: np.ndarray, path: Path,
           notes: list[str]) -> None:
-    """Predictions at every level, scores and the confusion matrices; the scores are also printed."""
-    levels = profiles.aggregate(profiles.field_predictions(table, probabilities, content["classes"]),
-                                table.control)
-    levels["fields"].to_parquet(out / "predictions.parquet", index=False)
-    for level, predictions in levels.items():
-        predictions.to_csv(out / ("predictions.csv" if level == "fields" else f"{level}.csv"), index=False)
+    """What a reader of the scores must know, then predictions, scores and pictures."""
     if alien := sorted(set(table.mechanisms()) - set(content["split"]["trained"]["mechanisms"])):
         notes = [*notes, f"mechanisms that were not trained, so always wrong: {'; '.join(alien)}"]
-    scores = scoring.scores(levels)
-    rundir.write_json(out / "scores.json", scores)
-    rundir.write_json(out / "evaluation.json", {"checkpoint": str(path), "compounds": splits.treated_compounds(table),
-                                                "notes": notes, "environment": rundir.environment()})
+    rundir.write_json(out / results.EVALUATION, {
+        "checkpoint": str(path), "compounds": splits.treated_compounds(table), "control": table.control, "notes": notes,
+        "environment": rundir.environment()})
     for note in notes:
         log.warning("NOTE: %s", note)
-    if not scores["fields"]["total"]:
-        (out / "confusion.png").unlink(missing_ok=True)  # of an earlier evaluation
-        log.info("no site has a known mechanism: predictions without scores in %s", out)
-        return
-    matrices = {level: scoring.confusion(levels[level]) for level in ("fields", "treatments")
-                if scores[level]["total"]}
-    confusion.draw(matrices, "Which mechanism is taken for which?", out / "confusion.png")
-    for level, score in scores.items():
-        log.info("%-11s %4d/%-4d right  %5.1f%%", level, score["correct"], score["total"],
-                 100 * score["correct"] / max(score["total"], 1))
-    log.info("tables and pictures: %s", out)
+    results.write(profiles.field_predictions(table, probabilities, content["classes"]), table.control, out)
 
 
 if __name__ == "__main__":
-    errors.run(lambda: main(SETTINGS))
+    errors.run(lambda: main(SETTINGS), speaks=launchers.speaks)

@@ -5,10 +5,12 @@ Reads from top to bottom: settings, ranks, cores, data, network, loop.
 
 import sys
 
-from mscnn import commandline, errors
+from mscnn import commandline, errors, launchers
 
 if __name__ == "__main__":  # settings come before torch is imported, so that --help and refusals come at once
-    SETTINGS, RESOLVED = errors.run(lambda: commandline.train(sys.argv[1:]))
+    SETTINGS, RESOLVED = errors.run(lambda: commandline.train(sys.argv[1:]), speaks=launchers.speaks)
+    if SETTINGS.ranks.bind:
+        launchers.drop_openmp_binding()
 
 import dataclasses
 import math
@@ -17,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mscnn import accelerate, checkpoint, config, cpu, rundir, schedule, screen, world
+from mscnn import accelerate, checkpoint, config, cpu, placement, rundir, schedule, screen, world
 from mscnn.data import augment, sampler, splits
 from mscnn.data.loader import Fields
 from mscnn.data.normalise import Normalisation
@@ -32,22 +34,27 @@ CALM_DOWN = "lower --lr, or set --clip-norm 1; a checkpoint of an earlier epoch 
 
 def main(settings: config.Config, resolved: str) -> None:
     """One training run."""
-    ranks = world.join()
+    ranks = world.join(settings.ranks.backend, join_seconds=settings.ranks.join_timeout,
+                       step_seconds=settings.ranks.step_timeout)
     rundir.refuse_taken(settings.run.run_dir)
     open_logs(ranks.rank, None)
-    threads, why = cpu.threads_per_rank(cpu.allowed_cores(), ranks.local_size, settings.run.threads)
-    torch.set_num_threads(threads)
-    log.info("ranks: %d over gloo; threads a rank: asked %s, using %d: %s", ranks.size, settings.run.threads or "auto",
-             threads, why)
+    ranks.agree(**rundir.versions(), settings=rundir.digest(resolved))
+    log.info("ranks: %d by %s; %s", ranks.size, ranks.launcher, ranks.meeting)
+    plan = placement.settle(ranks, settings.ranks)
+    places = placement.describe(ranks, plan)
+    for line in places:
+        log.info("%s", line)
     memory = cpu.keep_memory() if settings.accelerate.keep_memory else "the system's own, as asked"
     log.info("malloc: %s", memory)
     with errors.offenders_in(Path(settings.run.run_dir or "runs"), speak=ranks.rank == 0):
         table = screen.check(screen.read_labelled(settings.data), settings.data.size(), ranks)
         split = splits.make_split(table, seed=settings.run.seed, **dataclasses.asdict(settings.split))
+        ranks.agree(data=table.fingerprint())
         log.info("split: %s", splits.describe(split, table))
         normalisation = screen.measure(table, split.train(), settings.data, ranks)
-    trainer, used = build(settings, table, split, normalisation, ranks)
-    used |= {"ranks": ranks.size, "malloc": memory, "threads": {"asked": settings.run.threads, "used": threads, "why": why}}
+    trainer, used = build(settings, table, split, normalisation, ranks, plan)
+    used |= {"ranks": ranks.size, "launcher": ranks.launcher, "meeting": ranks.meeting, "malloc": memory,
+             "places": places}
     run_dir = None
     if ranks.rank == 0:
         run_dir = str(rundir.create(settings.run.run_dir, settings.preset, resolved, rundir.environment(**used)))
@@ -63,7 +70,7 @@ def main(settings: config.Config, resolved: str) -> None:
 
 
 def build(settings: config.Config, table: SiteTable, split: splits.Split, normalisation: Normalisation,
-          ranks: world.World) -> tuple[Trainer, dict]:
+          ranks: world.World, plan: cpu.Plan) -> tuple[Trainer, dict]:
     """The network and all that a step needs; and what was asked and used."""
     optim, classes = settings.optim, table.mechanisms()
     labels = table.frame["mechanism"].map(classes.index).to_numpy()
@@ -87,9 +94,10 @@ def build(settings: config.Config, table: SiteTable, split: splits.Split, normal
     acceleration.take_over(network, optimiser)
     trainer = Trainer(
         world=ranks, acceleration=acceleration, network=network,
-        objective=ranks.wrap(Objective(network, optim.label_smoothing)),
+        objective=ranks.wrap(Objective(network, optim.label_smoothing), settings.accelerate.compress),
         optimiser=optimiser, fields=Fields(table, normalisation, settings.data.size()), labels=labels, weights=weights,
-        jitter=jitter, microbatch=optim.microbatch, clip_norm=optim.clip_norm, seed=settings.run.seed)
+        jitter=jitter, microbatch=optim.microbatch, clip_norm=optim.clip_norm, seed=settings.run.seed,
+        enter_reader=placement.reader_binding(plan, settings.ranks))
     return trainer, {**chosen, "gradient": gradient, "augmentation": {"asked": "torchvision", "used": why}}
 
 
@@ -149,4 +157,4 @@ def save(settings: config.Config, trainer: Trainer, split: splits.Split, step: i
 
 
 if __name__ == "__main__":
-    errors.run(lambda: main(SETTINGS, RESOLVED))
+    errors.run(lambda: main(SETTINGS, RESOLVED), speaks=launchers.speaks)

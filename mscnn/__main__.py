@@ -1,4 +1,8 @@
-"""`python -m mscnn COMMAND`: the tools around training.  synth writes synthetic plates."""
+"""`python -m mscnn COMMAND`: the tools around training.
+
+synth: writes synthetic plates.
+gather: scores the folds of a screen, each evaluated on its own, as one.
+"""
 
 import sys
 from pathlib import Path
@@ -6,7 +10,7 @@ from pathlib import Path
 from mscnn import commandline, config, cpu, errors
 from mscnn.log import log, open_logs, progress
 
-COMMANDS = ("synth",)
+COMMANDS = ("synth", "gather")
 
 
 def main() -> None:
@@ -19,11 +23,23 @@ def main() -> None:
         raise errors.UsageError(f"name a command first ({', '.join(COMMANDS)}), got {got}; "
                                 f"python -m mscnn {COMMANDS[0]} --help explains it")
     open_logs(0, None)
-    synth(commandline.synth(sys.argv[2:]))
+    {"synth": synth, "gather": gather}[sys.argv[1]](sys.argv[2:])
 
 
-def synth(settings: config.Synthesis) -> None:
+def gather(argv: list[str]) -> None:
+    """Score folds together."""
+    evaluations, settings = commandline.gather(argv)
+
+    from mscnn.report import results  # here, so that --help comes at once
+
+    with errors.offenders_in(Path(settings.out)):
+        results.gather([Path(folder) for folder in evaluations], Path(settings.out))
+
+
+def synth(argv: list[str]) -> None:
     """Write synthetic plates and a picture of them."""
+    settings = commandline.synth(argv)
+
     from mscnn.data import synthetic  # here, so that --help needs none of them
     from mscnn.data.bbbc021 import find_csvs, read_bbbc021
     from mscnn.data.phenotypes import MECHANISMS

@@ -51,6 +51,20 @@ def synth(argv: list[str]) -> config.Synthesis:
     return _read("python -m mscnn synth", "Write synthetic plates in the layout of BBBC021.", config.Synthesis, argv)
 
 
+def gather(argv: list[str]) -> tuple[list[str], config.Gathering]:
+    """Read the arguments of `python -m mscnn gather`: folders of evaluations, and settings."""
+    parser = _parser("python -m mscnn gather", "Score folds that evaluate.py wrote to folders of their own as one screen.")
+    parser.add_argument("evaluations", nargs="+", help="folders that evaluate.py wrote, a fold each")
+    _add_settings(parser, config.Gathering, {})
+    values = _parse(parser, argv)
+    return values.pop("evaluations"), config.build(config.Gathering, values)
+
+
+def world(argv: list[str]) -> config.Ranks:
+    """Read the arguments of `python -m mscnn.world`."""
+    return _read("python -m mscnn.world", "Print who is where among the ranks that a launcher started.", config.Ranks, argv)
+
+
 def bench_step(argv: list[str]) -> config.StepBench:
     """Read the arguments of `python -m mscnn.bench step`."""
     return _read("python -m mscnn.bench step", "Time training steps, variants in turn, each in a process of its own.",
@@ -67,6 +81,22 @@ def bench_curves(argv: list[str]) -> config.CurvesBench:
     """Read the arguments of `python -m mscnn.bench curves`."""
     return _read("python -m mscnn.bench curves", "Draw the learning curves of several runs, grouped by a setting.",
                  config.CurvesBench, argv)
+
+
+def bench_collective(argv: list[str]) -> config.CollectiveBench:
+    """Read the arguments of `python -m mscnn.bench collective`."""
+    return _read("python -m mscnn.bench collective",
+                 "Time sums over ranks by size: those it starts here over each backend, or those that a launcher started.",
+                 config.CollectiveBench, argv)
+
+
+def bench_scaling(argv: list[str]) -> config.ScalingBench:
+    """Read the arguments of `python -m mscnn.bench scaling`."""
+    return _read("python -m mscnn.bench scaling",
+                 "Count what ranks exchange, time steps by number of ranks, and predict them for a cluster.\n\n"
+                 "here:          python -m mscnn.bench scaling\n"
+                 "on a cluster:  srun python -m mscnn.bench scaling --bandwidth 100 --latency 2",
+                 config.ScalingBench, argv)
 
 
 class _Help(argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter):

@@ -20,6 +20,11 @@ STEP_MODIFIERS = {"torch": "sparse without the compiled kernel", "nchw": "PyTorc
                   "kept": "dense with freed memory kept, as sparse and train.py do",
                   "compiled": "--accelerate compile", "ipex": "--accelerate ipex"}
 LOADER_FORMATS = ("tiff", "tiff-lzw", "png", "png16")
+BYTES = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+# What connects nodes: Gb/s of a link each way, microseconds of a message, share of the rate that an all-reduce's data gets.
+# Ethernet carries TCP, the others their own protocol; shares are on the low side of what is commonly published.
+FABRICS = {"10gbe": (10.0, 30.0, 0.9), "25gbe": (25.0, 20.0, 0.85), "omni-path-100": (100.0, 2.0, 0.7),
+           "hdr-200": (200.0, 2.0, 0.7)}
 
 
 def setting(default: Any, help: str) -> Any:
@@ -106,6 +111,8 @@ class Accelerate:
     precision: Literal["float32", "bfloat16"] = setting(
         "float32", "of activations and gradients within the network; weights stay float32. bfloat16 needs a CPU with "
                    "AVX512_BF16 or AMX, else float32 is used, and said")
+    compress: Literal["none", "bfloat16"] = setting(
+        "none", "how gradients travel between ranks: as they are, or rounded to bfloat16, half the bytes")
     keep_memory: bool = setting(True, "keep freed memory for the next step instead of giving it back to the system")
 
 
@@ -157,12 +164,33 @@ class Augment:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ranks:
+    """The processes of a job: how they meet, and which cores each takes"""
+
+    backend: Literal["gloo", "mpi"] = setting(
+        "gloo", "what carries gradients between ranks: gloo over TCP, under any launcher; mpi over the cluster's fabric, "
+                "under mpirun, or srun with the --mpi that fits")
+    threads: int = setting(0, "compute threads a rank; 0: one for each of its cores, its share of those on its host")
+    loader_cores: int = setting(0, "cores of a rank kept free for reading ahead; 0: hardware siblings of its own, or spare "
+                                   "ones, where there are any")
+    bind: bool = setting(True, "keep each rank on its own cores")
+    oversubscribe: bool = setting(False, "allow more ranks or threads than cores")
+    join_timeout: float = setting(30.0, "seconds until ranks that do not come end the job")
+    step_timeout: float = setting(1800.0, "seconds until ranks that do not answer end the job")
+
+    def __post_init__(self):
+        for name in ("threads", "loader_cores"):
+            _require(getattr(self, name) >= 0, f"{name.replace('_', '-')} must be 0 or more", getattr(self, name))
+        for name in ("join_timeout", "step_timeout"):
+            _require(getattr(self, name) > 0, f"{name.replace('_', '-')} must be more than 0", getattr(self, name))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """The run itself"""
 
     run_dir: str | None = setting(None, "where everything is written; default: runs/PRESET-001 and so on")
     seed: int = setting(0, "of the initial weights, the order of fields, the augmentation and the random splits")
-    threads: int = setting(0, "compute threads a rank; 0: this machine's share of cores")
     log_every: int = setting(10, "steps between lines in the log")
     checkpoint_every: int = setting(1, "epochs between checkpoints")
     monitor_every: int = setting(0, "epochs between looks at the held-out fields, for the learning curve only: nothing "
@@ -170,7 +198,6 @@ class Run:
 
     def __post_init__(self):
         _require(self.seed >= 0, "seed must be 0 or more", self.seed)
-        _require(self.threads >= 0, "threads must be 0 or more", self.threads)
         _require(self.log_every >= 1, "log-every must be at least 1", self.log_every)
         _require(self.checkpoint_every >= 1, "checkpoint-every must be at least 1", self.checkpoint_every)
         _require(self.monitor_every >= 0, "monitor-every must be 0 or more", self.monitor_every)
@@ -187,6 +214,7 @@ class Config:
     accelerate: Accelerate
     optim: Optim
     augment: Augment
+    ranks: Ranks
     run: Run
 
     def flat(self) -> dict[str, Any]:
@@ -198,11 +226,11 @@ class Config:
 
 
 GROUPS = {"data": Data, "split": Split, "network": Network, "accelerate": Accelerate,
-          "optim": Optim, "augment": Augment, "run": Run}
+          "optim": Optim, "augment": Augment, "ranks": Ranks, "run": Run}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluation:
+class Evaluation(Ranks):
     """Settings of evaluate.py"""
 
     checkpoint: str = setting(REQUIRED, "run directory, or a checkpoint file")
@@ -214,16 +242,22 @@ class Evaluation:
     channels: str | None = setting(None, "channels of --sites, in the checkpoint's order; default: the checkpoint's")
     moved: str | None = setting(None, "where the training's own site table or BBBC021 folder is now, if it has moved")
     microbatch: int = setting(8, "fields computed at once")
-    threads: int = setting(0, "compute threads a rank; 0: this machine's share of cores")
 
     def __post_init__(self):
+        super().__post_init__()
         _require(self.microbatch >= 1, "microbatch must be at least 1", self.microbatch)
-        _require(self.threads >= 0, "threads must be 0 or more", self.threads)
         for name in ("columns", "channels"):
             if getattr(self, name) and not self.sites:
                 raise UsageError(f"--{name} {getattr(self, name)} describes the table of --sites, which is not given")
         if sum(name is not None for name in (self.moved, self.sites, self.bbbc021)) > 1:
             raise UsageError("--moved names the training's own table, --sites and --bbbc021 another one; give one of them")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gathering:
+    """Settings of `python -m mscnn gather`"""
+
+    out: str = setting(REQUIRED, "folder for the tables, scores and pictures of all folds together")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -307,6 +341,77 @@ class CurvesBench:
         _require(self.by in names, "by names a setting of train.py", self.by)
 
 
+@dataclass(frozen=True, kw_only=True)
+class CollectiveBench(Ranks):
+    """Settings of `python -m mscnn.bench collective`"""
+
+    ranks: int = setting(2, "ranks to start on this machine; started by a launcher, its ranks are measured, over --backend")
+    backends: str = setting("gloo,mpi", "comma-separated; what is started, one after the other")
+    sizes: str = setting("4KiB,64KiB,1MiB,16MiB,162MiB", "comma-separated; of the sum in float32 (162MiB: this network)")
+    types: str = setting(",".join(STEP_PRECISIONS.values()), "comma-separated; of the numbers that travel")
+    repeats: int = setting(5, "counted turns through all sizes, after one that is not counted")
+    json: str | None = setting(None, "file for the results")
+
+    def __post_init__(self):
+        super().__post_init__()
+        _require(self.ranks >= 2, "ranks must be at least 2, as one alone exchanges nothing", self.ranks)
+        _require(self.repeats >= 1, "repeats must be at least 1", self.repeats)
+        parse_choices("backends", self.backends, ("gloo", "mpi"))
+        parse_choices("types", self.types, tuple(STEP_PRECISIONS.values()))
+        for size in self.sizes.split(","):
+            parse_bytes("sizes", size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScalingBench(Ranks):
+    """Settings of `python -m mscnn.bench scaling`"""
+
+    size: str = setting("1024x1280", "height x width of a field in pixels")
+    channels: int = setting(3, "channels of a field")
+    fields: int = setting(8, "fields a rank a step: its share of the global minibatch")
+    microbatch: int = setting(8, "of them at once; the rest is accumulated")
+    ranks: str = setting("auto", "numbers of ranks to start on this machine, as 1,2,4; auto: 1, 2 and 4 where there are so "
+                                 "many cores; started by a launcher, its ranks are measured, over --backend")
+    gradients: str = setting(",".join(STEP_PRECISIONS.values()), "comma-separated; how gradients travel")
+    repeats: int = setting(5, "counted steps of each kind, in turn, after two that are not counted")
+    images_per_core_second: float = setting(0.0, "fields a core trains on in a second; 0: measured here")
+    clock_ratio: float = setting(1.0, "clock of the cluster's cores over that of the cores measured")
+    nodes: str = setting("1,2,4,8,16,32,64,128", "numbers of nodes to predict for")
+    ranks_per_node: int = setting(4, "ranks on a node of the cluster")
+    cores_per_node: int = setting(40, "cores of a node of the cluster, shared by its ranks")
+    fabric: str = setting("omni-path-100", f"between nodes: {', '.join(FABRICS)}")
+    bandwidth: float = setting(0.0, "of a node's link each way, Gb/s; 0: the fabric's")
+    latency: float = setting(-1.0, "of a message between nodes, microseconds; -1: the fabric's")
+    efficiency: float = setting(0.0, "share of the bandwidth that data gets; 0: the fabric's")
+    rank_rate: float = setting(2.0, "GB/s that a rank at most adds and passes on, within a node too: see `collective`")
+    algorithm: Literal["ring", "spread", "hierarchical"] = setting(
+        "ring", "ring: node by node, one stream through a node's link; spread: all ranks of a node send through it; "
+                "hierarchical: within nodes, between them, within nodes")
+    overlap: float = setting(0.0, "share of backward under which the exchange hides")
+    images: int = setting(223_200, "fields of the job, all epochs together")
+    json: str | None = setting(None, "file for the results")
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("channels", "fields", "microbatch", "repeats", "ranks_per_node", "cores_per_node", "images"):
+            _require(getattr(self, name) >= 1, f"{name.replace('_', '-')} must be at least 1", getattr(self, name))
+        for name in ("clock_ratio", "rank_rate"):
+            _require(getattr(self, name) > 0, f"{name.replace('_', '-')} must be more than 0", getattr(self, name))
+        for name in ("images_per_core_second", "bandwidth"):
+            _require(getattr(self, name) >= 0, f"{name.replace('_', '-')} must be 0 or more", getattr(self, name))
+        for name in ("overlap", "efficiency"):
+            _require(0 <= getattr(self, name) <= 1, f"{name} must be between 0 and 1", getattr(self, name))
+        _require(self.latency >= 0 or self.latency == -1, "latency must be 0 or more, or -1 for the fabric's", self.latency)
+        _require(self.fabric in FABRICS, f"fabric is one of {', '.join(FABRICS)}", self.fabric)
+        _require(self.fields % min(self.fields, self.microbatch) == 0,
+                 f"fields must be a multiple of microbatch {self.microbatch}", self.fields)
+        parse_choices("gradients", self.gradients, tuple(STEP_PRECISIONS.values()))
+        parse_counts("nodes", self.nodes)
+        parse_size("size", self.size)
+        if self.ranks != "auto":
+            parse_counts("ranks", self.ranks)
+
+
 def from_flat(values: dict[str, Any]) -> Config:
     """Build a Config from {setting: value}; missing settings take their defaults. Raises UsageError."""
     return Config(preset=values["preset"], **{name: build(group, values) for name, group in GROUPS.items()})
@@ -327,6 +432,28 @@ def parse_size(name: str, text: str) -> tuple[int, int]:
     _require(len(sides) == 2 and all(side.isdecimal() and int(side) > 0 for side in sides),
              f"{name} must be HEIGHTxWIDTH like 1024x1280", text)
     return int(sides[0]), int(sides[1])
+
+
+def parse_bytes(name: str, text: str) -> int:
+    """"64KiB" -> 65536, in whole float32 numbers. Raises UsageError naming the setting."""
+    number = next((text.removesuffix(unit) for unit in BYTES if text.endswith(unit)), "")
+    _require(number.isdecimal() and int(number) > 0, f"{name} must be like 4KiB, 1MiB or 1GiB", text)
+    return int(number) * BYTES[text.removeprefix(number)]
+
+
+def parse_counts(name: str, text: str) -> list[int]:
+    """"1,2,4" -> [1, 2, 4]. Raises UsageError naming the setting."""
+    numbers = text.split(",")
+    _require(all(number.isdecimal() and int(number) > 0 for number in numbers), f"{name} must be numbers like 1,2,4", text)
+    return [int(number) for number in numbers]
+
+
+def parse_choices(name: str, text: str, allowed: tuple[str, ...]) -> list[str]:
+    """"gloo,mpi" -> ["gloo", "mpi"], each allowed and none twice. Raises UsageError naming the setting."""
+    chosen = text.split(",")
+    _require(set(chosen) <= set(allowed) and len(set(chosen)) == len(chosen),
+             f"{name} are different ones of {', '.join(allowed)}", text)
+    return chosen
 
 
 def parse_variant(name: str) -> tuple[str, str, frozenset[str]]:

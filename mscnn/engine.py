@@ -59,13 +59,14 @@ class Trainer:
     microbatch: int
     clip_norm: float
     seed: int
+    enter_reader: Callable[[], object] = lambda: None  # what the thread that reads ahead calls first
 
     def epoch(self, epoch: int, minibatches: list[np.ndarray], rates: list[float], tally: Tally) -> Iterator[float]:
         """Take a step for each global minibatch of sites at its learning rate, adding to the tally; yields the rate."""
         pieces = [self._pieces(minibatch) for minibatch in minibatches]
         jobs = ((lambda sites=sites, shares=shares: self._load(sites, shares, epoch))
                 for minibatch in pieces for sites, shares in minibatch)
-        loaded = ahead(jobs)
+        loaded = ahead(jobs, enter=self.enter_reader)
         for own, rate in zip(pieces, rates, strict=False):  # fewer pieces where a trial stops early
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
@@ -75,7 +76,7 @@ class Trainer:
     def predict(self, sites: np.ndarray) -> np.ndarray:
         """Probabilities of the given sites, known to all ranks; a collective."""
         return predict(self.network, self.fields, sites, microbatch=self.microbatch, world=self.world,
-                       acceleration=self.acceleration)
+                       acceleration=self.acceleration, enter_reader=self.enter_reader)
 
     def is_finite(self) -> bool:
         """Whether all parameters are finite numbers; they are the same on all ranks."""
@@ -113,7 +114,8 @@ class Trainer:
 
 
 def predict(network: MCNN, fields: Fields, sites: np.ndarray, *, microbatch: int, world: World,
-            acceleration: Acceleration, advance: Callable[[int], None] = lambda number: None) -> np.ndarray:
+            acceleration: Acceleration, advance: Callable[[int], None] = lambda number: None,
+            enter_reader: Callable[[], object] = lambda: None) -> np.ndarray:
     """Probabilities (S, K) float64 of the given sites, each computed exactly once over all ranks, known to all.
 
     advance: told how many sites this rank has just finished.
@@ -124,7 +126,7 @@ def predict(network: MCNN, fields: Fields, sites: np.ndarray, *, microbatch: int
     network.eval()
     jobs = ((lambda piece=piece: acceleration.place(fields.read(sites[piece]))) for piece in pieces)
     with torch.inference_mode(), acceleration.autocast():
-        for piece, images_NCHW in zip(pieces, ahead(jobs), strict=True):
+        for piece, images_NCHW in zip(pieces, ahead(jobs, enter=enter_reader), strict=True):
             scores_NK = network(images_NCHW).double()
             computed[piece, :num_classes] = torch.softmax(scores_NK, dim=1).numpy()
             computed[piece, num_classes] = 1

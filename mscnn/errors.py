@@ -1,6 +1,5 @@
 """What can go wrong for a user, and the exit code it ends with.  0 is success, 1 a fault of ours (with a traceback)."""
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -61,15 +60,14 @@ def offenders_in(folder: Path, *, speak: bool = True) -> Iterator[None]:
         raise
 
 
-def run(program: Callable[[], Result]) -> Result:
+def run(program: Callable[[], Result], speaks: Callable[[], bool] = lambda: True) -> Result:
     """Run an entry point; a user's mistake ends it with a plain message and its exit code.
 
-    Where torchrun started several ranks, only rank 0 says what all of them know.
+    speaks: whether this rank says what all of them know; what it alone knows (`alone`) it says in any case.
     """
     try:
         return program()
     except (UsageError, DataError) as problem:
-        rank_0_speaks = "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK") != "0"
-        if not rank_0_speaks or getattr(problem, "alone", False):
+        if getattr(problem, "alone", False) or speaks():
             print(f"{Path(sys.argv[0]).name}: error: {problem}", file=sys.stderr, flush=True)
         sys.exit(problem.exit_code)

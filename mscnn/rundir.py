@@ -3,6 +3,7 @@
 Exercised by `pytest tests/test_rundir.py`.
 """
 
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -79,6 +80,21 @@ def environment(**used: Any) -> dict[str, Any]:
     return {"started": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "host": socket.gethostname(), "cpu": _cpu_model(),
             "cores": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version(),
             "packages": {name: _version(name) for name in PACKAGES}, **used}
+
+
+def versions() -> dict[str, str]:
+    """What must be the same on all ranks: versions of Python, torch and numpy, and this program's own code."""
+    code = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*")):
+        if path.suffix in (".py", ".cpp"):
+            code.update(path.read_bytes())
+    return {"python": platform.python_version(), "torch": _version("torch"), "numpy": _version("numpy"),
+            "program": code.hexdigest()[:16]}
+
+
+def digest(text: str) -> str:
+    """A short name for a text, the same only for the same text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -50,7 +50,9 @@ def test_a_run_directory_describes_itself(run, module_screen):
     assert (settings["preset"], settings["hold_out"], settings["minibatch"]) == ("screen", "b", 3)
     assert "--hold-out b" in (run_dir / "command.txt").read_text()
     environment = json.loads((run_dir / "environment.json").read_text())
-    assert (environment["ranks"], environment["threads"]["used"]) == (2, 1)
+    assert (environment["ranks"], environment["launcher"]) == (2, "torchrun")
+    assert [line.split(":")[0].split()[1] for line in environment["places"]] == ["0", "1"]
+    assert all(" 1 thread, " in line for line in environment["places"])
     split = pd.read_csv(run_dir / "split.csv")
     assert split.groupby("compound")["side"].unique().map(list).to_dict() == {
         "DMSO": ["train"], "a": ["train"], "b": ["test"], "c": ["train"]}
@@ -112,7 +114,8 @@ def test_predictions_are_the_networks_own(run, module_screen, tmp_path):
 
 def test_any_number_of_ranks_writes_the_same_tables(run, tmp_path):
     for ranks in (1, 3):
-        done = evaluate(run[0], tmp_path / str(ranks), "--microbatch", "1", "--threads", "1", ranks=ranks)
+        done = evaluate(run[0], tmp_path / str(ranks), "--microbatch", "1", "--threads", "1", "--oversubscribe", "true",
+                        ranks=ranks)
         assert done.returncode == 0, done.stderr
     assert (tmp_path / "1" / "predictions.csv").read_bytes() == (tmp_path / "3" / "predictions.csv").read_bytes()
 

@@ -3,16 +3,20 @@
 step: images a second, operations and memory of a training step, by variant.
 loader: fields a second that one rank reads, by file format.
 curves: learning curves of runs that differ in a setting, drawn together.
+collective: how long ranks take to add gradients, by size and backend; here, or under a cluster's launcher.
+scaling: what ranks exchange, steps by number of ranks, and a prediction for a cluster.
 """
 
 import os
 import sys
 from pathlib import Path
+from typing import Any, TextIO
 
-from mscnn import commandline, cpu, errors, rundir
+from mscnn import commandline, cpu, errors, launchers, rundir
 
-COMMANDS = ("step", "loader", "curves")
+COMMANDS = ("step", "loader", "curves", "collective", "scaling")
 WORKER = "step-worker"  # what `step` starts for each variant
+SCALING_WORKER = "scaling-worker"  # what `scaling` starts as ranks
 
 
 def main() -> None:
@@ -20,9 +24,10 @@ def main() -> None:
     if sys.argv[1:] in (["--help"], ["-h"]):
         print(f"{__doc__}\nCommands: {', '.join(COMMANDS)}; each explains itself with --help.")
         return
-    if len(sys.argv) < 2 or sys.argv[1] not in (*COMMANDS, WORKER):
+    if len(sys.argv) < 2 or sys.argv[1] not in (*COMMANDS, WORKER, SCALING_WORKER):
         raise errors.UsageError(f"name a command first ({', '.join(COMMANDS)}), got {' '.join(sys.argv[1:2]) or 'nothing'}")
-    {"step": bench_step, WORKER: bench_step, "loader": bench_loader, "curves": bench_curves}[sys.argv[1]](sys.argv[2:])
+    {"step": bench_step, WORKER: bench_step, "loader": bench_loader, "curves": bench_curves, "collective": bench_collective,
+     "scaling": bench_scaling, SCALING_WORKER: bench_scaling}[sys.argv[1]](sys.argv[2:])
 
 
 def bench_step(argv: list[str]) -> None:
@@ -36,9 +41,7 @@ def bench_step(argv: list[str]) -> None:
     threads, _ = cpu.threads_per_rank(cpu.allowed_cores(), 1, settings.threads)
     torch.set_num_threads(threads)
     if sys.argv[1] == WORKER:
-        answers = os.fdopen(os.dup(1), "w")
-        os.dup2(2, 1)  # whatever libraries print goes to standard error
-        worker.serve(settings, cpu.feature_flags(), sys.stdin, answers)
+        worker.serve(settings, cpu.feature_flags(), sys.stdin, answers_apart())
         return
     results = step.measure(settings)
     print(step.table(results))
@@ -79,5 +82,50 @@ def bench_curves(argv: list[str]) -> None:
     print(f"mean distance of two curves: {apart['within']:.4f} within a {settings.by}, {apart['between']:.4f} between")
 
 
+def bench_collective(argv: list[str]) -> None:
+    """Sums over ranks: of a launcher, or of two jobs that are started here."""
+    settings = commandline.bench_collective(argv)
+    started_here = launchers.here().launcher == launchers.NONE
+    if settings.bind:
+        launchers.drop_openmp_binding()
+
+    from mscnn.bench import collective  # here, so that --help comes at once
+
+    backends = collective.by_backend(settings) if started_here else collective.on_these_ranks(settings)
+    if launchers.speaks():
+        finish(collective.table(backends), settings.json, backends=backends)
+
+
+def bench_scaling(argv: list[str]) -> None:
+    """Steps by number of ranks, and what a cluster would make of them."""
+    settings = commandline.bench_scaling(argv)
+    started_here = launchers.here().launcher == launchers.NONE
+    if settings.bind:
+        launchers.drop_openmp_binding()
+
+    from mscnn.bench import scaling  # here, so that --help comes at once
+
+    if sys.argv[1] == SCALING_WORKER:
+        scaling.serve(settings, sys.stdin, answers_apart())
+        return
+    results = scaling.by_number(settings) if started_here else scaling.on_these_ranks(settings)
+    if launchers.speaks():
+        finish(scaling.table(results), settings.json, **results)
+
+
+def finish(table: str, json: str | None, **results: Any) -> None:
+    """Print the table, and write the results where asked."""
+    print(table)
+    if json:
+        rundir.write_json(Path(json), rundir.environment(**results))
+
+
+def answers_apart() -> TextIO:
+    """A worker's standard output for answers alone: whatever libraries print goes to standard error."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    return answers
+
+
 if __name__ == "__main__":
-    errors.run(main)
+    errors.run(main, speaks=launchers.speaks)

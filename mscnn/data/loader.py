@@ -48,10 +48,10 @@ class Fields:
         return fields_NCHW
 
 
-def ahead(jobs: Iterable[Callable[[], Item]], depth: int = 1) -> Iterator[Item]:
+def ahead(jobs: Iterable[Callable[[], Item]], depth: int = 1, enter: Callable[[], object] = lambda: None) -> Iterator[Item]:
     """Run jobs in a thread, at most `depth` results ahead; an exception in a job is raised here, in its turn.
 
-    Leaving the loop early stops the thread.
+    enter: what the thread calls first.  Leaving the loop early stops the thread.
     """
     results: queue.Queue = queue.Queue(maxsize=depth)
     stopped = threading.Event()
@@ -65,6 +65,7 @@ def ahead(jobs: Iterable[Callable[[], Item]], depth: int = 1) -> Iterator[Item]:
 
     def work() -> None:
         try:
+            enter()
             for job in jobs:
                 if stopped.is_set():
                     return

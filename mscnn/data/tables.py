@@ -7,11 +7,12 @@ Exercised by `pytest tests/test_tables.py`.
 
 import csv
 import gzip
+import hashlib
 import io
 import re
 import zlib
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 
 import numpy as np
 import pandas as pd
@@ -59,6 +60,15 @@ class SiteTable:
         """The sites at a boolean mask or at positions."""
         chosen = np.flatnonzero(rows) if np.asarray(rows).dtype == bool else np.asarray(rows, dtype=int)
         return replace(self, frame=self.frame.iloc[chosen].reset_index(drop=True))
+
+    def fingerprint(self) -> str:
+        """A short name of sites, metadata, file names, channels and size: the same on ranks that read the same table.
+
+        Folders are left out: each node may have a copy of its own.
+        """
+        names = [[PurePath(file).name for file in files] for files in self.frame["files"]]
+        text = self.frame.assign(files=names).to_csv() + repr((self.channels, self.shape))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def is_control(self) -> np.ndarray:
         """(S,) bool: the sites of untreated wells."""

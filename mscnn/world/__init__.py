@@ -1,13 +1,14 @@
-"""Who am I among the ranks, and what do all of them know together.
+"""The ranks of a job: how they meet, and what all of them know together.  `python -m mscnn.world` shows who is where.
 
-The only package that touches torch.distributed or launcher variables.  Exercised by `pytest tests/test_world.py`.
+The only package that touches torch.distributed and mpi4py.  Tests: tests/test_meeting.py, tests/ranks, tests/mpi.
 """
 
+import dataclasses
 import datetime
 import gc
 import json
 import os
-from collections.abc import Mapping
+import socket
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -18,20 +19,28 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from mscnn import launchers
 from mscnn.errors import UsageError
-
-_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-_OTHER_LAUNCHERS = {"OMPI_COMM_WORLD_SIZE": "mpirun", "PMI_SIZE": "mpiexec", "SLURM_STEP_NUM_TASKS": "srun"}
+from mscnn.launchers import Place
+from mscnn.world import meeting, mpi
+from mscnn.world.compress import bfloat16_hook
 
 
 @dataclass(frozen=True)
 class World:
-    """The ranks of a job. Every method is a collective: all ranks call it, at the same place, or none."""
+    """The ranks of a job. Every method is a collective: all ranks call it, at the same place, or none.
 
-    rank: int
-    size: int
-    local_rank: int
-    local_size: int
+    local: among the ranks on this host, in the order of ranks; meeting: a phrase for the log.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+    launcher: str = launchers.NONE
+    backend: str = "gloo"
+    host: str = ""
+    meeting: str = "a single process"
 
     def sum(self, *numbers: float) -> list[float]:
         """Add each number over the ranks, in float64. Counts add; averages of averages do not."""
@@ -49,6 +58,11 @@ class World:
         dist.all_reduce(total)
         return total.numpy()
 
+    def sum_in_place(self, tensor: torch.Tensor) -> None:
+        """Add tensors of one shape and type over the ranks, in that type: what `python -m mscnn.bench collective` times."""
+        if self.size > 1:
+            dist.all_reduce(tensor)
+
     def gather(self, value: Any) -> list[Any]:
         """What each rank holds, by rank, on all ranks. Values travel as JSON: no code comes with them."""
         if self.size == 1:
@@ -61,15 +75,32 @@ class World:
         dist.all_gather(received, padded)
         return [json.loads(part[:length].numpy().tobytes()) for part, length in zip(received, lengths, strict=True)]
 
+    def agree(self, **facts: str) -> None:
+        """Raise UsageError on all ranks alike, naming rank and fact, unless all of them hold the same facts."""
+        for rank, (host, theirs) in enumerate(self.gather((self.host, facts))):
+            if rank == 0:
+                expected = theirs
+            for name, value in theirs.items():
+                if value != expected[name]:
+                    raise UsageError(f"rank {rank} on {host} has {name} {value}, rank 0 has {expected[name]}; "
+                                     "give all ranks the same program, settings and data")
+
+    def gather_here(self, value: Any) -> list[Any]:
+        """What each rank on this host holds, by local rank."""
+        return [theirs for host, theirs in self.gather((self.host, value)) if host == self.host]
+
     def barrier(self) -> None:
         """Wait for all ranks."""
         self.sum(0.0)
 
-    def wrap(self, module: nn.Module) -> nn.Module:
-        """The module whose gradients are averaged over the ranks in backward."""
+    def wrap(self, module: nn.Module, compress: str = "none") -> nn.Module:
+        """The module whose gradients are averaged over the ranks in backward; compress: "bfloat16" halves their bytes."""
         if self.size == 1:
             return module
-        return DistributedDataParallel(module, gradient_as_bucket_view=True)
+        wrapped = DistributedDataParallel(module, gradient_as_bucket_view=True)
+        if compress == "bfloat16":
+            wrapped.register_comm_hook(None, bfloat16_hook)
+        return wrapped
 
     def leave(self) -> None:
         """Part from the others. Drop the wrapped module first: gloo's threads may abort a process that exits early."""
@@ -83,27 +114,60 @@ class World:
         return nullcontext() if self.size == 1 or last else wrapped.no_sync()
 
 
-def discover(environment: Mapping[str, str]) -> World:
-    """Read torchrun's variables, or none for a single process. Raises UsageError for partial sets or other launchers."""
-    present = [name for name in _TORCHRUN if name in environment]
-    if "RANK" not in present and "WORLD_SIZE" not in present:
-        for name, launcher in _OTHER_LAUNCHERS.items():
-            if int(environment.get(name, "1")) > 1:
-                raise UsageError(f"{launcher} started {environment[name]} processes that would each train alone; "
-                                 "start them with torchrun")
-        return World(rank=0, size=1, local_rank=0, local_size=1)
-    if missing := [name for name in _TORCHRUN if name not in present]:
-        raise UsageError(f"RANK or WORLD_SIZE is set, but not {', '.join(missing)}; start with torchrun, which sets all")
-    rank, size, local_rank, local_size = (int(environment[name]) for name in _TORCHRUN[:4])
-    if not (0 <= rank < size and 0 <= local_rank < local_size <= size):
-        raise UsageError(f"rank {rank} of {size}, local rank {local_rank} of {local_size} cannot be; start with torchrun")
-    return World(rank=rank, size=size, local_rank=local_rank, local_size=local_size)
+def join(backend: str = "gloo", *, join_seconds: float = 30.0, step_seconds: float = 1800.0) -> World:
+    """Find out who this process is, and meet the other ranks.
+
+    join_seconds: until ranks that are missing end the job; step_seconds: until a collective that does not end does.
+    Raises UsageError for launchers' variables that do not fit, ranks that are missing or come twice, ports in use.
+    """
+    place = launchers.here()
+    if place.size == 1:
+        return World(launcher=place.launcher, host=socket.gethostname())
+    if backend == "mpi":
+        _require_mpi(place)
+        mpi.start(step_seconds)
+        how = "MPI"
+    else:
+        how = _meet_over_gloo(place, join_seconds, step_seconds)
+    return _numbered(World(rank=dist.get_rank(), size=dist.get_world_size(), launcher=place.launcher, backend=backend,
+                           host=socket.gethostname(), meeting=how), place)
 
 
-def join(timeout_minutes: float = 30.0) -> World:
-    """Find out who this process is and meet the other ranks over gloo."""
-    world = discover(os.environ)
-    if world.size > 1:
-        dist.init_process_group("gloo", rank=world.rank, world_size=world.size,
-                                timeout=datetime.timedelta(minutes=timeout_minutes))
-    return world
+def _meet_over_gloo(place: Place, join_seconds: float, step_seconds: float) -> str:
+    """Start the process group; returns where ranks met and which interface they use."""
+    if place.launcher in (launchers.TORCHRUN, launchers.SRUN):
+        host, port, opens = meeting.address(place, os.environ)
+        store = meeting.open_store(host, port, place, opens=opens, seconds=join_seconds)
+    else:
+        _require_mpi(place)
+        store, host, port = meeting.share_store(place, mpi.broadcast_object, join_seconds)
+    hosts = meeting.check_in(store, place, join_seconds)
+    name = os.environ.get("GLOO_SOCKET_IFNAME") or meeting.interface(socket.gethostname(), hosts)
+    if name:
+        os.environ["GLOO_SOCKET_IFNAME"] = name  # else gloo takes the address of the host's name, often 127.0.1.1
+    dist.init_process_group("gloo", store=dist.PrefixStore("gloo", store), rank=place.rank, world_size=place.size,
+                            timeout=datetime.timedelta(seconds=step_seconds))
+    return f"gloo, met at {host}:{port}, interface {name or 'of the host name'}"
+
+
+def _require_mpi(place: Place) -> None:
+    """Raise UsageError unless MPI has the ranks that were started; under the wrong MPI each one is a job of its own."""
+    size = mpi.communicator().size
+    if size != place.size:
+        raise UsageError(f"MPI knows {size} rank{'s' if size > 1 else ''}, {place.launcher} started {place.size}; use "
+                         "the mpirun of the MPI that mpi4py finds, or under srun name that MPI (--mpi=pmix for Open MPI, "
+                         "--mpi=pmi2 for MPICH and Intel MPI)")
+
+
+def _numbered(world: World, place: Place) -> World:
+    """The world with local ranks counted by host: two agents of torchrun on one host number theirs from 0 both.
+
+    Raises UsageError where two ranks have one place.
+    """
+    theirs = world.gather([world.host, place.node, place.local_rank])
+    for rank, one in enumerate(theirs):
+        if one in theirs[:rank]:
+            raise UsageError(f"ranks {theirs.index(one)} and {rank} are both local rank {one[2]} on {one[0]}; "
+                             "start all ranks with one launcher")
+    here = [rank for rank, one in enumerate(theirs) if one[0] == world.host]
+    return dataclasses.replace(world, local_rank=here.index(world.rank), local_size=len(here))

@@ -49,7 +49,7 @@ def plain_steps(table_csv) -> dict:
     from mscnn.model import MCNN
     from tests.ranks.take_steps import MINIBATCHES, RATES
 
-    ranks, settings = world.discover({}), config.Data(sites=str(table_csv))
+    ranks, settings = world.World(), config.Data(sites=str(table_csv))
     table = screen.check(screen.read_labelled(settings), None, ranks)
     fields = Fields(table, screen.measure(table, np.arange(len(table)), settings, ranks), None)
     labels = torch.tensor([table.mechanisms().index(name) for name in table.frame["mechanism"]])

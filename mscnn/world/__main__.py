@@ -1,0 +1,30 @@
+"""Who is where: `python -m mscnn.world` under any launcher prints host, cores, memory node and threads of each rank.
+
+    torchrun --nproc-per-node 2 -m mscnn.world        mpirun -n 4 python -m mpi4py -m mscnn.world --backend mpi
+    srun -n 32 python -m mscnn.world
+"""
+
+import sys
+
+from mscnn import commandline, errors, launchers
+
+
+def main() -> None:
+    """Meet, settle, tell, leave."""
+    settings = commandline.world(sys.argv[1:])
+    if settings.bind and (names := launchers.drop_openmp_binding()):  # too late: this package has imported torch
+        raise errors.UsageError(f"{', '.join(names)} bound this process before it could look at its cores; unset it (train.py "
+                                "and evaluate.py do so themselves), or say --bind false")
+
+    from mscnn import placement, world  # here, so that --help comes at once
+
+    ranks = world.join(settings.backend, join_seconds=settings.join_timeout, step_seconds=settings.step_timeout)
+    plan = placement.settle(ranks, settings)
+    places = placement.describe(ranks, plan)
+    if ranks.rank == 0:
+        print(f"{ranks.size} ranks by {ranks.launcher}; {ranks.meeting}", *places, sep="\n", flush=True)
+    ranks.leave()
+
+
+if __name__ == "__main__":
+    errors.run(main, speaks=launchers.speaks)

@@ -1,0 +1,47 @@
+# shellcheck shell=bash disable=SC2034,SC2154  # data goes to the job scripts, run_dir comes from them
+# What the job scripts share; they read it from the folder they are submitted from, which is the checkout.
+#   PYTHON   the interpreter that has the requirements; by default .venv/bin/python
+#   DATA     folder with BBBC021's CSVs and images, or with the images of a --sites table; by default what the arguments name
+#   STAGE    folder on each node's own disk, by default SLURM_TMPDIR; where there is one, DATA is copied there first.
+#            The copy is removed with the end of the script; one that is cut off by the time limit leaves it behind.
+PYTHON=${PYTHON:-.venv/bin/python}
+
+# Copy DATA to each node's own disk, if there is one. Sets data=(the settings that name it).
+stage_data() {
+    local disk=${STAGE:-${SLURM_TMPDIR:-}} place=${DATA:-}
+    if [ "$place" ] && [ "$disk" ]; then
+        copy=$disk/mscnn-$SLURM_JOB_ID
+        trap 'one_a_node rm -rf "$copy" || true' EXIT
+        # shellcheck disable=SC2016  # expanded on the nodes
+        one_a_node sh -c 'mkdir -p "$2" && cp -RL "$1/." "$2"' copying "$DATA" "$copy"
+        echo "data: $DATA copied to $copy on $SLURM_JOB_NUM_NODES nodes in $SECONDS s"
+        place=$copy
+    fi
+    name_data --bbbc021 "$place"
+}
+
+# Set data=(...) for a folder: of BBBC021 by the option given, of images alone by --image-root, none if it is empty.
+name_data() {
+    data=()
+    if [ "$2" ] && compgen -G "$2/BBBC021_v1_image.csv*" >/dev/null; then
+        data=("$1" "$2")
+    elif [ "$2" ]; then
+        data=(--image-root "$2")
+    fi
+}
+
+one_a_node() {
+    srun --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 "$@"
+}
+
+# Run a command to its end and return its status.  Slurm's warning that time is nearly up is told, and changes nothing.
+run_to_the_end() {
+    local status interrupted=$((128 + $(kill -l USR1)))
+    trap 'echo "time is nearly up; training goes on, and its last whole epoch is in $run_dir/checkpoints"' USR1
+    "$@" &
+    while true; do
+        status=0
+        wait $! || status=$?     # comes back early when the trap fires
+        [ $status = $interrupted ] || return $status
+    done
+}
