@@ -6,7 +6,6 @@ Shapes: N fields of a microbatch, C channels, H W pixels, K classes.
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor, nn
 
 
@@ -35,6 +34,8 @@ def class_weights(labels: np.ndarray, num_classes: int, mode: str) -> np.ndarray
     """
     if mode == "none":
         return np.ones(num_classes)
+    from sklearn.utils.class_weight import compute_class_weight  # here: it takes each rank a second, and few ask for it
+
     present, weights = np.unique(labels), np.zeros(num_classes)
     weights[present] = compute_class_weight("balanced", classes=present, y=labels)
     return weights

@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034,SC2154  # data goes to the job scripts, run_dir comes from them
 # What the job scripts share; they read it from the folder they are submitted from, which is the checkout.
 #   PYTHON   the interpreter that has the requirements; by default .venv/bin/python
-#   DATA     folder with BBBC021's CSVs and images, or with the images of a --sites table; by default what the arguments name
+#   DATA     folder with BBBC021's CSVs and images, or with the images of a --sites table; by default what arguments say
 #   STAGE    folder on each node's own disk, by default SLURM_TMPDIR; where there is one, DATA is copied there first.
 #            The copy is removed with the end of the script; one that is cut off by the time limit leaves it behind.
 PYTHON=${PYTHON:-.venv/bin/python}

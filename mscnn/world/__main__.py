@@ -13,8 +13,8 @@ def main() -> None:
     """Meet, settle, tell, leave."""
     settings = commandline.world(sys.argv[1:])
     if settings.bind and (names := launchers.drop_openmp_binding()):  # too late: this package has imported torch
-        raise errors.UsageError(f"{', '.join(names)} bound this process before it could look at its cores; unset it (train.py "
-                                "and evaluate.py do so themselves), or say --bind false")
+        raise errors.UsageError(f"{', '.join(names)} bound this process before it could look at its cores; unset it "
+                                "(train.py and evaluate.py do so themselves), or say --bind false")
 
     from mscnn import placement, world  # here, so that --help comes at once
 

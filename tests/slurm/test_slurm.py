@@ -97,6 +97,11 @@ def test_images_of_another_screen_are_named_by_their_root(pretend):
     assert {line.partition("300 ")[2] for line in called(job)} == {"--image-root slurm --sites sites.csv"}
 
 
+def test_evaluation_is_told_where_the_data_of_training_is_now(pretend, plates):
+    job = pretend("", "slurm/evaluate.sbatch", "--checkpoint", "RUN", "--out", "OUT", DATA="plates").wait()
+    assert called(job) == {"evaluate.py --join-timeout 300 --moved plates --checkpoint RUN --out OUT"}
+
+
 def test_data_is_copied_once_to_the_disk_of_each_node_and_removed(pretend, plates, cluster):
     disk = HOME / "local"
     job = pretend(f'echo "images: $(hostname) $(ls {disk}/mscnn-*/Week* | grep -c tif)"', "slurm/train.sbatch", "demo",
