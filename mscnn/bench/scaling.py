@@ -67,26 +67,40 @@ def predict(nodes: int, cluster: Cluster, *, fields: int, compute_seconds: float
                       compute_seconds / seconds)
 
 
-def cluster_of(settings: config.ScalingBench) -> Cluster:
-    """The cluster that the settings describe."""
+def cluster_of(settings: config.ScalingBench, gradients: str) -> Cluster:
+    """The cluster that the settings describe, for gradients of a type."""
     gbit, latency_us, efficiency = config.FABRICS[settings.fabric]
     return Cluster(ranks_per_node=settings.ranks_per_node, gbit=settings.bandwidth or gbit,
                    latency_us=latency_us if settings.latency < 0 else settings.latency,
-                   efficiency=settings.efficiency or efficiency, rank_rate=settings.rank_rate,
+                   efficiency=settings.efficiency or efficiency, rank_rate=rank_rates(settings)[gradients],
                    algorithm=settings.algorithm)
+
+
+def rank_rates(settings: config.ScalingBench) -> dict[str, float]:
+    """GB/s that a rank at most adds and passes on, by type."""
+    return {FLOAT32: settings.rank_rate, BFLOAT16: settings.rank_rate_bfloat16}
+
+
+def assumptions(settings: config.ScalingBench) -> dict[str, Any]:
+    """What predictions of either type rest on."""
+    common = dataclasses.asdict(cluster_of(settings, FLOAT32))
+    del common["rank_rate"]
+    return {**common, "rank_rates": rank_rates(settings)}
 
 
 def predictions(settings: config.ScalingBench, images_per_core_second: float, payloads: dict[str, int]) -> dict[str, Any]:
     """Predictions by number of nodes and type of the travelling gradients, with what they rest on."""
-    cluster = cluster_of(settings)
     cores = settings.cores_per_node / settings.ranks_per_node
     compute = settings.fields / (images_per_core_second * settings.clock_ratio * cores)
     nodes = sorted({*config.parse_counts("nodes", settings.nodes), JOB_NODES})
-    rows = [{"gradients": name, **dataclasses.asdict(predict(number, cluster, **case, overlap=settings.overlap)),
-             "efficiency_if_hidden": predict(number, cluster, **case, overlap=1.0).efficiency}
-            for name, payload in payloads.items() for number in nodes
-            for case in [{"fields": settings.fields, "compute_seconds": compute, "payload": payload}]]
-    return {"cluster": dataclasses.asdict(cluster), "fabric": settings.fabric if not settings.bandwidth else "as given",
+    rows = []
+    for name, payload in payloads.items():
+        cluster = cluster_of(settings, name)
+        for number in nodes:
+            asked, hidden = (predict(number, cluster, fields=settings.fields, compute_seconds=compute, payload=payload,
+                                     overlap=overlap) for overlap in (settings.overlap, 1.0))
+            rows.append({"gradients": name, **dataclasses.asdict(asked), "efficiency_if_hidden": hidden.efficiency})
+    return {"cluster": assumptions(settings), "fabric": settings.fabric if not settings.bandwidth else "as given",
             "cores_per_node": settings.cores_per_node, "images_per_core_second": images_per_core_second,
             "clock_ratio": settings.clock_ratio, "fields": settings.fields, "compute_seconds": compute,
             "overlap": settings.overlap, "images": settings.images, "rows": rows}
@@ -99,7 +113,7 @@ def count(settings: config.ScalingBench) -> dict[str, Any]:
     """Parameters of the network, and bytes of all gradients by type, on shapes alone. Raises DataError for unfit sizes."""
     try:
         with torch.device("meta"):
-            network = MCNN(NUM_CLASSES, settings.channels, *config.parse_size("size", settings.size))
+            network = MCNN(NUM_CLASSES, settings.channels, *config.parse_size("size", settings.size), gradient="dense")
     except ValueError as problem:
         raise DataError(str(problem)) from None
     parameters = sum(parameter.numel() for parameter in network.parameters())
@@ -174,7 +188,7 @@ def on_these_ranks(settings: config.ScalingBench) -> dict[str, Any]:
     ranks, here = enter(settings)
     if ranks.size % here["hosts"]:
         raise UsageError(f"{ranks.size} ranks on {here['hosts']} hosts; start as many ranks on each host as on the others")
-    cluster = dataclasses.replace(cluster_of(settings), ranks_per_node=ranks.size // here["hosts"])
+    settings = dataclasses.replace(settings, ranks_per_node=ranks.size // here["hosts"])
     rows = []
     for gradients in settings.gradients.split(",") if ranks.size > 1 else [FLOAT32]:
         step = RankStep(ranks, settings, gradients)
@@ -183,12 +197,13 @@ def on_these_ranks(settings: config.ScalingBench) -> dict[str, Any]:
         for _ in range(settings.repeats):
             for kind, taken in seconds.items():
                 taken.append(step.seconds(kind))
-        expected = predict(here["hosts"], cluster, fields=settings.fields, payload=counted["payload"].get(gradients, 0),
-                           compute_seconds=statistics.median(seconds[ALONE]), overlap=settings.overlap)
+        expected = predict(here["hosts"], cluster_of(settings, gradients), fields=settings.fields,
+                           compute_seconds=statistics.median(seconds[ALONE]), overlap=settings.overlap,
+                           payload=counted["parameters"] * getattr(torch, gradients).itemsize)
         rows.append({**here, "gradients": gradients, "seconds": seconds, "predicted": dataclasses.asdict(expected)})
         del step
     ranks.leave()
-    return {**conditions(settings), "counted": counted, "measured": rows, "cluster": dataclasses.asdict(cluster),
+    return {**conditions(settings), "counted": counted, "measured": rows, "cluster": assumptions(settings),
             "overlap": settings.overlap}
 
 
@@ -201,20 +216,21 @@ class Job:
     def __init__(self, ranks: int, gradients: str, settings: config.ScalingBench):
         self.ranks, self.gradients = ranks, gradients
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  closed when the job is left
-        command = [sys.executable] if ranks == 1 else collective.starter("gloo", ranks, oversubscribe=settings.oversubscribe)
+        command = ([sys.executable] if ranks == 1 else
+                   collective.starter("gloo", ranks, oversubscribe=settings.oversubscribe))
         arguments = collective.options(settings, backend="gloo", gradients=gradients, json=None)
         self._process = subprocess.Popen([*command, "-m", "mscnn.bench", "scaling-worker", *arguments], text=True,
                                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors)
 
     def answer(self) -> dict[str, Any]:
-        """Wait for a line. Raises RuntimeError where the job has died."""
+        """Wait for a line. Raises UsageError with the job's last words where it has died."""
         if line := self._process.stdout.readline():
             return json.loads(line)
         code = self._process.wait()
         self._errors.seek(0)
         said = collective.last_words(self._errors.read().decode(errors="replace"))
-        raise RuntimeError(f"the job of {self.ranks} ranks, {self.gradients} gradients, ended with code {code}: "
-                           f"{said or '(it said nothing)'}")
+        raise UsageError(f"the job of {self.ranks} ranks, {self.gradients} gradients, ended with code {code}: "
+                         f"{said or '(it said nothing)'}")
 
     def seconds(self, kind: str) -> float:
         """Have one step taken."""
@@ -228,11 +244,13 @@ class Job:
     def __exit__(self, problem: type | None, *_: object) -> None:
         with suppress(BrokenPipeError):
             self._process.stdin.close()
+        if problem:
+            self._process.terminate()   # torchrun passes it on to the ranks
         for end in (self._process.terminate, self._process.kill):
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(0 if problem else LEAVE_SECONDS)
-                break
-            end()
+            try:
+                self._process.wait(LEAVE_SECONDS)
+            except subprocess.TimeoutExpired:
+                end()
         self._process.wait()
         self._process.stdout.close()
         self._errors.close()
@@ -302,7 +320,8 @@ def _measured_lines(results: dict[str, Any]) -> list[str]:
     """Medians; ratios and shares are medians over turns of what stands side by side in a turn."""
     rows, fields = results["measured"], results["fields"]
     lines = [f"measured: {results['size']}, {results['channels']} channels, {fields} fields a rank, "
-             f"{results['microbatch']} at once, float32; {results['repeats']} steps of each kind in turn; the slowest rank's time",
+             f"{results['microbatch']} at once, float32; {results['repeats']} steps of each kind in turn, as long as the "
+             "slowest rank's",
              *(f"  {place}" for place in dict.fromkeys(place for row in rows for place in row["places"])),
              f"{'ranks x cores':14} {'gradients':10} {'images/s':>8} {'least':>7} {'most':>7} {'to the first':>12} "
              f"{'of the step, exchange':>21}" + (f" {'step, s':>9} {'predicted':>9}" if "cluster" in results else "")]
@@ -315,16 +334,19 @@ def _measured_lines(results: dict[str, Any]) -> list[str]:
         share = statistics.median(1 - without / taken for taken, without in zip(whole, alone, strict=True))
         beside = (f" {statistics.median(whole):9.3f} {row['predicted']['step_seconds']:9.3f}" if "predicted" in row else "")
         lines.append(f"{row['ranks']} x {row['cores'] / row['ranks']:<10g} {row['gradients']:10} "
-                     f"{statistics.median(rates):8.2f} {min(rates):7.2f} {max(rates):7.2f} {ratio:12.3f} {share:21.1%}{beside}")
-    return lines + ([_assumed(results["cluster"], results["overlap"])] if "cluster" in results else [])
+                     f"{statistics.median(rates):8.2f} {min(rates):7.2f} {max(rates):7.2f} {ratio:12.3f} {share:21.1%}"
+                     + beside)
+    if "cluster" in results:
+        lines.append(f"predicted, assuming {_assumed(results['cluster'], results['overlap'])}")
+    return lines
 
 
 def _predicted_lines(predicted: dict[str, Any]) -> list[str]:
     cluster = predicted["cluster"]
-    lines = [f"predicted, assuming: {predicted['images_per_core_second']:.4g} images/s a core, times "
+    lines = [f"predicted, assuming {predicted['images_per_core_second']:.4g} images/s a core, times "
              f"{predicted['clock_ratio']:g} for the clock, on each of {predicted['cores_per_node']} cores a node, by "
              f"{cluster['ranks_per_node']} ranks of {predicted['fields']} fields",
-             f"that is {predicted['compute_seconds']:.3f} s a step without exchange, float32; fabric {predicted['fabric']}:",
+             f"({predicted['compute_seconds']:.3f} s a step without exchange, float32); fabric {predicted['fabric']}:",
              _assumed(cluster, predicted["overlap"]),
              f"{'nodes':>5} {'gradients':10} {'minibatch':>9} {'fabric ms':>10} {'exchange ms':>12} {'images/s':>9} "
              f"{'efficiency':>10} {'if all hides':>12} {'job, min':>9}"]
@@ -337,7 +359,8 @@ def _predicted_lines(predicted: dict[str, Any]) -> list[str]:
 
 
 def _assumed(cluster: dict[str, Any], overlap: float) -> str:
+    rates = " and ".join(f"{rate:g} GB/s of {name}" for name, rate in cluster["rank_rates"].items())
     return (f"a link of {cluster['gbit']:g} Gb/s each way, {cluster['efficiency']:.0%} of it for data, "
-            f"{cluster['latency_us']:g} us a message; a rank adds and passes on {cluster['rank_rate']:g} GB/s;\n"
-            f"{cluster['algorithm']} in {BUCKETS} buckets, hidden under {overlap:.0%} of backward, which is {BACKWARD:.0%} of a "
-            "step; all ranks equally fast, fields ready in time")
+            f"{cluster['latency_us']:g} us a message; {cluster['algorithm']} in {BUCKETS} buckets;\n"
+            f"a rank adds and passes on {rates}; hidden under {overlap:.0%} of backward, {BACKWARD:.0%} of a step;\n"
+            "all ranks equally fast, fields ready in time")

@@ -34,7 +34,7 @@ def address(place: Place, environment: Mapping[str, str]) -> tuple[str, int, boo
     """Host and port of the store, and whether rank 0 opens it; under torchrun its agent has opened it already.
 
     Under srun the host is the first of the step's node list, where rank 0 is, and the port comes from the job's number,
-    so that jobs side by side do not meet; MASTER_ADDR and MASTER_PORT win.  mpirun names no place: see mpi.share.
+    so that jobs side by side do not meet; MASTER_ADDR and MASTER_PORT win.  mpirun names none: see share_store.
     """
     assert place.launcher in (TORCHRUN, SRUN), place
     if place.launcher == TORCHRUN:

@@ -3,6 +3,7 @@
 Exercised by `pytest tests/mpi`.
 """
 
+import atexit
 import datetime
 import queue
 import sys
@@ -81,7 +82,8 @@ class Watchdog:
         self._seconds, self._who, self._abort = seconds, who, abort
         self._running: dict[object, tuple[float, object]] = {}
         self._closed = threading.Event()
-        threading.Thread(target=self._watch, name="mpi-watchdog", daemon=True).start()
+        self._thread = threading.Thread(target=self._watch, name="mpi-watchdog", daemon=True)
+        self._thread.start()
 
     @contextmanager
     def over(self, operation: object) -> Iterator[None]:
@@ -94,16 +96,18 @@ class Watchdog:
             del self._running[token]
 
     def close(self) -> None:
-        """Stop watching."""
+        """Stop watching, and wait for the thread: a tensor that it let go of while Python ends would abort the process."""
         self._closed.set()
+        self._thread.join()
 
     def _watch(self) -> None:
         while not self._closed.wait(min(1.0, self._seconds / 10)):
-            for begun, operation in list(self._running.values()):
-                if time.monotonic() - begun > self._seconds:
-                    print(f"{self._who}: {operation} over MPI has waited longer than {self._seconds:g} s; another rank "
-                          "stopped or is too late; ending the job", file=sys.stderr, flush=True)
-                    self._abort()
+            late = [str(operation) for begun, operation in list(self._running.values())
+                    if time.monotonic() - begun > self._seconds]  # names: no tensor is kept
+            for name in late:
+                print(f"{self._who}: {name} over MPI has waited longer than {self._seconds:g} s; another rank "
+                      "stopped or is too late; ending the job", file=sys.stderr, flush=True)
+                self._abort()
 
 
 class Queue:
@@ -115,6 +119,7 @@ class Queue:
         self._calls: queue.SimpleQueue = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work_off, name=f"mpi-{name}", daemon=True)
         self._thread.start()
+        atexit.register(self._come_to_rest)
 
     def submit(self, name: str, call: Callable[[], object], tensors: Sequence[torch.Tensor], *,
                aside: bool = False) -> Work:
@@ -132,6 +137,16 @@ class Queue:
         """Make the calls that are queued, then end the thread."""
         self._calls.put(None)
         self._thread.join()
+        atexit.unregister(self._come_to_rest)
+
+    def _come_to_rest(self) -> None:
+        """Where the program ends on an error: a thread that is within PyTorch when Python goes crashes the process.
+
+        Waiting in MPI for a rank that failed it may stay, so it gets a second.
+        """
+        self.failure = self.failure or "the process is ending"
+        self._calls.put(None)
+        self._thread.join(1.0)
 
     def _work_off(self) -> None:
         while (item := self._calls.get()) is not None:

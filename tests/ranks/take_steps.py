@@ -1,4 +1,7 @@
-"""Started as one or several ranks by test_ranks.py: three training steps and a prediction.  take_steps.py TABLE OUT"""
+"""Started as one or several ranks by test_ranks.py: three training steps and a prediction.
+
+take_steps.py TABLE OUT [BACKEND]
+"""
 
 import sys
 from pathlib import Path
@@ -17,9 +20,9 @@ MINIBATCHES = [[0, 5, 3, 7, 9], [2, 8], [1, 4, 6, 10, 11, 0, 3]]  # uneven share
 RATES = [0.01, 0.02, 0.01]
 
 
-def main(table_csv: str, out: str) -> None:
+def main(table_csv: str, out: str, backend: str = "gloo") -> None:
     """Write the trained parameters, sums and predictions of rank 0."""
-    ranks = world.join()
+    ranks = world.join(backend)
     torch.set_num_threads(1)
     settings = config.Data(sites=table_csv)
     table = screen.check(screen.read_labelled(settings), None, ranks)

@@ -1,25 +1,32 @@
-"""The same program as 1, 2 and 3 processes: 3 ranks find uneven shards and a rank without work."""
+"""The same program as 1 to 4 processes over gloo and MPI: 3 ranks find uneven shards and a rank without work."""
 
 import pytest
 import torch
 
-from tests.conftest import ROOT, run_python
+from tests.conftest import ROOT, run_mpi, run_python
 
 pytestmark = pytest.mark.ranks
 
 
-def take_steps(table, ranks: int) -> dict:
+PROGRAM = ROOT / "tests" / "ranks" / "take_steps.py"
+
+
+def take_steps(table, ranks: int, mpiexec: str | None = None) -> dict:
+    """What rank 0 wrote; over MPI where there is an mpiexec to start it."""
     out = table.parent / f"{ranks}-ranks.pt"
-    done = run_python(ROOT / "tests" / "ranks" / "take_steps.py", table, out, ranks=ranks)
+    done = (run_mpi(mpiexec, ranks, "-m", "mpi4py", PROGRAM, table, out, "mpi") if mpiexec else
+            run_python(PROGRAM, table, out, ranks=ranks))
     assert done.returncode == 0, done.stderr
     return torch.load(out, weights_only=True)
 
 
-def test_ranks_train_and_predict_like_one_process(tiny_screen):
+@pytest.mark.parametrize("backend", ["gloo", "mpi"])
+def test_ranks_train_and_predict_like_one_process(tiny_screen, request, backend):
+    mpiexec = request.getfixturevalue("mpiexec") if backend == "mpi" else None
     alone = take_steps(tiny_screen, 1)
     assert alone["taken"] == [0.01, 0.02, 0.01]
-    for ranks in (2, 3):
-        together = take_steps(tiny_screen, ranks)
+    for ranks in (2, 3, 4):
+        together = take_steps(tiny_screen, ranks, mpiexec)
         for name, expected in alone["parameters"].items():  # float32 sums in another order, over three steps
             torch.testing.assert_close(together["parameters"][name], expected, rtol=1e-5, atol=1e-6, msg=name)
         assert together["loss"] == pytest.approx(alone["loss"], rel=1e-5)
