@@ -196,6 +196,6 @@ def test_the_command_writes_a_table_and_json_and_leaves_no_files(tmp_path, monke
 def test_all_measurements_are_named_where_none_is():
     done = run_python("-m", "mscnn.bench", "read")
     assert done.returncode == 2
-    assert "name a command first (step, loader, curves), got read" in done.stderr
+    assert "name a command first (step, loader, curves, collective, scaling), got read" in done.stderr
     done = run_python("-m", "mscnn.bench", "--help")
     assert "loader: fields a second" in done.stdout
