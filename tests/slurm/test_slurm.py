@@ -131,7 +131,8 @@ def test_a_requeued_job_trains_in_a_folder_of_its_own(pretend, script):
     job.until(lambda: called(job), "training")
     job.cluster.run("scontrol", "requeue", job.number)
     job.until(lambda: job.fact("JobState") == "PENDING", "its turn in the queue")
-    job.cluster.run("scontrol", "update", f"JobId={job.number}", "StartTime=now")  # Slurm waits two minutes
+    # Slurm would wait two minutes; in the second of its end its credential is refused.
+    job.cluster.run("scontrol", "update", f"JobId={job.number}", "StartTime=now+2")
     job.wait()
     folders = {re.search("--run-dir (\\S+)", line)[1] for line in called(job)}
     assert folders == {f"runs/demo-{job.number}", f"runs/demo-{job.number}-restart1"}
