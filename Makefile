@@ -1,6 +1,7 @@
 # make demo   install, draw synthetic plates, train on 2 ranks, evaluate on held-out compounds
 # make test   install, lint, run all tests
 # make .venv  install only.   PIP_ARGS passes options to pip, such as the index of PyTorch's CPU builds
+# make test-mpich test-intel-mpi   the tests of MPI with another MPI than that of .venv, in an environment laid over it
 # make test-ipex    install Intel's extension and its own torch into .venv-ipex (7.5 GB), test the network and training there
 # make bench-ipex   its training steps beside those of the same torch without it
 PYTHON ?= python3
@@ -9,7 +10,7 @@ BIN := .venv/bin
 IPEX := .venv-ipex/bin
 
 .DELETE_ON_ERROR:
-.PHONY: demo test lint clean .venv test-ipex bench-ipex
+.PHONY: demo test lint clean .venv test-mpich test-intel-mpi test-ipex bench-ipex
 
 .venv: .venv/runtime
 
@@ -36,6 +37,18 @@ lint: .venv/dev
 test: lint
 	$(BIN)/python -m pytest
 
+.venv-mpich/runtime: MPI = mpich==5.0.2
+.venv-intel-mpi/runtime: MPI = impi-rt==2021.18.1
+.venv-mpich/runtime .venv-intel-mpi/runtime: .venv-%/runtime: .venv/dev
+	test -x .venv-$*/bin/python || $(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet $(PIP_ARGS) $$(grep -o '^mpi4py[^ ]*' requirements.txt) $(MPI)
+	site='import sysconfig; print(sysconfig.get_path("purelib"))'; \
+	  echo "$$($(CURDIR)/$(BIN)/python -c "$$site")" >"$$(.venv-$*/bin/python -c "$$site")/below.pth"
+	touch $@
+
+test-mpich test-intel-mpi: test-%: .venv-%/runtime
+	.venv-$*/bin/python -m pytest tests/mpi tests/ranks tests/slurm -k mpi
+
 .venv-ipex/runtime: requirements-ipex.txt
 	test -x $(IPEX)/python || $(PYTHON) -m venv .venv-ipex
 	$(IPEX)/python -m pip install --quiet $(PIP_ARGS) --requirement requirements-ipex.txt
@@ -50,4 +63,4 @@ bench-ipex: .venv-ipex/runtime
 	  --variants sparse-fp32,sparse-fp32-ipex,dense-fp32-kept,dense-fp32-kept-ipex,sparse-bf16,sparse-bf16-ipex,dense-bf16-kept,dense-bf16-kept-ipex
 
 clean:
-	rm -rf .venv .venv-ipex demo
+	rm -rf .venv .venv-* demo

@@ -172,18 +172,6 @@ def parse_cpulist(text: str) -> frozenset[int]:
     return frozenset(number for first, _, last in ranges for number in range(int(first), int(last or first) + 1))
 
 
-def threads_per_rank(cores: int, ranks_here: int, asked: int) -> tuple[int, str]:
-    """Compute threads for one of `ranks_here` ranks on a machine with `cores` cores, and why.
-
-    torchrun sets OMP_NUM_THREADS=1 where there are two ranks or more; a rank's share of the cores is used instead.
-    """
-    if asked:
-        return asked, "asked for"
-    threads = max(1, cores // ranks_here)
-    why = f"{cores} cores for {ranks_here} rank{'s' if ranks_here > 1 else ''}"
-    return threads, why + (", fewer than one each" if cores < ranks_here else "")
-
-
 def feature_flags() -> frozenset[str]:
     """What this CPU can do, in the kernel's names (avx512f, avx512_bf16, amx_bf16, ...); empty where it does not tell."""
     try:

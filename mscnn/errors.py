@@ -1,6 +1,7 @@
 """What can go wrong for a user, and the exit code it ends with.  0 is success, 1 a fault of ours (with a traceback)."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ Result = TypeVar("Result")
 
 SHOWN = 20  # offenders printed; the rest go to a file
 PROBLEMS = "problems.txt"
+PAUSE = 1.0  # seconds by which silent ranks end later: launchers kill all with the first, and one has to speak
 
 
 class UsageError(ValueError):
@@ -60,14 +62,19 @@ def offenders_in(folder: Path, *, speak: bool = True) -> Iterator[None]:
         raise
 
 
-def run(program: Callable[[], Result], speaks: Callable[[], bool] = lambda: True) -> Result:
+def run(program: Callable[[], Result], speaks: Callable[[], bool] = lambda: True,
+        fails: Callable[[int], object] = lambda code: None) -> Result:
     """Run an entry point; a user's mistake ends it with a plain message and its exit code.
 
     speaks: whether this rank says what all of them know; what it alone knows (`alone`) it says in any case.
+    fails: told the exit code, for a launcher that does not look at it.
     """
     try:
         return program()
     except (UsageError, DataError) as problem:
         if getattr(problem, "alone", False) or speaks():
             print(f"{Path(sys.argv[0]).name}: error: {problem}", file=sys.stderr, flush=True)
+        else:
+            time.sleep(PAUSE)
+        fails(problem.exit_code)
         sys.exit(problem.exit_code)

@@ -2,11 +2,12 @@
 
 torchrun, mpirun of Open MPI, mpiexec of MPICH and Intel MPI, srun, or none.  Where they nest, the innermost started this
 process and all values come from it: mpirun in sbatch leaves stale SLURM_PROCID and SLURM_LOCALID behind, torchrun in srun
-has ranks of its own.  Pure but for here(); exercised by `pytest tests/test_launchers.py`.
+has ranks of its own.  Exercised by `pytest tests/test_launchers.py`.
 """
 
 import os
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -55,6 +56,16 @@ def drop_openmp_binding() -> list[str]:
     To be called before that; cores are bound by cpu.bind.  Returns the variables that were set.
     """
     return [name for name in OPENMP_BINDING if os.environ.pop(name, None)]
+
+
+def abort_at_exit(code: int) -> None:
+    """What an MPI job does when this process ends: with 0 nothing, else it ends too, with this exit code.
+
+    Without it, a rank that fails waits in MPI_Finalize for the others, and they wait for its part in the next sum.
+    Does nothing in a process that has not started MPI.
+    """
+    if library := sys.modules.get("mpi4py.MPI"):
+        library._set_abort_status(code)  # that of `python -m mpi4py`; its public form cannot be taken back
 
 
 def discover(environment: Mapping[str, str]) -> Place:

@@ -32,6 +32,13 @@ def settle(ranks: World, settings: config.Ranks) -> cpu.Plan:
     return plan
 
 
+def alone(threads: int) -> cpu.Plan:
+    """Plan a process without others, such as one that is measured, and set its threads; it is bound to nothing."""
+    plan = cpu.plan(cpu.read_topology(), [cpu.allowed_cpus()], 0, threads=threads, quota=cpu.cgroup_cores())
+    torch.set_num_threads(plan.threads)
+    return plan
+
+
 def describe(ranks: World, plan: cpu.Plan) -> list[str]:
     """A line for each rank: its host, cores, memory node and threads; a collective."""
     lines = ranks.gather(f"on {ranks.host}: {plan.describe()}")

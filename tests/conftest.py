@@ -101,12 +101,16 @@ def mpiexec() -> str:
     return command
 
 
-def run_mpi(mpiexec: str, ranks: int, *command: object, timeout: float = 120) -> subprocess.CompletedProcess:
-    """mpiexec -n RANKS python COMMAND; Open MPI 5 and 4 need asking for more ranks than cores, and for root."""
+def run_mpi(mpiexec: str, ranks: int, *command: object, timeout: float = 120,
+            **variables: str) -> subprocess.CompletedProcess:
+    """mpiexec -n RANKS python COMMAND; Open MPI 5 and 4 need asking for more ranks than cores, and for root.
+
+    variables: of the environment, on top of this process's own.
+    """
     environment = {
         **os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore",
         "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-        "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe", "OMPI_MCA_rmaps_base_oversubscribe": "1"}
+        "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe", "OMPI_MCA_rmaps_base_oversubscribe": "1", **variables}
     started = subprocess.Popen([mpiexec, "-n", str(ranks), sys.executable, *map(str, command)], env=environment, cwd=ROOT,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace")
     try:

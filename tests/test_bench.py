@@ -120,14 +120,14 @@ def test_the_table_names_what_is_left_out_and_what_is_not_counted():
 
 def test_a_worker_that_dies_is_named_with_its_last_words():
     settings = commandline.bench_step(["--size", "128x128", "--minibatch", "1"])
-    with step.Worker("sparse-fp64", settings) as refused, \
-            pytest.raises(RuntimeError, match=r"sparse-fp64 ended with code 2.*a variant is dense\|sparse-.*'sparse-fp64'"):
+    with step.worker("sparse-fp64", settings) as refused, \
+            pytest.raises(UsageError, match=r"sparse-fp64 ended with code 2: .*a variant is dense\|sparse-.*'sparse-fp64'"):
         refused.answer()
-    with step.Worker("dense-fp32", settings) as killed:
+    with step.worker("dense-fp32", settings) as killed:
         assert killed.answer()["gflop_per_image"]
         os.kill(killed._process.pid, signal.SIGKILL)
-        with pytest.raises(RuntimeError, match="dense-fp32 was killed by signal 9; a smaller --minibatch may fit"):
-            killed.step()
+        with pytest.raises(UsageError, match="the process of dense-fp32 was killed by signal 9; a smaller step may fit"):
+            killed.ask()
 
 
 def test_refusals():

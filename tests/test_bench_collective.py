@@ -4,8 +4,8 @@ import sys
 import pytest
 
 from mscnn import commandline, config
-from mscnn.bench import collective
-from mscnn.bench.collective import Cluster
+from mscnn.bench import collective, prediction, process
+from mscnn.bench.prediction import Cluster
 from mscnn.errors import UsageError
 from tests.conftest import run_python
 
@@ -16,10 +16,10 @@ PLAIN = {"ranks_per_node": 2, "gbit": 8.0, "latency_us": 0.0, "efficiency": 1.0,
 
 
 def test_the_least_that_a_rank_sends():
-    assert collective.bytes_sent(600, 1) == 0
-    assert collective.bytes_sent(600, 2) == 600
-    assert collective.bytes_sent(600, 3) == 800
-    assert collective.bytes_sent(600, 4) == 900
+    assert prediction.bytes_sent(600, 1) == 0
+    assert prediction.bytes_sent(600, 2) == 600
+    assert prediction.bytes_sent(600, 3) == 800
+    assert prediction.bytes_sent(600, 4) == 900
 
 
 def test_sizes_are_read_and_shown():
@@ -49,7 +49,7 @@ def test_small_sums_are_timed_several_at_a_time():
     ({"rank_rate": 4.0}, 2, 1.5, 1.5),                              # and here faster
 ])
 def test_time_of_a_sum_by_hand(changes, nodes, fabric, exchange):
-    assert collective.exchange_seconds(nodes, Cluster(**PLAIN | changes), 1e9) == pytest.approx((fabric, exchange))
+    assert prediction.exchange_seconds(nodes, Cluster(**PLAIN | changes), 1e9) == pytest.approx((fabric, exchange))
 
 
 def test_last_words():
@@ -57,9 +57,9 @@ def test_last_words():
             ("W1: a warning\n__main__.py: error: too few cores\n\n===\nrank 1 failed\n", "too few cores"),
             ("Traceback\n  x\nValueError: no such thing\n----\nprterun noticed\n----\n", "no such thing"),
             ("----\nmpirun will not\nrun as root. Read on.\n\nAnd on.\n----\n", "mpirun will not run as root")):
-        assert collective.last_words(said) == reason
-    assert collective.last_words("killed\nout of memory\n") == "out of memory"
-    assert collective.last_words("\n") == collective.last_words("") == ""
+        assert process.last_words(said) == reason
+    assert process.last_words("killed\nout of memory\n") == "out of memory"
+    assert process.last_words("\n") == process.last_words("") == ""
 
 
 def test_settings_reach_the_ranks_as_arguments():

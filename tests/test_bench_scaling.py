@@ -6,8 +6,8 @@ import json
 import pytest
 
 from mscnn import commandline
-from mscnn.bench import scaling
-from mscnn.bench.collective import Cluster
+from mscnn.bench import prediction, scaling
+from mscnn.bench.prediction import Cluster
 from mscnn.errors import DataError, UsageError
 from tests.conftest import run_python
 
@@ -19,7 +19,7 @@ SMALL = ["--size", "128x128", "--fields", "2", "--microbatch", "1", "--repeats",
 
 
 def test_one_node_needs_no_fabric():
-    alone = scaling.predict(1, dataclasses.replace(SLOW, rank_rate=float("inf")), **CASE)
+    alone = prediction.predict(1, dataclasses.replace(SLOW, rank_rate=float("inf")), **CASE)
     assert (alone.fabric_seconds, alone.exchange_seconds, alone.step_seconds, alone.efficiency) == (0, 0, 2.0, 1.0)
     assert alone.images_per_second == 4 * 8 / 2.0
 
@@ -27,7 +27,7 @@ def test_one_node_needs_no_fabric():
 @pytest.mark.parametrize("algorithm", ["ring", "spread", "hierarchical"])
 def test_without_limits_efficiency_is_perfect(algorithm):
     for nodes in (1, 8, 128):
-        perfect = scaling.predict(nodes, dataclasses.replace(FREE, algorithm=algorithm), **CASE)
+        perfect = prediction.predict(nodes, dataclasses.replace(FREE, algorithm=algorithm), **CASE)
         assert perfect.efficiency == 1.0
         assert perfect.images_per_second == nodes * 16
 
@@ -36,30 +36,30 @@ def test_a_step_by_hand():
     """Ring of 8 ranks on 2 nodes: 2 * 7/8 of 1 GB over 1 GB/s is 1.75 s, beside 2 s of computing."""
     cluster = dataclasses.replace(FREE, gbit=8.0)
     case = {**CASE, "payload": 1e9}
-    plain = scaling.predict(2, cluster, **case)
+    plain = prediction.predict(2, cluster, **case)
     assert plain.step_seconds == pytest.approx(3.75)
     assert plain.images_per_second == pytest.approx(64 / 3.75)
     assert plain.efficiency == pytest.approx(2 / 3.75)
-    half = scaling.predict(2, cluster, **case, overlap=0.5)     # hidden under half of the 4/3 s of backward
+    half = prediction.predict(2, cluster, **case, overlap=0.5)     # hidden under half of the 4/3 s of backward
     assert half.step_seconds == pytest.approx(2 + 1.75 - 2 / 3)
-    assert scaling.predict(1, cluster, **case, overlap=1.0).step_seconds == 2.0   # never less than computing
+    assert prediction.predict(1, cluster, **case, overlap=1.0).step_seconds == 2.0   # never less than computing
 
 
 @pytest.mark.parametrize("algorithm", ["ring", "spread", "hierarchical"])
 def test_more_nodes_are_faster_and_less_efficient(algorithm):
     cluster = dataclasses.replace(SLOW, algorithm=algorithm)
-    found = [scaling.predict(nodes, cluster, **CASE) for nodes in (1, 2, 4, 8, 16, 32, 64, 128)]
+    found = [prediction.predict(nodes, cluster, **CASE) for nodes in (1, 2, 4, 8, 16, 32, 64, 128)]
     for fewer, more in itertools.pairwise(found):
         assert more.images_per_second > fewer.images_per_second
         assert more.efficiency < fewer.efficiency
 
 
 def test_whatever_helps_helps():
-    plain = scaling.predict(8, SLOW, **CASE)
+    plain = prediction.predict(8, SLOW, **CASE)
     for change in ({"gbit": 800.0, "rank_rate": 20.0}, {"rank_rate": 4.0}, {"latency_us": 0.0}):
-        assert scaling.predict(8, dataclasses.replace(SLOW, **change), **CASE).efficiency > plain.efficiency
-    assert scaling.predict(8, SLOW, **{**CASE, "payload": CASE["payload"] / 2}).efficiency > plain.efficiency
-    assert scaling.predict(8, SLOW, **CASE, overlap=0.1).efficiency > plain.efficiency
+        assert prediction.predict(8, dataclasses.replace(SLOW, **change), **CASE).efficiency > plain.efficiency
+    assert prediction.predict(8, SLOW, **{**CASE, "payload": CASE["payload"] / 2}).efficiency > plain.efficiency
+    assert prediction.predict(8, SLOW, **CASE, overlap=0.1).efficiency > plain.efficiency
 
 
 def test_parameters_are_counted_on_shapes_alone():
@@ -70,16 +70,16 @@ def test_parameters_are_counted_on_shapes_alone():
 
 
 def test_a_fabric_is_named_or_given():
-    named = scaling.cluster_of(commandline.bench_scaling(["--fabric", "10gbe"]), "float32")
+    named = prediction.cluster_of(commandline.bench_scaling(["--fabric", "10gbe"]), "float32")
     assert (named.gbit, named.latency_us, named.efficiency) == (10.0, 30.0, 0.9)
-    given = scaling.cluster_of(commandline.bench_scaling(
+    given = prediction.cluster_of(commandline.bench_scaling(
         ["--bandwidth", "0.2", "--latency", "0", "--efficiency", "0.95", "--rank-rate-bfloat16", "0.3"]), "bfloat16")
     assert (given.gbit, given.latency_us, given.efficiency, given.rank_rate) == (0.2, 0.0, 0.95, 0.3)
 
 
 def test_a_rank_computes_in_proportion_to_its_cores_and_their_clock():
     settings = commandline.bench_scaling(["--clock-ratio", "0.5", "--nodes", "1", "--cores-per-node", "48"])
-    found = scaling.predictions(settings, 2.0, {"float32": 1})
+    found = prediction.predictions(settings, 2.0, {"float32": 1})
     assert found["compute_seconds"] == 8 / (2.0 * 0.5 * 12)
     assert [row["nodes"] for row in found["rows"]] == [1, 8]    # that of the recipe is always there
 
@@ -205,6 +205,6 @@ def test_a_worker_answers_who_is_here_and_then_each_line(monkeypatch):
 @pytest.mark.ranks
 def test_a_job_that_dies_is_named_with_its_last_words():
     settings = commandline.bench_scaling(["--size", "128x128", "--threads", "4096"])
-    with scaling.Job(2, "float32", settings) as job, \
+    with scaling.job(2, "float32", settings) as job, \
             pytest.raises(UsageError, match=r"the job of 2 ranks, float32 gradients, ended with code 1: too few cores"):
         job.answer()

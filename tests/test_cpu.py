@@ -17,7 +17,6 @@ from mscnn.cpu import (
     peak_memory_gib,
     plan,
     read_topology,
-    threads_per_rank,
 )
 from tests.conftest import run_python
 
@@ -385,14 +384,6 @@ print(cpu.bind(planned), cpu.bind_loader(planned), sep="; ")
     assert run_binding(refused, first, first) == "not bound: Operation not permitted; not bound: Operation not permitted"
     absent = "del os.sched_setaffinity, os.sched_getaffinity; print(cpu.bind(planned), len(cpu.allowed_cpus()))"
     assert run_binding(absent, first, first) == f"not bound: this system has no affinity masks {os.cpu_count()}"
-
-
-@pytest.mark.parametrize(("cores", "ranks", "asked", "expected"), [
-    (40, 4, 0, 10), (2, 2, 0, 1), (2, 1, 0, 2), (7, 2, 0, 3), (2, 4, 0, 1), (2, 4, 3, 3)])
-def test_a_rank_takes_its_share_of_the_cores(cores, ranks, asked, expected):
-    threads, why = threads_per_rank(cores, ranks, asked)
-    assert threads == expected
-    assert ("fewer than one each" in why) == (cores < ranks and not asked)
 
 
 def test_only_cores_in_the_mask_count():

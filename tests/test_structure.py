@@ -22,10 +22,11 @@ DOORS = {
     "intel_extension_for_pytorch": {"accelerate.py"}, "tifffile": {"data/images.py", "data/synthetic.py"},
 }
 NAMES = {"torch.save": {"checkpoint.py"}, "torch.load": {"checkpoint.py"},
-         "torch.set_num_threads": {"placement.py", "bench/__main__.py"},
+         "torch.set_num_threads": {"placement.py"},
          "torch.compile": {"accelerate.py"}, "torch.autocast": {"accelerate.py", "model/mcnn.py"},
          "torch.channels_last": {"accelerate.py"},
          "os.environ": {"launchers.py", "world/__init__.py"}, "os.sched_getaffinity": {"cpu.py"},
+         "os.sched_setaffinity": {"cpu.py"},
          "sys.argv": {"train.py", "evaluate.py", "__main__.py", "bench/__main__.py", "world/__main__.py", "errors.py",
                       "rundir.py"}}
 FILES = sorted([*(ROOT / "mscnn").rglob("*.py"), ROOT / "train.py", ROOT / "evaluate.py"])

@@ -34,12 +34,10 @@ def bench_step(argv: list[str]) -> None:
     """Training steps."""
     settings = commandline.bench_step(argv)
 
-    import torch  # here, so that --help comes at once
-
+    from mscnn import placement  # here, so that --help comes at once
     from mscnn.bench import step, worker
 
-    threads, _ = cpu.threads_per_rank(cpu.allowed_cores(), 1, settings.threads)
-    torch.set_num_threads(threads)
+    threads = placement.alone(settings.threads).threads
     if sys.argv[1] == WORKER:
         worker.serve(settings, cpu.feature_flags(), sys.stdin, answers_apart())
         return
@@ -53,12 +51,10 @@ def bench_loader(argv: list[str]) -> None:
     """Reading of fields."""
     settings = commandline.bench_loader(argv)
 
-    import torch  # here, so that --help comes at once
-
+    from mscnn import placement  # here, so that --help comes at once
     from mscnn.bench import loader
 
-    threads, _ = cpu.threads_per_rank(cpu.allowed_cores(), 1, settings.threads)
-    torch.set_num_threads(threads)
+    threads = placement.alone(settings.threads).threads
     memory = cpu.keep_memory() if settings.keep_memory else "the system's own, as asked"
     print(f"malloc: {memory}")
     results = loader.measure(settings)
@@ -128,4 +124,4 @@ def answers_apart() -> TextIO:
 
 
 if __name__ == "__main__":
-    errors.run(main, speaks=launchers.speaks)
+    errors.run(main, speaks=launchers.speaks, fails=launchers.abort_at_exit)

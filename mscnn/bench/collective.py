@@ -15,19 +15,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from mscnn import config, placement, world
+from mscnn.bench.prediction import bytes_sent
+from mscnn.bench.process import last_words
 from mscnn.errors import UsageError
 from mscnn.world import World
 
 TIMED_BYTES = 2**20     # small sums are timed so many bytes at a time, or
 MOST_CALLS = 50         # so many sums: one alone is shorter than ranks are apart
-BUCKETS = 2             # in which DDP adds this network's gradients; the first has 98.5 % of the bytes
 
 
 def by_backend(settings: config.CollectiveBench) -> dict[str, dict]:
@@ -121,43 +121,6 @@ def shown(size: float) -> str:
     return f"{size:.0f} B" if unit is None else f"{size / config.BYTES[unit]:.4g} {unit}"
 
 
-# ---- by formula
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cluster:
-    """What a prediction assumes of the machine, and of how ranks add gradients."""
-
-    ranks_per_node: int
-    gbit: float             # a node's link each way, Gb/s
-    latency_us: float       # of a message between nodes
-    efficiency: float       # share of the link's rate that data gets
-    rank_rate: float        # GB/s that a rank at most adds and passes on
-    algorithm: str          # ring, spread or hierarchical, as --algorithm explains
-
-
-def bytes_sent(payload: float, ranks: int) -> float:
-    """The least bytes that each rank must send for all to hold the sum of a payload (bytes): 2 (n - 1) / n of it."""
-    return 2 * (ranks - 1) / ranks * payload
-
-
-def exchange_seconds(nodes: int, cluster: Cluster, payload: float) -> tuple[float, float]:
-    """Seconds that links between nodes are needed, and that ranks need in all, to add a payload (bytes).
-
-    In a ring of n, 2 (n - 1) messages follow each other, and each carries 1/n of the payload.
-    """
-    here, ranks = cluster.ranks_per_node, nodes * cluster.ranks_per_node
-    link, rank = cluster.gbit / 8 * 1e9 * cluster.efficiency, cluster.rank_rate * 1e9
-    ring = nodes if cluster.algorithm == "hierarchical" else ranks
-    streams = here if cluster.algorithm == "spread" else 1
-    crossing = streams * bytes_sent(payload, ring) if nodes > 1 else 0.0
-    waiting = BUCKETS * 2 * (ring - 1) * cluster.latency_us / 1e6 if nodes > 1 else 0.0
-    fabric = crossing / link + waiting
-    if cluster.algorithm == "hierarchical":
-        return fabric, bytes_sent(payload, here) / rank + max(fabric, bytes_sent(payload, nodes) / rank + waiting)
-    return fabric, max(fabric, bytes_sent(payload, ranks) / rank + waiting)
-
-
 # ---- jobs on this machine, for `scaling` too
 
 
@@ -180,20 +143,6 @@ def options(settings: Any, **instead: Any) -> list[str]:
     values = dataclasses.asdict(settings) | instead
     return [f"--{name.replace('_', '-')}={str(value).lower() if isinstance(value, bool) else value}"
             for name, value in values.items() if value is not None]
-
-
-def last_words(errors: str) -> str:
-    """Why a job failed, from its standard error: a line that says error, else the first sentence in a launcher's box, else
-    the last line.
-    """
-    lines = [line.strip() for line in errors.splitlines() if line.strip()]
-    for said in ("error: ", "Error: "):
-        if line := next((line for line in lines if said in line), None):
-            return line.partition(said)[2]
-    words = [line for line in lines if line.strip("-=")]
-    if not words:
-        return ""
-    return words[-1] if lines[-1] == words[-1] else " ".join(words).partition(". ")[0]
 
 
 def _counted(number: int, noun: str) -> str:

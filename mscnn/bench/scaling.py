@@ -12,98 +12,25 @@ Weak scaling: each rank has its --fields a step, so that the global minibatch gr
 import dataclasses
 import json
 import statistics
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack
 from typing import Any, TextIO
 
 import torch
 
 from mscnn import config, cpu, placement, world
 from mscnn.accelerate import Acceleration
-from mscnn.bench import collective
-from mscnn.bench.collective import BUCKETS, Cluster, bytes_sent, exchange_seconds, shown
+from mscnn.bench import collective, prediction
+from mscnn.bench.collective import shown
+from mscnn.bench.prediction import FLOAT32, assumed, assumptions, bytes_sent, cluster_of, predict, predictions
+from mscnn.bench.process import Process
 from mscnn.bench.worker import NUM_CLASSES, Step
 from mscnn.errors import DataError, UsageError
 from mscnn.model import MCNN
 from mscnn.world import World
 
-FLOAT32, BFLOAT16 = "float32", "bfloat16"
-BACKWARD = 2 / 3                # share of a step: 98.6 of the 150.0 GFLOP of a dense one
 EXCHANGE, ALONE = "exchange", "alone"   # steps with and without exchange of gradients
-JOB_NODES = 8
-IN_2018 = "2018: 31 min, 120 images/s, on 8 nodes of 2 x 20 cores, 4 ranks a node, 100 Gb/s"
-LEAVE_SECONDS = 30              # for ranks to end by themselves
-
-
-# ---- predicted
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """A training step of so many nodes."""
-
-    nodes: int
-    fabric_seconds: float       # that the links between nodes are needed
-    exchange_seconds: float     # of the exchange, in all
-    step_seconds: float
-    images_per_second: float
-    efficiency: float           # images/s over those of as many ranks that exchange nothing
-
-
-def predict(nodes: int, cluster: Cluster, *, fields: int, compute_seconds: float, payload: float,
-            overlap: float = 0.0) -> Prediction:
-    """fields: of a rank a step; compute_seconds: of that step without exchange; payload: bytes of all gradients;
-    overlap: share of backward under which the exchange hides.
-
-    All ranks are equally fast and fields come in time: stragglers and files are not in it.
-    """
-    fabric, exchange = exchange_seconds(nodes, cluster, payload)
-    seconds = compute_seconds + max(0.0, exchange - overlap * BACKWARD * compute_seconds)
-    return Prediction(nodes, fabric, exchange, seconds, nodes * cluster.ranks_per_node * fields / seconds,
-                      compute_seconds / seconds)
-
-
-def cluster_of(settings: config.ScalingBench, gradients: str) -> Cluster:
-    """The cluster that the settings describe, for gradients of a type."""
-    gbit, latency_us, efficiency = config.FABRICS[settings.fabric]
-    return Cluster(ranks_per_node=settings.ranks_per_node, gbit=settings.bandwidth or gbit,
-                   latency_us=latency_us if settings.latency < 0 else settings.latency,
-                   efficiency=settings.efficiency or efficiency, rank_rate=rank_rates(settings)[gradients],
-                   algorithm=settings.algorithm)
-
-
-def rank_rates(settings: config.ScalingBench) -> dict[str, float]:
-    """GB/s that a rank at most adds and passes on, by type."""
-    return {FLOAT32: settings.rank_rate, BFLOAT16: settings.rank_rate_bfloat16}
-
-
-def assumptions(settings: config.ScalingBench) -> dict[str, Any]:
-    """What predictions of either type rest on."""
-    common = dataclasses.asdict(cluster_of(settings, FLOAT32))
-    del common["rank_rate"]
-    return {**common, "rank_rates": rank_rates(settings)}
-
-
-def predictions(settings: config.ScalingBench, images_per_core_second: float, payloads: dict[str, int]) -> dict[str, Any]:
-    """Predictions by number of nodes and type of the travelling gradients, with what they rest on."""
-    cores = settings.cores_per_node / settings.ranks_per_node
-    compute = settings.fields / (images_per_core_second * settings.clock_ratio * cores)
-    nodes = sorted({*config.parse_counts("nodes", settings.nodes), JOB_NODES})
-    rows = []
-    for name, payload in payloads.items():
-        cluster = cluster_of(settings, name)
-        for number in nodes:
-            asked, hidden = (predict(number, cluster, fields=settings.fields, compute_seconds=compute, payload=payload,
-                                     overlap=overlap) for overlap in (settings.overlap, 1.0))
-            rows.append({"gradients": name, **dataclasses.asdict(asked), "efficiency_if_hidden": hidden.efficiency})
-    return {"cluster": assumptions(settings), "fabric": settings.fabric if not settings.bandwidth else "as given",
-            "cores_per_node": settings.cores_per_node, "images_per_core_second": images_per_core_second,
-            "clock_ratio": settings.clock_ratio, "fields": settings.fields, "compute_seconds": compute,
-            "overlap": settings.overlap, "images": settings.images, "rows": rows}
 
 
 # ---- counted
@@ -210,50 +137,12 @@ def on_these_ranks(settings: config.ScalingBench) -> dict[str, Any]:
 # ---- measured: what starts them
 
 
-class Job:
-    """Ranks of one number and one type of gradients; they end when their standard input is closed."""
-
-    def __init__(self, ranks: int, gradients: str, settings: config.ScalingBench):
-        self.ranks, self.gradients = ranks, gradients
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  closed when the job is left
-        command = ([sys.executable] if ranks == 1 else
-                   collective.starter("gloo", ranks, oversubscribe=settings.oversubscribe))
-        arguments = collective.options(settings, backend="gloo", gradients=gradients, json=None)
-        self._process = subprocess.Popen([*command, "-m", "mscnn.bench", "scaling-worker", *arguments], text=True,
-                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors)
-
-    def answer(self) -> dict[str, Any]:
-        """Wait for a line. Raises UsageError with the job's last words where it has died."""
-        if line := self._process.stdout.readline():
-            return json.loads(line)
-        code = self._process.wait()
-        self._errors.seek(0)
-        said = collective.last_words(self._errors.read().decode(errors="replace"))
-        raise UsageError(f"the job of {self.ranks} ranks, {self.gradients} gradients, ended with code {code}: "
-                         f"{said or '(it said nothing)'}")
-
-    def seconds(self, kind: str) -> float:
-        """Have one step taken."""
-        with suppress(BrokenPipeError):  # it has died: answer() says how
-            print(kind, file=self._process.stdin, flush=True)
-        return self.answer()["seconds"]
-
-    def __enter__(self) -> "Job":
-        return self
-
-    def __exit__(self, problem: type | None, *_: object) -> None:
-        with suppress(BrokenPipeError):
-            self._process.stdin.close()
-        if problem:
-            self._process.terminate()   # torchrun passes it on to the ranks
-        for end in (self._process.terminate, self._process.kill):
-            try:
-                self._process.wait(LEAVE_SECONDS)
-            except subprocess.TimeoutExpired:
-                end()
-        self._process.wait()
-        self._process.stdout.close()
-        self._errors.close()
+def job(ranks: int, gradients: str, settings: config.ScalingBench) -> Process:
+    """Ranks of one number and one type of gradients; asked for a kind, they take a step."""
+    command = [sys.executable] if ranks == 1 else collective.starter("gloo", ranks, oversubscribe=settings.oversubscribe)
+    arguments = collective.options(settings, backend="gloo", gradients=gradients, json=None)
+    return Process(f"the job of {ranks} ranks, {gradients} gradients,",
+                   [*command, "-m", "mscnn.bench", "scaling-worker", *arguments])
 
 
 def by_number(settings: config.ScalingBench) -> dict[str, Any]:
@@ -278,14 +167,14 @@ def measure(settings: config.ScalingBench) -> list[dict[str, Any]]:
         jobs = []
         for number in numbers:
             for gradients in settings.gradients.split(",") if number > 1 else [FLOAT32]:
-                job = running.enter_context(Job(number, gradients, settings))
+                jobs.append(running.enter_context(job(number, gradients, settings)))
                 seconds: dict[str, list[float]] = {kind: [] for kind in kinds(number)}
-                rows.append({**job.answer(), "gradients": gradients, "seconds": seconds})
-                jobs.append(job)  # its warm-up is over when the next one starts
+                here = jobs[-1].answer()  # its warm-up is over when the next one starts
+                rows.append({**here, "gradients": gradients, "seconds": seconds})
         for _ in range(settings.repeats):
-            for job, row in zip(jobs, rows, strict=True):
+            for asked, row in zip(jobs, rows, strict=True):
                 for kind, taken in row["seconds"].items():
-                    taken.append(job.seconds(kind))
+                    taken.append(asked.ask(kind)["seconds"])
     return rows
 
 
@@ -304,7 +193,7 @@ def table(results: dict[str, Any]) -> str:
     if results["measured"]:
         parts.append(_measured_lines(results))
     if "predicted" in results:
-        parts.append(_predicted_lines(results["predicted"]))
+        parts.append(prediction.lines(results["predicted"]))
     return "\n\n".join("\n".join(lines) for lines in parts)
 
 
@@ -337,30 +226,5 @@ def _measured_lines(results: dict[str, Any]) -> list[str]:
                      f"{statistics.median(rates):8.2f} {min(rates):7.2f} {max(rates):7.2f} {ratio:12.3f} {share:21.1%}"
                      + beside)
     if "cluster" in results:
-        lines.append(f"predicted, assuming {_assumed(results['cluster'], results['overlap'])}")
+        lines.append(f"predicted, assuming {assumed(results['cluster'], results['overlap'])}")
     return lines
-
-
-def _predicted_lines(predicted: dict[str, Any]) -> list[str]:
-    cluster = predicted["cluster"]
-    lines = [f"predicted, assuming {predicted['images_per_core_second']:.4g} images/s a core, times "
-             f"{predicted['clock_ratio']:g} for the clock, on each of {predicted['cores_per_node']} cores a node, by "
-             f"{cluster['ranks_per_node']} ranks of {predicted['fields']} fields",
-             f"({predicted['compute_seconds']:.3f} s a step without exchange, float32); fabric {predicted['fabric']}:",
-             _assumed(cluster, predicted["overlap"]),
-             f"{'nodes':>5} {'gradients':10} {'minibatch':>9} {'fabric ms':>10} {'exchange ms':>12} {'images/s':>9} "
-             f"{'efficiency':>10} {'if all hides':>12} {'job, min':>9}"]
-    for row in predicted["rows"]:
-        minibatch = row["nodes"] * cluster["ranks_per_node"] * predicted["fields"]
-        lines.append(f"{row['nodes']:5} {row['gradients']:10} {minibatch:9} {1e3 * row['fabric_seconds']:10.1f} "
-                     f"{1e3 * row['exchange_seconds']:12.1f} {row['images_per_second']:9.1f} {row['efficiency']:10.1%} "
-                     f"{row['efficiency_if_hidden']:12.1%} {predicted['images'] / row['images_per_second'] / 60:9.1f}")
-    return [*lines, f"job: {predicted['images']:,} images. {IN_2018}"]
-
-
-def _assumed(cluster: dict[str, Any], overlap: float) -> str:
-    rates = " and ".join(f"{rate:g} GB/s of {name}" for name, rate in cluster["rank_rates"].items())
-    return (f"a link of {cluster['gbit']:g} Gb/s each way, {cluster['efficiency']:.0%} of it for data, "
-            f"{cluster['latency_us']:g} us a message; {cluster['algorithm']} in {BUCKETS} buckets;\n"
-            f"a rank adds and passes on {rates}; hidden under {overlap:.0%} of backward, {BACKWARD:.0%} of a step;\n"
-            "all ranks equally fast, fields ready in time")

@@ -4,18 +4,16 @@ Exercised by `python -m mscnn.bench step` and `pytest tests/test_bench.py`.  Eac
 none inherits another's memory or kernels; they take turns, so that a machine whose speed drifts treats them alike.
 """
 
-import json
 import statistics
-import subprocess
 import sys
-import tempfile
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from mscnn import config
+from mscnn.bench.process import Process
 from mscnn.bench.worker import NUM_CLASSES, seconds
 from mscnn.errors import DataError
 from mscnn.model import MCNN
@@ -23,43 +21,12 @@ from mscnn.model import MCNN
 MATRIX_SIDE = 4096
 
 
-class Worker:
-    """The process of one variant; it ends when its standard input is closed."""
-
-    def __init__(self, variant: str, settings: config.StepBench):
-        self.variant = variant
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  closed when the worker is left
-        options = {"variants": variant, "size": settings.size, "channels": settings.channels,
-                   "minibatch": settings.minibatch, "threads": settings.threads}
-        command = [sys.executable, "-m", "mscnn.bench", "step-worker"]
-        self._process = subprocess.Popen([*command, *(f"--{name}={value}" for name, value in options.items())], text=True,
-                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors)
-
-    def answer(self) -> dict[str, Any]:
-        """Wait for a line. Raises RuntimeError where the process has died."""
-        if line := self._process.stdout.readline():
-            return json.loads(line)
-        code = self._process.wait()
-        self._errors.seek(0)
-        said = self._errors.read().decode(errors="replace").strip().splitlines()
-        how = f"ended with code {code}" if code >= 0 else f"was killed by signal {-code}; a smaller --minibatch may fit"
-        raise RuntimeError(f"the process of {self.variant} {how}; its last line: {said[-1] if said else '(none)'}")
-
-    def step(self) -> dict[str, Any]:
-        """Have one step taken."""
-        with suppress(BrokenPipeError):  # it has died: answer() says how
-            print(file=self._process.stdin, flush=True)
-        return self.answer()
-
-    def __enter__(self) -> "Worker":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout, self._errors):
-            with suppress(BrokenPipeError):  # a line that the dead process did not read
-                pipe.close()
+def worker(variant: str, settings: config.StepBench) -> Process:
+    """The process of one variant; asked, it takes a step."""
+    options = {"variants": variant, "size": settings.size, "channels": settings.channels,
+               "minibatch": settings.minibatch, "threads": settings.threads}
+    return Process(f"the process of {variant}", [sys.executable, "-m", "mscnn.bench", "step-worker",
+                                                 *(f"--{name}={value}" for name, value in options.items())])
 
 
 def measure(settings: config.StepBench) -> dict[str, Any]:
@@ -71,27 +38,27 @@ def measure(settings: config.StepBench) -> dict[str, Any]:
         raise DataError(str(problem)) from None
     results: dict[str, dict] = {}
     with ExitStack() as running:
-        workers = []
+        workers = {}
         for variant in settings.variants.split(","):
-            worker = running.enter_context(Worker(variant, settings))
-            results[variant] = worker.answer()  # one after the other: its warm-up is over when the next one starts
+            started = running.enter_context(worker(variant, settings))
+            results[variant] = started.answer()  # one after the other: its warm-up is over when the next one starts
             if "left_out" not in results[variant]:
-                workers.append(worker)
+                workers[variant] = started
         peaks = take_turns(workers, results, settings)
     peak = {precision: statistics.median(rates) for precision, rates in peaks.items()}
-    for worker in workers:
-        row, precision = results[worker.variant], config.parse_variant(worker.variant)[1]
+    for variant in workers:
+        row, precision = results[variant], config.parse_variant(variant)[1]
         row["share_of_peak"] = statistics.median(row["images_per_second"]) * dense / peak[precision]
     return {"size": settings.size, "minibatch": settings.minibatch, "repeats": settings.repeats,
             "dense_gflop_per_image": dense, "matrix_product_gflops": peak, "variants": results}
 
 
-def take_turns(workers: list[Worker], results: dict[str, dict], settings: config.StepBench) -> dict[str, list[float]]:
+def take_turns(workers: dict[str, Process], results: dict[str, dict], settings: config.StepBench) -> dict[str, list[float]]:
     """Time a step of each variant and a matrix product of each precision, over and over; returns the products' rates."""
-    peaks = {config.parse_variant(worker.variant)[1]: [] for worker in workers}
+    peaks = {config.parse_variant(variant)[1]: [] for variant in workers}
     for _ in range(settings.repeats):
-        for worker in workers:
-            row, answer = results[worker.variant], worker.step()
+        for variant, asked in workers.items():
+            row, answer = results[variant], asked.ask()
             row.setdefault("images_per_second", []).append(settings.minibatch / answer["seconds"])
             row["peak_rss_gib"] = answer["peak_rss_gib"]
         for precision, rates in peaks.items():

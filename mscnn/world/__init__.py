@@ -99,6 +99,8 @@ class World:
             return module
         wrapped = DistributedDataParallel(module, gradient_as_bucket_view=True)
         if compress == "bfloat16":
+            if dist.get_backend() == "mpi":
+                raise UsageError("PyTorch's own MPI adds no bfloat16; leave out --compress, or say --backend gloo")
             wrapped.register_comm_hook(None, bfloat16_hook)
         return wrapped
 
@@ -108,6 +110,7 @@ class World:
             self.barrier()
             gc.collect()
             dist.destroy_process_group()
+            launchers.abort_at_exit(0)
 
     def accumulate(self, wrapped: nn.Module, *, last: bool) -> AbstractContextManager:
         """Within it, backward only adds to the gradients, unless this is the last microbatch of a step."""
@@ -125,8 +128,7 @@ def join(backend: str = "gloo", *, join_seconds: float = 30.0, step_seconds: flo
         return World(launcher=place.launcher, host=socket.gethostname())
     if backend == "mpi":
         _require_mpi(place)
-        mpi.start(step_seconds)
-        how = "MPI"
+        how = mpi.start(step_seconds)
     else:
         how = _meet_over_gloo(place, join_seconds, step_seconds)
     return _numbered(World(rank=dist.get_rank(), size=dist.get_world_size(), launcher=place.launcher, backend=backend,

@@ -1,6 +1,6 @@
 """Who is where: `python -m mscnn.world` under any launcher prints host, cores, memory node and threads of each rank.
 
-    torchrun --nproc-per-node 2 -m mscnn.world        mpirun -n 4 python -m mpi4py -m mscnn.world --backend mpi
+    torchrun --nproc-per-node 2 -m mscnn.world        mpirun -n 4 python -m mscnn.world --backend mpi
     srun -n 32 python -m mscnn.world
 """
 
@@ -27,4 +27,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    errors.run(main, speaks=launchers.speaks)
+    errors.run(main, speaks=launchers.speaks, fails=launchers.abort_at_exit)

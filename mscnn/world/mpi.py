@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from mscnn import launchers
 from mscnn.errors import UsageError
 from mscnn.world.mpi_memory import HALF, check, joined, readable, wide, writable, writable_pieces
 from mscnn.world.mpi_queue import Queue, Watchdog, Work
@@ -25,39 +26,42 @@ _OPERATIONS = {"SUM": "SUM", "AVG": "SUM", "PRODUCT": "PROD", "MIN": "MIN", "MAX
                "BAND": "BAND", "BOR": "BOR", "BXOR": "BXOR"}
 
 
-def start(timeout_seconds: float) -> None:
-    """Make MPI the default process group, between the ranks that mpirun started. No address or port is needed.
+def start(timeout_seconds: float) -> str:
+    """Make MPI the default process group, between the ranks that mpirun started; returns whose group it is.
 
-    From here to dist.destroy_process_group(), a rank that ends, or waits longer than the timeout, ends the job.
+    No address or port is needed.  A rank that waits longer than the timeout ends the job.  A PyTorch that was built with
+    MPI brings a group of its own, which knows no timeout and no bfloat16; no wheel does, so it has only been tried on a
+    stand-in.
     """
+    if dist.is_mpi_available():
+        communicator()  # MPI starts with threads, as mpi4py asks
+        dist.init_process_group("mpi")
+        return "MPI, PyTorch's own process group"
     library = _library()
     if (level := library.Query_thread()) < library.THREAD_MULTIPLE:
         names = {library.THREAD_SINGLE: "SINGLE", library.THREAD_FUNNELED: "FUNNELED"}
         raise UsageError(f"MPI offers MPI_THREAD_{names.get(level, 'SERIALIZED')}, communication beside computation needs "
                          "MPI_THREAD_MULTIPLE; unset MPI4PY_RC_THREAD_LEVEL, load an MPI built with threads, or use gloo")
-    abort_at_exit(1)
     world = communicator()
     dist.Backend.register_backend(NAME, _Group, extended_api=True, devices=["cpu"])
     dist.init_process_group(NAME, store=dist.HashStore(), rank=world.rank, world_size=world.size,
                             timeout=datetime.timedelta(seconds=timeout_seconds))
+    return "MPI"
 
 
 def communicator() -> "MPI.Intracomm":
-    """All ranks of the job, MPI_COMM_WORLD; a single one where nothing that this MPI knows started them."""
-    return _library().COMM_WORLD
+    """All ranks of the job, MPI_COMM_WORLD; a single one where nothing that this MPI knows started them.
+
+    From here to launchers.abort_at_exit(0), a rank that ends takes the job with it.
+    """
+    library = _library()
+    launchers.abort_at_exit(1)
+    return library.COMM_WORLD
 
 
 def broadcast_object(value: Any) -> Any:
     """Rank 0's value on all ranks, before there is a process group: where to meet, for instance."""
     return communicator().bcast(value, root=0)
-
-
-def abort_at_exit(status: int) -> None:
-    """Until this is called with 0, a process that ends takes the job with it, with this exit code.
-
-    Without it, a rank that fails waits in MPI_Finalize for the others, and they wait for its part in the next sum.
-    """
-    _library()._set_abort_status(status)  # that of `python -m mpi4py`; its public form cannot be taken back
 
 
 def _library():
@@ -82,9 +86,8 @@ class _Group(dist.ProcessGroup):
         who = f"rank {world.rank} on {MPI.Get_processor_name()}"
         self._watchdog = Watchdog(options.timeout.total_seconds(), who, lambda: world.Abort(1))
         members = list(options.global_ranks_in_group)
-        self._is_default = not members  # torch lists none then
         with self._watchdog.over(f"meeting of group {self._name}"):
-            if self._is_default:
+            if not members:  # the default group
                 self._comm = world.Dup()
             else:  # the tag keeps apart groups that are made at the same time
                 self._comm = world.Create_group(world.group.Incl(members), tag=zlib.crc32(self._name.encode()) % 2**15)
@@ -98,8 +101,6 @@ class _Group(dist.ProcessGroup):
             self._queue.failure = "it was shut down"
             with self._watchdog.over(f"parting of group {self._name}"):
                 self._comm.Free()
-            if self._is_default:
-                abort_at_exit(0)
         self._watchdog.close()
 
     def getBackendName(self) -> str:

@@ -161,7 +161,8 @@ class Queue:
             with self._watchdog.over(work), torch.inference_mode():  # else parameters refuse to be written
                 call()
         except Exception as problem:  # whatever it is, it belongs to those who wait for this work
-            error = dist.DistBackendError(f"{self._who}: {work} over MPI failed: {problem}")
+            reason = " ".join(str(problem).split())  # MPICH gives a stack of its own, a line a call
+            error = dist.DistBackendError(f"{self._who}: {work} over MPI failed: {reason}")
             error.__cause__ = problem
             self.failure = self.failure or f"an earlier operation failed: {error}"
         work.finish(error)

@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed import ReduceOp
 
+from mscnn import launchers
 from mscnn.world import mpi
 from tests.mpi.check_training import training
 
@@ -280,6 +281,7 @@ def main(backend: str) -> None:
     gc.collect()  # DDP's, before the group goes: gloo's threads may abort a process that exits early
     dist.barrier()
     dist.destroy_process_group()
+    launchers.abort_at_exit(0)
     if r == 0:
         print(f"{held} cases held")
     sys.exit("\n".join(failed) or 0)

@@ -1,5 +1,7 @@
 """The MPI process group under a real mpiexec, gloo beside it, and how jobs end when something goes wrong."""
 
+import re
+import subprocess
 import sys
 import time
 import types
@@ -61,9 +63,11 @@ def test_a_rank_that_stops_is_noticed_by_those_who_wait(mpiexec):
 
 
 def test_ranks_that_disagree_get_mpis_own_error_and_no_more_work(mpiexec):
+    if "Intel" in subprocess.run([mpiexec, "--version"], capture_output=True, text=True).stdout:
+        pytest.skip("Intel MPI does not notice: the ranks wait, and the watchdog ends the job")
     said = fails(mpiexec, 2, "disagrees")
     assert "rank 1 on " in said
-    assert "broadcast from rank 0 of 1,000 float32 over MPI failed: MPI_ERR_TRUNCATE" in said
+    assert re.search("broadcast from rank 0 of 1,000 float32 over MPI failed: .*truncate", said, re.IGNORECASE)
     assert "barrier over MPI: group 0 takes no more work, an earlier operation failed: rank 1 on " in said
 
 

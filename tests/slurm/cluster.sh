@@ -3,7 +3,8 @@
 #   NODES=8 RATE=1gbit bash tests/slurm/cluster.sh up; export SLURM_CONF=/tmp/mscnn-cluster/slurm.conf; sinfo
 #   ... status | down | check (says what is missing for one)
 # Each node claims 2 sockets x 20 cores, and has a network, a host name (node1, ...) and a disk (/tmp/mscnn-cluster/local)
-# of its own; RATE limits its link both ways.  Binding to cores cannot be pretended: tasks share the cores there are.
+# of its own; RATE limits its link both ways.  Tasks share the cores there are; with PYTHONPATH=CHECKOUT/tests/slurm/pretend:
+# CHECKOUT, ranks plan for the 40 cores of their node and bind to none.
 set -euo pipefail
 
 NODES=${NODES:-8} RATE=${RATE:-} HOME_DIR=${CLUSTER_DIR:-/tmp/mscnn-cluster}
@@ -25,6 +26,7 @@ up() {
     down
     mkdir -p "$HOME_DIR"/{log,run,state,munge,local}
     write_conf
+    show_cores
     connect
     head -c 1024 /dev/urandom >"$HOME_DIR/munge/key"
     chmod 400 "$HOME_DIR/munge/key"
@@ -96,6 +98,20 @@ connect() {     # a network namespace a node, joined by a bridge
 limit() {
     tc qdisc add dev mscnn-link"$1" root tbf rate "$RATE" burst 512kb latency 200ms
     ip netns exec $SPACE"$1" tc qdisc add dev eth0 root tbf rate "$RATE" burst 512kb latency 200ms
+}
+
+show_cores() {     # as a kernel does: 2 sockets x 20 cores, each socket with a memory node; for pretend/sitecustomize.py
+    local system=$HOME_DIR/sys/devices/system socket core topology
+    for socket in 0 1; do
+        mkdir -p "$system/node/node$socket"
+        echo "$((20 * socket))-$((20 * socket + 19))" >"$system/node/node$socket/cpulist"
+        for core in $(seq 0 19); do
+            topology=$system/cpu/cpu$((20 * socket + core))/topology
+            mkdir -p "$topology"
+            echo "$socket" >"$topology/physical_package_id"
+            echo "$core" >"$topology/core_id"
+        done
+    done
 }
 
 start_node() {     # nsenter, as `ip netns exec` would hide /sys/fs/cgroup

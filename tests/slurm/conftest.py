@@ -113,7 +113,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         (checkout / name).symlink_to(ROOT / name)
     outside = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "SBATCH", "OMPI", "PM"))}
     environment = outside | {"SLURM_CONF": str(HOME / "slurm.conf"), "CLUSTER_DIR": str(HOME), "PYTHON": sys.executable,
-                             "OMP_NUM_THREADS": "1"}
+                             "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{HERE / 'pretend'}:{ROOT}",
+                             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     with LOCK.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:

@@ -1,7 +1,7 @@
 """The job scripts of slurm/, submitted as they are to a virtual cluster (cluster.sh) of 8 nodes of 2 x 20 cores.
 
-`python -m pytest tests/slurm` trains on 4 ranks of 2 nodes, with --full on 32 ranks of 8 nodes.  Whether tasks are bound
-to cores cannot be seen here: nodes only pretend to have them.
+`python -m pytest tests/slurm` trains on 4 ranks of 2 nodes, with --full on 32 ranks of 8 nodes.  Ranks plan for the cores
+that their node pretends to have; whether they are bound to them cannot be seen here.
 """
 
 import json
@@ -22,9 +22,8 @@ pytestmark = pytest.mark.ranks
 
 TWO_BY_TWO = ("--nodes=2", "--ntasks-per-node=2")
 TWO_BY_ONE = ("--nodes=2", "--ntasks-per-node=1")
-SHORT = ("demo", "--hold-out", "eg5-c", "--minibatch", 8, "--oversubscribe", "true", "--threads", 1)
-ON_TWO_CORES = {"MPI_FLAGS": "--map-by ppr:2:node:OVERSUBSCRIBE --bind-to none", "OMPI_ALLOW_RUN_AS_ROOT": "1",
-                "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+SHORT = ("demo", "--hold-out", "eg5-c", "--minibatch", 8, "--threads", 1)
+AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 SLOW = 400  # seconds until a job counts as hanging; 32 ranks took 220 on two busy cores
 
 
@@ -53,7 +52,7 @@ def test_open_mpi_binds_the_4_ranks_of_a_node_to_10_cores_each(tmp_path):
     planner.chmod(0o755)
     job = {"SLURM_JOB_ID": "1", "SLURM_NTASKS": "32", "SLURM_NTASKS_PER_NODE": "4", "SLURM_CPUS_PER_TASK": "10"}
     planned = subprocess.run(["bash", "slurm/train_mpi.sbatch"], cwd=ROOT, text=True, capture_output=True, check=True, env={
-        **os.environ, **ON_TWO_CORES, **job, "MPI_FLAGS": "", "MPIRUN": str(planner), "PYTHON": sys.executable}).stdout
+        **os.environ, **AS_ROOT, **job, "MPI_FLAGS": "", "MPIRUN": str(planner), "PYTHON": sys.executable}).stdout
     found = re.findall(r"Data for node: (\S+)|App rank: (\d+)|Binding: (\S+)", planned)
     nodes = dict.fromkeys(name for name, _, _ in found if name)
     ranks = [int(rank) for _, rank, _ in found if rank]
@@ -160,16 +159,18 @@ def check_trained(job: Job, preset: str, nodes: int, a_node: int) -> dict:
     written = {path.name for path in run_dir.iterdir()}
     assert {"config.yaml", "command.txt", "environment.json", "split.csv", "metrics.jsonl", "checkpoints"} <= written
     assert [path.name for path in (run_dir / "checkpoints").iterdir()] == ["last.pt"]
-    told = re.findall(r"^rank (\d+) on (\S+):", job.log(), flags=re.MULTILINE)
-    assert told == [(str(rank), f"node{1 + rank // a_node}") for rank in range(nodes * a_node)]
+    told = re.findall(r"^rank (\d+) on (\S+): cores (\S+) \(socket (\d),", job.log(), flags=re.MULTILINE)
+    share = 40 // a_node
+    assert told == [(str(rank), f"node{1 + rank // a_node}", f"{first}-{first + share - 1}", str(first // 20))
+                    for rank in range(nodes * a_node) for first in [rank % a_node * share]]
     environment = json.loads((run_dir / "environment.json").read_text())
     assert environment["ranks"] == nodes * a_node
     return environment
 
 
 def test_srun_starts_ranks_that_meet_across_nodes(cluster):
-    told = cluster.run("srun", *TWO_BY_TWO, sys.executable, "-m", "mscnn.world", "--oversubscribe", "true", "--threads", 1,
-                       "--join-timeout", SLOW, timeout=SLOW)
+    told = cluster.run("srun", *TWO_BY_TWO, sys.executable, "-m", "mscnn.world", "--threads", 1, "--join-timeout", SLOW,
+                       timeout=SLOW)
     assert told.startswith("4 ranks by srun; gloo, met at node1:")
     assert "interface eth0" in told
     assert re.findall(r"on (\S+):", told) == ["node1", "node1", "node2", "node2"]
@@ -184,14 +185,20 @@ def test_train_over_gloo(cluster, plates, size):
     assert used["meeting"].endswith("interface eth0")
 
 
-def test_train_over_mpi(cluster, plates):
+def test_train_over_mpi(cluster, plates, size):
     pytest.importorskip("mpi4py")
-    if not shutil.which("mpirun", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}"):
+    mpirun = shutil.which("mpirun", path=cluster.environment["PATH"])
+    if not mpirun:
         pytest.skip("no mpirun here")
-    job = cluster.submit(*TWO_BY_TWO, "slurm/train_mpi.sbatch", *SHORT, "--max-steps", 2, DATA="plates",
-                         **ON_TWO_CORES).wait(SLOW)
-    used = check_trained(job, "demo", 2, 2)
-    assert (used["launcher"], used["meeting"]) == ("mpirun (Open MPI)", "MPI")
+    nodes, a_node = size
+    flags = f"-ppn {a_node}"
+    if "Open MPI" in subprocess.run([mpirun, "--version"], text=True, capture_output=True).stdout:
+        flags = f"--map-by ppr:{a_node}:node:OVERSUBSCRIBE --bind-to none"  # it looks at the cores that there are
+    job = cluster.submit(f"--nodes={nodes}", f"--ntasks-per-node={a_node}", "slurm/train_mpi.sbatch", *SHORT, "--max-steps",
+                         2, DATA="plates", MPI_FLAGS=flags, **AS_ROOT).wait(SLOW)
+    used = check_trained(job, "demo", nodes, a_node)
+    assert used["meeting"] == "MPI"
+    assert used["launcher"].startswith("mpi")
 
 
 def test_a_rank_killed_in_training_ends_the_job(cluster, plates):

@@ -1,0 +1,68 @@
+"""Jobs that cannot work, under a real mpiexec: one line, exit code 2, nothing left behind."""
+
+import sys
+import time
+import types
+import uuid
+from pathlib import Path
+
+import pytest
+import torch.distributed as dist
+
+from mscnn import launchers, world
+from mscnn.errors import UsageError
+from mscnn.world import mpi
+from tests.conftest import run_mpi, run_python
+
+pytestmark = pytest.mark.ranks
+
+WITHOUT_MPI4PY = ("import runpy, sys; sys.modules['mpi4py'] = None; sys.argv[0] = 'world'; "
+                  "runpy.run_module('mscnn.world', run_name='__main__')")
+
+
+@pytest.mark.parametrize("backend", ["gloo", "mpi"])
+@pytest.mark.parametrize(("program", "settings", "said"), [
+    (("-c", WITHOUT_MPI4PY), ("--oversubscribe", "true"), "MPI needs mpi4py"),
+    (("-m", "mscnn.world"), ("--threads", 4096, "--bind", "false"), "too few cores: rank 0 on ")])
+def test_ranks_that_cannot_work_say_so_once(mpiexec, backend, program, settings, said):
+    mark = f"/{uuid.uuid4().hex}"
+    done = run_mpi(mpiexec, 2, *program, "--backend", backend, *settings, timeout=60, MARK=mark)
+    lines = [line for line in done.stderr.splitlines() if "error: " in line]
+    assert done.returncode == 2, done.stderr
+    assert len(lines) == 1
+    assert said in lines[0]
+    assert "Traceback" not in done.stderr
+    time.sleep(0.5)
+    assert not [path for path in Path("/proc").glob("[0-9]*/environ") if mark.encode() in read(path)]
+
+
+def read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # it has just ended
+        return b""
+
+
+def test_ranks_that_mpi_does_not_know_are_not_trained_one_by_one():
+    pytest.importorskip("mpi4py")
+    done = run_python("-m", "mscnn.world", "--backend", "mpi", "--oversubscribe", "true", ranks=2)
+    assert done.returncode == 2
+    assert "MPI knows 1 rank, torchrun started 2; use the mpirun of the MPI that mpi4py finds" in done.stderr
+
+
+def test_a_torch_that_was_built_with_mpi_brings_the_group(monkeypatch):
+    """A stand-in: no wheel of PyTorch has one."""
+    started, status = [], []
+    library = types.SimpleNamespace(COMM_WORLD=None, _set_abort_status=status.append)
+    monkeypatch.setitem(sys.modules, "mpi4py", types.SimpleNamespace(MPI=library))
+    monkeypatch.setitem(sys.modules, "mpi4py.MPI", library)
+    monkeypatch.setattr(dist, "is_mpi_available", lambda: True)
+    monkeypatch.setattr(dist, "init_process_group", started.append)
+    assert mpi.start(1) == "MPI, PyTorch's own process group"
+    assert (started, status) == (["mpi"], [1])
+    launchers.abort_at_exit(0)
+    assert status == [1, 0]
+    monkeypatch.setattr(world, "DistributedDataParallel", lambda module, **_: module)
+    monkeypatch.setattr(dist, "get_backend", lambda: "mpi")
+    with pytest.raises(UsageError, match="PyTorch's own MPI adds no bfloat16; leave out --compress"):
+        world.World(size=2).wrap(None, "bfloat16")
