@@ -52,15 +52,15 @@ def chosen_sites(settings: config.Evaluation, content: dict[str, Any],
                  ranks: world.World) -> tuple[SiteTable, list[str]]:
     """The sites that are predicted, checked, and what a reader of the scores must know."""
     data, record = config.from_flat(content["config"]).data, content["split"]
-    another = settings.sites or settings.bbbc021
+    another = {name: getattr(settings, name) for name in config.SCREENS}
     if settings.moved:
-        data = dataclasses.replace(data, **{"bbbc021" if data.bbbc021 else "sites": settings.moved})
-    if another:
-        data = dataclasses.replace(data, bbbc021=settings.bbbc021, sites=settings.sites, columns=settings.columns,
-                                   channels=settings.channels or ",".join(content["channels"]), image_root=None)
+        data = dataclasses.replace(data, **{name: settings.moved for name in config.SCREENS if getattr(data, name)})
+    if any(another.values()):
+        channels = None if settings.packed else settings.channels or ",".join(content["channels"])
+        data = dataclasses.replace(data, **another, columns=settings.columns, channels=channels, image_root=None)
     if settings.image_root:
         data = dataclasses.replace(data, image_root=settings.image_root)
-    if another:
+    if any(another.values()):
         table = screen.read_table(data)
         notes = splits.overlap(record, table)
     else:

@@ -1,5 +1,8 @@
 """`python -m mscnn COMMAND`: the tools around training.
 
+check: looks for all that is wrong with a screen, its table and its images; else draws its plates.
+pack: writes the fields of a screen to a file a plate, which training reads at memory speed.
+verify: reads all packed fields and compares them with their CRC-32s.
 synth: writes synthetic plates.
 gather: scores the folds of a screen, each evaluated on its own, as one.
 """
@@ -10,7 +13,7 @@ from pathlib import Path
 from mscnn import commandline, config, cpu, errors
 from mscnn.log import log, open_logs, progress
 
-COMMANDS = ("synth", "gather")
+COMMANDS = ("check", "pack", "verify", "synth", "gather")
 
 
 def main() -> None:
@@ -23,7 +26,100 @@ def main() -> None:
         raise errors.UsageError(f"name a command first ({', '.join(COMMANDS)}), got {got}; "
                                 f"python -m mscnn {COMMANDS[0]} --help explains it")
     open_logs(0, None)
-    {"synth": synth, "gather": gather}[sys.argv[1]](sys.argv[2:])
+    {"check": check, "pack": pack, "verify": verify, "synth": synth, "gather": gather}[sys.argv[1]](sys.argv[2:])
+
+
+def check(argv: list[str]) -> None:
+    """List all problems of a screen, or tell what it holds."""
+    settings = commandline.check(argv)
+
+    from mscnn.data.bbbc021 import find_csvs  # here, so that --help comes at once
+    from mscnn.data.check import check_files, check_table, plate_maps, readers, summary
+    from mscnn.data.problems import Problem, count, in_order, write_csv
+    from mscnn.report.plates import draw
+
+    source = find_csvs(Path(settings.bbbc021))[0] if settings.bbbc021 else Path(settings.sites)
+    problems_csv, picture, maps_csv = _check_outputs(Path(settings.out), source)
+    problems: list[Problem] = []
+    try:
+        table = _read_table(settings, problems)
+        problems += check_table(table, source)
+        with readers(cpu.allowed_cores()) as each:
+            found, site = check_files(table, source, each)
+    except errors.DataError as fatal:
+        lines = [Problem(None, str(source), line, "") for line in (fatal.what, *fatal.offenders)]
+        write_csv([*problems, *lines], problems_csv)
+        raise
+    if problems := in_order(problems + found):
+        write_csv(problems, problems_csv)
+        for number_and_remedy in count(problems):
+            log.warning("%s", number_and_remedy)
+        raise errors.DataError(f"{source}: {len(problems)} problems, all listed in {problems_csv}; mend them, check again",
+                               [problem.line(source) for problem in problems])
+    maps = plate_maps(table)
+    maps.to_csv(maps_csv, index=False)
+    draw(maps, table.control, picture)
+    log.info("%s\nno problems found; look at %s", summary(table, site), picture)
+
+
+def _check_outputs(out: Path, source: Path) -> tuple[Path, Path, Path]:
+    """Paths of problems.csv, plate_maps.png and plate_maps.csv, without what an earlier check left there."""
+    paths = out / "problems.csv", out / "plate_maps.png", out / "plate_maps.csv"
+    if source.resolve() in [path.resolve() for path in paths]:
+        raise errors.UsageError(f"--out {out} would write over {source}; name another folder")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for path in paths:
+            path.unlink(missing_ok=True)
+    except OSError as problem:
+        raise errors.UsageError(f"--out {out} cannot be written to ({problem.strerror}); name another folder") from None
+    return paths
+
+
+def _read_table(settings: config.Check, problems: list):
+    """The table as training reads it, but its problems go to the list; without screen.py, which brings torch along."""
+    from mscnn.data import bbbc021, tables
+
+    root = Path(settings.image_root) if settings.image_root else None
+    if settings.bbbc021:
+        return bbbc021.read_bbbc021(*bbbc021.find_csvs(Path(settings.bbbc021)), image_root=root,
+                                    taxol_controls=settings.taxol_controls, problems=problems)
+    channels = tuple(name.strip() for name in (settings.channels or "").split(",") if name.strip())
+    return tables.read_sites(Path(settings.sites), image_root=root, channels=channels,
+                             columns=tables.parse_columns(settings.columns), control=settings.control, problems=problems)
+
+
+def pack(argv: list[str]) -> None:
+    """Pack fields, or go on with it."""
+    settings = commandline.pack(argv)
+
+    from mscnn import screen, world  # here, so that --help comes at once
+    from mscnn.data.pack import pack
+
+    out = Path(settings.out)
+    with errors.offenders_in(out.parent):
+        table = screen.read_labelled(settings) if settings.only == "labelled" else screen.read_table(settings)
+        header = screen.inspect(table, world.World())
+        with progress(len(table), "packing", unit="field") as shown:
+            kept = pack(screen.named(table, header), header, out, screen=screen.kind(settings), advance=shown.advance,
+                        downscale=settings.downscale, workers=settings.workers or cpu.allowed_cores())
+    size = sum(path.stat().st_size for path in out.iterdir())
+    log.info("%d fields of %d plates (%d of them there before) in %s, %.2f GiB; train with --packed %s", len(table),
+             table.frame["plate"].nunique(), kept, out, size / 2**30, out)
+
+
+def verify(argv: list[str]) -> None:
+    """Compare packed fields with their CRC-32s."""
+    folder = Path(commandline.verify(argv))
+
+    from mscnn.data import packed  # here, so that --help comes at once
+
+    table = packed.read_packed(folder)
+    with progress(len(table), "verifying", unit="field") as shown:
+        wrong = packed.verify(table, shown.advance)
+    if wrong:
+        raise errors.DataError(f"{folder}: {len(wrong)} things are wrong", wrong)
+    log.info("%s: all %d fields are as they were written", folder, len(table))
 
 
 def gather(argv: list[str]) -> None:

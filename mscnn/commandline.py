@@ -30,8 +30,9 @@ def train(argv: list[str]) -> tuple[config.Config, str]:
     preset = _leading_preset(argv)
     parser.add_argument("preset", choices=list(PRESETS), help="where settings start from")
     parser.add_argument("--config", action="config", help="YAML file of settings, over the preset's")
+    defaults = _without_its_screen(PRESETS[preset](), argv) if preset else {}
     for group in config.GROUPS.values():
-        _add_settings(parser.add_argument_group(group.__doc__), group, PRESETS[preset]() if preset else {})
+        _add_settings(parser.add_argument_group(group.__doc__), group, defaults)
     values = _parse(parser, argv)
     if values["preset"] != preset:
         raise UsageError(f"the configuration file is of preset {values['preset']}, the command line says {preset}; "
@@ -49,6 +50,27 @@ def evaluate(argv: list[str]) -> config.Evaluation:
 def synth(argv: list[str]) -> config.Synthesis:
     """Read the arguments of `python -m mscnn synth`."""
     return _read("python -m mscnn synth", "Write synthetic plates in the layout of BBBC021.", config.Synthesis, argv)
+
+
+def check(argv: list[str]) -> config.Check:
+    """Read the arguments of `python -m mscnn check`."""
+    return _read("python -m mscnn check",
+                 "Look for all that is wrong with a screen, its table and its images, before any job.\n\n"
+                 "exit code 0: nothing is, and its plates are drawn; 3: all problems are in OUT/problems.csv",
+                 config.Check, argv)
+
+
+def pack(argv: list[str]) -> config.Packing:
+    """Read the arguments of `python -m mscnn pack`."""
+    return _read("python -m mscnn pack", "Write the fields of a screen to a file a plate that is read at memory speed.",
+                 config.Packing, argv)
+
+
+def verify(argv: list[str]) -> str:
+    """Read the argument of `python -m mscnn verify`: a packed folder."""
+    parser = _parser("python -m mscnn verify", "Read all packed fields and compare them with their CRC-32s.")
+    parser.add_argument("packed", help="folder that `python -m mscnn pack` wrote")
+    return _parse(parser, argv)["packed"]
 
 
 def gather(argv: list[str]) -> tuple[list[str], config.Gathering]:
@@ -167,6 +189,13 @@ def _near(wrong: str, known: list[str]) -> str:
     plain = {option.lstrip("-"): option for option in known}
     near = difflib.get_close_matches(wrong.lstrip("-"), plain, n=1)
     return f"; did you mean {plain[near[0]]}?" if near else "; see --help"
+
+
+def _without_its_screen(defaults: dict[str, Any], argv: list[str]) -> dict[str, Any]:
+    """A preset's settings; without those of its own screen where the command line names another one."""
+    if not {argument.split("=")[0] for argument in argv} & {f"--{name}" for name in config.SCREENS}:
+        return defaults
+    return {name: value for name, value in defaults.items() if name not in (*config.SCREENS, "channels", "columns")}
 
 
 def _leading_preset(argv: list[str]) -> str | None:

@@ -19,7 +19,8 @@ STEP_PRECISIONS = {"fp32": "float32", "bf16": "bfloat16"}
 STEP_MODIFIERS = {"torch": "sparse without the compiled kernel", "nchw": "PyTorch's default layout",
                   "kept": "dense with freed memory kept, as sparse and train.py do",
                   "compiled": "--accelerate compile", "ipex": "--accelerate ipex"}
-LOADER_FORMATS = ("tiff", "tiff-lzw", "png", "png16")
+LOADER_FORMATS = ("tiff", "tiff-lzw", "png", "png16", "packed")
+SCREENS = ("bbbc021", "sites", "packed")  # settings that name a screen
 BYTES = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 # What connects nodes: Gb/s of a link each way, microseconds of a message, share of the rate that an all-reduce's data gets.
 # Ethernet carries TCP, the others their own protocol; shares are on the low side of what is commonly published.
@@ -33,11 +34,12 @@ def setting(default: Any, help: str) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Data:
-    """Which fields of view, and how their pixels become the network's input"""
+class Table:
+    """Which fields of view, and where their images are"""
 
     bbbc021: str | None = setting(None, "folder with the official BBBC021_v1_image.csv and BBBC021_v1_moa.csv")
     sites: str | None = setting(None, "site table of any other screen: LoadData style or plain columns, as CSV")
+    packed: str | None = setting(None, "folder that `python -m mscnn pack` wrote, in their place: read at memory speed")
     image_root: str | None = setting(None, "folder that image paths start from; default: the folder of the table")
     channels: str | None = setting(None, "comma-separated channels in the order the network sees them; for files "
                                          "that hold several channels: their names in the order of the file")
@@ -47,6 +49,22 @@ class Data:
     taxol_controls: Literal["drop", "keep"] = setting(
         "drop", "BBBC021's taxol 0.3 uM control wells, 6 on every plate and over half of the treated fields: "
                 "drop leaves taxol's own dose series")
+
+    def __post_init__(self):
+        named = [f"--{name} {getattr(self, name)}" for name in SCREENS if getattr(self, name) is not None]
+        if len(named) != 1:
+            raise UsageError("name the screen by exactly one of --bbbc021 DIR, --sites CSV and --packed DIR, got "
+                             f"{' and '.join(named) or 'none'}")
+        for name in ("image_root", "channels", "columns"):
+            if self.packed and getattr(self, name):
+                raise UsageError(f"--{name.replace('_', '-')} {getattr(self, name)} was settled when the fields were "
+                                 "packed; leave it out with --packed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data(Table):
+    """Which fields of view, and how their pixels become the network's input"""
+
     image_size: str = setting("native", "height x width to crop (at the centre) or pad (mirrored) to, as 1024x1280")
     normalise: Literal["dataset", "field"] = setting(
         "dataset", "subtract mean and divide by standard deviation of each channel, over the training fields or "
@@ -54,9 +72,7 @@ class Data:
     normalise_sites: int = setting(1000, "at most so many training fields are read for the dataset's mean and sd")
 
     def __post_init__(self):
-        if (self.bbbc021 is None) == (self.sites is None):
-            raise UsageError("name the screen by exactly one of --bbbc021 DIR and --sites CSV, "
-                             f"got {self.bbbc021!r} and {self.sites!r}")
+        super().__post_init__()
         _require(self.normalise_sites >= 1, "normalise-sites must be at least 1", self.normalise_sites)
         self.size()
 
@@ -237,10 +253,11 @@ class Evaluation(Ranks):
     out: str = setting(REQUIRED, "folder for predictions, scores and pictures")
     sites: str | None = setting(None, "another site table to score, of the same channels")
     bbbc021: str | None = setting(None, "another folder with the official BBBC021 CSVs to score")
+    packed: str | None = setting(None, "another packed folder to score, of the same channels in the same order")
     image_root: str | None = setting(None, "folder that image paths start from")
     columns: str | None = setting(None, "role=column,... of --sites, as in training")
     channels: str | None = setting(None, "channels of --sites, in the checkpoint's order; default: the checkpoint's")
-    moved: str | None = setting(None, "where the training's own site table or BBBC021 folder is now, if it has moved")
+    moved: str | None = setting(None, "where the training's own site table or folder is now, if it has moved")
     microbatch: int = setting(8, "fields computed at once")
 
     def __post_init__(self):
@@ -249,8 +266,9 @@ class Evaluation(Ranks):
         for name in ("columns", "channels"):
             if getattr(self, name) and not self.sites:
                 raise UsageError(f"--{name} {getattr(self, name)} describes the table of --sites, which is not given")
-        if sum(name is not None for name in (self.moved, self.sites, self.bbbc021)) > 1:
-            raise UsageError("--moved names the training's own table, --sites and --bbbc021 another one; give one of them")
+        if sum(name is not None for name in (self.moved, *(getattr(self, name) for name in SCREENS))) > 1:
+            raise UsageError("--moved names the training's own table, --sites, --bbbc021 and --packed another one; "
+                             "give one of them")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,6 +276,36 @@ class Gathering:
     """Settings of `python -m mscnn gather`"""
 
     out: str = setting(REQUIRED, "folder for the tables, scores and pictures of all folds together")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packing(Table):
+    """Settings of `python -m mscnn pack`"""
+
+    out: str = setting(REQUIRED, "folder for the packed fields; one that was begun is gone on with")
+    taxol_controls: Literal["drop", "keep"] = setting("keep", "BBBC021's taxol 0.3 uM control wells; training drops them "
+                                                              "unless it is told to keep them")
+    only: Literal["labelled", "all"] = setting("labelled", "pack the sites whose mechanism is known, or all")
+    downscale: int = setting(1, "average blocks of so many by so many pixels to one")
+    workers: int = setting(0, "images decoded at once; 0: one a core")
+
+    def __post_init__(self):
+        super().__post_init__()
+        _require(self.downscale >= 1, "downscale must be at least 1", self.downscale)
+        _require(self.workers >= 0, "workers must be 0 or more", self.workers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check(Table):
+    """Settings of `python -m mscnn check`"""
+
+    out: str = setting("check", "folder for problems.csv, or for plate_maps.png and .csv if there are no problems; those "
+                                "of an earlier check are replaced")
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.packed:
+            raise UsageError(f"--packed {self.packed}: check reads image files; use `python -m mscnn verify {self.packed}`")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -473,7 +521,7 @@ def parse_variant(name: str) -> tuple[str, str, frozenset[str]]:
 
 def absolute(config: Config) -> Config:
     """The same settings with paths that hold from any working folder."""
-    paths = {name: str(Path(value).absolute()) for name in ("bbbc021", "sites", "image_root")
+    paths = {name: str(Path(value).absolute()) for name in (*SCREENS, "image_root")
              if (value := getattr(config.data, name)) is not None}
     return dataclasses.replace(config, data=dataclasses.replace(config.data, **paths))
 

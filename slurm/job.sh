@@ -1,7 +1,8 @@
 # shellcheck shell=bash disable=SC2034,SC2154  # data goes to the job scripts, run_dir comes from them
 # What the job scripts share; they read it from the folder they are submitted from, which is the checkout.
 #   PYTHON   the interpreter that has the requirements; by default .venv/bin/python
-#   DATA     folder with BBBC021's CSVs and images, or with the images of a --sites table; by default what arguments say
+#   DATA     folder of packed fields, or with BBBC021's CSVs and images, or with the images of a --sites table; by default
+#            what arguments say
 #   STAGE    folder on each node's own disk, by default SLURM_TMPDIR; where there is one, DATA is copied there first.
 #            The copy is removed with the end of the script; one that is cut off by the time limit leaves it behind.
 PYTHON=${PYTHON:-.venv/bin/python}
@@ -20,10 +21,13 @@ stage_data() {
     name_data --bbbc021 "$place"
 }
 
-# Set data=(...) for a folder: of BBBC021 by the option given, of images alone by --image-root, none if it is empty.
+# Set data=(...) for a folder: of BBBC021 by the option given, packed fields by --packed (or --moved), of images alone by
+# --image-root, none if it is empty.
 name_data() {
     data=()
-    if [ "$2" ] && compgen -G "$2/BBBC021_v1_image.csv*" >/dev/null; then
+    if [ -e "$2/pack.json" ]; then
+        data=("${1/bbbc021/packed}" "$2")
+    elif [ "$2" ] && compgen -G "$2/BBBC021_v1_image.csv*" >/dev/null; then
         data=("$1" "$2")
     elif [ "$2" ]; then
         data=(--image-root "$2")

@@ -1,18 +1,18 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
-from mscnn.data import augment as module
-from mscnn.data.augment import Jitter, affine, augment, flip, quarter_turns, transforms
+from mscnn.data.augment import Jitter, affine, augment, draw, orient, transforms
 
 
-@pytest.fixture(params=["torchvision", "plain torch"])
-def engine(request, monkeypatch):
-    if request.param == "plain torch":
-        monkeypatch.setattr(module, "transforms", lambda: (None, "switched off for this test"))
-    elif transforms()[0] is None:
-        pytest.skip(f"torchvision: {transforms()[1]}")
-    return request.param
+def augmented(field_CHW: torch.Tensor, jitter: Jitter, rng: np.random.Generator) -> torch.Tensor:
+    """One field drawn for, turned and changed as a minibatch of its own."""
+    change = draw(jitter, rng, channels=len(field_CHW), square=field_CHW.shape[1] == field_CHW.shape[2])
+    fields_NCHW = torch.from_numpy(np.array(orient(field_CHW.numpy(), change)))[None]
+    augment(fields_NCHW, [change], jitter)
+    return fields_NCHW[0]
 
 
 def field(height=6, width=6):
@@ -24,41 +24,45 @@ def test_torchvision_loads_where_it_is_installed():
     assert functional is not None, why
 
 
-@pytest.mark.usefixtures("engine")
-def test_flips_and_quarter_turns_are_exact():
+def test_mirrored_and_turned_views_are_exact():
     pixels = field().numpy()
-    np.testing.assert_array_equal(flip(field(), True, False), pixels[:, :, ::-1])
-    np.testing.assert_array_equal(flip(field(), False, True), pixels[:, ::-1])
-    np.testing.assert_array_equal(flip(field(), False, False), pixels)
-    for turns in range(4):
-        np.testing.assert_array_equal(quarter_turns(field(), turns), np.rot90(pixels, turns, axes=(1, 2)))
+    still = draw(Jitter(), np.random.default_rng(0), channels=2, square=True)
+    for left_right, up_down, turns, expected in (
+            (True, False, 0, pixels[:, :, ::-1]), (False, True, 0, pixels[:, ::-1]), (False, False, 0, pixels),
+            *((False, False, turns, np.rot90(pixels, turns, axes=(1, 2))) for turns in range(4)),
+            (True, False, 1, np.rot90(pixels[:, :, ::-1], 1, axes=(1, 2)))):
+        change = dataclasses.replace(still, left_right=left_right, up_down=up_down, turns=turns)
+        turned = orient(pixels, change)
+        np.testing.assert_array_equal(turned, expected)
+        assert np.shares_memory(turned, pixels)
 
 
-@pytest.mark.usefixtures("engine")
 def test_all_eight_symmetries_of_a_square_occur_and_only_four_of_an_oblong():
     for shape, symmetries in (((2, 6, 6), 8), ((2, 4, 6), 4)):
         start = torch.arange(float(np.prod(shape))).reshape(shape)
-        seen = {tuple(augment(start, Jitter(flips=True, turns=True), np.random.default_rng(n)).flatten().tolist())
+        seen = {tuple(augmented(start, Jitter(flips=True, turns=True), np.random.default_rng(n)).flatten().tolist())
                 for n in range(100)}
         assert len(seen) == symmetries
 
 
-def test_both_engines_make_the_same_fields(monkeypatch):
-    jitter = Jitter(flips=True, turns=True, gain=0.2, offset=0.1)
-    by_torchvision = [augment(field(), jitter, np.random.default_rng(n)) for n in range(10)]
-    monkeypatch.setattr(module, "transforms", lambda: (None, "switched off for this test"))
-    for n, expected in enumerate(by_torchvision):
-        torch.testing.assert_close(augment(field(), jitter, np.random.default_rng(n)), expected, rtol=0, atol=0)
+def test_each_field_of_a_minibatch_changes_in_its_own_way():
+    jitter = Jitter(gain=0.2, offset=0.3, rotate=20.0)
+    fields_NCHW = torch.stack([field(), field(), 2 * field()])
+    changes = [draw(jitter, np.random.default_rng(n), channels=2, square=True) for n in range(3)]
+    expected = [augmented(one, jitter, np.random.default_rng(n)) for n, one in enumerate(fields_NCHW)]
+    augment(fields_NCHW, changes, jitter)
+    torch.testing.assert_close(fields_NCHW, torch.stack(expected), rtol=0, atol=0)
+    assert not torch.equal(fields_NCHW[0], fields_NCHW[1])
 
 
 def test_nothing_switched_on_changes_nothing():
-    assert augment(field(), Jitter(), np.random.default_rng(0)) is not None
-    torch.testing.assert_close(augment(field(), Jitter(), np.random.default_rng(0)), field(), rtol=0, atol=0)
+    assert augmented(field(), Jitter(), np.random.default_rng(0)) is not None
+    torch.testing.assert_close(augmented(field(), Jitter(), np.random.default_rng(0)), field(), rtol=0, atol=0)
 
 
 def test_one_setting_does_not_change_anothers_draws():
-    plain = augment(field(), Jitter(flips=True), np.random.default_rng(5))
-    scaled = augment(field(), Jitter(flips=True, gain=0.5), np.random.default_rng(5))
+    plain = augmented(field(), Jitter(flips=True), np.random.default_rng(5))
+    scaled = augmented(field(), Jitter(flips=True, gain=0.5), np.random.default_rng(5))
     ratio = scaled / plain
     torch.testing.assert_close(ratio, ratio[:, :1, :1].expand_as(ratio))  # one gain a channel, over the same flip
 
@@ -82,7 +86,7 @@ def test_enlarging_keeps_the_centre():
 @pytest.mark.parametrize(("jitter", "low", "high"), [(Jitter(gain=0.2), 0.8, 1.2), (Jitter(offset=0.1), 0.9, 1.1)])
 def test_gain_and_offset_fill_their_range_each_channel_on_its_own(jitter, low, high):
     start = torch.ones(3, 4, 4)
-    values = torch.stack([augment(start, jitter, np.random.default_rng(n))[:, 0, 0] for n in range(200)])
+    values = torch.stack([augmented(start, jitter, np.random.default_rng(n))[:, 0, 0] for n in range(200)])
     assert low <= values.min() < low + 0.02
     assert high - 0.02 < values.max() <= high + 1e-6
     assert abs(torch.corrcoef(values.T)[0, 1]) < 0.3
@@ -90,8 +94,8 @@ def test_gain_and_offset_fill_their_range_each_channel_on_its_own(jitter, low, h
 
 def test_gain_multiplies_and_offset_adds():
     start = torch.tensor([[[0.0, 2.0]]])
-    assert augment(start, Jitter(gain=0.2), np.random.default_rng(0))[0, 0, 0] == 0
-    shifted = augment(start, Jitter(offset=0.2), np.random.default_rng(0))
+    assert augmented(start, Jitter(gain=0.2), np.random.default_rng(0))[0, 0, 0] == 0
+    shifted = augmented(start, Jitter(offset=0.2), np.random.default_rng(0))
     assert shifted[0, 0, 1] - shifted[0, 0, 0] == 2
 
 
@@ -102,7 +106,7 @@ def test_moves_move_a_spot_within_their_setting(setting, amount, moved_px):
     start[0, 32, 62] = 1
     places = []
     for n in range(60):
-        field = augment(start, Jitter(**{setting: amount}), np.random.default_rng(n))[0]
+        field = augmented(start, Jitter(**{setting: amount}), np.random.default_rng(n))[0]
         if field.max() > 0.2:  # still inside
             places.append(np.unravel_index(int(field.argmax()), field.shape))
     away = np.hypot(*(np.array(places) - (32, 62)).T)

@@ -87,8 +87,7 @@ def test_stages_read_every_field_once_as_prediction_and_training_do(five, drawn,
         return read_site(files)
 
     monkeypatch.setattr(Fields, "read", read)
-    monkeypatch.setattr("mscnn.bench.loader.read_site", counted)
-    monkeypatch.setattr("mscnn.data.loader.read_site", counted)
+    monkeypatch.setattr("mscnn.data.packed.read_site", counted)
     monkeypatch.setattr(loader, "MICROBATCH", 2)
     for stage, jitter in (("decode", "nothing is asked"), ("normalise", None), ("flips", Jitter(flips=True, turns=True))):
         assert loader.STAGES[stage](five) == 5
@@ -148,7 +147,7 @@ def test_the_settings_know_the_formats():
 
 def test_refusals():
     for arguments, message in (
-            (["--formats", "tiff,jpeg"], "formats are different ones of tiff, tiff-lzw, png, png16, got 'jpeg'"),
+            (["--formats", "tiff,jpeg"], "formats are different ones of tiff, tiff-lzw, png, png16, packed, got 'jpeg'"),
             (["--formats", "png,png"], "got 'png,png'"), (["--formats", ""], "got ''"), (["--size", "9"], "HEIGHTxWIDTH"),
             (["--size", "64x31"], "at least 32x32, got '64x31'"), (["--repeats", "0"], "repeats must be at least 1"),
             (["--fields", "0"], "fields must be at least 1"), (["--channels", "-1"], "channels must be at least 1"),

@@ -48,8 +48,10 @@ def test_the_resolved_settings_read_back_as_they_are(tmp_path):
     (["demo", "--lr", "0.1;2"], "learning rate '0.1;2'"),
     (["demo", "--minibatch", "0"], "minibatch must be at least 1, got 0"),
     (["demo", "--image-size", "1024"], "image-size must be HEIGHTxWIDTH like 1024x1280, got '1024'"),
-    (["demo", "--sites", "a.csv"], "exactly one of --bbbc021 DIR and --sites CSV"),
-    (["screen"], "exactly one of --bbbc021 DIR and --sites CSV"),
+    (["screen", "--sites", "a.csv", "--packed", "b"], "exactly one of --bbbc021 DIR, --sites CSV and --packed DIR, got "
+                                                      "--sites a.csv and --packed b"),
+    (["screen"], "exactly one of --bbbc021 DIR, --sites CSV and --packed DIR, got none"),
+    (["screen", "--packed", "b", "--channels", "DNA"], "--channels DNA was settled when the fields were packed"),
     (["demo", "--split", "random"], "goes with --split hold-out, got --split random"),
     (["demo", "--momentum", "1"], "momentum must be between 0 and 1"),
     (["demo", "--config", "absent.yaml"], "absent.yaml"),

@@ -24,6 +24,17 @@ def test_a_dataset_is_scaled_by_its_own_numbers():
     np.testing.assert_allclose(out, [[[-1, 1]], [[2, 2]]])
 
 
+def test_strips_are_subtracted_and_divided_as_whole_fields_are():
+    site = RNG.integers(0, 65536, (2, 70, 48), dtype=np.uint16)  # 70 rows: two strips, and part of a third
+    mean, sd = (17_000.3, 9.1), (333.3, 0.7)
+    expected = (site.astype(np.float32) - np.float32(mean)[:, None, None]) / np.float32(sd)[:, None, None]
+    normalisation, out = Normalisation("dataset", mean, sd), np.empty((2, 70, 48), np.float32)
+    for view, right in ((site, expected), (site[:, ::-1, ::-1], expected[:, ::-1, ::-1])):
+        np.testing.assert_array_equal(normalisation.apply(view), right)
+        assert normalisation.apply(view, out) is out
+        np.testing.assert_array_equal(out, right)
+
+
 def test_a_field_is_scaled_by_itself_and_a_constant_channel_becomes_zero():
     site = np.stack([RNG.integers(100, 900, (32, 32)), np.full((32, 32), 7)]).astype(np.uint16)
     out = Normalisation("field", (), ()).apply(site)

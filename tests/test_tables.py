@@ -97,7 +97,7 @@ def test_units_in_a_name_do_not_hide_a_column(tmp_path):
 
 def test_what_was_found_and_what_was_not_is_said(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr("mscnn.log.log.propagate", True)
-    monkeypatch.setattr("mscnn.log.log.level", 20)
+    caplog.set_level("INFO", logger="mscnn")
     read_sites(write(tmp_path, "filename,plate,well,compound\n1.png,P,B02,x\n"))
     assert "not there: week, site, replicate, concentration, mechanism" in caplog.text
     assert "all doses of a compound count as one treatment" in caplog.text

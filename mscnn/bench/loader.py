@@ -4,13 +4,15 @@ Exercised by `python -m mscnn.bench loader` and `pytest tests/test_bench_loader.
 untreated cells with camera noise: counts are multiples of 16 up to 65520, as in BBBC021, and LZW squeezes them as it does
 the real ones.  Four are drawn and written again and again, each time to files of their own.  Formats and stages take
 turns within one process, so that a machine whose speed drifts treats them alike.  All files have just been written and
-were read before the clock starts: they come from the page cache, and a disk can only be slower.  tifffile unpacks LZW
+were read before the clock starts: they come from the page cache, and a disk can only be slower.  Packed fields were
+compared with their CRC-32s then, as training does once, and have nothing to decode.  tifffile unpacks LZW
 in up to half of the allowed cores at once, whatever --threads says; everything else but flips and stacking is one thread.
 
 Shapes: N fields, C channels, H W pixels.
 """
 
 import dataclasses
+import shutil
 import statistics
 import tempfile
 import time
@@ -28,11 +30,13 @@ from PIL import Image
 from mscnn import config, cpu
 from mscnn.data import normalise
 from mscnn.data.augment import Jitter
-from mscnn.data.images import read_site
+from mscnn.data.images import Header
 from mscnn.data.loader import Fields
+from mscnn.data.pack import pack
+from mscnn.data.packed import pixels, read_packed
 from mscnn.data.sampler import microbatches
 from mscnn.data.synthetic import untreated, write_tiff
-from mscnn.data.tables import SiteTable
+from mscnn.data.tables import METADATA, SiteTable
 
 NUM_DRAWN = 4
 TINY = 32           # pixels; such a field loads whatever libraries a format needs
@@ -90,7 +94,7 @@ def table(results: dict[str, Any]) -> str:
 
 def decode(fields: Fields) -> int:
     """Files -> camera counts. Returns the number of fields read, as all stages do."""
-    return len([read_site(files).shape for files in fields.table.frame["files"]])
+    return len([pixels(fields.table, site).shape for site in range(len(fields.table))])
 
 
 def normalised(fields: Fields) -> int:
@@ -128,8 +132,8 @@ def to_bytes(counts_CHW: np.ndarray) -> np.ndarray:
     return np.clip(np.round(counts_CHW * (255 / white)), 0, 255).astype(np.uint8)
 
 
-def write(name: str, fields_NCHW: list[np.ndarray], folder: Path) -> Files:
-    """Write fields to a new folder in the format of this name."""
+def write(name: str, fields_NCHW: list[np.ndarray], folder: Path) -> Files | Path:
+    """Write fields to a new folder in the format of this name; returns their files, or the folder that is packed."""
     folder.mkdir()
     return FORMATS[name](fields_NCHW, folder)
 
@@ -152,19 +156,31 @@ def write_pngs(fields_NCHW: list[np.ndarray], folder: Path, convert: Callable[[n
     return files
 
 
-FORMATS: dict[str, Callable[[list[np.ndarray], Path], Files]] = {
+def write_packed(fields_NCHW: list[np.ndarray], folder: Path) -> Path:
+    """As `python -m mscnn pack` does, all of one plate."""
+    images, out = folder / "images", folder / "packed"
+    images.mkdir()
+    frame = pd.DataFrame({"plate": "P1", "files": write_tiffs(fields_NCHW, images)})
+    frame = frame.assign(**{name: "" for name in METADATA if name not in frame}, concentration=np.nan)
+    pack(SiteTable(frame, channels=()), Header(*fields_NCHW[0].shape, fields_NCHW[0].dtype.name), out, screen="sites")
+    shutil.rmtree(images)
+    return out
+
+
+FORMATS: dict[str, Callable[[list[np.ndarray], Path], Files | Path]] = {
     "tiff": write_tiffs,
     "tiff-lzw": partial(write_tiffs, compression="lzw"),
     "png": partial(write_pngs, convert=to_bytes),
     "png16": partial(write_pngs, convert=np.asarray),
+    "packed": write_packed,
 }
 
 
-def reader(files: Files) -> Fields:
-    """What training reads these files with, normalised by their own mean and standard deviation."""
-    moments = np.stack([normalise.moments(read_site(paths)) for paths in files])
-    normalisation = normalise.Normalisation("dataset", *normalise.statistics(moments))
-    return Fields(SiteTable(pd.DataFrame({"files": files}), channels=()), normalisation, size=None)
+def reader(written: Files | Path) -> Fields:
+    """What training reads these fields with, normalised by their own mean and standard deviation."""
+    table = read_packed(written) if isinstance(written, Path) else SiteTable(pd.DataFrame({"files": written}), channels=())
+    moments = np.stack([normalise.moments(pixels(table, site)) for site in range(len(table))])
+    return Fields(table, normalise.Normalisation("dataset", *normalise.statistics(moments)), size=None)
 
 
 def _names(fields_NCHW: list[np.ndarray], folder: Path, ending: str) -> Files:

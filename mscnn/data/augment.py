@@ -34,46 +34,51 @@ class Jitter:
         return bool(self.rotate or self.scale or self.shift)
 
 
-def augment(field_CHW: Tensor, jitter: Jitter, rng: np.random.Generator) -> Tensor:
-    """Change one normalised field (C, H, W) float32 at random; rng: a generator of this field alone.
+@dataclass(frozen=True)
+class Change:
+    """What is done to one field: gains and offsets have a number a channel, the others are those of Jitter, drawn."""
+
+    left_right: bool
+    up_down: bool
+    turns: int              # quarters, counter-clockwise
+    angle: float
+    zoom: float
+    right: float
+    down: float
+    gains: np.ndarray
+    offsets: np.ndarray
+
+
+def draw(jitter: Jitter, rng: np.random.Generator, *, channels: int, square: bool) -> Change:
+    """The change of one field; rng: a generator of this field alone.
 
     The same numbers are drawn whatever is switched on, so that one setting never changes another's draws.
     """
-    left_right, up_down = rng.random(2) < 0.5
-    turns = int(rng.integers(4))
-    angle, zoom, right, down = rng.uniform(-1, 1, 4)
-    gains, offsets = rng.uniform(-1, 1, (2, field_CHW.shape[0]))
-    if jitter.flips:
-        field_CHW = flip(field_CHW, bool(left_right), bool(up_down))
-    if jitter.turns:
-        square = field_CHW.shape[1] == field_CHW.shape[2]
-        field_CHW = quarter_turns(field_CHW, turns if square else 2 * (turns % 2))
+    left_right, up_down = (rng.random(2) < 0.5) & jitter.flips
+    turns = int(rng.integers(4)) * jitter.turns
+    angle, zoom, right, down = rng.uniform(-1, 1, 4) * (jitter.rotate, jitter.scale, jitter.shift, jitter.shift)
+    gains, offsets = rng.uniform(-1, 1, (2, channels))
+    return Change(bool(left_right), bool(up_down), turns if square else 2 * (turns % 2), angle, zoom, right, down,
+                  1 + gains * jitter.gain, offsets * jitter.offset)
+
+
+def orient(site_CHW: np.ndarray, change: Change) -> np.ndarray:
+    """Mirror and turn a site, exactly: a view, so that it costs nothing until the pixels are read."""
+    rows, columns = (slice(None, None, -1 if mirrored else 1) for mirrored in (change.up_down, change.left_right))
+    return np.rot90(site_CHW[:, rows, columns], change.turns, axes=(1, 2))
+
+
+def augment(fields_NCHW: Tensor, changes: list[Change], jitter: Jitter) -> None:
+    """Resample and recolour a minibatch of normalised fields in place; their orientation is orient's."""
     if jitter.resamples():
-        height, width = field_CHW.shape[1:]
-        field_CHW = affine(field_CHW, angle=angle * jitter.rotate, scale=1 + zoom * jitter.scale,
-                           right=right * jitter.shift * width, down=down * jitter.shift * height)
+        height, width = fields_NCHW.shape[2:]
+        for field_CHW, change in zip(fields_NCHW, changes, strict=True):
+            field_CHW.copy_(affine(field_CHW, angle=change.angle, scale=1 + change.zoom, right=change.right * width,
+                                   down=change.down * height))
     if jitter.gain or jitter.offset:
-        gain = torch.as_tensor(1 + gains * jitter.gain, dtype=torch.float32)[:, None, None]
-        offset = torch.as_tensor(offsets * jitter.offset, dtype=torch.float32)[:, None, None]
-        field_CHW = field_CHW * gain + offset
-    return field_CHW
-
-
-def flip(field_CHW: Tensor, left_right: bool, up_down: bool) -> Tensor:
-    """Mirror a field."""
-    functional, _ = transforms()
-    if functional is None:
-        return field_CHW.flip([axis for axis, wanted in ((2, left_right), (1, up_down)) if wanted])
-    field_CHW = functional.horizontal_flip(field_CHW) if left_right else field_CHW
-    return functional.vertical_flip(field_CHW) if up_down else field_CHW
-
-
-def quarter_turns(field_CHW: Tensor, turns: int) -> Tensor:
-    """Turn a field counter-clockwise by so many quarters, exactly; odd numbers need a square field."""
-    functional, _ = transforms()
-    if functional is None:
-        return torch.rot90(field_CHW, turns, (1, 2))
-    return functional.rotate(field_CHW, 90.0 * turns) if turns else field_CHW
+        gains_NC, offsets_NC = (torch.tensor(np.stack(values), dtype=torch.float32)[:, :, None, None] for values in
+                                zip(*((change.gains, change.offsets) for change in changes), strict=True))
+        fields_NCHW.mul_(gains_NC).add_(offsets_NC)
 
 
 def affine(field_CHW: Tensor, *, angle: float, scale: float, right: float, down: float) -> Tensor:

@@ -3,6 +3,9 @@
 Exercised by `pytest tests/test_images.py`.  Shapes: C channels, H W pixels.
 """
 
+import math
+import os
+import stat
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -14,6 +17,7 @@ from PIL import Image
 from mscnn.errors import DataError, ImageError
 
 DTYPES = ("uint8", "uint16")
+MAX_SAMPLES = 2**28  # a file that promises more is refused unread: 512 MiB, 200 times a field of 1024x1280 in one channel
 _PNG_MODES = {"L": (1, "uint8"), "I;16": (1, "uint16"), "RGB": (3, "uint8"), "RGBA": (4, "uint8")}
 
 
@@ -32,11 +36,15 @@ class Header(NamedTuple):
 def read_header(path: str) -> Header:
     """Size and type of one file, without decoding its pixels. Raises ImageError naming file and reason."""
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited for
+            raise ValueError("not a regular file")
         header = _tiff_header(path) if _is_tiff(path) else _png_header(path)
     except Exception as problem:  # decoders raise many kinds; each means that this file cannot be used
         raise ImageError(f"{path}: {_reason(problem)}") from None
     if header.dtype not in DTYPES:
         raise ImageError(f"{path}: {header.dtype} samples; only {' and '.join(DTYPES)} are read")
+    if (samples := math.prod(header[:3])) > MAX_SAMPLES:
+        raise ImageError(f"{path}: promises {samples:,} samples ({header}), at most {MAX_SAMPLES:,} are read; cut it up")
     return header
 
 

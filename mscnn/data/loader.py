@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mscnn.data.augment import Jitter, augment
-from mscnn.data.images import fit, read_site
+from mscnn.data.augment import Jitter, augment, draw, orient
+from mscnn.data.images import fit
 from mscnn.data.normalise import Normalisation
+from mscnn.data.packed import let_go, pixels
 from mscnn.data.sampler import Stream
 from mscnn.data.tables import SiteTable
 
@@ -37,14 +38,19 @@ class Fields:
         With jitter each field is augmented by a generator of its own, keyed by (seed, epoch) and the site: the same
         change on any rank and in any order.  key: (seed, epoch).
         """
-        fields_NCHW = torch.empty(0)
+        fields_NCHW, changes = torch.empty(0), []
         for position, site in enumerate(sites):
-            field = torch.from_numpy(self.normalisation.apply(fit(read_site(self.table.frame["files"][site]), self.size)))
-            if jitter is not None:
-                field = augment(field, jitter, np.random.default_rng([Stream.AUGMENTATION, *key, int(site)]))
+            site_CHW = fit(pixels(self.table, site), self.size)
             if position == 0:
-                fields_NCHW = field.new_empty((len(sites), *field.shape))
-            fields_NCHW[position] = field
+                fields_NCHW = torch.empty(len(sites), *site_CHW.shape)
+            if jitter is not None:
+                rng = np.random.default_rng([Stream.AUGMENTATION, *key, int(site)])
+                changes.append(draw(jitter, rng, channels=len(site_CHW), square=site_CHW.shape[1] == site_CHW.shape[2]))
+                site_CHW = orient(site_CHW, changes[-1])
+            self.normalisation.apply(site_CHW, fields_NCHW[position].numpy())
+            let_go(self.table, site)
+        if jitter is not None:
+            augment(fields_NCHW, changes, jitter)
         return fields_NCHW
 
 

@@ -12,11 +12,13 @@ import io
 import re
 import zlib
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePath
 
 import numpy as np
 import pandas as pd
 
+from mscnn.data.paths import locate
+from mscnn.data.problems import Problem, refuse
 from mscnn.errors import DataError
 from mscnn.log import log
 
@@ -67,7 +69,7 @@ class SiteTable:
         Folders are left out: each node may have a copy of its own.
         """
         names = [[PurePath(file).name for file in files] for files in self.frame["files"]]
-        text = self.frame.assign(files=names).to_csv() + repr((self.channels, self.shape))
+        text = self.frame[[*METADATA]].assign(files=names).to_csv() + repr((self.channels, self.shape))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def is_control(self) -> np.ndarray:
@@ -84,35 +86,40 @@ class SiteTable:
 
 
 def read_sites(path: Path, *, image_root: Path | None = None, channels: tuple[str, ...] = (),
-               columns: dict[str, str] | None = None, control: str = "DMSO") -> SiteTable:
+               columns: dict[str, str] | None = None, control: str = "DMSO",
+               problems: list[Problem] | None = None) -> SiteTable:
     """Read the site table of any screen.
 
     path: the CSV; image_root: where image paths start (default: the CSV's folder); channels: which channels and their
     order (LoadData style), or the names of the channels inside each file (a single file a site);
     columns: {role: column} where a column is not recognised; control: the compound of untreated wells.
-    Raises DataError listing every unknown column, duplicate site or bad concentration.
+    Raises DataError listing every unknown column; or every duplicate site, bad concentration or name, all kinds at once.
+    problems: a list that takes the latter instead; the frame's index then counts rows as the file does, and a file name
+    that must not be followed is "".
     """
+    found = [] if problems is None else problems
     table = read_csv(path)
     roles = _find_roles(table, columns or {}, path)
-    parts, found = _file_columns(table, roles, columns or {}, channels, path)
+    parts, names = _file_columns(table, roles, columns or {}, channels, path)
     missing = [role for role in REQUIRED if role not in roles]
     if missing:
         raise DataError(f"{path}: no column for {', '.join(missing)}; name it with --columns ROLE=COLUMN; "
                         f"its columns are {', '.join(table.columns)}")
     frame = pd.DataFrame({role: table[roles[role]].str.strip() if role in roles else "" for role in METADATA},
                          index=table.index)
-    frame["concentration"] = (concentrations(frame["concentration"], path) if "concentration" in roles else np.nan)
-    frame["files"] = locate(parts, image_root or path.parent, path)
-    _refuse_empty(frame, path)
-    refuse_case_twins(frame, path)
+    frame["concentration"] = concentrations(frame["concentration"], path, found) if "concentration" in roles else np.nan
+    frame["files"] = locate(parts, image_root or path.parent, found)
+    found += [*find_empty(frame, path), *find_case_twins(frame, path)]
     if "site" in roles:
-        refuse_duplicates(frame, path)
+        found += find_duplicates(frame, path)
+    if problems is None:
+        refuse(found, path)
     absent = [role for role in METADATA if role not in roles]
     log.info("columns: %s%s", ", ".join(f"{role} = {column}" for role, column in roles.items()),
              f"; not there: {', '.join(absent)}" if absent else "")
     if "concentration" in absent:
         log.warning("no column for concentration: all doses of a compound count as one treatment")
-    return SiteTable(frame.reset_index(drop=True), found, control)
+    return SiteTable(frame.reset_index(drop=True) if problems is None else frame, names, control)
 
 
 def read_csv(path: Path) -> pd.DataFrame:
@@ -135,55 +142,38 @@ def read_csv(path: Path) -> pd.DataFrame:
     return pd.DataFrame(rows[1:], columns=header, index=numbers[1:], dtype=str)
 
 
-def concentrations(texts: pd.Series, source: Path) -> pd.Series:
-    """Text -> numbers; an empty value is NaN (not given). Raises DataError listing what is not a number of 0 or more."""
+def concentrations(texts: pd.Series, source: Path, problems: list[Problem]) -> pd.Series:
+    """Text -> numbers; an empty value is NaN (not given), and so is what is no number of 0 or more, which is a problem."""
     numbers = pd.to_numeric(texts, errors="coerce").astype(float)
-    bad = (texts.str.strip() != "") & ~(np.isfinite(numbers) & (numbers >= 0))
-    if bad.any():
-        raise DataError(f"{source}: {bad.sum()} concentrations are not numbers of 0 or more; write them like 0.3",
-                        [f"row {row}: {text!r}" for row, text in texts[bad].items()])
-    return numbers
+    fits = np.isfinite(numbers) & (numbers >= 0)
+    bad = (texts.str.strip() != "") & ~fits
+    problems += [Problem(row, str(source), f"{text!r} is no concentration: not a number of 0 or more",
+                         "concentrations are not numbers of 0 or more; write them like 0.3")
+                 for row, text in texts[bad].items()]
+    return numbers.where(fits)
 
 
-def locate(parts: list[pd.DataFrame], image_root: Path, source: Path) -> list[tuple[str, ...]]:
-    """Join folders and file names to paths below image_root, one tuple of files per row.
-
-    parts: per channel a table of columns folder and name.  Tables keep the folders of the machine that wrote them, so
-    the longest tail of a folder that exists below image_root is used (BBBC021: Week4/Week4_27481 -> Week4_27481).
-    Raises DataError listing names with `..`, which would leave image_root.
-    """
-    folders: dict[str, Path] = {}
-    columns, outside = [], []
-    for part in parts:
-        paths = []
-        for row, folder, name in zip(part.index, part["folder"], part["name"], strict=True):
-            if ".." in (*_pieces(folder), *_pieces(name)) or not name.strip():
-                outside.append(f"row {row}: {folder!r} {name!r}")
-            if folder not in folders:
-                folders[folder] = _find_folder(image_root, _pieces(folder), _pieces(name))
-            paths.append(str(folders[folder].joinpath(*_pieces(name))))
-        columns.append(paths)
-    if outside:
-        raise DataError(f"{source}: {len(outside)} image names are empty or leave the image root; "
-                        "write them without `..`", outside)
-    return list(zip(*columns, strict=True))
-
-
-def refuse_duplicates(frame: pd.DataFrame, source: Path) -> None:
-    """Raise DataError listing rows that share plate, well and site."""
+def find_duplicates(frame: pd.DataFrame, source: Path) -> list[Problem]:
+    """Rows that share plate, well and site."""
     again = frame[frame.duplicated(["plate", "well", "site"], keep=False)]
-    if len(again):
-        raise DataError(f"{source}: {len(again)} rows share plate, well and site; keep one row a site",
-                        [f"row {row}: {plate} {well} site {site}" for row, plate, well, site in
-                         zip(again.index, again["plate"], again["well"], again["site"], strict=True)])
+    return [Problem(row, str(source), f"{plate} {well} site {site}: not the only row of this site",
+                    "rows share plate, well and site; keep one row a site")
+            for row, plate, well, site in zip(again.index, again["plate"], again["well"], again["site"], strict=True)]
 
 
-def refuse_case_twins(frame: pd.DataFrame, source: Path) -> None:
-    """Raise DataError listing compounds that differ in upper and lower case only: one of them could leak the other."""
-    names = pd.Series(sorted(set(frame["compound"])), dtype=str)
-    twins = names[names.str.casefold().duplicated(keep=False)]
-    if len(twins):
-        raise DataError(f"{source}: compounds are written in more than one way; choose one spelling of each", list(twins))
+def find_case_twins(frame: pd.DataFrame, source: Path) -> list[Problem]:
+    """Compounds that differ in upper and lower case only: one of them could leak the other."""
+    first = frame["compound"].drop_duplicates().sort_values()
+    groups = [names for _, names in first.groupby(first.str.casefold()) if len(names) > 1]
+    return [Problem(row, str(source), f"compound {name!r} is also written {', '.join(sorted({*names} - {name}))}",
+                    "compounds are written in more than one way; choose one spelling of each")
+            for names in groups for row, name in names.items()]
+
+
+def find_empty(frame: pd.DataFrame, source: Path) -> list[Problem]:
+    """Rows without compound, plate or well; an empty mechanism means not known."""
+    return [Problem(row, str(source), f"no {role}", "values are empty; fill them in (DMSO for untreated wells)")
+            for role in REQUIRED for row in frame.index[frame[role] == ""]]
 
 
 def parse_columns(text: str | None) -> dict[str, str]:
@@ -234,28 +224,6 @@ def _file_columns(table: pd.DataFrame, roles: dict[str, str], given: dict[str, s
         raise DataError(f"{path}: no image files: give FileName_<Channel> columns, or a column `filename` "
                         f"(--columns file=COLUMN); its columns are {', '.join(table.columns)}")
     return [pd.DataFrame({"folder": "", "name": table[roles["file"]]}, index=table.index)], channels
-
-
-def _refuse_empty(frame: pd.DataFrame, path: Path) -> None:
-    """Compound, plate and well must be there in every row; an empty mechanism means not known."""
-    empty = [f"row {row}: no {role}" for role in ("plate", "well", "compound")
-             for row in frame.index[frame[role] == ""]]
-    if empty:
-        raise DataError(f"{path}: {len(empty)} values are empty; fill them in (DMSO for untreated wells)", empty)
-
-
-def _find_folder(root: Path, folder: list[str], name: list[str]) -> Path:
-    """root/a/b/c, root/b/c, root/c, whichever exists first; root if the file lies there; else root/c, to be missed."""
-    tails = [root.joinpath(*folder[start:]) for start in range(len(folder))]
-    if existing := [tail for tail in tails if tail.is_dir()]:
-        return existing[0]
-    return root if not tails or root.joinpath(*name).is_file() else tails[-1]
-
-
-def _pieces(path: str) -> list[str]:
-    """Parts of a path written on any system, without drive and root."""
-    pure = PureWindowsPath(path) if "\\" in path or re.match(r"[A-Za-z]:", path) else PurePosixPath(path)
-    return [piece for piece in pure.parts if piece not in (pure.anchor, ".")]
 
 
 def _plain(column: str) -> str:

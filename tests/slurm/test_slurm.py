@@ -96,6 +96,15 @@ def test_images_of_another_screen_are_named_by_their_root(pretend):
     assert {line.partition("300 ")[2] for line in called(job)} == {"--image-root slurm --sites sites.csv"}
 
 
+def test_packed_fields_are_named_as_what_they_are(pretend, cluster):
+    (cluster.checkout / "pack").mkdir()
+    (cluster.checkout / "pack" / "pack.json").touch()
+    job = pretend("", "slurm/train.sbatch", "demo", DATA="pack", SLURM_TMPDIR="").wait()
+    assert {line.partition("300 ")[2] for line in called(job)} == {"--packed pack"}
+    job = pretend("", "slurm/evaluate.sbatch", "--out", "OUT", DATA="pack").wait()
+    assert called(job) == {"evaluate.py --join-timeout 300 --moved pack --out OUT"}
+
+
 def test_evaluation_is_told_where_the_data_of_training_is_now(pretend, plates):
     job = pretend("", "slurm/evaluate.sbatch", "--checkpoint", "RUN", "--out", "OUT", DATA="plates").wait()
     assert called(job) == {"evaluate.py --join-timeout 300 --moved plates --checkpoint RUN --out OUT"}

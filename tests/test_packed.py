@@ -1,0 +1,394 @@
+import hashlib
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+import torch
+
+from mscnn import config, screen
+from mscnn.data import pack as packing
+from mscnn.data import packed
+from mscnn.data.augment import Jitter
+from mscnn.data.images import Header, read_site
+from mscnn.data.loader import Fields
+from mscnn.data.normalise import Normalisation
+from mscnn.data.tables import SiteTable
+from mscnn.errors import DataError, ImageError, UsageError
+from mscnn.world import World
+from tests.conftest import ROOT, make_table, run_python
+
+PLATES, SITES, SHAPE = ("P10", "P2"), 3, (2, 128, 136)
+RECORD = -(-2 * 128 * 136 * 2 // 4096) * 4096
+
+
+def write_images(folder: Path, dtype: str = "uint16") -> SiteTable:
+    """Two plates of three sites, whose rows alternate, with a file a channel; pixels are noise."""
+    rng, rows = np.random.default_rng(0), []
+    folder.mkdir(exist_ok=True)
+    for site in range(SITES):
+        for plate in PLATES:
+            names = [str(folder / f"{plate}_{site}_{channel}.tif") for channel in range(2)]
+            for name in names:
+                tifffile.imwrite(name, rng.integers(0, np.iinfo(dtype).max, SHAPE[1:], dtype=dtype, endpoint=True))
+            treatment = ("taxol", "m") if site else ("DMSO", "")
+            rows.append((*treatment, plate, f"B0{site + 2}", float(site), tuple(names)))
+    return SiteTable(make_table(rows, "compound mechanism plate well concentration files").frame, ("DNA", "Actin"))
+
+
+def pack(table: SiteTable, out: Path, dtype: str = "uint16", **wishes) -> int:
+    return packing.pack(table, Header(*SHAPE, dtype), out, screen="sites", workers=2, **wishes)
+
+
+@pytest.fixture
+def pair(tmp_path) -> tuple[SiteTable, Path]:
+    """A table and its pack."""
+    table = write_images(tmp_path / "images")
+    pack(table, tmp_path / "pack")
+    return table, tmp_path / "pack"
+
+
+# What comes back
+
+@pytest.mark.parametrize("dtype", ["uint16", "uint8"])
+def test_a_pack_gives_back_table_pixels_and_fingerprint(tmp_path, dtype):
+    table = write_images(tmp_path / "images", dtype)
+    pack(table, tmp_path / "pack", dtype)
+    again = packed.read_packed(tmp_path / "pack")
+    assert again.channels == table.channels
+    assert again.fingerprint() == table.fingerprint()
+    assert screen.check(again, (128, 128), World()).shape == (2, 128, 128)
+    for site in range(len(table)):
+        pixels = packed.pixels(again, site)
+        np.testing.assert_array_equal(pixels, read_site(table.frame["files"][site]))
+        assert (pixels.dtype, pixels.flags.writeable) == (np.dtype(dtype), False)
+    assert packed.verify(again) == []
+
+
+@pytest.mark.parametrize("mode", ["dataset", "field"])
+def test_minibatches_are_those_of_the_images_to_the_last_bit(pair, mode):
+    table, folder = pair
+    normalisation = Normalisation(mode, (1000.0, 30.5), (77.7, 3.1))
+    jitter = Jitter(flips=True, turns=True, gain=0.3, offset=0.3)
+    for size in (None, (128, 128), (256, 256)):
+        direct, mapped = (Fields(one, normalisation, size) for one in (table, packed.read_packed(folder)))
+        for sites in ([3, 0, 5], [1], range(6)):
+            for how in ((None,), (jitter, (7, 1))):
+                torch.testing.assert_close(mapped.read(np.array(sites), *how), direct.read(np.array(sites), *how),
+                                           rtol=0, atol=0)
+
+
+def test_the_layout_is_the_one_that_is_documented(pair):
+    table, folder = pair
+    assert sorted(path.name for path in folder.iterdir()) == ["index.parquet", "pack.json", "plate-0001.fields",
+                                                              "plate-0002.fields"]
+    description = json.loads((folder / "pack.json").read_text())
+    assert description["plates"] == {"plate-0001.fields": "P2", "plate-0002.fields": "P10"}  # in natural order
+    raw = (folder / "plate-0001.fields").read_bytes()
+    assert len(raw) == 4096 + 3 * (RECORD + 4)
+    magic, version, records, dtype, *numbers = struct.unpack("<8sII8sIIII64sII", raw[:112])
+    assert (magic, version, records, dtype.rstrip(b"\0")) == (b"MSCNNPCK", 1, 3, b"<u2")
+    assert numbers[:4] == [*SHAPE, 4096]
+    for record in range(3):
+        site = read_site(table.frame["files"][2 * record + 1])  # P2 is in every second row
+        start = 4096 + record * RECORD
+        assert raw[start:start + site.nbytes] == site.astype("<u2").tobytes()
+        assert struct.unpack_from("<I", raw, 4096 + 3 * RECORD + 4 * record)[0] == zlib.crc32(site.astype("<u2").tobytes())
+    assert numbers[5] == zlib.crc32(raw[-12:])
+    assert numbers[6] == zlib.crc32(raw[:108])
+
+
+def test_blocks_of_pixels_are_averaged_and_rounded(tmp_path):
+    table = write_images(tmp_path / "images")
+    pack(table, tmp_path / "small", downscale=4)
+    small = packed.read_packed(tmp_path / "small")
+    assert packed.inspect(small)[0] == Header(2, 32, 34, "uint16")
+    site = read_site(table.frame["files"][4]).astype(float)
+    assert packed.pixels(small, 4)[1, 2, 3] == round(site[1, 8:12, 12:16].mean())
+    with pytest.raises(UsageError, match="downscale must divide both sides of a field, 128x136, got 16"):
+        pack(table, tmp_path / "odd", downscale=16)
+
+
+def test_a_pack_can_be_packed_again(pair, tmp_path):
+    table, folder = pair
+    half = ("--out", tmp_path / "half", "--downscale", 2, "--only", "all")
+    done = run_python("-m", "mscnn", "pack", "--packed", folder, *half)
+    assert done.returncode == 0, done.stderr
+    pack(table, tmp_path / "direct", downscale=2)
+    halves = [packed.read_packed(tmp_path / name) for name in ("half", "direct")]
+    for site in range(6):
+        np.testing.assert_array_equal(*(packed.pixels(half, site) for half in halves))
+
+
+def test_what_was_read_does_not_stay_in_memory(pair):
+    def mapped() -> int:
+        lines = Path("/proc/self/smaps").read_text().split("plate-0001.fields")[1].splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("Rss:")) * 1024
+
+    fields = Fields(packed.read_packed(pair[1]), Normalisation("dataset", (0.0, 0.0), (1.0, 1.0)), None)
+    fields.read(np.arange(6))
+    assert mapped() < RECORD
+
+
+# What is refused, by name
+
+def damage(path: Path, place: int, bits: int = 1) -> None:
+    raw = bytearray(path.read_bytes())
+    raw[place] ^= bits
+    path.write_bytes(raw)
+
+
+@pytest.mark.parametrize("place", [0, SHAPE[1] * SHAPE[2], 2 * SHAPE[0] * SHAPE[1] * SHAPE[2] - 1])
+def test_a_flipped_bit_names_its_record(pair, place):
+    damage(pair[1] / "plate-0002.fields", 4096 + RECORD + place, 0x10)
+    table = packed.read_packed(pair[1])
+    packed.pixels(table, 0)
+    with pytest.raises(ImageError, match=r"plate-0002.fields: record 1 is damaged \(CRC-32 \w{8}, written as \w{8}\);"):
+        packed.pixels(table, 2)
+    assert [what.partition("(")[0] for what in packed.verify(table)] == \
+        [f"{pair[1]}/plate-0002.fields: record 1 is damaged "]
+
+
+@pytest.mark.parametrize(("size", "message"), [
+    (4096 + RECORD + 7, r"its header promises \d+,\d+; record 1 of 3 is the first that is not whole"),
+    (4096 + 3 * RECORD + 11, "its header promises"), (60, "its header is damaged, or it is no plate file"),
+    (0, "its header is damaged, or it is no plate file")])
+def test_a_file_that_was_cut_short_names_the_first_record_that_is_not_there(pair, size, message):
+    path = pair[1] / "plate-0001.fields"
+    os.truncate(path, size)
+    with pytest.raises(DataError, match="things are wrong") as refusal:
+        screen.check(packed.read_packed(pair[1]), (128, 128), World())
+    (line,) = refusal.value.offenders
+    assert line.startswith(f"{path}: ")
+    assert message.split("promises")[0] in line
+    if "record" in message:
+        assert "record 1 of 3 is the first that is not whole" in line
+
+
+def test_damage_to_headers_and_tables_is_noticed(pair):
+    path = pair[1] / "plate-0001.fields"
+    for place, message in ((20, "its header is damaged"), (4096 + 3 * RECORD + 2, "its table of CRC-32s is damaged")):
+        damage(path, place)
+        with pytest.raises(DataError, match=message):
+            packed.PlateFile(path)
+        damage(path, place)
+    packed.PlateFile(path)
+
+
+def test_a_file_of_another_version_is_not_guessed_at(pair):
+    path = pair[1] / "plate-0001.fields"
+    raw = bytearray(path.read_bytes())
+    raw[8] = 2
+    raw[108:112] = struct.pack("<I", zlib.crc32(raw[:108]))
+    path.write_bytes(raw)
+    with pytest.raises(DataError, match="version 2 with pages of 4096, this program reads version 1"):
+        packed.PlateFile(path)
+
+
+def test_a_stale_index_names_the_first_record_that_it_does_not_fit(pair, tmp_path):
+    """A plate file that was packed from other images, with the old index."""
+    other = write_images(tmp_path / "images")
+    tifffile.imwrite(other.frame["files"][3][0], np.zeros(SHAPE[1:], np.uint16))  # P2, record 1
+    pack(other, tmp_path / "other")
+    (tmp_path / "other/plate-0001.fields").replace(pair[1] / "plate-0001.fields")
+    header, wrong = packed.inspect(packed.read_packed(pair[1]))
+    assert header == Header(*SHAPE, "uint16")
+    (line,) = wrong
+    assert "plate-0001.fields: record 1 is not the one of the index" in line
+    assert "plate P2 well B03 site 3" in line
+
+
+def test_an_index_that_was_edited_or_is_missing_is_refused(pair):
+    _, folder = pair
+    damage(folder / "index.parquet", 100)
+    with pytest.raises(DataError, match=r"index.parquet: is not the index that pack.json names \(SHA-256 differs\)"):
+        packed.read_packed(folder)
+    (folder / "index.parquet").unlink()
+    with pytest.raises(DataError, match=r"index.parquet: cannot be read \(No such file"):
+        packed.read_packed(folder)
+    (folder / "pack.json").unlink()
+    with pytest.raises(DataError, match="the folder is no pack, or packing has not ended: run the same"):
+        packed.read_packed(folder)
+    (folder / "pack.json").write_text(json.dumps({"format": "mscnn packed fields", "version": 9}))
+    with pytest.raises(DataError, match="version 9, this program reads 'mscnn packed fields' version 1"):
+        packed.read_packed(folder)
+
+
+def test_an_index_that_leads_out_of_its_folder_is_not_followed(pair):
+    _, folder = pair
+    index = pd.read_parquet(folder / "index.parquet").assign(file="../secret.fields")
+    index.to_parquet(folder / "index.parquet")
+    description = json.loads((folder / "pack.json").read_text())
+    description["index_sha256"] = hashlib.sha256((folder / "index.parquet").read_bytes()).hexdigest()
+    (folder / "pack.json").write_text(json.dumps(description))
+    with pytest.raises(DataError, match=r"index.parquet: names '../secret.fields', which is no plate file of the folder"):
+        packed.read_packed(folder)
+
+
+# Going on after whatever happens
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def pack_and_die(table: SiteTable, out: Path, line: int) -> None:
+    """In a process of its own, which is killed at the so many-th line that pack.py runs, if it comes so far."""
+    def count(frame, event, argument):
+        nonlocal line
+        if frame.f_code.co_filename != packing.__file__:
+            return None
+        line -= event == "line"
+        if line == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return count
+
+    sys.settrace(count)
+    pack(table, out)
+    os._exit(0)
+
+
+def test_a_run_killed_at_any_moment_goes_on_to_the_same_files(pair, tmp_path):
+    table, folder = pair
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["tests.test_packed"])
+    out, rng, codes = tmp_path / "again", random.Random(0), []
+    for _ in range(20):
+        process = processes.Process(target=pack_and_die, args=(table, out, rng.randrange(1, 300)))
+        process.start()
+        process.join()
+        codes.append(process.exitcode)
+        if codes[-1] == 0:
+            assert contents(out) == contents(folder)
+            shutil.rmtree(out)
+    assert {0, -signal.SIGKILL} == set(codes)  # some were killed, and some came to the end from where others had left off
+    pack(table, out)
+    assert contents(out) == contents(folder)
+
+
+def test_plates_that_are_there_are_kept_and_those_whose_images_changed_are_not(pair):
+    table, folder = pair
+    times = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.fields")}
+    assert pack(table, folder) == 2
+    assert {path.name: path.stat().st_mtime_ns for path in folder.glob("*.fields")} == times
+    tifffile.imwrite(table.frame["files"][1][0], np.full(SHAPE[1:], 5, np.uint16))
+    assert pack(table, folder) == 1
+    assert (packed.pixels(packed_afresh(folder), 1)[0] == 5).all()
+    assert pack(table.select(table.frame["plate"] == "P10"), folder) == 0  # another number now
+    assert sorted(path.name for path in folder.glob("plate*")) == ["plate-0001.fields"]
+
+
+def packed_afresh(folder: Path) -> SiteTable:
+    """As another process would read it."""
+    packed.plate_file.cache_clear()
+    return packed.read_packed(folder)
+
+
+def test_a_damaged_image_costs_its_plate_alone(tmp_path):
+    table = write_images(tmp_path / "images")
+    broken = Path(table.frame["files"][2][1])  # P10
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:-100])
+    with pytest.raises(DataError, match="1 plates hold damaged images") as refusal:
+        pack(table, tmp_path / "pack")
+    assert str(broken) in refusal.value.offenders[0]
+    assert sorted(path.name for path in (tmp_path / "pack").iterdir()) == ["plate-0001.fields"]
+    broken.write_bytes(whole)
+    assert pack(table, tmp_path / "pack") == 1
+    assert packed.verify(packed.read_packed(tmp_path / "pack")) == []
+
+
+def test_a_pack_that_is_being_changed_is_none_until_it_is_whole(pair):
+    table, folder = pair
+    Path(table.frame["files"][1][0]).write_bytes(b"II*\0")
+    with pytest.raises(DataError, match="1 plates hold damaged images"):
+        pack(table, folder)
+    with pytest.raises(DataError, match="the folder is no pack, or packing has not ended"):
+        packed.read_packed(folder)
+
+
+def test_each_file_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+    happened = []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+        monkeypatch.setattr(packing.os, name, lambda *given, name=name, real=real: happened.append(name) or real(*given))
+    pack(write_images(tmp_path / "images"), tmp_path / "pack")
+    assert happened == 4 * ["fsync", "replace", "fsync"]  # two plates, index and description; each file, then its folder
+
+
+def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path):
+    table = write_images(tmp_path / "images")
+    with pytest.raises(UsageError, match=r"images holds P10_0_0.tif, which is no part of a pack; name a new folder"):
+        pack(table, tmp_path / "images")
+    assert len(list((tmp_path / "images").iterdir())) == 12
+
+
+def test_too_little_room_is_said_before_anything_is_written(tmp_path, monkeypatch):
+    table = write_images(tmp_path / "images")
+    monkeypatch.setattr(packing.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 2 * RECORD}))
+    with pytest.raises(UsageError, match=r"GiB are free, the next plate takes 0\.00; make room"):
+        pack(table, tmp_path / "pack")
+    assert list((tmp_path / "pack").iterdir()) == []
+
+
+def test_a_disk_that_is_full_ends_in_one_line_and_leaves_nothing_half_done(tmp_path):
+    """A limit on the size of files stands for the disk."""
+    program = ("import resource; from pathlib import Path; from tests.test_packed import pack, write_images\n"
+               f"from mscnn.errors import run; folder = Path({str(tmp_path)!r}); table = write_images(folder / 'images')\n"
+               "resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))\n"
+               "run(lambda: pack(table, folder / 'pack'))")
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, text=True, capture_output=True)
+    assert done.returncode == 2, done.stderr
+    assert "plate-0001.fields cannot be written (File too large); make room" in done.stderr
+    assert list((tmp_path / "pack").iterdir()) == []
+
+
+# The commands
+
+def test_training_and_evaluation_on_packed_fields_are_those_on_images(tiny_screen, tmp_path):
+    folder = tiny_screen.parent
+    done = run_python("-m", "mscnn", "pack", "--sites", tiny_screen, "--out", folder / "pack")
+    assert done.returncode == 0, done.stderr
+    assert "12 fields of 1 plates (0 of them there before)" in done.stdout
+    assert run_python("-m", "mscnn", "verify", folder / "pack").stdout.endswith("all 12 fields are as they were written\n")
+    networks, scores = [], []
+    for run, data in (("direct", ("--sites", tiny_screen)), ("packed", ("--packed", folder / "pack"))):
+        done = run_python("train.py", "screen", *data, "--hold-out", "b", "--minibatch", 4, "--max-steps", 2, "--run-dir",
+                          tmp_path / run, "--threads", 1)
+        assert done.returncode == 0, done.stderr
+        networks.append(torch.load(tmp_path / run / "checkpoints" / "last.pt", weights_only=True))
+        done = run_python("evaluate.py", "--checkpoint", tmp_path / run, "--out", tmp_path / run / "evaluation")
+        assert done.returncode == 0, done.stderr
+        scores.append((tmp_path / run / "evaluation" / "predictions.csv").read_text())
+    for name, value in networks[0]["network"].items():
+        torch.testing.assert_close(networks[1]["network"][name], value, rtol=0, atol=0)
+    assert networks[0]["split"] == networks[1]["split"]
+    assert scores[0] == scores[1]
+    (folder / "pack").rename(folder / "elsewhere")
+    done = run_python("evaluate.py", "--checkpoint", tmp_path / "packed", "--out", tmp_path / "moved", "--moved",
+                      folder / "elsewhere")
+    assert done.returncode == 0, done.stderr
+    damage(folder / "elsewhere" / "plate-0001.fields", 5000)
+    done = run_python("-m", "mscnn", "verify", folder / "elsewhere")
+    assert done.returncode == 3
+    assert "record 0 is damaged" in done.stderr
+
+
+def test_bbbc021s_taxol_controls_are_dropped_when_training_says_so(tmp_path):
+    table = write_images(tmp_path / "images")
+    frame = table.frame.assign(compound="taxol", mechanism="m", well=["B11", "B11", "B02", "G02", "C03", "D03"],
+                               concentration=[0.3, 1.0, 0.3, 0.3, 0.1, 0.3])
+    packing.pack(SiteTable(frame, table.channels), Header(*SHAPE, "uint16"), tmp_path / "pack", screen="bbbc021")
+    for taxol, sites in (("keep", [0, 1, 2, 3, 4, 5]), ("drop", [1, 2, 4, 5])):
+        found = screen.read_labelled(config.Table(packed=str(tmp_path / "pack"), taxol_controls=taxol))
+        assert found.fingerprint() == SiteTable(frame, table.channels).select(np.array(sites)).fingerprint()
