@@ -20,6 +20,7 @@ import numpy as np
 
 from mscnn import accelerate, checkpoint, config, cpu, placement, profiles, rundir, screen, world
 from mscnn.data import splits
+from mscnn.data.intensity import Intensity
 from mscnn.data.loader import Fields
 from mscnn.data.normalise import Normalisation
 from mscnn.data.tables import SiteTable
@@ -84,7 +85,7 @@ def run_network(settings: config.Evaluation, content: dict[str, Any], table: Sit
     acceleration = accelerate.Acceleration()  # scores are computed in float32, whatever trained the network
     network = acceleration.prepare(MCNN(len(content["classes"]), *table.shape, head_relu=head_relu))
     network.load_state_dict(content["network"])
-    fields = Fields(table, Normalisation(**content["normalisation"]), tuple(content["image_size"]))
+    fields = Fields(table, scale_of(table, content, ranks), tuple(content["image_size"]))
     with progress(len(table), "predicting", ranks.rank, unit="field") as shown:
         probabilities = predict(
             network, fields, np.arange(len(table)), microbatch=settings.microbatch, world=ranks, acceleration=acceleration,
@@ -93,6 +94,15 @@ def run_network(settings: config.Evaluation, content: dict[str, Any], table: Sit
     if not np.isfinite(probabilities).all():
         raise errors.DataError(f"{settings.checkpoint}: the network gives scores that are not finite; train again")
     return probabilities
+
+
+def scale_of(table: SiteTable, content: dict[str, Any], ranks: world.World) -> Normalisation | Intensity:
+    """As in training; plates that training had not seen are measured in their own untreated wells."""
+    scale = screen.restore(content["normalisation"])
+    if isinstance(scale, Intensity) and not set(table.frame["plate"]) <= set(scale.plates):
+        scale = screen.measure(table, np.zeros(0, int), config.from_flat(content["config"]).data, ranks)
+        scale.covers(table.frame["plate"])
+    return scale
 
 
 def write(out: Path, content: dict[str, Any], table: SiteTable, probabilities: np.ndarray, path: Path,

@@ -14,6 +14,7 @@ if __name__ == "__main__":  # settings come before torch is imported, so that --
 
 import dataclasses
 import math
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ import torch
 
 from mscnn import accelerate, checkpoint, config, cpu, placement, rundir, schedule, screen, world
 from mscnn.data import augment, sampler, splits
+from mscnn.data.intensity import Intensity
 from mscnn.data.loader import Fields
 from mscnn.data.normalise import Normalisation
 from mscnn.data.tables import SiteTable
@@ -59,6 +61,11 @@ def main(settings: config.Config, resolved: str) -> None:
     if ranks.rank == 0:
         run_dir = str(rundir.create(settings.run.run_dir, settings.preset, resolved, rundir.environment(**used)))
         splits.write(split, table, Path(run_dir))
+        if isinstance(normalisation, Intensity):
+            from mscnn.report import intensity  # here: matplotlib takes its time
+
+            normalisation.save(Path(run_dir))
+            intensity.draw(normalisation, Path(run_dir) / "intensity.png")
     run_dir = Path(ranks.gather(run_dir)[0])
     open_logs(ranks.rank, run_dir)
     log.info("run directory: %s", run_dir)
@@ -69,7 +76,7 @@ def main(settings: config.Config, resolved: str) -> None:
     ranks.leave()
 
 
-def build(settings: config.Config, table: SiteTable, split: splits.Split, normalisation: Normalisation,
+def build(settings: config.Config, table: SiteTable, split: splits.Split, normalisation: Normalisation | Intensity,
           ranks: world.World, plan: cpu.Plan) -> tuple[Trainer, dict]:
     """The network and all that a step needs; and what was asked and used."""
     optim, classes = settings.optim, table.mechanisms()
@@ -107,13 +114,19 @@ def learn(settings: config.Config, trainer: Trainer, split: splits.Split, run_di
     per_epoch = sampler.steps_per_epoch(len(training), optim.minibatch)
     total = min(optim.epochs * per_epoch, optim.max_steps or optim.epochs * per_epoch)
     pieces, step = schedule.parse(optim.lr), 0
-    with Metrics(run_dir, trainer.world.rank) as metrics, progress(total, "training", trainer.world.rank) as shown:
+    epochs = range(math.ceil(total / per_epoch))
+
+    def minibatches(epoch: int) -> list[np.ndarray]:
+        order = sampler.epoch_minibatches(len(training), optim.minibatch, seed=run.seed, epoch=epoch)
+        return [training[part] for part in order[:total - epoch * per_epoch]]
+
+    with Metrics(run_dir, trainer.world.rank) as metrics, progress(total, "training", trainer.world.rank) as shown, \
+            closing(trainer.read_ahead((epoch, minibatches(epoch)) for epoch in epochs)) as loaded:
         log.info("training: %d steps of at most %d fields, %d steps an epoch", total, optim.minibatch, per_epoch)
-        for epoch in range(math.ceil(total / per_epoch)):
-            order = sampler.epoch_minibatches(len(training), optim.minibatch, seed=run.seed, epoch=epoch)
+        for epoch in epochs:
             rates = [schedule.rate(pieces, epoch + taken / per_epoch) for taken in range(per_epoch)]
             tally = Tally()
-            for rate in trainer.epoch(epoch, [training[part] for part in order[:total - step]], rates, tally):
+            for rate in trainer.steps(loaded, minibatches(epoch), rates, tally):
                 step += 1
                 shown.advance(note=f"epoch {epoch + 1}/{optim.epochs}")
                 if step % run.log_every == 0 or step in (total, (epoch + 1) * per_epoch):
@@ -152,7 +165,7 @@ def save(settings: config.Config, trainer: Trainer, split: splits.Split, step: i
         checkpoint.save(run_dir / "checkpoints" / checkpoint.LAST, {
             "step": step, "config": config.absolute(settings).flat(), "classes": table.mechanisms(),
             "channels": list(table.channels), "image_size": list(table.shape[1:]),
-            "normalisation": dataclasses.asdict(normalisation), "split": splits.to_record(split, table),
+            "normalisation": screen.to_record(normalisation), "split": splits.to_record(split, table),
             "network": trainer.network.state_dict(), "optimiser": trainer.optimiser.state_dict()})
 
 

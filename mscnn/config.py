@@ -66,14 +66,31 @@ class Data(Table):
     """Which fields of view, and how their pixels become the network's input"""
 
     image_size: str = setting("native", "height x width to crop (at the centre) or pad (mirrored) to, as 1024x1280")
-    normalise: Literal["dataset", "field"] = setting(
-        "dataset", "subtract mean and divide by standard deviation of each channel, over the training fields or "
-                   "within each field (which removes plate-wise intensity shifts, and absolute intensity with them)")
+    normalise: Literal["dataset", "plate", "field"] = setting(
+        "dataset", "subtract mean and divide by standard deviation of each channel: over the training fields; over the "
+                   "untreated wells of each plate, after its uneven light is taken out; or within each field (which "
+                   "removes absolute intensity with the plates' shifts)")
     normalise_sites: int = setting(1000, "at most so many training fields are read for the dataset's mean and sd")
+    plate_sites: int = setting(60, "at most so many fields of a plate are read for --normalise plate")
+    reference: str | None = setting(None, "compound of the wells that --normalise plate reads; default: the control. A "
+                                          "plate without any is measured in all its training wells")
+    camera_offset: float = setting(-1.0, "with --normalise plate: counts of the camera without light, from a dark frame; "
+                                         "-1: estimated, which is less exact")
+    illumination: bool = setting(True, "with --normalise plate: divide by each plate's uneven light")
+    scaling: Literal["mean-sd", "percentile", "background"] = setting(
+        "mean-sd", "with --normalise plate: what becomes 0 and 1: mean and one sd above it; the 1st and 99.9th percentile; "
+                   "the background and twice as much")
+    transform: Literal["none", "arcsinh", "anscombe"] = setting(
+        "none", "with --normalise plate: of the counts, before they are scaled")
 
     def __post_init__(self):
         super().__post_init__()
-        _require(self.normalise_sites >= 1, "normalise-sites must be at least 1", self.normalise_sites)
+        for name in ("normalise_sites", "plate_sites"):
+            _require(getattr(self, name) >= 1, f"{name.replace('_', '-')} must be at least 1", getattr(self, name))
+        _require(self.camera_offset >= 0 or self.camera_offset == -1, "camera-offset must be 0 or more, or -1",
+                 self.camera_offset)
+        _require(self.scaling != "background" or self.transform == "none", "scaling background goes with transform none",
+                 self.transform)
         self.size()
 
     def size(self) -> tuple[int, int] | None:

@@ -4,7 +4,7 @@ Shapes: S sites, N fields of a microbatch, C channels, H W pixels, K classes.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,6 +18,8 @@ from mscnn.data.sampler import microbatches, shard
 from mscnn.model import MCNN
 from mscnn.objective import loss_shares
 from mscnn.world import World
+
+Loaded = tuple[Tensor, Tensor, Tensor]  # a microbatch: images_NCHW, labels_N, shares_N of the loss
 
 
 @dataclass
@@ -61,16 +63,22 @@ class Trainer:
     seed: int
     enter_reader: Callable[[], object] = lambda: None  # what the thread that reads ahead calls first
 
-    def epoch(self, epoch: int, minibatches: list[np.ndarray], rates: list[float], tally: Tally) -> Iterator[float]:
-        """Take a step for each global minibatch of sites at its learning rate, adding to the tally; yields the rate."""
-        pieces = [self._pieces(minibatch) for minibatch in minibatches]
-        jobs = ((lambda sites=sites, shares=shares: self._load(sites, shares, epoch))
-                for minibatch in pieces for sites, shares in minibatch)
-        loaded = ahead(jobs, enter=self.enter_reader)
-        for own, rate in zip(pieces, rates, strict=False):  # fewer pieces where a trial stops early
+    def read_ahead(self, epochs: Iterable[tuple[int, list[np.ndarray]]]) -> Generator[Loaded, None, None]:
+        """This rank's microbatches of the epochs' global minibatches, in order, the next one read while one is computed."""
+        jobs = ((lambda sites=sites, shares=shares, epoch=epoch: self._load(sites, shares, epoch))
+                for epoch, minibatches in epochs for minibatch in minibatches for sites, shares in self._pieces(minibatch))
+        return ahead(jobs, enter=self.enter_reader)
+
+    def steps(self, loaded: Iterator[Loaded], minibatches: list[np.ndarray], rates: list[float],
+              tally: Tally) -> Iterator[float]:
+        """Take a step for each global minibatch of sites at its learning rate, adding to the tally; yields the rate.
+
+        loaded: of read_ahead, where it has come to these minibatches.
+        """
+        for minibatch, rate in zip(minibatches, rates, strict=False):  # fewer minibatches where a trial stops early
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
-            self._step(loaded, len(own), tally)
+            self._step(loaded, len(self._pieces(minibatch)), tally)
             yield rate
 
     def predict(self, sites: np.ndarray) -> np.ndarray:
@@ -82,7 +90,7 @@ class Trainer:
         """Whether all parameters are finite numbers; they are the same on all ranks."""
         return all(bool(torch.isfinite(parameter).all()) for parameter in self.network.parameters())
 
-    def _step(self, loaded: Iterator, num_pieces: int, tally: Tally) -> None:
+    def _step(self, loaded: Iterator[Loaded], num_pieces: int, tally: Tally) -> None:
         """One optimiser step; gradients travel between ranks with the last microbatch only."""
         for piece in range(num_pieces):
             waiting = time.perf_counter()
@@ -108,7 +116,7 @@ class Trainer:
             return [(minibatch[:1], torch.zeros(1))]
         return [(sites, loss_shares(self.weights, minibatch, sites)) for sites in microbatches(own, self.microbatch)]
 
-    def _load(self, sites: np.ndarray, shares_N: Tensor, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _load(self, sites: np.ndarray, shares_N: Tensor, epoch: int) -> Loaded:
         images_NCHW = self.acceleration.place(self.fields.read(sites, self.jitter, (self.seed, epoch)))
         return images_NCHW, torch.from_numpy(self.labels[sites]), shares_N
 

@@ -3,13 +3,20 @@
 Exercised by `pytest tests/test_screen.py`.
 """
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 
 from mscnn import config
-from mscnn.data import bbbc021, images, normalise, packed
+from mscnn.data import bbbc021, images, intensity, normalise, packed
+from mscnn.data.illumination import PlateSums
+from mscnn.data.intensity import Intensity
+from mscnn.data.normalise import Normalisation
 from mscnn.data.sampler import shard
 from mscnn.data.tables import SiteTable, parse_columns, read_sites
 from mscnn.errors import DataError, ImageError
@@ -86,24 +93,80 @@ def inspect(table: SiteTable, world: World) -> images.Header:
     return images.agree(found, files_per_site=len(files[0]), channels=table.channels)
 
 
-def measure(table: SiteTable, sites: np.ndarray, settings: config.Data, world: World) -> normalise.Normalisation:
-    """Mean and sd of each channel over the given sites (at most normalise_sites of them), the same on all ranks.
+def measure(table: SiteTable, sites: np.ndarray, settings: config.Data, world: World) -> Normalisation | Intensity:
+    """What turns counts into the network's input, the same on all ranks to the last bit, for any number of them.
 
-    Each site's exact sums are placed by site and then added in the table's order, so that the result is the same to
-    the last bit for any number of ranks.  Raises DataError on all ranks for images that turn out damaged.
+    sites: of the training side.  Raises DataError on all ranks for images that turn out damaged.
     """
     if settings.normalise == "field":
-        return normalise.Normalisation("field", (), ())
+        return Normalisation("field", (), ())
+    if settings.normalise == "plate":
+        return _measure_plates(table, sites, settings, world)
     chosen = sites[normalise.sample(len(sites), settings.normalise_sites)]
-    moments_SC3, damaged = np.zeros((len(chosen), len(table.channels), 3)), []
-    for position in shard(np.arange(len(chosen)), rank=world.rank, size=world.size):
+    moments_SC3 = np.zeros((len(chosen), len(table.channels), 3))  # exact sums, placed by site: added in the table's order
+
+    def add(position: int, site_CHW: np.ndarray) -> None:
+        moments_SC3[position] = normalise.moments(images.fit(site_CHW, settings.size()))
+
+    _read_shares(table, [(site, partial(add, position)) for position, site in enumerate(chosen)], world)
+    return Normalisation("dataset", *normalise.statistics(world.sum_array(moments_SC3)))
+
+
+def _measure_plates(table: SiteTable, sites: np.ndarray, settings: config.Data, world: World) -> Intensity:
+    """Light and scale of each plate, from its untreated wells."""
+    reference = intensity.reference_sites(table, np.isin(np.arange(len(table)), sites), settings.reference,
+                                          settings.plate_sites)
+    for note in reference.notes():
+        log.info("intensity: %s", note)
+    first = packed.pixels(table, next(iter(reference.sites.values()))[0])
+    sums = {plate: PlateSums.empty(len(own), len(first), first.shape[1:], first.dtype)
+            for plate, own in reference.sites.items()}
+    _read_shares(table, [(site, partial(_add_to, sums[plate], slot)) for plate, own in reference.sites.items()
+                         for slot, site in enumerate(own)], world)
+    for plate, own in sums.items():
+        sums[plate] = PlateSums.from_arrays([world.sum_array(part) for part in own.to_arrays()], own.size)
+    method = intensity.Method(illumination=settings.illumination, scaling=settings.scaling, transform=settings.transform,
+                              offset=None if settings.camera_offset < 0 else settings.camera_offset)
+    found = intensity.estimate(sums, method, intensity.describe(table, reference)) if world.rank == 0 else None
+    return _of_rank_0(found, world)
+
+
+def _of_rank_0(found: Intensity | None, world: World) -> Intensity:
+    """What rank 0 found, on all ranks: solvers may differ in the last bit from host to host."""
+    facts, arrays = found.to_record() if found else (None, {})
+    about = {name: (array.shape, array.dtype.str) for name, array in arrays.items()}
+    facts, about = world.gather([facts, about])[0]
+    return intensity.from_record(facts, {name: world.sum_array(arrays.get(name, np.zeros(shape))).astype(dtype)
+                                         for name, (shape, dtype) in about.items()})
+
+
+def _add_to(sums: PlateSums, slot: int, site_CHW: np.ndarray) -> None:
+    sums.add(site_CHW, slot)
+
+
+def _read_shares(table: SiteTable, wanted: list[tuple[int, Callable[[np.ndarray], object]]], world: World) -> None:
+    """Each rank reads its share of the sites and hands on their pixels. Raises DataError on all of them for damage."""
+    damaged = []
+    for site, take in shard(wanted, rank=world.rank, size=world.size):
         try:
-            site = packed.pixels(table, chosen[position])
-            moments_SC3[position] = normalise.moments(images.fit(site, settings.size()))
-            packed.let_go(table, chosen[position])
+            take(packed.pixels(table, site))
+            packed.let_go(table, site)
         except ImageError as problem:
             damaged.append(problem.what)
     if everywhere := sorted(what for part in world.gather(damaged) for what in part):
         raise DataError(f"{len(everywhere)} images are damaged; replace them, or take their rows out", everywhere)
-    mean, sd = normalise.statistics(world.sum_array(moments_SC3))
-    return normalise.Normalisation("dataset", mean, sd)
+
+
+def to_record(scale: Normalisation | Intensity) -> dict[str, Any]:
+    """As builtins and tensors, for a checkpoint."""
+    if isinstance(scale, Normalisation):
+        return asdict(scale)
+    facts, arrays = scale.to_record()
+    return {"mode": "plate", "facts": facts, "arrays": {name: torch.from_numpy(array) for name, array in arrays.items()}}
+
+
+def restore(record: dict[str, Any]) -> Normalisation | Intensity:
+    """The inverse of to_record."""
+    if record["mode"] != "plate":
+        return Normalisation(**record)
+    return intensity.from_record(record["facts"], {name: array.numpy() for name, array in record["arrays"].items()})

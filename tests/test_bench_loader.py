@@ -10,6 +10,7 @@ from mscnn.bench import loader
 from mscnn.data.augment import Jitter
 from mscnn.data.images import read_site
 from mscnn.data.loader import Fields
+from mscnn.data.packed import pixels
 from mscnn.errors import UsageError
 from tests.conftest import run_python
 
@@ -43,6 +44,14 @@ def test_formats_of_16_bits_give_back_the_counts(name, drawn, tmp_path):
     assert [len(paths) for paths in files] == [3, 3]
     for paths, counts in zip(files, drawn, strict=True):
         np.testing.assert_array_equal(read_site(paths), counts)
+
+
+def test_packed_fields_give_back_the_counts_and_leave_no_images(drawn, tmp_path):
+    fields = loader.reader(loader.write("packed", drawn, tmp_path / "packed"))
+    for site, counts in enumerate(drawn):
+        np.testing.assert_array_equal(pixels(fields.table, site), counts)
+    assert not list(tmp_path.rglob("*.tif"))
+    assert loader.STAGES["decode"](fields) == loader.STAGES["flips"](fields) == 2
 
 
 def test_the_format_of_8_bits_stretches_each_channel(drawn, tmp_path):

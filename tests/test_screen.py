@@ -5,7 +5,9 @@ import pytest
 import tifffile
 
 from mscnn import config, screen, world
+from mscnn.data.augment import Jitter
 from mscnn.data.images import read_site
+from mscnn.data.loader import Fields
 from mscnn.errors import DataError
 
 ALONE = world.World(rank=0, size=1, local_rank=0, local_size=1)
@@ -73,3 +75,25 @@ def test_the_shared_fields_and_originals_open(shared_data):
     assert (len(fields), fields.shape, fields.channels) == (540, (3, 256, 256), ("Actin", "Tubulin", "DNA"))
     originals = open_screen(shared_data / "bbbc021_original_tiff" / "labels.csv")
     assert (len(originals), originals.shape, originals.channels) == (5, (1, 1024, 1280), ("Channel1",))
+
+
+def test_plates_are_measured_in_their_untreated_wells_and_read_by_their_own_numbers(tiny_screen):
+    """Brighter treated wells change nothing; each field is scaled before it is cropped and turned."""
+    settings = config.Data(sites=str(tiny_screen), normalise="plate", camera_offset=0)
+    table = screen.check(screen.read_labelled(settings), None, ALONE)
+    training = np.flatnonzero(table.frame["compound"] != "b")
+    found = screen.measure(table, training, settings, ALONE)
+    controls = np.flatnonzero(table.is_control())
+    pixels = np.stack([read_site(table.frame["files"][site]) for site in controls]).astype(float)
+    assert found.provenance["measured"] == {"00123": "wells of DMSO: 3 sites in 3 wells"}
+    np.testing.assert_allclose(found.shift_PC[0], pixels.mean(axis=(0, 2, 3)), rtol=0.01)   # a sample of the pixels
+    np.testing.assert_allclose(found.scale_PC[0], pixels.std(axis=(0, 2, 3)), rtol=0.15)    # and a fitted light
+    site = int(training[0])
+    expected = found.apply(read_site(table.frame["files"][site]), "00123")
+    plain = Fields(table, found, (128, 128)).read(np.array([site]))[0].numpy()
+    np.testing.assert_array_equal(plain, expected)
+    turned = Fields(table, found, None).read(np.array([site]), Jitter(flips=True, turns=True), (3, 0))[0].numpy()
+    assert any(np.array_equal(turned, np.rot90(mirrored, turns, axes=(1, 2)))
+               for mirrored in (expected, expected[:, ::-1]) for turns in range(4))
+    again = screen.restore(screen.to_record(found))
+    np.testing.assert_array_equal(again.apply(read_site(table.frame["files"][site]), "00123"), expected)

@@ -285,3 +285,29 @@ def test_training_that_diverges_ends_with_a_remedy_and_keeps_no_bad_checkpoint(t
     if path.exists():
         weights = torch.load(path, weights_only=True)["network"]
         assert all(torch.isfinite(weight).all() for weight in weights.values())
+
+
+def test_plates_on_one_scale_are_the_same_for_any_number_of_ranks_and_in_evaluation(tiny_screen, tmp_path):
+    options = ("screen", "--sites", tiny_screen, "--normalise", "plate", "--hold-out", "b", "--minibatch", 4,
+               "--max-steps", 1)
+    for ranks in (1, 2):
+        done = run_python("train.py", *options, "--run-dir", tmp_path / str(ranks), ranks=ranks)
+        assert done.returncode == 0, done.stderr
+    one, two = (torch.load(tmp_path / ranks / "checkpoints" / "last.pt", weights_only=True)["normalisation"]
+                for ranks in "12")
+    assert one["facts"] == two["facts"]
+    for name, array in one["arrays"].items():
+        torch.testing.assert_close(two["arrays"][name], array, rtol=0, atol=0)
+    assert {path.name for path in (tmp_path / "1").iterdir()} >= {"intensity.json", "intensity.npz", "intensity.png"}
+    done = run_python("evaluate.py", "--checkpoint", tmp_path / "1", "--out", tmp_path / "own")
+    assert done.returncode == 0, done.stderr
+    other = tmp_path / "other.csv"
+    other.write_text(tiny_screen.read_text().replace("00123", "00124"))
+    done = run_python("evaluate.py", "--checkpoint", tmp_path / "1", "--sites", other, "--image-root", tiny_screen.parent,
+                      "--out", tmp_path / "another")
+    assert done.returncode == 0, done.stderr
+    own, another = (pd.read_csv(tmp_path / name / "predictions.csv") for name in ("own", "another"))
+    held_out = another[another["Metadata_Compound"] == "b"].reset_index(drop=True)  # the same wells, measured anew
+    probabilities = [name for name in own if not name.startswith("Metadata_")]
+    numbers = own[probabilities].select_dtypes("number")
+    pd.testing.assert_frame_equal(held_out[numbers.columns], numbers)

@@ -160,8 +160,8 @@ def write_packed(fields_NCHW: list[np.ndarray], folder: Path) -> Path:
     """As `python -m mscnn pack` does, all of one plate."""
     images, out = folder / "images", folder / "packed"
     images.mkdir()
-    frame = pd.DataFrame({"plate": "P1", "files": write_tiffs(fields_NCHW, images)})
-    frame = frame.assign(**{name: "" for name in METADATA if name not in frame}, concentration=np.nan)
+    same = dict.fromkeys(METADATA, "") | {"plate": "P1", "concentration": np.nan}
+    frame = pd.DataFrame({"files": write_tiffs(fields_NCHW, images)}).assign(**same)
     pack(SiteTable(frame, channels=()), Header(*fields_NCHW[0].shape, fields_NCHW[0].dtype.name), out, screen="sites")
     shutil.rmtree(images)
     return out

@@ -5,7 +5,7 @@ Shapes: N fields of a microbatch, C channels, H W pixels.
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mscnn.data.augment import Jitter, augment, draw, orient
 from mscnn.data.images import fit
+from mscnn.data.intensity import Intensity
 from mscnn.data.normalise import Normalisation
 from mscnn.data.packed import let_go, pixels
 from mscnn.data.sampler import Stream
@@ -29,7 +30,7 @@ class Fields:
     """Reads fields of a table as the network's input."""
 
     table: SiteTable
-    normalisation: Normalisation
+    normalisation: Normalisation | Intensity
     size: tuple[int, int] | None  # crop or pad to (height, width)
 
     def read(self, sites: np.ndarray, jitter: Jitter | None = None, key: tuple[int, int] = (0, 0)) -> Tensor:
@@ -39,22 +40,30 @@ class Fields:
         change on any rank and in any order.  key: (seed, epoch).
         """
         fields_NCHW, changes = torch.empty(0), []
+        by_plate = isinstance(self.normalisation, Intensity)
         for position, site in enumerate(sites):
-            site_CHW = fit(pixels(self.table, site), self.size)
+            site_CHW = pixels(self.table, site)
+            if by_plate:  # a plate's light is that of the whole field, before it is cropped or turned
+                site_CHW = self.normalisation.apply(site_CHW, self.table.frame["plate"].iat[site])
+            site_CHW = fit(site_CHW, self.size)
             if position == 0:
                 fields_NCHW = torch.empty(len(sites), *site_CHW.shape)
             if jitter is not None:
                 rng = np.random.default_rng([Stream.AUGMENTATION, *key, int(site)])
                 changes.append(draw(jitter, rng, channels=len(site_CHW), square=site_CHW.shape[1] == site_CHW.shape[2]))
                 site_CHW = orient(site_CHW, changes[-1])
-            self.normalisation.apply(site_CHW, fields_NCHW[position].numpy())
+            if by_plate:
+                np.copyto(fields_NCHW[position].numpy(), site_CHW)
+            else:
+                self.normalisation.apply(site_CHW, fields_NCHW[position].numpy())
             let_go(self.table, site)
         if jitter is not None:
             augment(fields_NCHW, changes, jitter)
         return fields_NCHW
 
 
-def ahead(jobs: Iterable[Callable[[], Item]], depth: int = 1, enter: Callable[[], object] = lambda: None) -> Iterator[Item]:
+def ahead(jobs: Iterable[Callable[[], Item]], depth: int = 1,
+          enter: Callable[[], object] = lambda: None) -> Generator[Item, None, None]:
     """Run jobs in a thread, at most `depth` results ahead; an exception in a job is raised here, in its turn.
 
     enter: what the thread calls first.  Leaving the loop early stops the thread.

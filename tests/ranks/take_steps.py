@@ -39,7 +39,8 @@ def main(table_csv: str, out: str, backend: str = "gloo") -> None:
         weights=class_weights(labels, len(classes), "balanced")[labels], jitter=Jitter(flips=True, turns=True, gain=0.2),
         microbatch=2, clip_norm=1.0, seed=0)
     tally = Tally()
-    taken = list(trainer.epoch(0, [np.array(sites) for sites in MINIBATCHES], RATES, tally))
+    minibatches = [np.array(sites) for sites in MINIBATCHES]
+    taken = list(trainer.steps(trainer.read_ahead([(0, minibatches)]), minibatches, RATES, tally))
     numbers = tally.over(ranks)
     probabilities = trainer.predict(np.arange(len(table)))
     everyone = ranks.gather({"rank": ranks.rank, "any": ranks.any(ranks.rank == ranks.size - 1), "text": "µ" * ranks.rank})
