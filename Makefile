@@ -8,6 +8,7 @@ PYTHON ?= python3
 PIP_ARGS ?=
 BIN := .venv/bin
 IPEX := .venv-ipex/bin
+MPI_TESTS ?= tests/mpi tests/ranks tests/slurm -k mpi
 
 .DELETE_ON_ERROR:
 .PHONY: demo test lint clean .venv test-mpich test-intel-mpi test-ipex bench-ipex
@@ -47,7 +48,7 @@ test: lint
 	touch $@
 
 test-mpich test-intel-mpi: test-%: .venv-%/runtime
-	.venv-$*/bin/python -m pytest tests/mpi tests/ranks tests/slurm -k mpi
+	.venv-$*/bin/python -m pytest $(MPI_TESTS)
 
 .venv-ipex/runtime: requirements-ipex.txt
 	test -x $(IPEX)/python || $(PYTHON) -m venv .venv-ipex

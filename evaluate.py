@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from mscnn import accelerate, checkpoint, config, cpu, placement, profiles, rundir, screen, world
-from mscnn.data import splits
+from mscnn.data import packed, splits
 from mscnn.data.intensity import Intensity
 from mscnn.data.loader import Fields
 from mscnn.data.normalise import Normalisation
@@ -39,13 +39,14 @@ def main(settings: config.Evaluation) -> None:
     ranks.agree(**rundir.versions())
     plan = placement.settle(ranks, settings)
     cpu.keep_memory()
-    path = checkpoint.find(Path(settings.checkpoint))
-    content = checkpoint.load(path)
+    path = ranks.together(lambda: checkpoint.find(Path(settings.checkpoint)))
+    content = ranks.together(lambda: checkpoint.load(path))
     with errors.offenders_in(out, speak=ranks.rank == 0):
         table, notes = chosen_sites(settings, content, ranks)
-    probabilities = run_network(settings, content, table, ranks, plan)
+        scale, more = scale_of(settings, content, table, ranks)
+    probabilities = run_network(settings, content, table, scale, ranks, plan)
     if ranks.rank == 0:
-        write(out, content, table, probabilities, path, notes)
+        write(out, content, table, probabilities, path, notes + more)
     ranks.leave()
 
 
@@ -62,15 +63,18 @@ def chosen_sites(settings: config.Evaluation, content: dict[str, Any],
     if settings.image_root:
         data = dataclasses.replace(data, image_root=settings.image_root)
     if any(another.values()):
-        table = screen.read_table(data)
+        table = ranks.together(lambda: screen.read_table(data))
         notes = splits.overlap(record, table)
     else:
-        labelled = screen.read_labelled(data)
+        labelled = ranks.together(lambda: screen.read_labelled(data))
         table = labelled.select(splits.restore(record, labelled).test())
         notes = [record["leaks"]] if record["leaks"] else []
     if len(table) == 0:
         raise errors.UsageError("the checkpoint's split held nothing out; name a table to score with --sites")
     table = screen.check(table, data.size(), ranks)
+    if data.packed and list(table.channels) != content["channels"]:
+        raise errors.DataError(f"{data.packed} holds channels {', '.join(table.channels)}, the checkpoint was trained on "
+                               f"{', '.join(content['channels'])}; pack them in that order with --channels")
     expected = (len(content["channels"]), *content["image_size"])
     if table.shape != expected:
         raise errors.DataError(f"fields are {table.shape} (channels, height, width), but the checkpoint was trained on "
@@ -78,14 +82,14 @@ def chosen_sites(settings: config.Evaluation, content: dict[str, Any],
     return table, notes
 
 
-def run_network(settings: config.Evaluation, content: dict[str, Any], table: SiteTable, ranks: world.World,
-                plan: cpu.Plan) -> np.ndarray:
+def run_network(settings: config.Evaluation, content: dict[str, Any], table: SiteTable, scale: Normalisation | Intensity,
+                ranks: world.World, plan: cpu.Plan) -> np.ndarray:
     """Probabilities (S, K) of all sites of the table."""
     head_relu = content["config"]["head_relu"]
     acceleration = accelerate.Acceleration()  # scores are computed in float32, whatever trained the network
     network = acceleration.prepare(MCNN(len(content["classes"]), *table.shape, head_relu=head_relu))
     network.load_state_dict(content["network"])
-    fields = Fields(table, scale_of(table, content, ranks), tuple(content["image_size"]))
+    fields = Fields(table, scale, tuple(content["image_size"]))
     with progress(len(table), "predicting", ranks.rank, unit="field") as shown:
         probabilities = predict(
             network, fields, np.arange(len(table)), microbatch=settings.microbatch, world=ranks, acceleration=acceleration,
@@ -96,13 +100,28 @@ def run_network(settings: config.Evaluation, content: dict[str, Any], table: Sit
     return probabilities
 
 
-def scale_of(table: SiteTable, content: dict[str, Any], ranks: world.World) -> Normalisation | Intensity:
-    """As in training; plates that training had not seen are measured in their own untreated wells."""
-    scale = screen.restore(content["normalisation"])
-    if isinstance(scale, Intensity) and not set(table.frame["plate"]) <= set(scale.plates):
-        scale = screen.measure(table, np.zeros(0, int), config.from_flat(content["config"]).data, ranks)
-        scale.covers(table.frame["plate"])
-    return scale
+def scale_of(settings: config.Evaluation, content: dict[str, Any], table: SiteTable,
+             ranks: world.World) -> tuple[Normalisation | Intensity, list[str]]:
+    """As in training; plates of another table are measured in their own reference wells. And what a reader must know."""
+    scale, notes = screen.restore(content["normalisation"]), []
+    if not isinstance(scale, Intensity):
+        return scale, notes
+    data = config.from_flat(content["config"]).data
+    reference = data.reference or table.control
+    if any(getattr(settings, name) for name in config.SCREENS):
+        own = np.flatnonzero(table.frame["compound"].str.casefold() == reference.casefold())
+        if len(own):
+            scale = screen.measure(table, own, data, ranks)
+        else:
+            notes.append(f"no wells of {reference} here: plates have the mean light and scale of training's")
+            scale = scale.of_no_plate()
+    if not scale.covers(table.frame["plate"]):
+        notes.append("plates that were not measured have the mean light and scale of those that were")
+    native = packed.pixels(table, 0).shape[1:]
+    if native != scale.size:
+        raise errors.DataError(f"fields are {native[0]}x{native[1]}, but plates were measured at {scale.size[0]}x"
+                               f"{scale.size[1]}; score fields of that size, or a table with wells of {reference}")
+    return scale, notes
 
 
 def write(out: Path, content: dict[str, Any], table: SiteTable, probabilities: np.ndarray, path: Path,

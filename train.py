@@ -49,7 +49,7 @@ def main(settings: config.Config, resolved: str) -> None:
     memory = cpu.keep_memory() if settings.accelerate.keep_memory else "the system's own, as asked"
     log.info("malloc: %s", memory)
     with errors.offenders_in(Path(settings.run.run_dir or "runs"), speak=ranks.rank == 0):
-        table = screen.check(screen.read_labelled(settings.data), settings.data.size(), ranks)
+        table = screen.check(ranks.together(lambda: screen.read_labelled(settings.data)), settings.data.size(), ranks)
         split = splits.make_split(table, seed=settings.run.seed, **dataclasses.asdict(settings.split))
         ranks.agree(data=table.fingerprint())
         log.info("split: %s", splits.describe(split, table))

@@ -97,8 +97,14 @@ def pack(argv: list[str]) -> None:
     from mscnn.data.pack import pack
 
     out = Path(settings.out)
+    if settings.packed and out.resolve() == Path(settings.packed).resolve():
+        raise errors.UsageError(f"--out {out} is the pack that is read; name another folder")
     with errors.offenders_in(out.parent):
-        table = screen.read_labelled(settings) if settings.only == "labelled" else screen.read_table(settings)
+        table = screen.read_table(settings)
+        if settings.only == "labelled":
+            table = table.select((table.frame["mechanism"] != "").to_numpy() | table.is_control())
+        if len(table) == 0:
+            raise errors.DataError("no site has a known mechanism; fill in that column, or pack them all by --only all")
         header = screen.inspect(table, world.World())
         with progress(len(table), "packing", unit="field") as shown:
             kept = pack(screen.named(table, header), header, out, screen=screen.kind(settings), advance=shown.advance,

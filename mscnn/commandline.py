@@ -37,6 +37,7 @@ def train(argv: list[str]) -> tuple[config.Config, str]:
     if values["preset"] != preset:
         raise UsageError(f"the configuration file is of preset {values['preset']}, the command line says {preset}; "
                          "name the same one, or take the line out of the file")
+    _drop_other_screens(values, argv)
     settings = config.from_flat(values)
     return settings, yaml.safe_dump(settings.flat(), sort_keys=False)
 
@@ -196,6 +197,15 @@ def _without_its_screen(defaults: dict[str, Any], argv: list[str]) -> dict[str, 
     if not {argument.split("=")[0] for argument in argv} & {f"--{name}" for name in config.SCREENS}:
         return defaults
     return {name: value for name, value in defaults.items() if name not in (*config.SCREENS, "channels", "columns")}
+
+
+def _drop_other_screens(values: dict[str, Any], argv: list[str]) -> None:
+    """Where a file and the command line each name a screen, the file's goes, with what belongs to it."""
+    given = {argument.split("=")[0].lstrip("-").replace("-", "_") for argument in argv}
+    named = {name for name in config.SCREENS if values[name] is not None}
+    if len(named) > 1 and len(named & given) == 1:
+        for name in (*config.SCREENS, "image_root", "channels", "columns"):
+            values[name] = values[name] if name in given else None
 
 
 def _leading_preset(argv: list[str]) -> str | None:

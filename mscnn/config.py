@@ -21,6 +21,7 @@ STEP_MODIFIERS = {"torch": "sparse without the compiled kernel", "nchw": "PyTorc
                   "compiled": "--accelerate compile", "ipex": "--accelerate ipex"}
 LOADER_FORMATS = ("tiff", "tiff-lzw", "png", "png16", "packed")
 SCREENS = ("bbbc021", "sites", "packed")  # settings that name a screen
+PLATE_SETTINGS = ("plate_sites", "reference", "camera_offset", "illumination", "scaling", "transform")
 BYTES = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 # What connects nodes: Gb/s of a link each way, microseconds of a message, share of the rate that an all-reduce's data gets.
 # Ethernet carries TCP, the others their own protocol; shares are on the low side of what is commonly published.
@@ -89,6 +90,11 @@ class Data(Table):
             _require(getattr(self, name) >= 1, f"{name.replace('_', '-')} must be at least 1", getattr(self, name))
         _require(self.camera_offset >= 0 or self.camera_offset == -1, "camera-offset must be 0 or more, or -1",
                  self.camera_offset)
+        for setting_of in dataclasses.fields(self):
+            if setting_of.name in PLATE_SETTINGS and self.normalise != "plate" \
+                    and (value := getattr(self, setting_of.name)) != setting_of.default:
+                raise UsageError(f"--{setting_of.name.replace('_', '-')} {value} goes with --normalise plate, got "
+                                 f"--normalise {self.normalise}; drop one of the two")
         _require(self.scaling != "background" or self.transform == "none", "scaling background goes with transform none",
                  self.transform)
         self.size()
@@ -188,7 +194,8 @@ class Augment:
     scale: float = setting(0.0, "enlarge or shrink by up to this share, 0.1 for 10 %")
     shift: float = setting(0.0, "move by up to this share of the sides")
     gain: float = setting(0.0, "multiply each channel's contrast by up to 1 plus or minus this")
-    offset: float = setting(0.0, "add up to plus or minus this, in standard deviations, to each channel")
+    offset: float = setting(0.0, "add up to plus or minus this to each channel, in its scaled unit, as a rule a "
+                                 "standard deviation")
 
     def __post_init__(self):
         for name in ("rotate", "scale", "shift", "gain", "offset"):

@@ -51,6 +51,10 @@ def read_labelled(settings: config.Table) -> SiteTable:
     """The sites whose mechanism is known. Raises DataError where there are none."""
     table = read_table(settings)
     labelled = table.labelled()
+    unread = int((table.is_control() & (table.frame["mechanism"] == "")).sum())
+    if unread and getattr(settings, "normalise", "") == "plate":
+        raise DataError(f"{unread} sites of {table.control}, in which plates are measured, have no mechanism and would not "
+                        f"be read; fill it in, for example with {table.control}")
     log.info("sites: %d, of which %d have a known mechanism", len(table), len(labelled))
     if len(labelled) == 0:
         raise DataError(f"{settings.packed or settings.bbbc021 or settings.sites}: no site has a known mechanism; fill in "

@@ -52,6 +52,7 @@ def test_the_resolved_settings_read_back_as_they_are(tmp_path):
                                                       "--sites a.csv and --packed b"),
     (["screen"], "exactly one of --bbbc021 DIR, --sites CSV and --packed DIR, got none"),
     (["screen", "--packed", "b", "--channels", "DNA"], "--channels DNA was settled when the fields were packed"),
+    (["demo", "--scaling", "percentile"], "--scaling percentile goes with --normalise plate, got --normalise dataset"),
     (["demo", "--split", "random"], "goes with --split hold-out, got --split random"),
     (["demo", "--momentum", "1"], "momentum must be between 0 and 1"),
     (["demo", "--config", "absent.yaml"], "absent.yaml"),
@@ -147,3 +148,13 @@ def test_an_old_torch_or_none_is_refused_before_it_is_imported(monkeypatch, foun
     message = rf"torch 2\.8 or newer is needed, found {found or 'none'}; install"
     with nullcontext() if fits else pytest.raises(UsageError, match=message):
         flat("demo")
+
+
+def test_a_screen_on_the_command_line_replaces_that_of_a_file(tmp_path):
+    settings, resolved = commandline.train(["screen", "--sites", "a.csv", "--image-root", "b", "--channels", "DNA"])
+    (tmp_path / "config.yaml").write_text(resolved)
+    again = commandline.train(["screen", "--config", str(tmp_path / "config.yaml"), "--packed", "pack"])[0].data
+    assert (again.packed, again.sites, again.image_root, again.channels) == ("pack", None, None, None)
+    same = commandline.train(["screen", "--config", str(tmp_path / "config.yaml"), "--sites", "c.csv"])[0].data
+    assert (same.sites, same.image_root, same.channels) == ("c.csv", "b", "DNA")
+    assert settings.data.sites == "a.csv"

@@ -12,6 +12,7 @@ import torch
 from mscnn.data import illumination
 from mscnn.data.illumination import Method, PlateSums, percentile
 from mscnn.data.intensity import Intensity, _stretch, describe, estimate, load, reference_sites
+from mscnn.data.tables import natural
 from mscnn.errors import DataError, UsageError
 from mscnn.report import intensity as picture
 from tests.conftest import make_table
@@ -234,11 +235,15 @@ def test_each_plate_is_measured_in_its_controls_and_says_so_where_it_has_none():
     reference = reference_sites(table, allowed)
     assert {plate: sites.tolist() for plate, sites in reference.sites.items()} == {"P1": [0, 1], "P2": [4, 5]}
     assert (reference.fell_back, reference.unmeasured) == (("P2",), ("P3",))
-    assert reference.notes() == ["plate P2: measured in all its training wells, it has none of DMSO: 2 sites in 2 wells",
+    assert reference.notes() == ["plate P2: measured in all its wells that may be used, it has none of DMSO: 2 sites in 2 "
+                                 "wells",
                                  "plate P3: not measured, it has no site that may be used"]
     assert describe(table, reference)["measured"]["P1"] == "wells of DMSO: 2 sites in 2 wells"
     assert reference_sites(table, allowed, "KNOWN").sites["P1"].tolist() == [2]
     assert len(reference_sites(table, allowed, limit=1).sites["P2"]) == 1
+    without = table.select(np.flatnonzero(~table.is_control()))  # no untreated well anywhere
+    assert reference_sites(without, np.ones(len(without), bool)).fell_back == tuple(
+        sorted(set(without.frame["plate"]), key=natural))
     with pytest.raises(DataError, match="no site of reference compound 'nobody'"):
         reference_sites(table, allowed, "nobody")
     with pytest.raises(DataError, match="no plate has a site"):

@@ -107,6 +107,30 @@ def test_ranks_with_another_table_are_named(tiny_screen):
     assert " has data " in said[0]
 
 
+TOGETHER = """
+from mscnn import errors, launchers, world
+def main():
+    ranks = world.join()
+    def action():
+        if ranks.rank in WRONG:
+            raise errors.DataError(f"no table for {ranks.rank}")
+        return ranks.rank
+    assert ranks.together(action) == ranks.rank
+    ranks.leave()
+errors.run(main, speaks=launchers.speaks)
+"""
+
+
+@pytest.mark.parametrize(("wrong", "said"), [((), ""), ((0, 1), "no table for 0"), ((1,), "rank 1 on ")])
+def test_what_goes_wrong_on_one_rank_ends_all_and_is_said_once(wrong, said):
+    port = free_port()
+    processes = [start(rank, 2, port, "-c", TOGETHER.replace("WRONG", repr(wrong))) for rank in range(2)]
+    lines = [ends(process, 3 if wrong else 0) for process in processes]
+    assert said in lines[0]
+    assert lines[1] == ""
+    assert not wrong or lines[0].endswith(f"no table for {wrong[0]}\n")
+
+
 @pytest.mark.parametrize("wrong", ["0", "x", "65536", "-1"])
 def test_a_port_that_is_none_is_refused(wrong):
     with pytest.raises(UsageError, match=f"MASTER_PORT must be a port, 1 to 65535, got '{wrong}'"):

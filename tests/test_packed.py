@@ -326,6 +326,19 @@ def test_each_file_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch)
     assert happened == 4 * ["fsync", "replace", "fsync"]  # two plates, index and description; each file, then its folder
 
 
+def test_a_pack_is_not_packed_into_itself(pair):
+    before = contents(pair[1])
+    done = run_python("-m", "mscnn", "pack", "--packed", pair[1], "--out", pair[1] / "." / "")
+    assert (done.returncode, contents(pair[1]) == before) == (2, True)
+    assert "is the pack that is read; name another folder" in done.stderr
+
+
+def test_the_untreated_wells_are_those_of_the_pack(pair):
+    assert packed.read_packed(pair[1]).control == packed.read_packed(pair[1], "dmso").control == "DMSO"
+    with pytest.raises(UsageError, match="was packed with untreated wells 'DMSO', got --control water; say --control DMSO"):
+        packed.read_packed(pair[1], "water")
+
+
 def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path):
     table = write_images(tmp_path / "images")
     with pytest.raises(UsageError, match=r"images holds P10_0_0.tif, which is no part of a pack; name a new folder"):
@@ -356,30 +369,27 @@ def test_a_disk_that_is_full_ends_in_one_line_and_leaves_nothing_half_done(tmp_p
 # The commands
 
 def test_training_and_evaluation_on_packed_fields_are_those_on_images(tiny_screen, tmp_path):
-    folder = tiny_screen.parent
-    done = run_python("-m", "mscnn", "pack", "--sites", tiny_screen, "--out", folder / "pack")
+    folder, elsewhere = tiny_screen.parent / "pack", tiny_screen.parent / "elsewhere"
+    done = run_python("-m", "mscnn", "pack", "--sites", tiny_screen, "--out", folder)
     assert done.returncode == 0, done.stderr
     assert "12 fields of 1 plates (0 of them there before)" in done.stdout
-    assert run_python("-m", "mscnn", "verify", folder / "pack").stdout.endswith("all 12 fields are as they were written\n")
-    networks, scores = [], []
-    for run, data in (("direct", ("--sites", tiny_screen)), ("packed", ("--packed", folder / "pack"))):
+    for run, data in (("direct", ("--sites", tiny_screen)), ("packed", ("--packed", folder))):
         done = run_python("train.py", "screen", *data, "--hold-out", "b", "--minibatch", 4, "--max-steps", 2, "--run-dir",
                           tmp_path / run, "--threads", 1)
         assert done.returncode == 0, done.stderr
-        networks.append(torch.load(tmp_path / run / "checkpoints" / "last.pt", weights_only=True))
-        done = run_python("evaluate.py", "--checkpoint", tmp_path / run, "--out", tmp_path / run / "evaluation")
+    direct, mapped = (torch.load(tmp_path / run / "checkpoints" / "last.pt", weights_only=True)
+                      for run in ("direct", "packed"))
+    for name, value in direct["network"].items():
+        torch.testing.assert_close(mapped["network"][name], value, rtol=0, atol=0)
+    assert direct["split"] == mapped["split"]
+    folder.rename(elsewhere)
+    for run, moved in (("direct", ()), ("packed", ("--moved", elsewhere))):
+        done = run_python("evaluate.py", "--checkpoint", tmp_path / run, "--out", tmp_path / run / "evaluation", *moved)
         assert done.returncode == 0, done.stderr
-        scores.append((tmp_path / run / "evaluation" / "predictions.csv").read_text())
-    for name, value in networks[0]["network"].items():
-        torch.testing.assert_close(networks[1]["network"][name], value, rtol=0, atol=0)
-    assert networks[0]["split"] == networks[1]["split"]
-    assert scores[0] == scores[1]
-    (folder / "pack").rename(folder / "elsewhere")
-    done = run_python("evaluate.py", "--checkpoint", tmp_path / "packed", "--out", tmp_path / "moved", "--moved",
-                      folder / "elsewhere")
-    assert done.returncode == 0, done.stderr
-    damage(folder / "elsewhere" / "plate-0001.fields", 5000)
-    done = run_python("-m", "mscnn", "verify", folder / "elsewhere")
+    direct, mapped = (tmp_path / run / "evaluation" / "predictions.csv" for run in ("direct", "packed"))
+    assert direct.read_text() == mapped.read_text()
+    damage(elsewhere / "plate-0001.fields", 5000)
+    done = run_python("-m", "mscnn", "verify", elsewhere)
     assert done.returncode == 3
     assert "record 0 is damaged" in done.stderr
 

@@ -97,3 +97,10 @@ def test_plates_are_measured_in_their_untreated_wells_and_read_by_their_own_numb
                for mirrored in (expected, expected[:, ::-1]) for turns in range(4))
     again = screen.restore(screen.to_record(found))
     np.testing.assert_array_equal(again.apply(read_site(table.frame["files"][site]), "00123"), expected)
+
+
+def test_untreated_wells_that_would_be_left_out_are_pointed_at(tiny_screen):
+    tiny_screen.write_text(tiny_screen.read_text().replace(",DMSO\n", ",\n"))  # their mechanism
+    with pytest.raises(DataError, match="3 sites of DMSO, in which plates are measured, have no mechanism"):
+        screen.read_labelled(config.Data(sites=str(tiny_screen), normalise="plate"))
+    assert len(screen.read_labelled(config.Data(sites=str(tiny_screen)))) == 9

@@ -302,12 +302,13 @@ def test_plates_on_one_scale_are_the_same_for_any_number_of_ranks_and_in_evaluat
     done = run_python("evaluate.py", "--checkpoint", tmp_path / "1", "--out", tmp_path / "own")
     assert done.returncode == 0, done.stderr
     other = tmp_path / "other.csv"
-    other.write_text(tiny_screen.read_text().replace("00123", "00124"))
-    done = run_python("evaluate.py", "--checkpoint", tmp_path / "1", "--sites", other, "--image-root", tiny_screen.parent,
-                      "--out", tmp_path / "another")
+    for name in tiny_screen.parent.glob("*.tif"):  # another screen whose plate has the same name, twice as bright
+        tifffile.imwrite(tmp_path / name.name, 2 * tifffile.imread(name))
+    other.write_text(tiny_screen.read_text())
+    done = run_python("evaluate.py", "--checkpoint", tmp_path / "1", "--sites", other, "--out", tmp_path / "another")
     assert done.returncode == 0, done.stderr
     own, another = (pd.read_csv(tmp_path / name / "predictions.csv") for name in ("own", "another"))
-    held_out = another[another["Metadata_Compound"] == "b"].reset_index(drop=True)  # the same wells, measured anew
+    held_out = another[another["Metadata_Compound"] == "b"].reset_index(drop=True)  # the same wells
     probabilities = [name for name in own if not name.startswith("Metadata_")]
     numbers = own[probabilities].select_dtypes("number")
-    pd.testing.assert_frame_equal(held_out[numbers.columns], numbers)
+    pd.testing.assert_frame_equal(held_out[numbers.columns], numbers, rtol=1e-2, atol=1e-3)  # counts are whole numbers

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 
 from mscnn.errors import UsageError
 
@@ -172,6 +171,8 @@ def camera_offset(backgrounds_Phw: Sequence[np.ndarray], blocks_PShw: Sequence[n
     unevenness that it matters for; flat fields tell nothing of it. A plate's lowest counts are no substitute: they hold
     the background's light, and taken for the offset exaggerate the field by as much as 70 %.
     """
+    from scipy.optimize import minimize_scalar  # here: it takes half a second, and most runs do without
+
     cells = []
     for background_hw, blocks_Shw in zip(backgrounds_Phw, blocks_PShw, strict=True):
         added_Shw = blocks_Shw - background_hw

@@ -53,8 +53,8 @@ def reference_sites(table: SiteTable, allowed: np.ndarray, compound: str | None 
     assert (allowed.dtype, allowed.shape) == (bool, (len(table),)), (allowed.dtype, allowed.shape)
     name = compound or table.control
     wanted = (table.frame["compound"].str.casefold() == name.casefold()).to_numpy()
-    if not wanted.any():
-        raise DataError(f"no site of reference compound {name!r} in the table; name one that it has, or the control")
+    if compound and not wanted.any():
+        raise DataError(f"no site of reference compound {name!r} in the table; name one that it has, or leave it out")
     usable, plate_of = allowed | table.is_control(), table.frame["plate"].to_numpy()
     sites, described, fell_back, unmeasured = {}, {}, [], []
     for plate in sorted(set(plate_of), key=natural):
@@ -62,7 +62,7 @@ def reference_sites(table: SiteTable, allowed: np.ndarray, compound: str | None 
         chosen = np.flatnonzero(own & wanted & usable)
         what = f"wells of {name}"
         if not len(chosen):
-            chosen, what = np.flatnonzero(own & usable), f"all its training wells, it has none of {name}"
+            chosen, what = np.flatnonzero(own & usable), f"all its wells that may be used, it has none of {name}"
             (fell_back if len(chosen) else unmeasured).append(plate)
         if len(chosen):
             sites[plate] = chosen[sample(len(chosen), limit)]
@@ -109,6 +109,10 @@ class Intensity:
             log.warning("intensity: %d plates were not measured and get the mean of the %d that were: %s", len(unknown),
                         len(self.plates), ", ".join(unknown))
         return not unknown
+
+    def of_no_plate(self) -> "Intensity":
+        """The same for plates of another screen, whatever their names: each gets the mean of these."""
+        return dataclasses.replace(self, plates=tuple(f"{number} of training" for number in range(len(self.plates))))
 
     def to_record(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Facts as builtins, and arrays: what save writes, and what fits into a checkpoint as tensors."""

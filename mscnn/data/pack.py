@@ -173,7 +173,8 @@ def _write_index(out: Path, table: SiteTable, index: list, facts: dict[str, Any]
     rows.to_parquet(out / (INDEX + PARTIAL), index=False)
     digest = hashlib.sha256((out / (INDEX + PARTIAL)).read_bytes()).hexdigest()
     _put(out / (INDEX + PARTIAL), out / INDEX)
-    description = {"format": packed.FORMAT, "version": packed.VERSION, "channels": list(table.channels), **facts,
+    description = {"format": packed.FORMAT, "version": packed.VERSION, "control": table.control,
+                   "channels": list(table.channels), **facts,
                    "sites": len(rows), "plates": dict(rows.groupby("file")["plate"].first()), "index_sha256": digest}
     (out / (DESCRIPTION + PARTIAL)).write_text(json.dumps(description, indent=1) + "\n")
     _put(out / (DESCRIPTION + PARTIAL), out / DESCRIPTION)

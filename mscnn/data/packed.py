@@ -11,6 +11,7 @@ A record is checked against its CRC-32 when it is first read.  pack.json is writ
 Exercised by `pytest tests/test_packed.py`.  Shapes: C channels, H W pixels.
 """
 
+import errno
 import functools
 import hashlib
 import json
@@ -26,7 +27,7 @@ import pandas as pd
 
 from mscnn.data.images import Header, read_site
 from mscnn.data.tables import METADATA, SiteTable
-from mscnn.errors import DataError, ImageError
+from mscnn.errors import DataError, ImageError, UsageError
 
 FORMAT, VERSION, MAGIC = "mscnn packed fields", 1, b"MSCNNPCK"
 PLATE_FILE = r"plate-\d{4,}\.fields"
@@ -73,7 +74,8 @@ class PlateFile:
                 size = file.seek(0, 2)
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
         except OSError as problem:
-            raise DataError(f"{self.path}: cannot be read ({problem.strerror}); {AGAIN}") from None
+            remedy = "raise `ulimit -n`: each plate takes one" if problem.errno == errno.EMFILE else AGAIN
+            raise DataError(f"{self.path}: cannot be read ({problem.strerror}); {remedy}") from None
         header = np.frombuffer(raw.ljust(HEADER.itemsize, b"\0"), HEADER)[0]
         if header["magic"] != MAGIC or zlib.crc32(raw[:-4]) != header["header"]:
             raise DataError(f"{self.path}: its header is damaged, or it is no plate file; {AGAIN}")
@@ -117,12 +119,16 @@ def plate_file(path: str) -> PlateFile:
     return PlateFile(Path(path))
 
 
-def read_packed(folder: Path, control: str = "DMSO") -> SiteTable:
+def read_packed(folder: Path, control: str | None = None) -> SiteTable:
     """The site table of a packed folder; its rows have a `record`: plate file, number and CRC-32.
 
+    control: must be that of the pack, if given.
     Raises DataError where there is no pack, where it is of another version, or where its index has changed.
     """
     description = describe(folder)
+    if control and control.casefold() != description["control"].casefold():
+        raise UsageError(f"{folder} was packed with untreated wells {description['control']!r}, got --control {control}; "
+                         f"say --control {description['control']}")
     try:
         raw = (folder / INDEX).read_bytes()
     except OSError as problem:
@@ -136,7 +142,7 @@ def read_packed(folder: Path, control: str = "DMSO") -> SiteTable:
     frame["files"] = [tuple(files) for files in index["files"]]
     frame["record"] = [(str(folder / file), int(number), int(crc32)) for file, number, crc32 in
                        zip(index["file"], index["record"], index["crc32"], strict=True)]
-    return SiteTable(frame, tuple(description["channels"]), control)
+    return SiteTable(frame, tuple(description["channels"]), description["control"])
 
 
 def describe(folder: Path) -> dict:

@@ -46,11 +46,12 @@ def locate(parts: Sequence[pd.DataFrame], image_root: Path, problems: list[Probl
                 problems.append(Problem(row, name, f"{folder!r} {name!r} {fault[0]}", fault[1]))
                 paths.append("")
                 continue
-            if folder not in tails:
-                tails[folder] = _find_folder(image_root, _pieces(folder), pieces)
-            key = (folder, *pieces[:-1])
+            place = tails.get(folder) or _find_folder(image_root, _pieces(folder), pieces)
+            if folder not in tails and place.is_dir():  # else another of its files may tell where it is
+                tails[folder] = place
+            key = (str(place), *pieces[:-1])
             if key not in folders:
-                folders[key] = _open_folder(tails[folder].joinpath(*pieces[:-1]), root)
+                folders[key] = _open_folder(place.joinpath(*pieces[:-1]), root)
             path = os.path.join(folders[key].path, pieces[-1])
             if not folders[key].inside or (pieces[-1] not in folders[key].plain and not _inside(path, root)):
                 problems.append(Problem(row, path, f"a link to {os.path.realpath(path)}, outside of the image root", LINKS))

@@ -9,6 +9,7 @@ import gc
 import json
 import os
 import socket
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mscnn import launchers
-from mscnn.errors import UsageError
+from mscnn.errors import DataError, Result, UsageError
 from mscnn.launchers import Place
 from mscnn.world import meeting, mpi
 from mscnn.world.compress import bfloat16_hook
@@ -84,6 +85,22 @@ class World:
                 if value != expected[name]:
                     raise UsageError(f"rank {rank} on {host} has {name} {value}, rank 0 has {expected[name]}; "
                                      "give all ranks the same program, settings and data")
+
+    def together(self, action: Callable[[], Result]) -> Result:
+        """Do the same on all ranks. Where it raises a UsageError or DataError on any, all raise it, naming that rank."""
+        result, problem = None, None
+        try:
+            result = action()
+        except (UsageError, DataError) as raised:
+            problem = raised
+        said = self.gather(None if problem is None else [self.host, isinstance(problem, DataError), str(problem)])
+        if problem is not None:
+            raise problem
+        for rank, what in enumerate(said):
+            if what:
+                host, of_data, text = what
+                raise (DataError if of_data else UsageError)(f"rank {rank} on {host} alone: {text}")
+        return result
 
     def gather_here(self, value: Any) -> list[Any]:
         """What each rank on this host holds, by local rank."""

@@ -94,9 +94,11 @@ def check_in(store: dist.Store, place: Place, seconds: float) -> list[str]:
             _give_up(store, place, f"two processes are rank {place.rank} of {place.size}; give each process a rank of its "
                                    "own, as torchrun, mpirun and srun do")
         store.set(arrived[place.rank], socket.gethostname())
-        while not store.check(arrived):
-            if store.check([_GIVEN_UP]):
+        while True:
+            if store.check([_GIVEN_UP]):  # before the others: whoever gave up has arrived, too
                 _give_up(store, place, store.get(_GIVEN_UP).decode())
+            if store.check(arrived):
+                break
             if time.monotonic() > deadline:
                 missing = ", ".join(str(rank) for rank, key in enumerate(arrived) if not store.check([key]))
                 _give_up(store, place, f"{place.size} ranks were to meet, but in {seconds:.0f} s rank {missing} did not "
