@@ -138,4 +138,4 @@ def write(out: Path, content: dict[str, Any], table: SiteTable, probabilities: n
 
 
 if __name__ == "__main__":
-    errors.run(lambda: main(SETTINGS), speaks=launchers.speaks, fails=launchers.abort_at_exit)
+    errors.run(lambda: main(SETTINGS), speaks=launchers.speaks, fails=launchers.end)

@@ -170,4 +170,4 @@ def save(settings: config.Config, trainer: Trainer, split: splits.Split, step: i
 
 
 if __name__ == "__main__":
-    errors.run(lambda: main(SETTINGS, RESOLVED), speaks=launchers.speaks, fails=launchers.abort_at_exit)
+    errors.run(lambda: main(SETTINGS, RESOLVED), speaks=launchers.speaks, fails=launchers.end)

@@ -5,6 +5,7 @@ process and all values come from it: mpirun in sbatch leaves stale SLURM_PROCID 
 has ranks of its own.  Exercised by `pytest tests/test_launchers.py`.
 """
 
+import logging
 import os
 import re
 import sys
@@ -66,6 +67,17 @@ def abort_at_exit(code: int) -> None:
     """
     if library := sys.modules.get("mpi4py.MPI"):
         library._set_abort_status(code)  # that of `python -m mpi4py`; its public form cannot be taken back
+
+
+def end(code: int) -> None:
+    """End a rank that has failed with this exit code, now or, over MPI, when it exits; a process alone only exits."""
+    if "mpi4py.MPI" in sys.modules:
+        abort_at_exit(code)
+    elif any(names[1] in os.environ for names in VARIABLES.values()):  # may be one of several
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # gloo's threads abort a process that exits in order while its group is alive: exit code 134
 
 
 def discover(environment: Mapping[str, str]) -> Place:

@@ -117,7 +117,7 @@ def main():
         return ranks.rank
     assert ranks.together(action) == ranks.rank
     ranks.leave()
-errors.run(main, speaks=launchers.speaks)
+errors.run(main, speaks=launchers.speaks, fails=launchers.end)
 """
 
 

@@ -124,4 +124,4 @@ def answers_apart() -> TextIO:
 
 
 if __name__ == "__main__":
-    errors.run(main, speaks=launchers.speaks, fails=launchers.abort_at_exit)
+    errors.run(main, speaks=launchers.speaks, fails=launchers.end)

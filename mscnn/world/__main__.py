@@ -27,4 +27,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    errors.run(main, speaks=launchers.speaks, fails=launchers.abort_at_exit)
+    errors.run(main, speaks=launchers.speaks, fails=launchers.end)
