@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 
 from mscnn import accelerate, checkpoint, config, cpu, placement, profiles, rundir, screen, world
-from mscnn.data import packed, splits
+from mscnn.data import splits
 from mscnn.data.intensity import Intensity
 from mscnn.data.loader import Fields
 from mscnn.data.normalise import Normalisation
+from mscnn.data.sources import read_table
 from mscnn.data.tables import SiteTable
 from mscnn.engine import predict
 from mscnn.log import log, open_logs, progress
@@ -54,16 +55,16 @@ def chosen_sites(settings: config.Evaluation, content: dict[str, Any],
                  ranks: world.World) -> tuple[SiteTable, list[str]]:
     """The sites that are predicted, checked, and what a reader of the scores must know."""
     data, record = config.from_flat(content["config"]).data, content["split"]
-    another = {name: getattr(settings, name) for name in config.SCREENS}
     if settings.moved:
         data = dataclasses.replace(data, **{name: settings.moved for name in config.SCREENS if getattr(data, name)})
-    if any(another.values()):
+    if settings.another():
         channels = None if settings.packed else settings.channels or ",".join(content["channels"])
-        data = dataclasses.replace(data, **another, columns=settings.columns, channels=channels, image_root=None)
+        data = dataclasses.replace(data, **{name: getattr(settings, name) for name in config.SCREENS},
+                                   columns=settings.columns, channels=channels, image_root=None)
     if settings.image_root:
         data = dataclasses.replace(data, image_root=settings.image_root)
-    if any(another.values()):
-        table = ranks.together(lambda: screen.read_table(data))
+    if settings.another():
+        table = ranks.together(lambda: read_table(data))
         notes = splits.overlap(record, table)
     else:
         labelled = ranks.together(lambda: screen.read_labelled(data))
@@ -108,8 +109,8 @@ def scale_of(settings: config.Evaluation, content: dict[str, Any], table: SiteTa
         return scale, notes
     data = config.from_flat(content["config"]).data
     reference = data.reference or table.control
-    if any(getattr(settings, name) for name in config.SCREENS):
-        own = np.flatnonzero(table.frame["compound"].str.casefold() == reference.casefold())
+    if settings.another():
+        own = np.flatnonzero(table.is_of(reference))
         if len(own):
             scale = screen.measure(table, own, data, ranks)
         else:
@@ -117,9 +118,9 @@ def scale_of(settings: config.Evaluation, content: dict[str, Any], table: SiteTa
             scale = scale.of_no_plate()
     if not scale.covers(table.frame["plate"]):
         notes.append("plates that were not measured have the mean light and scale of those that were")
-    native = packed.pixels(table, 0).shape[1:]
-    if native != scale.size:
-        raise errors.DataError(f"fields are {native[0]}x{native[1]}, but plates were measured at {scale.size[0]}x"
+    _, height, width, _ = table.native
+    if (height, width) != scale.size:
+        raise errors.DataError(f"fields are {height}x{width}, but plates were measured at {scale.size[0]}x"
                                f"{scale.size[1]}; score fields of that size, or a table with wells of {reference}")
     return scale, notes
 

@@ -124,9 +124,9 @@ def learn(settings: config.Config, trainer: Trainer, split: splits.Split, run_di
             closing(trainer.read_ahead((epoch, minibatches(epoch)) for epoch in epochs)) as loaded:
         log.info("training: %d steps of at most %d fields, %d steps an epoch", total, optim.minibatch, per_epoch)
         for epoch in epochs:
-            rates = [schedule.rate(pieces, epoch + taken / per_epoch) for taken in range(per_epoch)]
+            rates = [schedule.rate(pieces, epoch + taken / per_epoch) for taken in range(min(per_epoch, total - step))]
             tally = Tally()
-            for rate in trainer.steps(loaded, minibatches(epoch), rates, tally):
+            for rate in trainer.steps(loaded, rates, tally):
                 step += 1
                 shown.advance(note=f"epoch {epoch + 1}/{optim.epochs}")
                 if step % run.log_every == 0 or step in (total, (epoch + 1) * per_epoch):

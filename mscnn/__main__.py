@@ -36,13 +36,14 @@ def check(argv: list[str]) -> None:
     from mscnn.data.bbbc021 import find_csvs  # here, so that --help comes at once
     from mscnn.data.check import check_files, check_table, plate_maps, readers, summary
     from mscnn.data.problems import Problem, count, in_order, write_csv
+    from mscnn.data.sources import read_table
     from mscnn.report.plates import draw
 
     source = find_csvs(Path(settings.bbbc021))[0] if settings.bbbc021 else Path(settings.sites)
     problems_csv, picture, maps_csv = _check_outputs(Path(settings.out), source)
     problems: list[Problem] = []
     try:
-        table = _read_table(settings, problems)
+        table = read_table(settings, problems)
         problems += check_table(table, source)
         with readers(cpu.allowed_cores()) as each:
             found, site = check_files(table, source, each)
@@ -76,38 +77,26 @@ def _check_outputs(out: Path, source: Path) -> tuple[Path, Path, Path]:
     return paths
 
 
-def _read_table(settings: config.Check, problems: list):
-    """The table as training reads it, but its problems go to the list; without screen.py, which brings torch along."""
-    from mscnn.data import bbbc021, tables
-
-    root = Path(settings.image_root) if settings.image_root else None
-    if settings.bbbc021:
-        return bbbc021.read_bbbc021(*bbbc021.find_csvs(Path(settings.bbbc021)), image_root=root,
-                                    taxol_controls=settings.taxol_controls, problems=problems)
-    channels = tuple(name.strip() for name in (settings.channels or "").split(",") if name.strip())
-    return tables.read_sites(Path(settings.sites), image_root=root, channels=channels,
-                             columns=tables.parse_columns(settings.columns), control=settings.control, problems=problems)
-
-
 def pack(argv: list[str]) -> None:
     """Pack fields, or go on with it."""
     settings = commandline.pack(argv)
 
     from mscnn import screen, world  # here, so that --help comes at once
     from mscnn.data.pack import pack
+    from mscnn.data.sources import kind, read_table
 
     out = Path(settings.out)
     if settings.packed and out.resolve() == Path(settings.packed).resolve():
         raise errors.UsageError(f"--out {out} is the pack that is read; name another folder")
     with errors.offenders_in(out.parent):
-        table = screen.read_table(settings)
+        table = read_table(settings)
         if settings.only == "labelled":
             table = table.select((table.frame["mechanism"] != "").to_numpy() | table.is_control())
         if len(table) == 0:
             raise errors.DataError("no site has a known mechanism; fill in that column, or pack them all by --only all")
         header = screen.inspect(table, world.World())
         with progress(len(table), "packing", unit="field") as shown:
-            kept = pack(screen.named(table, header), header, out, screen=screen.kind(settings), advance=shown.advance,
+            kept = pack(screen.named(table, header), header, out, screen=kind(settings), advance=shown.advance,
                         downscale=settings.downscale, workers=settings.workers or cpu.allowed_cores())
     size = sum(path.stat().st_size for path in out.iterdir())
     log.info("%d fields of %d plates (%d of them there before) in %s, %.2f GiB; train with --packed %s", len(table),

@@ -3,13 +3,13 @@
 Exercised by `pytest tests/test_checkpoint.py`.
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from mscnn.errors import DataError, UsageError
+from mscnn.files import put
 
 FORMAT = 1
 LAST = "last.pt"
@@ -27,9 +27,7 @@ def save(path: Path, content: dict[str, Any]) -> None:
     assert set(content) == set(REQUIRED) - {"format"}, set(content) ^ set(REQUIRED)
     with aside.open("wb") as file:
         torch.save({"format": FORMAT, **content}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
+    put(aside, path)
 
 
 def find(run_or_file: Path) -> Path:

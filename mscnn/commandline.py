@@ -192,16 +192,21 @@ def _near(wrong: str, known: list[str]) -> str:
     return f"; did you mean {plain[near[0]]}?" if near else "; see --help"
 
 
+def _given(argv: list[str]) -> set[str]:
+    """Settings that the command line names."""
+    return {argument.split("=")[0][2:].replace("-", "_") for argument in argv if argument.startswith("--")}
+
+
 def _without_its_screen(defaults: dict[str, Any], argv: list[str]) -> dict[str, Any]:
     """A preset's settings; without those of its own screen where the command line names another one."""
-    if not {argument.split("=")[0] for argument in argv} & {f"--{name}" for name in config.SCREENS}:
+    if not _given(argv) & {*config.SCREENS}:
         return defaults
     return {name: value for name, value in defaults.items() if name not in (*config.SCREENS, "channels", "columns")}
 
 
 def _drop_other_screens(values: dict[str, Any], argv: list[str]) -> None:
     """Where a file and the command line each name a screen, the file's goes, with what belongs to it."""
-    given = {argument.split("=")[0].lstrip("-").replace("-", "_") for argument in argv}
+    given = _given(argv)
     named = {name for name in config.SCREENS if values[name] is not None}
     if len(named) > 1 and len(named & given) == 1:
         for name in (*config.SCREENS, "image_root", "channels", "columns"):

@@ -294,6 +294,10 @@ class Evaluation(Ranks):
             raise UsageError("--moved names the training's own table, --sites, --bbbc021 and --packed another one; "
                              "give one of them")
 
+    def another(self) -> bool:
+        """Whether another screen than the training's own is scored."""
+        return any(getattr(self, name) for name in SCREENS)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Gathering:

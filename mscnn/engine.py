@@ -19,7 +19,7 @@ from mscnn.model import MCNN
 from mscnn.objective import loss_shares
 from mscnn.world import World
 
-Loaded = tuple[Tensor, Tensor, Tensor]  # a microbatch: images_NCHW, labels_N, shares_N of the loss
+Loaded = tuple[Tensor, Tensor, Tensor, bool]  # a microbatch: images_NCHW, labels_N, shares_N of the loss; the step's last
 
 
 @dataclass
@@ -65,20 +65,17 @@ class Trainer:
 
     def read_ahead(self, epochs: Iterable[tuple[int, list[np.ndarray]]]) -> Generator[Loaded, None, None]:
         """This rank's microbatches of the epochs' global minibatches, in order, the next one read while one is computed."""
-        jobs = ((lambda sites=sites, shares=shares, epoch=epoch: self._load(sites, shares, epoch))
-                for epoch, minibatches in epochs for minibatch in minibatches for sites, shares in self._pieces(minibatch))
+        jobs = ((lambda sites=sites, shares=shares, last=last, epoch=epoch: (*self._load(sites, shares, epoch), last))
+                for epoch, minibatches in epochs for minibatch in minibatches
+                for sites, shares, last in self._pieces(minibatch))
         return ahead(jobs, enter=self.enter_reader)
 
-    def steps(self, loaded: Iterator[Loaded], minibatches: list[np.ndarray], rates: list[float],
-              tally: Tally) -> Iterator[float]:
-        """Take a step for each global minibatch of sites at its learning rate, adding to the tally; yields the rate.
-
-        loaded: of read_ahead, where it has come to these minibatches.
-        """
-        for minibatch, rate in zip(minibatches, rates, strict=False):  # fewer minibatches where a trial stops early
+    def steps(self, loaded: Iterator[Loaded], rates: list[float], tally: Tally) -> Iterator[float]:
+        """Take a step at each learning rate with the next minibatch of read_ahead, adding to the tally; yields the rate."""
+        for rate in rates:
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
-            self._step(loaded, len(self._pieces(minibatch)), tally)
+            self._step(loaded, tally)
             yield rate
 
     def predict(self, sites: np.ndarray) -> np.ndarray:
@@ -90,13 +87,14 @@ class Trainer:
         """Whether all parameters are finite numbers; they are the same on all ranks."""
         return all(bool(torch.isfinite(parameter).all()) for parameter in self.network.parameters())
 
-    def _step(self, loaded: Iterator[Loaded], num_pieces: int, tally: Tally) -> None:
+    def _step(self, loaded: Iterator[Loaded], tally: Tally) -> None:
         """One optimiser step; gradients travel between ranks with the last microbatch only."""
-        for piece in range(num_pieces):
+        last = False
+        while not last:
             waiting = time.perf_counter()
-            images_NCHW, labels_N, shares_N = next(loaded)
+            images_NCHW, labels_N, shares_N, last = next(loaded)
             tally.waited += time.perf_counter() - waiting
-            with self.world.accumulate(self.objective, last=piece == num_pieces - 1):
+            with self.world.accumulate(self.objective, last=last):
                 with self.acceleration.autocast():
                     result = self.objective(images_NCHW, labels_N, shares_N)
                 (result["loss"] * self.world.size).backward()  # ranks average, the objective's shares want a sum
@@ -109,14 +107,18 @@ class Trainer:
         self.optimiser.zero_grad()
         tally.steps += 1
 
-    def _pieces(self, minibatch: np.ndarray) -> list[tuple[np.ndarray, Tensor]]:
-        """This rank's microbatches of sites and their shares of the loss; one field of share 0 where it has none."""
+    def _pieces(self, minibatch: np.ndarray) -> list[tuple[np.ndarray, Tensor, bool]]:
+        """This rank's microbatches of sites, their shares of the loss, and which is last; one field of share 0 where it
+        has none.
+        """
         own = shard(minibatch, rank=self.world.rank, size=self.world.size)
         if len(own) == 0:
-            return [(minibatch[:1], torch.zeros(1))]
-        return [(sites, loss_shares(self.weights, minibatch, sites)) for sites in microbatches(own, self.microbatch)]
+            return [(minibatch[:1], torch.zeros(1), True)]
+        pieces = microbatches(own, self.microbatch)
+        return [(sites, loss_shares(self.weights, minibatch, sites), number == len(pieces))
+                for number, sites in enumerate(pieces, 1)]
 
-    def _load(self, sites: np.ndarray, shares_N: Tensor, epoch: int) -> Loaded:
+    def _load(self, sites: np.ndarray, shares_N: Tensor, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
         images_NCHW = self.acceleration.place(self.fields.read(sites, self.jitter, (self.seed, epoch)))
         return images_NCHW, torch.from_numpy(self.labels[sites]), shares_N
 

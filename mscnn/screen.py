@@ -6,53 +6,31 @@ Exercised by `pytest tests/test_screen.py`.
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from mscnn import config
-from mscnn.data import bbbc021, images, intensity, normalise, packed
+from mscnn.data import images, intensity, normalise, packed
 from mscnn.data.illumination import PlateSums
 from mscnn.data.intensity import Intensity
 from mscnn.data.normalise import Normalisation
 from mscnn.data.sampler import shard
-from mscnn.data.tables import SiteTable, parse_columns, read_sites
+from mscnn.data.sources import read_table
+from mscnn.data.tables import SiteTable
 from mscnn.errors import DataError, ImageError
 from mscnn.log import log
 from mscnn.model import require_fitting_size
 from mscnn.world import World
 
 
-def read_table(settings: config.Table) -> SiteTable:
-    """All sites of the screen that the settings name, with or without a known mechanism."""
-    root = Path(settings.image_root) if settings.image_root else None
-    if settings.packed:
-        table = packed.read_packed(Path(settings.packed), settings.control)
-        keep = kind(settings) != "bbbc021" or settings.taxol_controls == "keep"
-        return table if keep else table.select(~bbbc021.is_taxol_control(table.frame).to_numpy())
-    if settings.bbbc021:
-        image_csv, moa_csv = bbbc021.find_csvs(Path(settings.bbbc021))
-        return bbbc021.read_bbbc021(image_csv, moa_csv, image_root=root, taxol_controls=settings.taxol_controls)
-    channels = tuple(name.strip() for name in (settings.channels or "").split(",") if name.strip())
-    return read_sites(Path(settings.sites), image_root=root, channels=channels, columns=parse_columns(settings.columns),
-                      control=settings.control)
-
-
-def kind(settings: config.Table) -> str:
-    """What the screen was written as: bbbc021 or sites."""
-    if settings.packed:
-        return packed.describe(Path(settings.packed))["screen"]
-    return "bbbc021" if settings.bbbc021 else "sites"
-
-
-def read_labelled(settings: config.Table) -> SiteTable:
+def read_labelled(settings: config.Data) -> SiteTable:
     """The sites whose mechanism is known. Raises DataError where there are none."""
     table = read_table(settings)
     labelled = table.labelled()
     unread = int((table.is_control() & (table.frame["mechanism"] == "")).sum())
-    if unread and getattr(settings, "normalise", "") == "plate":
+    if unread and settings.normalise == "plate":
         raise DataError(f"{unread} sites of {table.control}, in which plates are measured, have no mechanism and would not "
                         f"be read; fill it in, for example with {table.control}")
     log.info("sites: %d, of which %d have a known mechanism", len(table), len(labelled))
@@ -76,7 +54,7 @@ def check(table: SiteTable, size: tuple[int, int] | None, world: World) -> SiteT
     table = named(table, header)
     fitted = f", fitted to {size[0]}x{size[1]}" if size else ""
     log.info("fields: %s, channels %s%s", header, ", ".join(table.channels), fitted)
-    return replace(table, shape=shape)
+    return replace(table, shape=shape, native=tuple(header))
 
 
 def named(table: SiteTable, header: images.Header) -> SiteTable:
@@ -122,10 +100,9 @@ def _measure_plates(table: SiteTable, sites: np.ndarray, settings: config.Data, 
                                           settings.plate_sites)
     for note in reference.notes():
         log.info("intensity: %s", note)
-    first = packed.pixels(table, next(iter(reference.sites.values()))[0])
-    sums = {plate: PlateSums.empty(len(own), len(first), first.shape[1:], first.dtype)
-            for plate, own in reference.sites.items()}
-    _read_shares(table, [(site, partial(_add_to, sums[plate], slot)) for plate, own in reference.sites.items()
+    channels, height, width, dtype = table.native
+    sums = {plate: PlateSums.empty(len(own), channels, (height, width), dtype) for plate, own in reference.sites.items()}
+    _read_shares(table, [(site, partial(sums[plate].add, slot=slot)) for plate, own in reference.sites.items()
                          for slot, site in enumerate(own)], world)
     for plate, own in sums.items():
         sums[plate] = PlateSums.from_arrays([world.sum_array(part) for part in own.to_arrays()], own.size)
@@ -142,10 +119,6 @@ def _of_rank_0(found: Intensity | None, world: World) -> Intensity:
     facts, about = world.gather([facts, about])[0]
     return intensity.from_record(facts, {name: world.sum_array(arrays.get(name, np.zeros(shape))).astype(dtype)
                                          for name, (shape, dtype) in about.items()})
-
-
-def _add_to(sums: PlateSums, slot: int, site_CHW: np.ndarray) -> None:
-    sums.add(site_CHW, slot)
 
 
 def _read_shares(table: SiteTable, wanted: list[tuple[int, Callable[[np.ndarray], object]]], world: World) -> None:

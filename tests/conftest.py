@@ -89,6 +89,18 @@ def run_python(*arguments: object, ranks: int = 1, timeout: float = 600, **varia
     return next((result for result in done if result.returncode), done[0])
 
 
+def processes_with(mark: str) -> list[str]:
+    """Process numbers whose command or environment holds a mark: what a job that was given it has left behind."""
+    def holds(path: Path) -> bool:
+        try:
+            return mark.encode() in path.read_bytes()
+        except OSError:  # it has just ended
+            return False
+
+    return [folder.name for folder in Path("/proc").glob("[0-9]*")
+            if holds(folder / "cmdline") or holds(folder / "environ")]
+
+
 @pytest.fixture(scope="session")
 def mpiexec() -> str:
     """The environment's own mpiexec, else the machine's: it must be of the MPI that mpi4py loads."""

@@ -5,6 +5,7 @@ import pytest
 import tifffile
 
 from mscnn import config, screen, world
+from mscnn.data import sources
 from mscnn.data.augment import Jitter
 from mscnn.data.images import read_site
 from mscnn.data.loader import Fields
@@ -28,7 +29,7 @@ def test_a_screen_without_known_mechanisms_only_opens_for_prediction(tiny_screen
     tiny_screen.write_text(tiny_screen.read_text().replace("Metadata_MOA", "Metadata_Other"))
     with pytest.raises(DataError, match="no site has a known mechanism"):
         open_screen(tiny_screen)
-    assert len(screen.read_table(config.Data(sites=str(tiny_screen)))) == 12
+    assert len(sources.read_table(config.Data(sites=str(tiny_screen)))) == 12
 
 
 @pytest.mark.parametrize("size", [None, (100, 70)])

@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 STRATA = [
-    {"errors", "launchers", "schedule", "config", "presets", "commandline", "log", "rundir"},     # words
+    {"errors", "files", "launchers", "schedule", "config", "presets", "commandline", "log", "rundir"},     # words
     {"world", "cpu", "model", "data"},                                                 # facts
     {"screen", "objective", "accelerate", "checkpoint", "placement", "profiles", "scoring"},      # acts
     {"engine"},                                                                        # loop
@@ -15,7 +15,7 @@ STRATA = [
 ]
 WITHIN = {"config": {"errors", "schedule"}, "commandline": {"errors", "config", "presets"},
           "rundir": {"errors"}, "launchers": {"errors"}, "presets": set(),
-          "log": set(), "errors": set(), "schedule": set(), "bench": {"report"}}
+          "log": set(), "errors": set(), "files": set(), "schedule": set(), "bench": {"report"}}
 DOORS = {
     "torch.distributed": {"world"}, "torch.nn.parallel": {"world"}, "mpi4py": {"world"},
     "torchvision": {"data/augment.py"}, "matplotlib": {"report"}, "jsonargparse": {"commandline.py"},

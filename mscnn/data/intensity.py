@@ -8,7 +8,6 @@ import dataclasses
 import hashlib
 import io
 import json
-import os
 import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from mscnn.data.illumination import Method, PlateSums
 from mscnn.data.normalise import sample
 from mscnn.data.tables import SiteTable, natural
 from mscnn.errors import DataError
+from mscnn.files import put
 from mscnn.log import log
 
 FORMAT = 1
@@ -52,7 +52,7 @@ def reference_sites(table: SiteTable, allowed: np.ndarray, compound: str | None 
     """
     assert (allowed.dtype, allowed.shape) == (bool, (len(table),)), (allowed.dtype, allowed.shape)
     name = compound or table.control
-    wanted = (table.frame["compound"].str.casefold() == name.casefold()).to_numpy()
+    wanted = table.is_of(name)
     if compound and not wanted.any():
         raise DataError(f"no site of reference compound {name!r} in the table; name one that it has, or leave it out")
     usable, plate_of = allowed | table.is_control(), table.frame["plate"].to_numpy()
@@ -130,11 +130,8 @@ class Intensity:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in ((ARRAYS, packed.getvalue()), (FACTS, (json.dumps(facts, indent=1) + "\n").encode())):
             aside = folder / f"{name}.partial"
-            with aside.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(aside, folder / name)
+            aside.write_bytes(content)
+            put(aside, folder / name)
 
 
 def load(folder: Path) -> Intensity:

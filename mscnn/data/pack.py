@@ -23,6 +23,7 @@ from mscnn.data.images import Header
 from mscnn.data.packed import DESCRIPTION, INDEX, PAGE
 from mscnn.data.tables import METADATA, SiteTable, natural
 from mscnn.errors import DataError, ImageError, UsageError
+from mscnn.files import put
 
 PARTIAL = ".partial"
 
@@ -156,7 +157,7 @@ def _write_plate(path: Path, sites: Iterable[np.ndarray], records: int, shape: t
             file.write(crc32s.astype("<u4").tobytes())
             file.seek(0)
             file.write(packed.header_bytes(records, shape, dtype, source, crc32s))
-        _put(partial, path)
+        put(partial, path)
     except OSError as problem:
         raise UsageError(f"{path} cannot be written ({problem.strerror}); make room, or name another folder with --out, "
                          "and run the same command again") from None
@@ -172,21 +173,9 @@ def _write_index(out: Path, table: SiteTable, index: list, facts: dict[str, Any]
     rows["files"] = [[Path(path).name for path in files] for files in rows["files"]]
     rows.to_parquet(out / (INDEX + PARTIAL), index=False)
     digest = hashlib.sha256((out / (INDEX + PARTIAL)).read_bytes()).hexdigest()
-    _put(out / (INDEX + PARTIAL), out / INDEX)
+    put(out / (INDEX + PARTIAL), out / INDEX)
     description = {"format": packed.FORMAT, "version": packed.VERSION, "control": table.control,
                    "channels": list(table.channels), **facts,
                    "sites": len(rows), "plates": dict(rows.groupby("file")["plate"].first()), "index_sha256": digest}
     (out / (DESCRIPTION + PARTIAL)).write_text(json.dumps(description, indent=1) + "\n")
-    _put(out / (DESCRIPTION + PARTIAL), out / DESCRIPTION)
-
-
-def _put(partial: Path, path: Path) -> None:
-    """Flush a file to the disk, then give it its name, whole or not at all."""
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    put(out / (DESCRIPTION + PARTIAL), out / DESCRIPTION)

@@ -48,12 +48,14 @@ class SiteTable:
     channels: names in the order in which the network sees them; empty where only the files can tell how many.
     control: the untreated wells' compound, in any case.
     shape: (channels, height, width) of a site as the network is given it; None before the files have been looked at.
+    native: (channels, height, width, dtype) of a site as its files hold it; likewise.
     """
 
     frame: pd.DataFrame
     channels: tuple[str, ...]
     control: str = "DMSO"
     shape: tuple[int, int, int] | None = None
+    native: tuple[int, int, int, str] | None = None
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -74,7 +76,11 @@ class SiteTable:
 
     def is_control(self) -> np.ndarray:
         """(S,) bool: the sites of untreated wells."""
-        return (self.frame["compound"].str.casefold() == self.control.casefold()).to_numpy()
+        return self.is_of(self.control)
+
+    def is_of(self, compound: str) -> np.ndarray:
+        """(S,) bool: the sites of a compound, in any case."""
+        return (self.frame["compound"].str.casefold() == compound.casefold()).to_numpy()
 
     def labelled(self) -> "SiteTable":
         """The sites whose mechanism is known."""

@@ -12,7 +12,7 @@ import pytest
 
 from mscnn.errors import UsageError
 from mscnn.world import mpi
-from tests.conftest import run_mpi, run_python
+from tests.conftest import processes_with, run_mpi, run_python
 
 pytestmark = pytest.mark.ranks
 HERE = Path(__file__).parent
@@ -37,16 +37,8 @@ def fails(mpiexec: str, ranks: int, what: str) -> str:
     done = run_mpi(mpiexec, ranks, HERE / "check_failures.py", what, mark, timeout=120)
     assert done.returncode == 1, done.stderr
     time.sleep(0.5)
-    left = [path for path in Path("/proc").glob("[0-9]*/cmdline") if mark.encode() in read(path)]
-    assert not left
+    assert not processes_with(mark)
     return done.stderr
-
-
-def read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:  # it has just ended
-        return b""
 
 
 @pytest.mark.parametrize(("what", "reason"), [("raises", "Error: well B07 is missing"), ("leaves", "without a word")])

@@ -4,7 +4,6 @@ import sys
 import time
 import types
 import uuid
-from pathlib import Path
 
 import pytest
 import torch.distributed as dist
@@ -12,7 +11,7 @@ import torch.distributed as dist
 from mscnn import launchers, world
 from mscnn.errors import UsageError
 from mscnn.world import mpi
-from tests.conftest import run_mpi, run_python
+from tests.conftest import processes_with, run_mpi, run_python
 
 pytestmark = pytest.mark.ranks
 
@@ -25,7 +24,7 @@ WITHOUT_MPI4PY = ("import runpy, sys; sys.modules['mpi4py'] = None; sys.argv[0] 
     (("-c", WITHOUT_MPI4PY), ("--oversubscribe", "true"), "MPI needs mpi4py"),
     (("-m", "mscnn.world"), ("--threads", 4096, "--bind", "false"), "too few cores: rank 0 on ")])
 def test_ranks_that_cannot_work_say_so_once(mpiexec, backend, program, settings, said):
-    mark = f"/{uuid.uuid4().hex}"
+    mark = uuid.uuid4().hex
     done = run_mpi(mpiexec, 2, *program, "--backend", backend, *settings, timeout=60, MARK=mark)
     lines = [line for line in done.stderr.splitlines() if "error: " in line]
     assert done.returncode == 2, done.stderr
@@ -33,14 +32,7 @@ def test_ranks_that_cannot_work_say_so_once(mpiexec, backend, program, settings,
     assert said in lines[0]
     assert "Traceback" not in done.stderr
     time.sleep(0.5)
-    assert not [path for path in Path("/proc").glob("[0-9]*/environ") if mark.encode() in read(path)]
-
-
-def read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:  # it has just ended
-        return b""
+    assert not processes_with(mark)
 
 
 def test_ranks_that_mpi_does_not_know_are_not_trained_one_by_one():

@@ -40,7 +40,7 @@ def main(table_csv: str, out: str, backend: str = "gloo") -> None:
         microbatch=2, clip_norm=1.0, seed=0)
     tally = Tally()
     minibatches = [np.array(sites) for sites in MINIBATCHES]
-    taken = list(trainer.steps(trainer.read_ahead([(0, minibatches)]), minibatches, RATES, tally))
+    taken = list(trainer.steps(trainer.read_ahead([(0, minibatches)]), RATES, tally))
     numbers = tally.over(ranks)
     probabilities = trainer.predict(np.arange(len(table)))
     everyone = ranks.gather({"rank": ranks.rank, "any": ranks.any(ranks.rank == ranks.size - 1), "text": "µ" * ranks.rank})
