@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
 
-from mscnn import config
+from mscnn import benches, config, tools
 from mscnn.errors import UsageError
 from mscnn.presets import PRESETS
 
@@ -48,23 +48,23 @@ def evaluate(argv: list[str]) -> config.Evaluation:
                  config.Evaluation, argv)
 
 
-def synth(argv: list[str]) -> config.Synthesis:
+def synth(argv: list[str]) -> tools.Synthesis:
     """Read the arguments of `python -m mscnn synth`."""
-    return _read("python -m mscnn synth", "Write synthetic plates in the layout of BBBC021.", config.Synthesis, argv)
+    return _read("python -m mscnn synth", "Write synthetic plates in the layout of BBBC021.", tools.Synthesis, argv)
 
 
-def check(argv: list[str]) -> config.Check:
+def check(argv: list[str]) -> tools.Check:
     """Read the arguments of `python -m mscnn check`."""
     return _read("python -m mscnn check",
                  "Look for all that is wrong with a screen, its table and its images, before any job.\n\n"
                  "exit code 0: nothing is, and its plates are drawn; 3: all problems are in OUT/problems.csv",
-                 config.Check, argv)
+                 tools.Check, argv)
 
 
-def pack(argv: list[str]) -> config.Packing:
+def pack(argv: list[str]) -> tools.Packing:
     """Read the arguments of `python -m mscnn pack`."""
     return _read("python -m mscnn pack", "Write the fields of a screen to a file a plate that is read at memory speed.",
-                 config.Packing, argv)
+                 tools.Packing, argv)
 
 
 def verify(argv: list[str]) -> str:
@@ -74,13 +74,13 @@ def verify(argv: list[str]) -> str:
     return _parse(parser, argv)["packed"]
 
 
-def gather(argv: list[str]) -> tuple[list[str], config.Gathering]:
+def gather(argv: list[str]) -> tuple[list[str], tools.Gathering]:
     """Read the arguments of `python -m mscnn gather`: folders of evaluations, and settings."""
     parser = _parser("python -m mscnn gather", "Score folds that evaluate.py wrote to folders of their own as one screen.")
     parser.add_argument("evaluations", nargs="+", help="folders that evaluate.py wrote, a fold each")
-    _add_settings(parser, config.Gathering, {})
+    _add_settings(parser, tools.Gathering, {})
     values = _parse(parser, argv)
-    return values.pop("evaluations"), config.build(config.Gathering, values)
+    return values.pop("evaluations"), config.build(tools.Gathering, values)
 
 
 def world(argv: list[str]) -> config.Ranks:
@@ -88,38 +88,38 @@ def world(argv: list[str]) -> config.Ranks:
     return _read("python -m mscnn.world", "Print who is where among the ranks that a launcher started.", config.Ranks, argv)
 
 
-def bench_step(argv: list[str]) -> config.StepBench:
+def bench_step(argv: list[str]) -> benches.StepBench:
     """Read the arguments of `python -m mscnn.bench step`."""
     return _read("python -m mscnn.bench step", "Time training steps, variants in turn, each in a process of its own.",
-                 config.StepBench, argv)
+                 benches.StepBench, argv)
 
 
-def bench_loader(argv: list[str]) -> config.LoaderBench:
+def bench_loader(argv: list[str]) -> benches.LoaderBench:
     """Read the arguments of `python -m mscnn.bench loader`."""
     return _read("python -m mscnn.bench loader", "Time the reading of fields, file formats in turn in one process.",
-                 config.LoaderBench, argv)
+                 benches.LoaderBench, argv)
 
 
-def bench_curves(argv: list[str]) -> config.CurvesBench:
+def bench_curves(argv: list[str]) -> benches.CurvesBench:
     """Read the arguments of `python -m mscnn.bench curves`."""
     return _read("python -m mscnn.bench curves", "Draw the learning curves of several runs, grouped by a setting.",
-                 config.CurvesBench, argv)
+                 benches.CurvesBench, argv)
 
 
-def bench_collective(argv: list[str]) -> config.CollectiveBench:
+def bench_collective(argv: list[str]) -> benches.CollectiveBench:
     """Read the arguments of `python -m mscnn.bench collective`."""
     return _read("python -m mscnn.bench collective",
                  "Time sums over ranks by size: those it starts here over each backend, or those that a launcher started.",
-                 config.CollectiveBench, argv)
+                 benches.CollectiveBench, argv)
 
 
-def bench_scaling(argv: list[str]) -> config.ScalingBench:
+def bench_scaling(argv: list[str]) -> benches.ScalingBench:
     """Read the arguments of `python -m mscnn.bench scaling`."""
     return _read("python -m mscnn.bench scaling",
                  "Count what ranks exchange, time steps by number of ranks, and predict them for a cluster.\n\n"
                  "here:          python -m mscnn.bench scaling\n"
                  "on a cluster:  srun python -m mscnn.bench scaling --bandwidth 100 --latency 2",
-                 config.ScalingBench, argv)
+                 benches.ScalingBench, argv)
 
 
 class _Help(argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter):

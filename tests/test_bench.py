@@ -6,7 +6,7 @@ import signal
 import pytest
 import torch
 
-from mscnn import accelerate, commandline, config
+from mscnn import accelerate, benches, commandline
 from mscnn.bench import step, worker
 from mscnn.bench.memory import LiveBytes
 from mscnn.errors import DataError, UsageError
@@ -148,10 +148,10 @@ def test_refusals():
 
 
 def test_words_of_variants():
-    assert config.parse_variant("dense-bf16-kept-nchw") == ("dense", "bfloat16", {"kept", "nchw"})
-    assert config.parse_variant("sparse-fp32") == ("sparse", "float32", set())
-    for variant in config.STEP_VARIANTS:
-        config.parse_variant(variant)
+    assert benches.parse_variant("dense-bf16-kept-nchw") == ("dense", "bfloat16", {"kept", "nchw"})
+    assert benches.parse_variant("sparse-fp32") == ("sparse", "float32", set())
+    for variant in benches.STEP_VARIANTS:
+        benches.parse_variant(variant)
 
 
 def test_the_command_writes_a_table_and_json(tmp_path):

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from mscnn import commandline, config
+from mscnn import benches, commandline
 from mscnn.bench import collective, prediction, process
 from mscnn.bench.prediction import Cluster
 from mscnn.errors import UsageError
@@ -23,7 +23,7 @@ def test_the_least_that_a_rank_sends():
 
 
 def test_sizes_are_read_and_shown():
-    assert [config.parse_bytes("sizes", text) for text in ("4KiB", "162MiB", "1GiB")] == [4096, 162 * MIB, 1024 * MIB]
+    assert [benches.parse_bytes("sizes", text) for text in ("4KiB", "162MiB", "1GiB")] == [4096, 162 * MIB, 1024 * MIB]
     assert [collective.shown(size) for size in (512, 4096, 1.5 * MIB, 162.4 * MIB, 2**30)] == \
         ["512 B", "4 KiB", "1.5 MiB", "162.4 MiB", "1 GiB"]
 

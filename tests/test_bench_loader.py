@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mscnn import commandline, config
+from mscnn import benches, commandline
 from mscnn.bench import loader
 from mscnn.data.augment import Jitter
 from mscnn.data.images import read_site
@@ -151,7 +151,7 @@ def test_memory_is_that_of_one_reading_alone(tmp_path):
 
 
 def test_the_settings_know_the_formats():
-    assert tuple(loader.FORMATS) == config.LOADER_FORMATS
+    assert tuple(loader.FORMATS) == benches.LOADER_FORMATS
 
 
 def test_refusals():

@@ -7,13 +7,15 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 STRATA = [
-    {"errors", "files", "launchers", "schedule", "config", "presets", "commandline", "log", "rundir"},     # words
+    {"errors", "files", "launchers", "schedule", "config", "tools", "benches", "presets", "commandline", "log",
+     "rundir"},                                                                        # words
     {"world", "cpu", "model", "data"},                                                 # facts
     {"screen", "objective", "accelerate", "checkpoint", "placement", "profiles", "scoring"},      # acts
     {"engine"},                                                                        # loop
     {"report", "bench"},                                                               # readers
 ]
-WITHIN = {"config": {"errors", "schedule"}, "commandline": {"errors", "config", "presets"},
+WITHIN = {"config": {"errors", "schedule"}, "tools": {"errors", "config"},
+          "benches": {"config"}, "commandline": {"errors", "config", "tools", "benches", "presets"},
           "rundir": {"errors"}, "launchers": {"errors"}, "presets": set(),
           "log": set(), "errors": set(), "files": set(), "schedule": set(), "bench": {"report"}}
 DOORS = {

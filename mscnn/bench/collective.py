@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from mscnn import config, placement, world
+from mscnn import benches, placement, world
 from mscnn.bench.prediction import bytes_sent
 from mscnn.bench.process import last_words
 from mscnn.errors import UsageError
@@ -30,7 +30,7 @@ TIMED_BYTES = 2**20     # small sums are timed so many bytes at a time, or
 MOST_CALLS = 50         # so many sums: one alone is shorter than ranks are apart
 
 
-def by_backend(settings: config.CollectiveBench) -> dict[str, dict]:
+def by_backend(settings: benches.CollectiveBench) -> dict[str, dict]:
     """Start ranks on this machine over each backend and measure; {"left_out": why} for one that cannot be had."""
     backends: dict[str, dict] = {}
     for backend in settings.backends.split(","):
@@ -51,7 +51,7 @@ def by_backend(settings: config.CollectiveBench) -> dict[str, dict]:
     return backends
 
 
-def on_these_ranks(settings: config.CollectiveBench) -> dict[str, dict]:
+def on_these_ranks(settings: benches.CollectiveBench) -> dict[str, dict]:
     """Measure among the ranks that a launcher started; the same on all of them."""
     ranks = world.join(settings.backend, join_seconds=settings.join_timeout, step_seconds=settings.step_timeout)
     if ranks.size == 1:
@@ -63,9 +63,9 @@ def on_these_ranks(settings: config.CollectiveBench) -> dict[str, dict]:
     return {settings.backend: result}
 
 
-def measure(ranks: World, settings: config.CollectiveBench) -> list[dict[str, Any]]:
+def measure(ranks: World, settings: benches.CollectiveBench) -> list[dict[str, Any]]:
     """Seconds of a sum by size and type, the slowest rank's, in turns; a collective."""
-    sums = [{"type": name, "bytes": config.parse_bytes("sizes", size) // 4 * getattr(torch, name).itemsize, "seconds": []}
+    sums = [{"type": name, "bytes": benches.parse_bytes("sizes", size) // 4 * getattr(torch, name).itemsize, "seconds": []}
             for size in settings.sizes.split(",") for name in settings.types.split(",")]
     for turn in range(1 + settings.repeats):
         for row in sums:
@@ -117,8 +117,8 @@ def table(backends: dict[str, dict]) -> str:
 
 def shown(size: float) -> str:
     """Bytes in the largest unit that leaves 1 or more: 65536 -> 64 KiB."""
-    unit = next((unit for unit, number in reversed(config.BYTES.items()) if size >= number), None)
-    return f"{size:.0f} B" if unit is None else f"{size / config.BYTES[unit]:.4g} {unit}"
+    unit = next((unit for unit, number in reversed(benches.BYTES.items()) if size >= number), None)
+    return f"{size:.0f} B" if unit is None else f"{size / benches.BYTES[unit]:.4g} {unit}"
 
 
 # ---- jobs on this machine, for `scaling` too

@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from mscnn import config, cpu
+from mscnn import benches, config, cpu
 from mscnn.data import normalise
 from mscnn.data.augment import Jitter
 from mscnn.data.images import Header
@@ -45,7 +45,7 @@ JITTER = Jitter(**dataclasses.asdict(config.Augment()))     # the defaults: flip
 Files = list[tuple[str, ...]]                               # of each field, as in a site table
 
 
-def measure(settings: config.LoaderBench) -> dict[str, Any]:
+def measure(settings: benches.LoaderBench) -> dict[str, Any]:
     """Fields a second by format and stage, with MiB on disk and in memory."""
     height, width = config.parse_size("size", settings.size)
     drawn = [draw(site, settings.channels, height, width) for site in range(min(settings.fields, NUM_DRAWN))]

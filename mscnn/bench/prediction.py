@@ -7,7 +7,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from mscnn import config
+from mscnn import benches
 
 FLOAT32, BFLOAT16 = "float32", "bfloat16"
 BUCKETS = 2             # in which DDP adds this network's gradients; the first has 98.5 % of the bytes
@@ -75,32 +75,32 @@ def predict(nodes: int, cluster: Cluster, *, fields: int, compute_seconds: float
                       compute_seconds / seconds)
 
 
-def cluster_of(settings: config.ScalingBench, gradients: str) -> Cluster:
+def cluster_of(settings: benches.ScalingBench, gradients: str) -> Cluster:
     """The cluster that the settings describe, for gradients of a type."""
-    gbit, latency_us, efficiency = config.FABRICS[settings.fabric]
+    gbit, latency_us, efficiency = benches.FABRICS[settings.fabric]
     return Cluster(ranks_per_node=settings.ranks_per_node, gbit=settings.bandwidth or gbit,
                    latency_us=latency_us if settings.latency < 0 else settings.latency,
                    efficiency=settings.efficiency or efficiency, rank_rate=rank_rates(settings)[gradients],
                    algorithm=settings.algorithm)
 
 
-def rank_rates(settings: config.ScalingBench) -> dict[str, float]:
+def rank_rates(settings: benches.ScalingBench) -> dict[str, float]:
     """GB/s that a rank at most adds and passes on, by type."""
     return {FLOAT32: settings.rank_rate, BFLOAT16: settings.rank_rate_bfloat16}
 
 
-def assumptions(settings: config.ScalingBench) -> dict[str, Any]:
+def assumptions(settings: benches.ScalingBench) -> dict[str, Any]:
     """What predictions of either type rest on."""
     common = dataclasses.asdict(cluster_of(settings, FLOAT32))
     del common["rank_rate"]
     return {**common, "rank_rates": rank_rates(settings)}
 
 
-def predictions(settings: config.ScalingBench, images_per_core_second: float, payloads: dict[str, int]) -> dict[str, Any]:
+def predictions(settings: benches.ScalingBench, images_per_core_second: float, payloads: dict[str, int]) -> dict[str, Any]:
     """Predictions by number of nodes and type of the travelling gradients, with what they rest on."""
     cores = settings.cores_per_node / settings.ranks_per_node
     compute = settings.fields / (images_per_core_second * settings.clock_ratio * cores)
-    nodes = sorted({*config.parse_counts("nodes", settings.nodes), JOB_NODES})
+    nodes = sorted({*benches.parse_counts("nodes", settings.nodes), JOB_NODES})
     rows = []
     for name, payload in payloads.items():
         cluster = cluster_of(settings, name)

@@ -19,7 +19,7 @@ from typing import Any, TextIO
 
 import torch
 
-from mscnn import config, cpu, placement, world
+from mscnn import benches, config, cpu, placement, world
 from mscnn.accelerate import Acceleration
 from mscnn.bench import collective, prediction
 from mscnn.bench.collective import shown
@@ -36,7 +36,7 @@ EXCHANGE, ALONE = "exchange", "alone"   # steps with and without exchange of gra
 # ---- counted
 
 
-def count(settings: config.ScalingBench) -> dict[str, Any]:
+def count(settings: benches.ScalingBench) -> dict[str, Any]:
     """Parameters of the network, and bytes of all gradients by type, on shapes alone. Raises DataError for unfit sizes."""
     try:
         with torch.device("meta"):
@@ -54,7 +54,7 @@ def count(settings: config.ScalingBench) -> dict[str, Any]:
 class RankStep:
     """The training step of one rank on random fields."""
 
-    def __init__(self, ranks: World, settings: config.ScalingBench, gradients: str):
+    def __init__(self, ranks: World, settings: benches.ScalingBench, gradients: str):
         microbatch = min(settings.fields, settings.microbatch)
         self.ranks, self.pieces = ranks, settings.fields // microbatch
         self.step = Step("sparse", Acceleration(),
@@ -82,7 +82,7 @@ def kinds(ranks: int) -> list[str]:
     return [EXCHANGE, ALONE] if ranks > 1 else [ALONE]
 
 
-def enter(settings: config.ScalingBench) -> tuple[World, dict[str, Any]]:
+def enter(settings: benches.ScalingBench) -> tuple[World, dict[str, Any]]:
     """Meet the other ranks and take cores; what there is to say of it, the same on all ranks."""
     ranks = world.join(settings.backend, join_seconds=settings.join_timeout, step_seconds=settings.step_timeout)
     plan = placement.settle(ranks, settings)
@@ -91,7 +91,7 @@ def enter(settings: config.ScalingBench) -> tuple[World, dict[str, Any]]:
                    "cores": int(ranks.sum(plan.threads)[0]), "places": placement.describe(ranks, plan)}
 
 
-def serve(settings: config.ScalingBench, asked: Iterable[str], answers: TextIO) -> None:
+def serve(settings: benches.ScalingBench, asked: Iterable[str], answers: TextIO) -> None:
     """Rank 0 answers first with who is here; then, for each line, which names the kind, with the time of a step."""
     ranks, here = enter(settings)
     step = RankStep(ranks, settings, settings.gradients)
@@ -109,7 +109,7 @@ def serve(settings: config.ScalingBench, asked: Iterable[str], answers: TextIO) 
     ranks.leave()
 
 
-def on_these_ranks(settings: config.ScalingBench) -> dict[str, Any]:
+def on_these_ranks(settings: benches.ScalingBench) -> dict[str, Any]:
     """Measure the ranks that a launcher started, with the prediction for as many nodes; the same on all of them."""
     counted = count(settings)
     ranks, here = enter(settings)
@@ -137,7 +137,7 @@ def on_these_ranks(settings: config.ScalingBench) -> dict[str, Any]:
 # ---- measured: what starts them
 
 
-def job(ranks: int, gradients: str, settings: config.ScalingBench) -> Process:
+def job(ranks: int, gradients: str, settings: benches.ScalingBench) -> Process:
     """Ranks of one number and one type of gradients; asked for a kind, they take a step."""
     command = [sys.executable] if ranks == 1 else collective.starter("gloo", ranks, oversubscribe=settings.oversubscribe)
     arguments = collective.options(settings, backend="gloo", gradients=gradients, json=None)
@@ -145,7 +145,7 @@ def job(ranks: int, gradients: str, settings: config.ScalingBench) -> Process:
                    [*command, "-m", "mscnn.bench", "scaling-worker", *arguments])
 
 
-def by_number(settings: config.ScalingBench) -> dict[str, Any]:
+def by_number(settings: benches.ScalingBench) -> dict[str, Any]:
     """Count, measure by number of ranks on this machine unless a rate is given, and predict."""
     counted = count(settings)
     rows, rate = [], settings.images_per_core_second
@@ -157,11 +157,11 @@ def by_number(settings: config.ScalingBench) -> dict[str, Any]:
             "predicted": predictions(settings, rate, counted["payload"])}
 
 
-def measure(settings: config.ScalingBench) -> list[dict[str, Any]]:
+def measure(settings: benches.ScalingBench) -> list[dict[str, Any]]:
     """Seconds of steps with and without exchange, by number of ranks and type of gradients, in turns."""
     available = cpu.allowed_cores()
     numbers = ([number for number in (1, 2, 4) if number <= available] if settings.ranks == "auto"
-               else config.parse_counts("ranks", settings.ranks))
+               else benches.parse_counts("ranks", settings.ranks))
     rows: list[dict[str, Any]] = []
     with ExitStack() as running:
         jobs = []
@@ -178,7 +178,7 @@ def measure(settings: config.ScalingBench) -> list[dict[str, Any]]:
     return rows
 
 
-def conditions(settings: config.ScalingBench) -> dict[str, Any]:
+def conditions(settings: benches.ScalingBench) -> dict[str, Any]:
     """What all steps have in common."""
     return {"size": settings.size, "channels": settings.channels, "fields": settings.fields,
             "microbatch": min(settings.fields, settings.microbatch), "repeats": settings.repeats}

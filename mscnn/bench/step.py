@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mscnn import config
+from mscnn import benches, config
 from mscnn.bench.process import Process
 from mscnn.bench.worker import NUM_CLASSES, seconds
 from mscnn.errors import DataError
@@ -21,7 +21,7 @@ from mscnn.model import MCNN
 MATRIX_SIDE = 4096
 
 
-def worker(variant: str, settings: config.StepBench) -> Process:
+def worker(variant: str, settings: benches.StepBench) -> Process:
     """The process of one variant; asked, it takes a step."""
     options = {"variants": variant, "size": settings.size, "channels": settings.channels,
                "minibatch": settings.minibatch, "threads": settings.threads}
@@ -29,7 +29,7 @@ def worker(variant: str, settings: config.StepBench) -> Process:
                                                  *(f"--{name}={value}" for name, value in options.items())])
 
 
-def measure(settings: config.StepBench) -> dict[str, Any]:
+def measure(settings: benches.StepBench) -> dict[str, Any]:
     """Results by variant and the matrix-product peaks of this machine. Raises DataError for sizes that do not fit."""
     height, width = config.parse_size("size", settings.size)
     try:
@@ -47,15 +47,16 @@ def measure(settings: config.StepBench) -> dict[str, Any]:
         peaks = take_turns(workers, results, settings)
     peak = {precision: statistics.median(rates) for precision, rates in peaks.items()}
     for variant in workers:
-        row, precision = results[variant], config.parse_variant(variant)[1]
+        row, precision = results[variant], benches.parse_variant(variant)[1]
         row["share_of_peak"] = statistics.median(row["images_per_second"]) * dense / peak[precision]
     return {"size": settings.size, "minibatch": settings.minibatch, "repeats": settings.repeats,
             "dense_gflop_per_image": dense, "matrix_product_gflops": peak, "variants": results}
 
 
-def take_turns(workers: dict[str, Process], results: dict[str, dict], settings: config.StepBench) -> dict[str, list[float]]:
+def take_turns(workers: dict[str, Process], results: dict[str, dict],
+               settings: benches.StepBench) -> dict[str, list[float]]:
     """Time a step of each variant and a matrix product of each precision, over and over; returns the products' rates."""
-    peaks = {config.parse_variant(variant)[1]: [] for variant in workers}
+    peaks = {benches.parse_variant(variant)[1]: [] for variant in workers}
     for _ in range(settings.repeats):
         for variant, asked in workers.items():
             row, answer = results[variant], asked.ask()

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mscnn import accelerate, config, cpu
+from mscnn import accelerate, benches, config, cpu
 from mscnn.bench.memory import LiveBytes
 from mscnn.model import MCNN
 from mscnn.objective import Objective
@@ -53,9 +53,9 @@ class Step:
         self.update()
 
 
-def serve(settings: config.StepBench, cpu_flags: frozenset[str], asked: Iterable[str], answers: TextIO) -> None:
+def serve(settings: benches.StepBench, cpu_flags: frozenset[str], asked: Iterable[str], answers: TextIO) -> None:
     """Answer first with counts, or why this variant is left out; then, for each line, with a step's time and the memory."""
-    gradient, precision, modifiers = config.parse_variant(settings.variants)
+    gradient, precision, modifiers = benches.parse_variant(settings.variants)
     way = "compile" if "compiled" in modifiers else "ipex" if "ipex" in modifiers else "native"
     _, reports = accelerate.choose(way, precision, cpu_flags)
     missing = [report["why"] for report in reports.values() if report["used"] != report["asked"]]
