@@ -3,17 +3,19 @@
 check: looks for all that is wrong with a screen, its table and its images; else draws its plates.
 pack: writes the fields of a screen to a file a plate, which training reads at memory speed.
 verify: reads all packed fields and compares them with their CRC-32s.
+features: measures every field by features that need no training.
 synth: writes synthetic plates.
 gather: scores the folds of a screen, each evaluated on its own, as one.
+score: matches profiles of treatments, of any program, with their nearest neighbours: NSC and NSCB.
 """
 
+import contextlib
+import dataclasses
 import sys
 from pathlib import Path
 
 from mscnn import commandline, config, cpu, errors
 from mscnn.log import log, open_logs, progress
-
-COMMANDS = ("check", "pack", "verify", "synth", "gather")
 
 
 def main() -> None:
@@ -24,9 +26,9 @@ def main() -> None:
     if len(sys.argv) < 2 or sys.argv[1] not in COMMANDS:
         got = sys.argv[1] if len(sys.argv) > 1 else "nothing"
         raise errors.UsageError(f"name a command first ({', '.join(COMMANDS)}), got {got}; "
-                                f"python -m mscnn {COMMANDS[0]} --help explains it")
+                                f"python -m mscnn {next(iter(COMMANDS))} --help explains it")
     open_logs(0, None)
-    {"check": check, "pack": pack, "verify": verify, "synth": synth, "gather": gather}[sys.argv[1]](sys.argv[2:])
+    COMMANDS[sys.argv[1]](sys.argv[2:])
 
 
 def check(argv: list[str]) -> None:
@@ -117,6 +119,39 @@ def verify(argv: list[str]) -> None:
     log.info("%s: all %d fields are as they were written", folder, len(table))
 
 
+def features(argv: list[str]) -> None:
+    """Write the handcrafted features of all sites."""
+    settings = commandline.features(argv)
+
+    import pandas as pd  # here, so that --help comes at once
+
+    from mscnn import files, profiles, rundir, screen, world
+    from mscnn.data import handcrafted
+    from mscnn.data.sources import read_table
+
+    out = Path(settings.out)
+    aside = out.with_name(out.name + ".partial")
+    with errors.offenders_in(out.parent):
+        table = read_table(settings)
+        table = screen.named(table, screen.inspect(table, world.World()))
+        nuclei = handcrafted.nuclei_channel(table.channels, settings.nuclei)
+        try:
+            rundir.make(out.parent)
+            aside.touch()  # so that what cannot be written is found before hours of measuring
+            with progress(len(table), "measuring", unit="field") as shown:
+                measured = handcrafted.of_sites(table, nuclei=nuclei, workers=settings.workers or cpu.allowed_cores(),
+                                                advance=shown.advance)
+            pd.concat([profiles.metadata(table), measured], axis=1).to_parquet(aside, index=False)
+            files.put(aside, out)
+        except OSError as problem:
+            raise errors.UsageError(f"--out {out} cannot be written ({problem.strerror}); name another file") from None
+        finally:
+            with contextlib.suppress(OSError):
+                aside.unlink(missing_ok=True)
+    log.info("%d features of %d fields in %s; nuclei counted in %s", measured.shape[1], len(table), out,
+             table.channels[nuclei])
+
+
 def gather(argv: list[str]) -> None:
     """Score folds together."""
     evaluations, settings = commandline.gather(argv)
@@ -125,6 +160,34 @@ def gather(argv: list[str]) -> None:
 
     with errors.offenders_in(Path(settings.out)):
         results.gather([Path(folder) for folder in evaluations], Path(settings.out))
+
+
+def score(argv: list[str]) -> None:
+    """Match treatments with their nearest neighbours."""
+    path, settings = commandline.score(argv)
+
+    from mscnn import profiles, rundir, scoring  # here, so that --help comes at once
+    from mscnn.data import bbbc021, profile_tables
+
+    prefixes = tuple(settings.features.split(",")) if settings.features else ()
+    table = profile_tables.read(Path(path), prefixes=prefixes, drop_nan=settings.drop_nan)
+    if settings.taxol_controls == "drop":
+        table = table.select(~bbbc021.is_taxol_control(table.sites()).to_numpy())
+    if settings.normalise != "none":
+        table = profiles.normalise(table, settings.normalise, settings.control)
+    if settings.sphere:
+        table = profiles.sphere(table, settings.control)
+    treatments, counted = profiles.treatments(table, settings.control, well_by=settings.well_by,
+                                              treatment_by=settings.aggregate)
+    scores = scoring.score(treatments, similarity=settings.similarity, draws=settings.bootstrap,
+                           permutations=settings.permutations, seed=settings.seed)
+    for line in scoring.lines(scores, counted):
+        log.info("%s", line)
+    if settings.json:
+        rundir.make(Path(settings.json).absolute().parent)
+        rundir.write_json(Path(settings.json), {
+            "profiles": path, "settings": dataclasses.asdict(settings), "counted": counted, "features": table.names,
+            **scores})
 
 
 def synth(argv: list[str]) -> None:
@@ -169,6 +232,9 @@ def overview(table, path: Path) -> None:
                            zip(shown["compound"], shown["concentration"], shown["files"], strict=True)]
     draw_overview(rows, "Synthetic fields: DNA blue, tubulin green, actin red", path)
 
+
+COMMANDS = {"check": check, "pack": pack, "verify": verify, "features": features, "synth": synth, "gather": gather,
+            "score": score}
 
 if __name__ == "__main__":
     errors.run(main)

@@ -74,13 +74,28 @@ def verify(argv: list[str]) -> str:
     return _parse(parser, argv)["packed"]
 
 
+def features(argv: list[str]) -> tools.Features:
+    """Read the arguments of `python -m mscnn features`."""
+    return _read("python -m mscnn features", "Measure every field by features that need no training, for the baselines.",
+                 tools.Features, argv)
+
+
 def gather(argv: list[str]) -> tuple[list[str], tools.Gathering]:
     """Read the arguments of `python -m mscnn gather`: folders of evaluations, and settings."""
-    parser = _parser("python -m mscnn gather", "Score folds that evaluate.py wrote to folders of their own as one screen.")
-    parser.add_argument("evaluations", nargs="+", help="folders that evaluate.py wrote, a fold each")
-    _add_settings(parser, tools.Gathering, {})
-    values = _parse(parser, argv)
-    return values.pop("evaluations"), config.build(tools.Gathering, values)
+    return _read_with("evaluations", "folders that evaluate.py wrote, a fold each", "python -m mscnn gather",
+                      "Score folds that evaluate.py wrote to folders of their own as one screen.", tools.Gathering, argv)
+
+
+def score(argv: list[str]) -> tuple[str, tools.Score]:
+    """Read the arguments of `python -m mscnn score`: a table of profiles, and settings."""
+    paths, settings = _read_with(
+        "profiles", ".csv, .csv.gz or .parquet: a row a field, well or treatment with Metadata_Compound, "
+        "Metadata_Concentration, Metadata_MOA, Metadata_Week or Metadata_Batch, and features", "python -m mscnn score",
+        "Match each treatment with its nearest neighbour of another compound (NSC), and of another compound and batch "
+        "(NSCB): how often do the mechanisms agree?", tools.Score, argv)
+    if len(paths) > 1:
+        raise UsageError(f"one table is scored at a time, got {len(paths)}: {' '.join(paths)}")
+    return paths[0], settings
 
 
 def world(argv: list[str]) -> config.Ranks:
@@ -130,6 +145,16 @@ def _read(program: str, description: str, group: type, argv: list[str]) -> Any:
     parser = _parser(program, description)
     _add_settings(parser, group, {})
     return config.build(group, _parse(parser, argv))
+
+
+def _read_with(positional: str, help: str, program: str, description: str, group: type,
+               argv: list[str]) -> tuple[list[str], Any]:
+    """Positional arguments, at least one, and settings."""
+    parser = _parser(program, description)
+    parser.add_argument(positional, nargs="+", help=help)
+    _add_settings(parser, group, {})
+    values = _parse(parser, argv)
+    return values.pop(positional), config.build(group, values)
 
 
 def _parser(program: str, description: str, print_config: str | None = None) -> ArgumentParser:

@@ -191,6 +191,14 @@ class Augment:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Levels:
+    """How fields become wells and treatments: fixed before anything is scored"""
+
+    well_by: Literal["mean", "median"] = setting("mean", "a well's probabilities from those of its fields")
+    treatment_by: Literal["mean", "median"] = setting("median", "a treatment's probabilities from those of its wells")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ranks:
     """The processes of a job: how they meet, and which cores each takes"""
 
@@ -241,6 +249,7 @@ class Config:
     accelerate: Accelerate
     optim: Optim
     augment: Augment
+    levels: Levels
     ranks: Ranks
     run: Run
 
@@ -253,7 +262,7 @@ class Config:
 
 
 GROUPS = {"data": Data, "split": Split, "network": Network, "accelerate": Accelerate,
-          "optim": Optim, "augment": Augment, "ranks": Ranks, "run": Run}
+          "optim": Optim, "augment": Augment, "levels": Levels, "ranks": Ranks, "run": Run}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,7 +270,7 @@ class Evaluation(Ranks):
     """Settings of evaluate.py"""
 
     checkpoint: str = setting(REQUIRED, "run directory, or a checkpoint file")
-    out: str = setting(REQUIRED, "folder for predictions, scores and pictures")
+    out: str | None = setting(None, "folder for predictions, scores and pictures; default: RUN/evaluation")
     sites: str | None = setting(None, "another site table to score, of the same channels")
     bbbc021: str | None = setting(None, "another folder with the official BBBC021 CSVs to score")
     packed: str | None = setting(None, "another packed folder to score, of the same channels in the same order")
@@ -269,10 +278,15 @@ class Evaluation(Ranks):
     columns: str | None = setting(None, "role=column,... of --sites, as in training")
     channels: str | None = setting(None, "channels of --sites, in the checkpoint's order; default: the checkpoint's")
     moved: str | None = setting(None, "where the training's own site table or folder is now, if it has moved")
+    profiles: Literal["held-out", "all"] = setting(
+        "held-out", "whose features are written: those of the scored fields, or of all fields with a mechanism, so that "
+                    "new compounds can be matched with known ones by `python -m mscnn score`")
     microbatch: int = setting(8, "fields computed at once")
 
     def __post_init__(self):
         super().__post_init__()
+        if self.out is None and Path(self.checkpoint).suffix == ".pt":
+            raise UsageError(f"--checkpoint {self.checkpoint} is a file; say with --out DIR where its evaluation goes")
         require(self.microbatch >= 1, "microbatch must be at least 1", self.microbatch)
         for name in ("columns", "channels"):
             if getattr(self, name) and not self.sites:

@@ -15,7 +15,7 @@ from mscnn.accelerate import Acceleration
 from mscnn.data.augment import Jitter
 from mscnn.data.loader import Fields, ahead
 from mscnn.data.sampler import microbatches, shard
-from mscnn.model import MCNN
+from mscnn.model import MCNN, NUM_FEATURES
 from mscnn.objective import loss_shares
 from mscnn.world import World
 
@@ -81,7 +81,7 @@ class Trainer:
     def predict(self, sites: np.ndarray) -> np.ndarray:
         """Probabilities of the given sites, known to all ranks; a collective."""
         return predict(self.network, self.fields, sites, microbatch=self.microbatch, world=self.world,
-                       acceleration=self.acceleration, enter_reader=self.enter_reader)
+                       acceleration=self.acceleration, enter_reader=self.enter_reader)[0]
 
     def is_finite(self) -> bool:
         """Whether all parameters are finite numbers; they are the same on all ranks."""
@@ -125,23 +125,24 @@ class Trainer:
 
 def predict(network: MCNN, fields: Fields, sites: np.ndarray, *, microbatch: int, world: World,
             acceleration: Acceleration, advance: Callable[[int], None] = lambda number: None,
-            enter_reader: Callable[[], object] = lambda: None) -> np.ndarray:
-    """Probabilities (S, K) float64 of the given sites, each computed exactly once over all ranks, known to all.
+            enter_reader: Callable[[], object] = lambda: None) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities (S, K) and features (S, 512) float64 of the given sites, each computed once, known to all ranks.
 
     advance: told how many sites this rank has just finished.
     """
     own = shard(np.arange(len(sites)), rank=world.rank, size=world.size)
     pieces, num_classes = microbatches(own, microbatch), network.classify.out_features
-    computed = np.zeros((len(sites), num_classes + 1))  # the last column counts
+    computed = np.zeros((len(sites), num_classes + NUM_FEATURES + 1))  # the last column counts
     network.eval()
     jobs = ((lambda piece=piece: acceleration.place(fields.read(sites[piece]))) for piece in pieces)
     with torch.inference_mode(), acceleration.autocast():
         for piece, images_NCHW in zip(pieces, ahead(jobs, enter=enter_reader), strict=True):
-            scores_NK = network(images_NCHW).double()
-            computed[piece, :num_classes] = torch.softmax(scores_NK, dim=1).numpy()
-            computed[piece, num_classes] = 1
+            features_NF = network.features(images_NCHW)
+            probabilities_NK = torch.softmax(network.classify(features_NF).double(), dim=1)
+            computed[piece, :-1] = torch.cat([probabilities_NK, features_NF.double()], dim=1).numpy()
+            computed[piece, -1] = 1
             advance(len(piece))
     network.train()
     computed = world.sum_array(computed)
-    assert (computed[:, num_classes] == 1).all(), "a field was not predicted exactly once"
-    return computed[:, :num_classes]
+    assert (computed[:, -1] == 1).all(), "a field was not predicted exactly once"
+    return computed[:, :num_classes], computed[:, num_classes:-1]

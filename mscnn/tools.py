@@ -15,6 +15,34 @@ class Gathering:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Score:
+    """Settings of `python -m mscnn score`"""
+
+    aggregate: Literal["mean", "median"] = setting("median", "a treatment's profile from those of its wells")
+    well_by: Literal["mean", "median"] = setting("mean", "a well's profile from those of its fields, where the table has "
+                                                         "Metadata_Plate and Metadata_Well")
+    similarity: Literal["cosine", "correlation", "euclidean"] = setting("cosine", "what is near")
+    normalise: Literal["none", "z", "mad", "percentile"] = setting(
+        "none", "each plate by its control rows: mean and sd; median and MAD; 1st and 99th percentile")
+    sphere: bool = setting(False, "then turn and scale all features so that control rows vary alike in all directions")
+    control: str = setting("DMSO", "the compound of untreated wells, in any case: never a neighbour")
+    taxol_controls: Literal["drop", "keep"] = setting(
+        "drop", "BBBC021's taxol 0.3 uM control wells: they lie in every week, so that taxol 0.3 has no neighbour in NSCB")
+    features: str | None = setting(None, "beginnings of the names of feature columns, as Cells_,Nuclei_; default: all "
+                                         "numeric columns that are no metadata")
+    drop_nan: bool = setting(False, "leave out features that are not finite in some row, in place of refusing them")
+    bootstrap: int = setting(5000, "draws of compounds for the intervals")
+    permutations: int = setting(1000, "draws of permuted mechanisms for the nulls")
+    seed: int = setting(0, "of both")
+    json: str | None = setting(None, "file for the results")
+
+    def __post_init__(self):
+        for name in ("bootstrap", "permutations"):
+            require(getattr(self, name) >= 1, f"{name} must be at least 1", getattr(self, name))
+        require(self.seed >= 0, "seed must be 0 or more", self.seed)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Packing(Table):
     """Settings of `python -m mscnn pack`"""
 
@@ -28,6 +56,22 @@ class Packing(Table):
     def __post_init__(self):
         super().__post_init__()
         require(self.downscale >= 1, "downscale must be at least 1", self.downscale)
+        require(self.workers >= 0, "workers must be 0 or more", self.workers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features(Table):
+    """Settings of `python -m mscnn features`"""
+
+    out: str = setting(REQUIRED, "parquet file for Metadata_* and the features, a row a site")
+    taxol_controls: Literal["drop", "keep"] = setting("keep", "BBBC021's taxol 0.3 uM control wells")
+    nuclei: str | None = setting(None, "the channel that shows nuclei; default: the one called DNA, DAPI, Hoechst or nuclei, "
+                                       "in any case")
+    workers: int = setting(0, "fields measured at once, each by a process; 0: one a core")
+
+    def __post_init__(self):
+        super().__post_init__()
+        require(self.out.endswith(".parquet"), "out must be a .parquet file", self.out)
         require(self.workers >= 0, "workers must be 0 or more", self.workers)
 
 

@@ -121,7 +121,7 @@ def test_commands_read_their_own_options():
     assert commandline.synth(["--out", "x", "--size", "128x256"]).size == "128x256"
     both = ["--checkpoint", "run", "--out", "x"]
     for command, arguments, message in (
-            (commandline.evaluate, both[:2], "out"), (commandline.synth, [], "out"),
+            (commandline.evaluate, ["--checkpoint", "a.pt"], "say with --out"), (commandline.synth, [], "out"),
             (commandline.evaluate, [*both, "--microbatch", "0"], "microbatch must be at least 1"),
             (commandline.evaluate, [*both, "--threads", "-1"], "threads must be 0 or more"),
             (commandline.evaluate, [*both, "--channels", "DNA"], "--channels DNA describes the table of --sites"),

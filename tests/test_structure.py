@@ -10,14 +10,16 @@ STRATA = [
     {"errors", "files", "launchers", "schedule", "config", "tools", "benches", "presets", "commandline", "log",
      "rundir"},                                                                        # words
     {"world", "cpu", "model", "data"},                                                 # facts
-    {"screen", "objective", "accelerate", "checkpoint", "placement", "profiles", "scoring"},      # acts
-    {"engine"},                                                                        # loop
+    {"screen", "objective", "accelerate", "checkpoint", "placement", "profiles", "scoring", "uncertainty",
+     "baselines"},                                                                     # acts
+    {"engine", "trained"},                                                             # loop
     {"report", "bench"},                                                               # readers
 ]
 WITHIN = {"config": {"errors", "schedule"}, "tools": {"errors", "config"},
           "benches": {"config"}, "commandline": {"errors", "config", "tools", "benches", "presets"},
           "rundir": {"errors"}, "launchers": {"errors"}, "presets": set(),
-          "log": set(), "errors": set(), "files": set(), "schedule": set(), "bench": {"report"}}
+          "log": set(), "errors": set(), "files": set(), "schedule": set(), "bench": {"report"},
+          "scoring": {"uncertainty"}, "profiles": {"scoring"}}
 DOORS = {
     "torch.distributed": {"world"}, "torch.nn.parallel": {"world"}, "mpi4py": {"world"},
     "torchvision": {"data/augment.py"}, "matplotlib": {"report"}, "jsonargparse": {"commandline.py"},

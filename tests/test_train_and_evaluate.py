@@ -44,6 +44,11 @@ def evaluate(run_dir, out, *options, ranks: int = 1):
     return run_python("evaluate.py", "--checkpoint", run_dir, "--out", out, *options, ranks=ranks)
 
 
+def right_of_total(out, level: str) -> tuple[int, int]:
+    score = json.loads((out / "scores.json").read_text())[level]
+    return score["correct"], score["total"]
+
+
 def test_a_run_directory_describes_itself(run, module_screen):
     run_dir, console = run
     settings = yaml.safe_load((run_dir / "config.yaml").read_text())
@@ -79,8 +84,8 @@ def test_held_out_compounds_are_scored_by_default(run, tmp_path):
     done = evaluate(run[0], tmp_path / "out")
     assert done.returncode == 0, done.stderr
     scores = json.loads((tmp_path / "out" / "scores.json").read_text())
-    assert scores == {"fields": {"correct": 3, "total": 3}, "wells": {"correct": 3, "total": 3},
-                      "treatments": {"correct": 1, "total": 1}, "compounds": {"correct": 1, "total": 1}}
+    assert {level: (own["correct"], own["total"]) for level, own in scores.items()} == {
+        "fields": (3, 3), "wells": (3, 3), "treatments": (1, 1), "compounds": (1, 1)}
     table = pd.read_csv(tmp_path / "out" / "predictions.csv", dtype={"Metadata_Plate": str})
     assert set(table["Metadata_Compound"]) == {"b"}
     assert set(table["Metadata_Plate"]) == {"00123"}
@@ -110,6 +115,26 @@ def test_predictions_are_the_networks_own(run, module_screen, tmp_path):
         expected = torch.softmax(network(fields).double(), dim=1).numpy()
     got = pd.read_parquet(tmp_path / "out" / "predictions.parquet").filter(like="Probability_").to_numpy()
     np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-5)  # float32 in another layout
+
+
+def test_profiles_are_the_networks_activations_and_can_be_matched(run, module_screen):
+    """--profiles all: those of the training side too; the predictions stay those of the held-out compound."""
+    done = evaluate(run[0], run[0] / "evaluation", "--profiles", "all")
+    assert done.returncode == 0, done.stderr
+    profiles = pd.read_parquet(run[0] / "evaluation" / "profiles.parquet")
+    scored = profiles["Metadata_Compound"] == "b"
+    assert (profiles["Metadata_Scored"] == scored).all()
+    assert (len(profiles), scored.sum(), len(pd.read_parquet(run[0] / "evaluation" / "predictions.parquet"))) == (12, 3, 3)
+    features = torch.tensor(profiles.filter(like="Image_MCNN_Emb_").to_numpy(), dtype=torch.float32)
+    content = torch.load(run[0] / "checkpoints" / "last.pt", weights_only=True)
+    weight, bias = (content["network"][f"classify.{name}"] for name in ("weight", "bias"))
+    expected = torch.softmax(F.linear(features, weight, bias), dim=1)
+    got = pd.read_parquet(run[0] / "evaluation" / "predictions.parquet").filter(like="Probability_").to_numpy()
+    np.testing.assert_allclose(got, expected.numpy()[scored], atol=1e-5)
+    scored = run_python("-m", "mscnn", "score", run[0] / "evaluation" / "profiles.parquet")
+    assert scored.returncode == 0, scored.stderr
+    assert "NSC   not same compound     2/2 " in scored.stdout  # a and b are alike; c is the only dark one
+    assert "c 0.3" in scored.stdout
 
 
 def test_any_number_of_ranks_writes_the_same_tables(run, tmp_path):
@@ -172,7 +197,7 @@ def test_tables_and_images_that_moved_are_found_again(run, module_screen, tmp_pa
     finally:
         hidden.rename(module_screen)
     assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "out" / "scores.json").read_text())["fields"] == {"correct": 3, "total": 3}
+    assert right_of_total(tmp_path / "out", "fields") == (3, 3)
     images = tmp_path / "images"
     images.mkdir()
     for path in moved.glob("b_*.tif"):

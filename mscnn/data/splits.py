@@ -125,8 +125,7 @@ def to_record(split: Split, table: SiteTable) -> dict:
     digest = hashlib.sha256(_rows(split, table).to_csv(index=False).encode()).hexdigest()
     return {"method": split.method, "held_out": list(split.held_out), "leaks": split.leaks, "sha256": digest,
             "sites": {side: int((split.side == side).sum()) for side in (TRAIN, TEST, UNUSED)},
-            "trained": {"compounds": trained_on(split, table, "compound"),
-                        "mechanisms": trained_on(split, table, "mechanism")},
+            "trained": {f"{column}s": trained_on(split, table, column) for column in ("compound", "mechanism", "week")},
             "unlearnable": unlearnable(split, table), "sides": split.side.tolist()}
 
 
@@ -140,7 +139,7 @@ def restore(record: dict, table: SiteTable) -> Split:
 
 
 def trained_on(split: Split, table: SiteTable, column: str) -> list[str]:
-    """The compounds or mechanisms on the training side."""
+    """The compounds, mechanisms or weeks on the training side."""
     return sorted(set(table.frame[column][split.side == TRAIN]))
 
 

@@ -1,5 +1,5 @@
 """The network."""
 
-from mscnn.model.mcnn import MCNN, require_fitting_size
+from mscnn.model.mcnn import MCNN, NUM_FEATURES, require_fitting_size
 
-__all__ = ["MCNN", "require_fitting_size"]
+__all__ = ["MCNN", "NUM_FEATURES", "require_fitting_size"]

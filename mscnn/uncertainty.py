@@ -1,0 +1,63 @@
+"""What chance alone would do to a score: intervals over compounds, and labels permuted.
+
+Exercised by `pytest tests/test_uncertainty.py`.  The unit is the compound, never the field or the treatment: doses,
+wells and fields of a compound are right or wrong together, so the 103 treatments of BBBC021 are worth about 29.
+
+Shapes: C compounds, T treatments (or fields, or wells), D draws.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy import stats
+
+LEVEL = 0.95
+
+
+def interval(correct_T: np.ndarray, compounds_T: np.ndarray, *, draws: int = 5000, seed: int = 0) -> dict[str, object]:
+    """{"low", "high", "level", "method"} of the share that is right, (T,) bool, by a bootstrap over compounds.
+
+    Percentiles of the share over draws of compounds with replacement (Efron & Tibshirani 1993, chapter 13).  Where all
+    compounds are wholly right, or wholly wrong, a bootstrap knows no spread: then it is the exact binomial interval of
+    so many compounds (Clopper & Pearson 1934).  Without any, or with one compound, "low" is 0 and "high" 1.
+    """
+    names, compound_T = np.unique(compounds_T, return_inverse=True)
+    right_C, total_C = (np.bincount(compound_T, weights) for weights in (np.asarray(correct_T, float), None))
+    found = {"low": 0.0, "high": 1.0, "level": LEVEL, "compounds": len(names)}
+    if len(names) < 2:
+        return {**found, "method": "none: fewer than two compounds"}
+    if right_C.sum() in (0, total_C.sum()):
+        exact = stats.binomtest(int((right_C > 0).sum()), len(names)).proportion_ci(LEVEL, "exact")
+        return {**found, "low": float(exact.low), "high": float(exact.high), "method": "exact binomial over compounds"}
+    drawn = stats.bootstrap((right_C, total_C), _share, paired=True, vectorized=True, n_resamples=draws,
+                            confidence_level=LEVEL, method="percentile", rng=np.random.default_rng(seed))
+    low, high = drawn.confidence_interval
+    return {**found, "low": float(low), "high": float(high), "method": f"bootstrap over compounds, {draws} draws"}
+
+
+def permuted(share_of: Callable[[np.ndarray], np.ndarray], labels_T: np.ndarray, compounds_T: np.ndarray,
+             groups_T: np.ndarray | None = None, *, draws: int = 1000, seed: int = 0) -> dict[str, object]:
+    """The share that is right when the labels are permuted over compounds, the observed one, and p of a share so high.
+
+    share_of: labels (D, T) -> share (D,), NaN where nothing can be scored; a compound with two labels counts as two;
+    groups_T: labels move within groups of compounds only, such as those of a week; a compound has one group.
+    p counts the observed labels as one more draw (Phipson & Smyth 2010).
+    """
+    codes_T, compound_T = (np.unique(names, return_inverse=True)[1] for names in (labels_T, compounds_T))
+    _, first_C, compound_T = np.unique(compound_T * len(codes_T) + codes_T, return_index=True, return_inverse=True)
+    drawn_DC = np.tile(codes_T[first_C], (draws, 1))
+    group_C = np.zeros(len(first_C), int) if groups_T is None else np.unique(groups_T, return_inverse=True)[1][first_C]
+    rng = np.random.default_rng(seed)
+    for group in np.unique(group_C):
+        own = group_C == group
+        drawn_DC[:, own] = rng.permuted(drawn_DC[:, own], axis=1)
+    null_D, observed = share_of(drawn_DC[:, compound_T]), share_of(codes_T[None])[0]
+    null_D = null_D[np.isfinite(null_D)]
+    if np.isnan(observed) or not len(null_D):
+        return {"draws": 0, "mean": None, "high": None, "p": None}
+    return {"draws": len(null_D), "mean": float(null_D.mean()), "high": float(np.quantile(null_D, LEVEL)),
+            "p": float((1 + (null_D >= observed - 1e-12).sum()) / (1 + len(null_D)))}
+
+
+def _share(right: np.ndarray, total: np.ndarray, axis: int = -1) -> np.ndarray:
+    return right.sum(axis=axis) / total.sum(axis=axis)

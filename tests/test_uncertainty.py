@@ -1,0 +1,71 @@
+"""Intervals and nulls against exact ones."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from mscnn.uncertainty import interval, permuted
+
+
+def test_interval_of_compounds_with_one_treatment_each_is_the_binomials():
+    """20 of 40 compounds right: resampling them is drawing from a binomial of 40 and one half."""
+    found = interval(np.arange(40) % 2 == 0, np.arange(40), draws=20000)
+    exact = stats.binom(40, 0.5).ppf([0.025, 0.975]) / 40
+    assert [found["low"], found["high"]] == pytest.approx(exact, abs=0.026)  # one step of the binomial
+    assert found["compounds"] == 40
+
+
+def test_many_treatments_of_few_compounds_do_not_narrow_the_interval():
+    """Each compound's treatments agree: ten times as many of them change nothing."""
+    right = np.array([True, True, False, True, True, False, True, True])
+    once = interval(right, np.arange(8))
+    tenfold = interval(np.repeat(right, 10), np.repeat(np.arange(8), 10))
+    assert (tenfold["low"], tenfold["high"]) == (once["low"], once["high"])
+    assert once["high"] - once["low"] > 0.5
+
+
+def test_all_right_is_not_certain():
+    found = interval(np.ones(45, bool), np.arange(45) % 14)
+    assert found["high"] == 1.0
+    assert found["low"] == pytest.approx(0.025 ** (1 / 14))  # the chance of 14 of 14 is 2.5 %: Clopper and Pearson
+    assert "exact" in found["method"]
+    assert interval(np.zeros(3, bool), np.arange(3))["high"] == pytest.approx(1 - 0.025 ** (1 / 3))
+
+
+def test_one_compound_says_nothing():
+    found = interval(np.array([True, True, False]), np.zeros(3))
+    assert (found["low"], found["high"]) == (0.0, 1.0)
+
+
+def test_the_same_seed_gives_the_same_interval():
+    right, compounds = np.arange(90) % 7 < 3, np.sqrt(np.arange(90)).astype(int)
+    assert interval(right, compounds, seed=3) == interval(right, compounds, seed=3)
+    assert interval(right, compounds, seed=3) != interval(right, compounds, seed=4)
+
+
+def share_of_like(truth):
+    return lambda labels_DT: (labels_DT == truth).mean(axis=1)
+
+
+def test_labels_move_with_their_compounds():
+    """Two compounds of M and N with many treatments: labels are as they are, or the other way round, one half each."""
+    compounds = np.repeat(["a", "b"], [10, 30])
+    labels = np.repeat(["M", "N"], [10, 30])
+    null = permuted(share_of_like(np.repeat([0, 1], [10, 30])), labels, compounds, draws=2000)
+    assert null["mean"] == pytest.approx(0.5, abs=0.05)  # 1 or 0; 4 sd
+    assert null["p"] == pytest.approx(0.5, abs=0.05)
+
+
+def test_labels_stay_within_their_groups():
+    """M and N of one week, O and P of another, each only exchanged with its like: 4 orders, of which one is all right."""
+    truth = np.arange(4)
+    null = permuted(share_of_like(truth), np.array(list("MNOP")), truth, np.array(["W1", "W1", "W2", "W2"]), draws=4000)
+    assert null["mean"] == pytest.approx(0.5, abs=0.03)
+    assert null["p"] == pytest.approx(0.25, abs=0.03)
+    alone = permuted(share_of_like(truth), np.array(list("MNOP")), truth, truth, draws=50)
+    assert (alone["mean"], alone["p"]) == (1.0, 1.0)
+
+
+def test_what_can_never_be_scored_has_no_null():
+    null = permuted(lambda labels_DT: np.full(len(labels_DT), np.nan), np.array(["M", "N"]), np.arange(2))
+    assert null == {"draws": 0, "mean": None, "high": None, "p": None}
