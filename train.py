@@ -14,6 +14,7 @@ if __name__ == "__main__":  # settings come before torch is imported, so that --
 
 import dataclasses
 import math
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -50,7 +51,8 @@ def main(settings: config.Config, resolved: str) -> None:
     log.info("malloc: %s", memory)
     with errors.offenders_in(Path(settings.run.run_dir or "runs"), speak=ranks.rank == 0):
         table = screen.check(ranks.together(lambda: screen.read_labelled(settings.data)), settings.data.size(), ranks)
-        split = splits.make_split(table, seed=settings.run.seed, **dataclasses.asdict(settings.split))
+        within = settings.split.within and ranks.together(lambda: splits.training_side(Path(settings.split.within), table))
+        split = splits.make_split(table, seed=settings.run.seed, **dataclasses.asdict(settings.split) | {"within": within})
         ranks.agree(data=table.fingerprint())
         log.info("split: %s", splits.describe(split, table))
         normalisation = screen.measure(table, split.train(), settings.data, ranks)
@@ -69,8 +71,12 @@ def main(settings: config.Config, resolved: str) -> None:
     run_dir = Path(ranks.gather(run_dir)[0])
     open_logs(ranks.rank, run_dir)
     log.info("run directory: %s", run_dir)
-    learn(settings, trainer, split, run_dir)
-    peak = max(ranks.gather(cpu.peak_memory_gib()))
+    started = time.perf_counter()
+    fields = learn(settings, trainer, split, run_dir)
+    seconds, peak = time.perf_counter() - started, max(ranks.gather(cpu.peak_memory_gib()))
+    if ranks.rank == 0:
+        rundir.write_json(run_dir / rundir.SUMMARY, {
+            "fields": fields, "seconds": seconds, "images_per_second": fields / seconds, "peak_memory_gib": peak})
     log.info("trained: %s; peak memory of a rank: %.1f GiB", run_dir / "checkpoints" / checkpoint.LAST, peak)
     del trainer  # the wrapped network goes before the process group
     ranks.leave()
@@ -108,8 +114,11 @@ def build(settings: config.Config, table: SiteTable, split: splits.Split, normal
     return trainer, {**chosen, "gradient": gradient, "augmentation": {"asked": "torchvision", "used": why}}
 
 
-def learn(settings: config.Config, trainer: Trainer, split: splits.Split, run_dir: Path) -> None:
-    """All epochs: steps, a line every log_every of them, checkpoints, and looks at the held-out side if asked for."""
+def learn(settings: config.Config, trainer: Trainer, split: splits.Split, run_dir: Path) -> int:
+    """All epochs: steps, a line every log_every of them, checkpoints, and looks at the held-out side if asked for.
+
+    Returns how many fields were learned from, each as often as it was.
+    """
     optim, run, training = settings.optim, settings.run, split.train()
     per_epoch = sampler.steps_per_epoch(len(training), optim.minibatch)
     total = min(optim.epochs * per_epoch, optim.max_steps or optim.epochs * per_epoch)
@@ -136,6 +145,7 @@ def learn(settings: config.Config, trainer: Trainer, split: splits.Split, run_di
                 monitor(trainer, split.test(), step, metrics)
             if step == total or (epoch + 1) % run.checkpoint_every == 0:
                 save(settings, trainer, split, step, run_dir)
+    return sum(len(minibatch) for epoch in epochs for minibatch in minibatches(epoch))
 
 
 def report(step: int, total: int, epoch: float, rate: float, numbers: dict[str, float], metrics: Metrics) -> None:

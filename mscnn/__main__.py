@@ -5,6 +5,7 @@ pack: writes the fields of a screen to a file a plate, which training reads at m
 verify: reads all packed fields and compares them with their CRC-32s.
 features: measures every field by features that need no training.
 synth: writes synthetic plates.
+loco: trains without each compound, or week, in turn and scores on it.
 gather: scores the folds of a screen, each evaluated on its own, as one.
 score: matches profiles of treatments, of any program, with their nearest neighbours: NSC and NSCB.
 """
@@ -12,9 +13,10 @@ score: matches profiles of treatments, of any program, with their nearest neighb
 import contextlib
 import dataclasses
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from mscnn import commandline, config, cpu, errors
+from mscnn import commandline, config, cpu, errors, files, rundir
 from mscnn.log import log, open_logs, progress
 
 
@@ -125,31 +127,39 @@ def features(argv: list[str]) -> None:
 
     import pandas as pd  # here, so that --help comes at once
 
-    from mscnn import files, profiles, rundir, screen, world
+    from mscnn import profiles, screen, world
     from mscnn.data import handcrafted
     from mscnn.data.sources import read_table
 
     out = Path(settings.out)
-    aside = out.with_name(out.name + ".partial")
     with errors.offenders_in(out.parent):
         table = read_table(settings)
         table = screen.named(table, screen.inspect(table, world.World()))
         nuclei = handcrafted.nuclei_channel(table.channels, settings.nuclei)
-        try:
-            rundir.make(out.parent)
-            aside.touch()  # so that what cannot be written is found before hours of measuring
-            with progress(len(table), "measuring", unit="field") as shown:
-                measured = handcrafted.of_sites(table, nuclei=nuclei, workers=settings.workers or cpu.allowed_cores(),
-                                                advance=shown.advance)
+        with _written_aside(out) as aside, progress(len(table), "measuring", unit="field") as shown:
+            measured = handcrafted.of_sites(table, nuclei=nuclei, workers=settings.workers or cpu.allowed_cores(),
+                                            advance=shown.advance)
             pd.concat([profiles.metadata(table), measured], axis=1).to_parquet(aside, index=False)
-            files.put(aside, out)
-        except OSError as problem:
-            raise errors.UsageError(f"--out {out} cannot be written ({problem.strerror}); name another file") from None
-        finally:
-            with contextlib.suppress(OSError):
-                aside.unlink(missing_ok=True)
     log.info("%d features of %d fields in %s; nuclei counted in %s", measured.shape[1], len(table), out,
              table.channels[nuclei])
+
+
+@contextlib.contextmanager
+def _written_aside(out: Path) -> Iterator[Path]:
+    """Where to write a file that gets its name when it is whole; what cannot be written is found before the work."""
+    aside = out.with_name(out.name + ".partial")
+    try:
+        if out.is_dir():
+            raise IsADirectoryError(0, "it is a folder")
+        rundir.make(out.parent)
+        aside.touch()
+    except OSError as problem:
+        raise errors.UsageError(f"--out {out} cannot be written ({problem.strerror}); name another file") from None
+    try:
+        yield aside
+        files.put(aside, out)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def gather(argv: list[str]) -> None:
@@ -160,6 +170,26 @@ def gather(argv: list[str]) -> None:
 
     with errors.offenders_in(Path(settings.out)):
         results.gather([Path(folder) for folder in evaluations], Path(settings.out))
+
+
+def loco(argv: list[str]) -> None:
+    """Train without each compound and score on it, one fold after the other."""
+    settings, of_runs = commandline.loco(argv)
+
+    from mscnn import loco, screen  # here, so that --help comes at once
+    from mscnn.data import splits
+
+    out, how, seed = Path(settings.out), of_runs.split, of_runs.run.seed
+    candidates = commandline.candidates(settings.candidates, argv)
+    table = screen.read_labelled(of_runs.data)
+    folds = splits.fold_compounds(table, split=how.split, folds=how.folds, seed=seed)
+    loco.claim(out, of_runs.flat(), candidates)
+    for number in range(len(folds)) if candidates else ():
+        (out / "inner" / f"fold-{number}").mkdir(parents=True, exist_ok=True)
+        splits.write(splits.make_split(table, split=how.split, folds=how.folds, fold=number, seed=seed), table,
+                     out / "inner" / f"fold-{number}")
+    loco.run(loco.Plan(out, of_runs.preset, how.split, folds, settings.jobs or min(cpu.allowed_cores(), len(folds)),
+                       candidates, settings.inner_folds))
 
 
 def score(argv: list[str]) -> None:
@@ -233,8 +263,8 @@ def overview(table, path: Path) -> None:
     draw_overview(rows, "Synthetic fields: DNA blue, tubulin green, actin red", path)
 
 
-COMMANDS = {"check": check, "pack": pack, "verify": verify, "features": features, "synth": synth, "gather": gather,
-            "score": score}
+COMMANDS = {"check": check, "pack": pack, "verify": verify, "features": features, "synth": synth, "loco": loco,
+            "gather": gather, "score": score}
 
 if __name__ == "__main__":
     errors.run(main)

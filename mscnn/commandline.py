@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import importlib.metadata
 import re
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -22,24 +23,43 @@ OLDEST_TORCH = (2, 8)  # the oldest that the tests have passed with
 
 def train(argv: list[str]) -> tuple[config.Config, str]:
     """Read train.py's arguments. Returns the settings and the same as YAML. --help and --print-config exit here."""
-    presets = "\n".join(f"  {name:10} {preset.__doc__}" for name, preset in PRESETS.items())
-    parser = _parser("train.py", f"Train the multi-scale CNN on whole fields of view.\n\npresets:\n{presets}\n\n"
-                     "one process:    python train.py demo\nseveral ranks:  torchrun --nproc-per-node 2 train.py demo",
-                     print_config="--print-config")
-    parser.usage = "train.py PRESET [--config FILE] [--SETTING VALUE ...]"
-    preset = _leading_preset(argv)
-    parser.add_argument("preset", choices=list(PRESETS), help="where settings start from")
-    parser.add_argument("--config", action="config", help="YAML file of settings, over the preset's")
-    defaults = _without_its_screen(PRESETS[preset](), argv) if preset else {}
-    for group in config.GROUPS.values():
-        _add_settings(parser.add_argument_group(group.__doc__), group, defaults)
-    values = _parse(parser, argv)
-    if values["preset"] != preset:
-        raise UsageError(f"the configuration file is of preset {values['preset']}, the command line says {preset}; "
-                         "name the same one, or take the line out of the file")
-    _drop_other_screens(values, argv)
+    values = _of_a_run("train.py", "Train the multi-scale CNN on whole fields of view.", "one process:    python train.py "
+                       "demo\nseveral ranks:  torchrun --nproc-per-node 2 train.py demo", argv)
     settings = config.from_flat(values)
     return settings, yaml.safe_dump(settings.flat(), sort_keys=False)
+
+
+def loco(argv: list[str]) -> tuple[tools.Loco, config.Config]:
+    """Read the arguments of `python -m mscnn loco`: its own, and those of train.py."""
+    for given in sorted(_given(argv) & {"hold_out", "fold", "within", "run_dir"}):
+        raise UsageError(f"--{given.replace('_', '-')} is set for each fold; leave it out")
+    values = _of_a_run("python -m mscnn loco", "Train without a compound and score on it, for each compound in turn.",
+                       "workstation:  python -m mscnn loco fields256 --out runs/loco\ncluster:      slurm/loco.sh", argv,
+                       {"split": "leave-compound-out", "hold_out": "none"}, tools.Loco)
+    settings = config.from_flat(values)
+    if settings.split.split not in ("leave-compound-out", "leave-week-out", "k-fold"):
+        raise UsageError(f"split is leave-compound-out, leave-week-out or k-fold here, got {settings.split.split}")
+    return config.build(tools.Loco, values), settings
+
+
+def candidates(path: str | None, argv: list[str]) -> dict[str, dict[str, Any]]:
+    """{name: {setting: value}} of a YAML file that `loco` chooses from, each checked together with its other arguments."""
+    if path is None:
+        return {}
+    try:
+        found = yaml.safe_load(Path(path).read_text())
+    except (OSError, ValueError, yaml.YAMLError) as problem:
+        raise UsageError(f"--candidates {path}: cannot be read ({' '.join(str(problem).split())})") from None
+    if not isinstance(found, dict) or not all(isinstance(value, dict) for value in found.values()) or len(found) < 2:
+        raise UsageError(f"--candidates {path}: give two or more, as {{name: {{setting: value}}}}")
+    for name, options in found.items():
+        if not re.fullmatch(r"\w[\w.-]*", str(name)):  # it becomes a folder's
+            raise UsageError(f"--candidates {path}: names are letters, digits, points and dashes, got {name!r}")
+        try:
+            loco([*argv, *(word for option, value in options.items() for word in (f"--{option}", str(value)))])
+        except UsageError as problem:
+            raise UsageError(f"--candidates {path}: {name}: {problem}") from None
+    return {str(name): options for name, options in found.items()}
 
 
 def evaluate(argv: list[str]) -> config.Evaluation:
@@ -135,6 +155,28 @@ def bench_scaling(argv: list[str]) -> benches.ScalingBench:
                  "here:          python -m mscnn.bench scaling\n"
                  "on a cluster:  srun python -m mscnn.bench scaling --bandwidth 100 --latency 2",
                  benches.ScalingBench, argv)
+
+
+def _of_a_run(program: str, description: str, examples: str, argv: list[str], instead: dict[str, Any] | None = None,
+              more: type | None = None) -> dict[str, Any]:
+    """Settings of a run by name, from preset, file and command line; instead: defaults in place of the preset's own;
+    more: further settings of the program.
+    """
+    presets = "\n".join(f"  {name:10} {preset.__doc__}" for name, preset in PRESETS.items())
+    parser = _parser(program, f"{description}\n\npresets:\n{presets}\n\n{examples}", print_config="--print-config")
+    parser.usage = f"{program} PRESET [--config FILE] [--SETTING VALUE ...]"
+    preset = _leading_preset(argv)
+    parser.add_argument("preset", choices=list(PRESETS), help="where settings start from")
+    parser.add_argument("--config", action="config", help="YAML file of settings, over the preset's")
+    defaults = (_without_its_screen(PRESETS[preset](), argv) if preset else {}) | (instead or {})
+    for group in (*([more] if more else []), *config.GROUPS.values()):
+        _add_settings(parser.add_argument_group(group.__doc__), group, defaults)
+    values = _parse(parser, argv)
+    if values["preset"] != preset:
+        raise UsageError(f"the configuration file is of preset {values['preset']}, the command line says {preset}; "
+                         "name the same one, or take the line out of the file")
+    _drop_other_screens(values, argv)
+    return values
 
 
 class _Help(argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter):

@@ -103,6 +103,8 @@ class Split:
     folds: int = setting(5, "number of groups for --split k-fold")
     fold: int = setting(0, "which group, compound (in alphabetical order) or week is held out, from 0")
     test_fraction: float = setting(0.1, "share of fields held out by --split random")
+    within: str | None = setting(None, "split.csv of another split: only its training side is split, for inner folds that "
+                                       "choose settings without a look at what it holds out")
 
     def __post_init__(self):
         require(self.folds >= 2, "folds must be at least 2", self.folds)
@@ -326,6 +328,9 @@ def absolute(config: Config) -> Config:
     """The same settings with paths that hold from any working folder."""
     paths = {name: str(Path(value).absolute()) for name in (*SCREENS, "image_root")
              if (value := getattr(config.data, name)) is not None}
+    if config.split.within:
+        config = dataclasses.replace(config, split=dataclasses.replace(config.split,
+                                                                       within=str(Path(config.split.within).absolute())))
     return dataclasses.replace(config, data=dataclasses.replace(config.data, **paths))
 
 

@@ -9,7 +9,8 @@ import math
 import os
 import resource
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby, zip_longest
 from pathlib import Path, PurePosixPath
@@ -141,6 +142,24 @@ def plan(topology: Topology, masks: Sequence[frozenset[int]], local_rank: int, *
                 memory_nodes=tuple(sorted({core[0].memory_node for core in computing})),
                 threads=threads or available, asked=threads, oversubscribed=crowded or threads > available,
                 why="; ".join(why))
+
+
+def shares(jobs: int) -> list[frozenset[int]]:
+    """The allowed CPUs dealt out to so many jobs side by side, as to ranks: cores with their siblings."""
+    topology, masks = read_topology(), [allowed_cpus()] * jobs
+    plans = [plan(topology, masks, job) for job in range(jobs)]
+    return [frozenset(own.compute) | frozenset(own.loader) for own in plans]
+
+
+@contextmanager
+def on(cpus: frozenset[int]) -> Iterator[None]:
+    """What the calling thread starts in the meantime runs on these CPUs."""
+    before = allowed_cpus()
+    _bind(tuple(sorted(cpus)))
+    try:
+        yield
+    finally:
+        _bind(tuple(sorted(before)))
 
 
 def bind(plan: Plan) -> str:

@@ -20,6 +20,7 @@ import yaml
 
 from mscnn.errors import PROBLEMS, UsageError
 
+SUMMARY = "summary.json"  # written last: a training without it has not come to its end
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "tifffile", "pandas", "scikit-learn")
 
 

@@ -15,6 +15,21 @@ class Gathering:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Loco:
+    """The folds"""
+
+    out: str = setting(REQUIRED, "folder for all folds and their common scores; one that was begun is gone on with")
+    jobs: int = setting(0, "folds side by side, each on cores of its own; 0: one a core")
+    candidates: str | None = setting(None, "YAML file {name: {setting: value}}: for each fold, the settings are chosen "
+                                           "among these by inner folds of its training compounds")
+    inner_folds: int = setting(3, "groups of training compounds that a choice is made by")
+
+    def __post_init__(self):
+        require(self.jobs >= 0, "jobs must be 0 or more", self.jobs)
+        require(self.inner_folds >= 2, "inner-folds must be at least 2", self.inner_folds)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Score:
     """Settings of `python -m mscnn score`"""
 
@@ -65,8 +80,8 @@ class Features(Table):
 
     out: str = setting(REQUIRED, "parquet file for Metadata_* and the features, a row a site")
     taxol_controls: Literal["drop", "keep"] = setting("keep", "BBBC021's taxol 0.3 uM control wells")
-    nuclei: str | None = setting(None, "the channel that shows nuclei; default: the one called DNA, DAPI, Hoechst or nuclei, "
-                                       "in any case")
+    nuclei: str | None = setting(None, "the channel that shows nuclei; default: the one called DNA, DAPI, Hoechst or "
+                                       "nuclei, in any case")
     workers: int = setting(0, "fields measured at once, each by a process; 0: one a core")
 
     def __post_init__(self):

@@ -13,6 +13,7 @@ from mscnn.data.splits import (
     Split,
     _checked,
     describe,
+    fold_compounds,
     grouped_folds,
     home_weeks,
     make_split,
@@ -20,6 +21,7 @@ from mscnn.data.splits import (
     parse_names,
     restore,
     to_record,
+    training_side,
     write,
 )
 from mscnn.errors import DataError, UsageError
@@ -163,3 +165,33 @@ def test_scoring_compounds_that_were_trained_is_pointed_out():
     record = to_record(make_split(TABLE, split="hold-out", hold_out="b"), TABLE)
     assert "trained on 1 of these compounds" in overlap(record, make_table([("a", "M"), ("e", "M"), ("DMSO", "DMSO")]))[0]
     assert overlap(record, make_table([("b", "M"), ("DMSO", "DMSO")])) == []
+
+
+def test_folds_are_named_by_the_compounds_that_they_hold_out():
+    assert fold_compounds(TABLE, split="leave-compound-out") == [["a"], ["b"], ["c"], ["d"]]
+    assert fold_compounds(TABLE, split="leave-week-out") == [["a"], ["b", "d"], ["c"]]  # Week1, Week2, Week10
+    for split in ("leave-compound-out", "leave-week-out", "k-fold"):
+        names = fold_compounds(TABLE, split=split, folds=2)
+        splits = [make_split(TABLE, split=split, folds=2, fold=fold) for fold in range(len(names))]
+        assert [list(made.held_out) for made in splits] == names
+
+
+def test_inner_folds_split_the_training_side_alone(tmp_path):
+    outer = make_split(TABLE, split="hold-out", hold_out="a")
+    write(outer, TABLE, tmp_path)
+    within = training_side(tmp_path / "split.csv", TABLE)
+    assert within.tolist() == (outer.side == TRAIN).tolist()
+    inner = make_split(TABLE, split="leave-compound-out", fold=0, within=within)
+    assert inner.side.tolist() == [UNUSED, UNUSED, TEST, *[TRAIN] * 7]  # a is gone, so that b comes first
+    assert inner.held_out == ("b",)
+    assert to_record(inner, TABLE)["trained"]["compounds"] == ["DMSO", "c", "d"]
+    assert (restore(to_record(inner, TABLE), TABLE).side == inner.side).all()
+
+
+def test_the_split_of_another_table_is_refused(tmp_path):
+    write(make_split(TABLE, split="hold-out", hold_out="a"), TABLE, tmp_path)
+    with pytest.raises(DataError, match="is no split of this table"):
+        training_side(tmp_path / "split.csv", TABLE.select(np.arange(5)))
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(DataError, match="is no split of this table"):
+        training_side(tmp_path / "other.csv", TABLE)

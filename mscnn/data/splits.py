@@ -8,14 +8,14 @@ import difflib
 import hashlib
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from mscnn.data.sampler import Stream
-from mscnn.data.tables import SiteTable, natural
+from mscnn.data.tables import SiteTable, natural, read_csv
 from mscnn.errors import DataError, UsageError
 
 TRAIN, TEST, UNUSED = "train", "test", "unused"
@@ -38,22 +38,48 @@ class Split:
 
 
 def make_split(table: SiteTable, *, split: str, hold_out: str = "none", folds: int = 5, fold: int = 0,
-               test_fraction: float = 0.1, seed: int = 0) -> Split:
-    """Split labelled sites by compound, week or at random. Raises UsageError or DataError naming what does not fit."""
+               test_fraction: float = 0.1, seed: int = 0, within: np.ndarray | None = None) -> Split:
+    """Split labelled sites by compound, week or at random. Raises UsageError or DataError naming what does not fit.
+
+    within: (S,) bool, the sites that are split; the others are on neither side.
+    """
     assert (table.frame["mechanism"] != "").all(), "only labelled sites are split"
+    if within is not None:
+        inner = make_split(table.select(within), split=split, hold_out=hold_out, folds=folds, fold=fold,
+                           test_fraction=test_fraction, seed=seed)
+        side = np.full(len(table), UNUSED, dtype=object)
+        side[within] = inner.side
+        return _checked(replace(inner, side=side.astype(str)), table)
     if split == "random":
         return _random(table, test_fraction, seed)
+    held_out = parse_names(hold_out, treated_compounds(table)) if split == "hold-out" else _pick(
+        fold_compounds(table, split=split, folds=folds, seed=seed), fold, split)
     if split == "leave-week-out":
-        return _leave_week_out(table, fold)
-    compounds = treated_compounds(table)
-    if split == "hold-out":
-        held_out = parse_names(hold_out, compounds)
-    elif split == "leave-compound-out":
-        held_out = [_pick(compounds, fold, "compounds")]
-    else:
-        held_out = _pick(grouped_folds(table, folds, seed), fold, "folds")
+        return _leave_week_out(table, set(held_out))
     side = np.where(table.frame["compound"].isin(held_out), TEST, TRAIN)
     return _checked(Split(split, side, tuple(sorted(held_out))), table)
+
+
+def fold_compounds(table: SiteTable, *, split: str, folds: int = 5, seed: int = 0) -> list[list[str]]:
+    """The compounds that each fold holds out, in the order of --fold."""
+    if split == "leave-compound-out":
+        return [[compound] for compound in treated_compounds(table)]
+    if split == "k-fold":
+        return grouped_folds(table, folds, seed)
+    assert split == "leave-week-out", split
+    if (table.frame["week"] == "").any():
+        raise UsageError("split leave-week-out needs a week for every site; name the column with --columns week=COLUMN")
+    home = home_weeks(table)
+    return [sorted(compound for compound in home if home[compound] == week)
+            for week in sorted(set(home.values()), key=natural)]
+
+
+def training_side(path: Path, table: SiteTable) -> np.ndarray:
+    """(S,) bool: the training side of a split.csv that `write` wrote for this table. Raises DataError."""
+    rows = read_csv(path)
+    if "side" not in rows or rows.drop(columns="side").to_csv(index=False) != _site_rows(table).to_csv(index=False):
+        raise DataError(f"{path}: is no split of this table; name the split.csv of a run on the same table with --within")
+    return (rows["side"] == TRAIN).to_numpy()
 
 
 def treated_compounds(table: SiteTable) -> list[str]:
@@ -169,8 +195,11 @@ def describe(split: Split, table: SiteTable) -> str:
 
 
 def _rows(split: Split, table: SiteTable) -> pd.DataFrame:
-    names = ["plate", "week", "well", "site", "compound", "concentration", "mechanism"]
-    return table.frame[names].assign(side=split.side)
+    return _site_rows(table).assign(side=split.side)
+
+
+def _site_rows(table: SiteTable) -> pd.DataFrame:
+    return table.frame[["plate", "week", "well", "site", "compound", "concentration", "mechanism"]]
 
 
 def _random(table: SiteTable, test_fraction: float, seed: int) -> Split:
@@ -183,14 +212,10 @@ def _random(table: SiteTable, test_fraction: float, seed: int) -> Split:
     return _checked(Split("random", side.astype(str), held_out, leaks), table)
 
 
-def _leave_week_out(table: SiteTable, fold: int) -> Split:
-    """Test: the week's own compounds. Unused: the rest of that week, and those compounds in other weeks."""
-    home, week_of = home_weeks(table), table.frame["week"]
-    if (week_of == "").any():
-        raise UsageError("split leave-week-out needs a week for every site; name the column with --columns week=COLUMN")
-    week = _pick(sorted(set(home.values()), key=natural), fold, "weeks")
-    own = table.frame["compound"].map(home) == week
-    in_week = week_of == week
+def _leave_week_out(table: SiteTable, compounds: set[str]) -> Split:
+    """Test: these compounds of one week. Unused: the rest of that week, and those compounds in other weeks."""
+    own = table.frame["compound"].isin(compounds)
+    in_week = table.frame["week"] == home_weeks(table)[min(compounds)]
     side = np.select([own & in_week, own | in_week], [TEST, UNUSED], TRAIN)
     held_out = tuple(sorted(set(table.frame["compound"][side == TEST])))
     return _checked(Split("leave-week-out", side, held_out), table)
@@ -212,7 +237,8 @@ def _checked(split: Split, table: SiteTable) -> Split:
     return split
 
 
-def _pick(choices: list, fold: int, what: str):
+def _pick(choices: list[list[str]], fold: int, split: str) -> list[str]:
     if fold >= len(choices):
+        what = {"leave-compound-out": "compounds", "leave-week-out": "weeks", "k-fold": "folds"}[split]
         raise UsageError(f"fold is {fold}, but there are {len(choices)} {what}; use 0 to {len(choices) - 1}")
     return choices[fold]
