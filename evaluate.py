@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from mscnn import accelerate, checkpoint, config, cpu, placement, profiles, rundir, trained, world
 from mscnn.data import splits
 from mscnn.data.loader import Fields
 from mscnn.engine import predict
 from mscnn.log import log, open_logs, progress
-from mscnn.report import results
+from mscnn.model import MCNN
+from mscnn.report import gallery, results
 
 
 def main(settings: config.Evaluation) -> None:
@@ -40,37 +42,50 @@ def main(settings: config.Evaluation) -> None:
         chosen = trained.sites(settings, content, ranks)
         scale, notes = trained.scale(settings, content, chosen.table, ranks)
     fields = Fields(chosen.table, scale, tuple(content["image_size"]))
-    probabilities, features = run_network(settings, content, fields, ranks, plan)
+    network = trained.network(content, accelerate.Acceleration())
+    probabilities, features = run_network(settings, network, fields, ranks, plan)
     if ranks.rank == 0:
         for note in (notes := chosen.notes + notes):
             log.warning("NOTE: %s", note)
         profiles.field_profiles(chosen.table, features).assign(Metadata_Scored=chosen.is_scored).to_parquet(
             out / results.PROFILES, index=False)
         predictions = profiles.field_predictions(chosen.scored(), probabilities[chosen.is_scored], content["classes"])
-        results.write(predictions, description(content, chosen, path, notes), out)
+        described = description(content, chosen, path, notes)
+        show_examples(settings, network, fields, np.flatnonzero(chosen.is_scored), predictions, described, out)
+        results.write(predictions, described, out)
     ranks.leave()
 
 
-def run_network(settings: config.Evaluation, content: dict[str, Any], fields: Fields, ranks: world.World,
+def run_network(settings: config.Evaluation, network: MCNN, fields: Fields, ranks: world.World,
                 plan: cpu.Plan) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities (S, K) and features (S, 512) of all sites of the table."""
-    acceleration = accelerate.Acceleration()  # scores are computed in float32, whatever trained the network
-    network, number = trained.network(content, acceleration), len(fields.table)
+    """Probabilities (S, K) and features (S, 512) of all sites of the table, in float32 whatever trained the network."""
+    number = len(fields.table)
     with progress(number, "predicting", ranks.rank, unit="field") as shown:
         probabilities, features = predict(
-            network, fields, np.arange(number), microbatch=settings.microbatch, world=ranks, acceleration=acceleration,
-            enter_reader=placement.reader_binding(plan, settings),
+            network, fields, np.arange(number), microbatch=settings.microbatch, world=ranks,
+            acceleration=accelerate.Acceleration(), enter_reader=placement.reader_binding(plan, settings),
             advance=lambda done: shown.advance(min(done * ranks.size, number - shown.done)))
     if not np.isfinite(probabilities).all():
         raise errors.DataError(f"{settings.checkpoint}: the network gives scores that are not finite; train again")
     return probabilities, features
 
 
+def show_examples(settings: config.Evaluation, network: MCNN, fields: Fields, scored: np.ndarray, predictions: pd.DataFrame,
+                  described: dict[str, Any], out: Path) -> None:
+    """Pictures of fields for the report; scored: places in the table of the predictions' rows."""
+    rules = {name: described[name] for name in results.ALIKE}
+    gallery.write(predictions, profiles.aggregate(predictions, **rules)["treatments"],
+                  lambda row: fields.read(scored[[row]])[0], network, classes=described["classes"],
+                  channels=described["channels"], out=out, examples=settings.examples)
+
+
 def description(content: dict[str, Any], chosen: trained.Chosen, path: Path, notes: list[str]) -> dict[str, Any]:
     """What a reader of the scores must know."""
     scored, run = chosen.scored(), config.from_flat(content["config"])
     return {"checkpoint": str(path), "step": content["step"], "compounds": splits.treated_compounds(scored),
-            "control": scored.control, "notes": notes, "well_by": run.levels.well_by,
+            "control": scored.control, "channels": content["channels"],
+            "classes": content["classes"],
+            "notes": notes, "well_by": run.levels.well_by,
             "treatment_by": run.levels.treatment_by, "seed": run.run.seed,
             "split": {key: value for key, value in content["split"].items() if key != "sides"},
             "environment": rundir.environment()}

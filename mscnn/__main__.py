@@ -6,7 +6,10 @@ verify: reads all packed fields and compares them with their CRC-32s.
 features: measures every field by features that need no training.
 synth: writes synthetic plates.
 loco: trains without each compound, or week, in turn and scores on it.
+baselines: scores what sees no cells, and what needs no training, on the folds of a run.
+report: writes one HTML file of what runs say about compounds they never saw.
 gather: scores the folds of a screen, each evaluated on its own, as one.
+export: writes a trained network for others.
 score: matches profiles of treatments, of any program, with their nearest neighbours: NSC and NSCB.
 """
 
@@ -192,6 +195,51 @@ def loco(argv: list[str]) -> None:
                        candidates, settings.inner_folds))
 
 
+def baselines(argv: list[str]) -> None:
+    """Score baselines on the folds of runs."""
+    runs, settings = commandline.baselines(argv)
+
+    from mscnn import comparison  # here, so that --help comes at once
+
+    for run in runs:
+        with errors.offenders_in(Path(run)):
+            comparison.compare(Path(run), features=Path(settings.features) if settings.features else None,
+                               nuclei=settings.nuclei, workers=settings.workers or cpu.allowed_cores(),
+                               microbatch=settings.microbatch)
+
+
+def export(argv: list[str]) -> None:
+    """Write a trained network for others."""
+    source, settings = commandline.export(argv)
+
+    import json  # here, so that --help comes at once
+
+    from mscnn import checkpoint, export
+
+    content = checkpoint.load(checkpoint.find(Path(source)))
+    scores = Path(source) / "evaluation" / "scores.json"
+    out = Path(settings.out)
+    export.write(content, json.loads(scores.read_text()) if scores.is_file() else None, out, onnx=settings.onnx)
+    log.info("step %d of %s in %s, %.0f MiB; how to load it is in %s", content["step"], source, out,
+             sum(path.stat().st_size for path in out.iterdir()) / 2**20, out / export.CARD)
+
+
+def report(argv: list[str]) -> None:
+    """Write the report of runs."""
+    runs, settings = commandline.report(argv)
+
+    from mscnn import rundir  # here, so that --help comes at once
+    from mscnn.report import html, run
+
+    out = Path(settings.out or Path(runs[0]) / "report.html")
+    read = [run.read(Path(path)) for path in runs]
+    rundir.make(out.parent)
+    size = html.write(read, out)
+    log.info("report: %s (%.1f MB)", out, size / 1e6)
+    if size > html.LIMIT:
+        log.warning("%s is larger than 10 MB; report fewer runs at once", out)
+
+
 def score(argv: list[str]) -> None:
     """Match treatments with their nearest neighbours."""
     path, settings = commandline.score(argv)
@@ -263,8 +311,8 @@ def overview(table, path: Path) -> None:
     draw_overview(rows, "Synthetic fields: DNA blue, tubulin green, actin red", path)
 
 
-COMMANDS = {"check": check, "pack": pack, "verify": verify, "features": features, "synth": synth, "loco": loco,
-            "gather": gather, "score": score}
+COMMANDS = {function.__name__: function for function in (
+    check, pack, verify, features, synth, loco, baselines, gather, report, export, score)}
 
 if __name__ == "__main__":
     errors.run(main)

@@ -106,6 +106,30 @@ def gather(argv: list[str]) -> tuple[list[str], tools.Gathering]:
                       "Score folds that evaluate.py wrote to folders of their own as one screen.", tools.Gathering, argv)
 
 
+def baselines(argv: list[str]) -> tuple[list[str], tools.Baselines]:
+    """Read the arguments of `python -m mscnn baselines`: runs, and settings."""
+    return _read_with("runs", "run directories, or folders of folds", "python -m mscnn baselines",
+                      "Score what sees no cells, and what needs no training, on the very folds of a run.",
+                      tools.Baselines, argv)
+
+
+def export(argv: list[str]) -> tuple[str, tools.Export]:
+    """Read the arguments of `python -m mscnn export`: a run directory or checkpoint, and settings."""
+    paths, settings = _read_with("checkpoint", "run directory, or a checkpoint file", "python -m mscnn export",
+                                 "Write a trained network for others: weights, model card, and a program without mscnn.",
+                                 tools.Export, argv)
+    if len(paths) > 1:
+        raise UsageError(f"one network is exported at a time, got {len(paths)}: {' '.join(paths)}")
+    return paths[0], settings
+
+
+def report(argv: list[str]) -> tuple[list[str], tools.Report]:
+    """Read the arguments of `python -m mscnn report`: runs, and settings."""
+    return _read_with("runs", "run directories that were evaluated, or folders of folds", "python -m mscnn report",
+                      "Write one HTML file: what runs say about compounds they never saw, and what that is worth.",
+                      tools.Report, argv)
+
+
 def score(argv: list[str]) -> tuple[str, tools.Score]:
     """Read the arguments of `python -m mscnn score`: a table of profiles, and settings."""
     paths, settings = _read_with(

@@ -283,10 +283,13 @@ class Evaluation(Ranks):
     profiles: Literal["held-out", "all"] = setting(
         "held-out", "whose features are written: those of the scored fields, or of all fields with a mechanism, so that "
                     "new compounds can be matched with known ones by `python -m mscnn score`")
+    examples: int = setting(12, "fields that are shown with what each channel and scale adds to their mechanism, one a "
+                                "treatment, wrong ones first; 0: none")
     microbatch: int = setting(8, "fields computed at once")
 
     def __post_init__(self):
         super().__post_init__()
+        require(self.examples >= 0, "examples must be 0 or more", self.examples)
         if self.out is None and Path(self.checkpoint).suffix == ".pt":
             raise UsageError(f"--checkpoint {self.checkpoint} is a file; say with --out DIR where its evaluation goes")
         require(self.microbatch >= 1, "microbatch must be at least 1", self.microbatch)

@@ -160,6 +160,13 @@ def scores(tables: dict[str, pd.DataFrame], *, draws: int = 5000, permutations: 
     return found
 
 
+def by_compound(fields: pd.DataFrame) -> dict[str, list[int]]:
+    """{compound: [right, total]} of the fields whose mechanism is known."""
+    fields = fields[fields["Metadata_MOA"] != ""]
+    right = (fields["Predicted_MOA"] == fields["Metadata_MOA"]).groupby(fields["Metadata_Compound"]).agg(["sum", "size"])
+    return {compound: [int(own["sum"]), int(own["size"])] for compound, own in right.iterrows()}
+
+
 def by_mechanism(table: pd.DataFrame) -> pd.DataFrame:
     """A row a true mechanism: right, total, and how often it was predicted; of a level's table."""
     table = table[table["Metadata_MOA"] != ""]

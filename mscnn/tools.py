@@ -15,6 +15,14 @@ class Gathering:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Export:
+    """Settings of `python -m mscnn export`"""
+
+    out: str = setting(REQUIRED, "new folder for weights, description, model card and program")
+    onnx: bool = setting(False, "model.onnx too, by the packages of requirements-export.txt")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Loco:
     """The folds"""
 
@@ -27,6 +35,27 @@ class Loco:
     def __post_init__(self):
         require(self.jobs >= 0, "jobs must be 0 or more", self.jobs)
         require(self.inner_folds >= 2, "inner-folds must be at least 2", self.inner_folds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baselines:
+    """Settings of `python -m mscnn baselines`"""
+
+    features: str | None = setting(None, "what `python -m mscnn features` wrote for the table; default: measured, into RUN")
+    nuclei: str | None = setting(None, "channel that shows nuclei; default: the one called DNA, DAPI, Hoechst or nuclei")
+    workers: int = setting(0, "fields measured at once; 0: one a core")
+    microbatch: int = setting(8, "fields that the untrained network computes at once")
+
+    def __post_init__(self):
+        require(self.workers >= 0, "workers must be 0 or more", self.workers)
+        require(self.microbatch >= 1, "microbatch must be at least 1", self.microbatch)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Settings of `python -m mscnn report`"""
+
+    out: str | None = setting(None, "HTML file; default: report.html in the first run")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,6 +35,22 @@ def interval(correct_T: np.ndarray, compounds_T: np.ndarray, *, draws: int = 500
     return {**found, "low": float(low), "high": float(high), "method": f"bootstrap over compounds, {draws} draws"}
 
 
+def difference(one_C: np.ndarray, other_C: np.ndarray, total_C: np.ndarray, *, draws: int = 5000,
+               seed: int = 0) -> dict[str, float]:
+    """{"difference", "low", "high"} of two shares right on the same fields, by a bootstrap over compounds, in pairs.
+
+    one_C, other_C: fields that the one and the other gets right, of total_C, for each compound.
+    """
+    change_C = np.asarray(one_C, float) - other_C
+    found = {"difference": float(change_C.sum() / np.sum(total_C))}
+    if len(change_C) < 2 or np.ptp(change_C / total_C) == 0:
+        return found | {"low": -1.0, "high": 1.0} if len(change_C) < 2 else found | {"low": found["difference"],
+                                                                                     "high": found["difference"]}
+    drawn = stats.bootstrap((change_C, np.asarray(total_C, float)), _share, paired=True, vectorized=True, n_resamples=draws,
+                            confidence_level=LEVEL, method="percentile", rng=np.random.default_rng(seed))
+    return found | {"low": float(drawn.confidence_interval.low), "high": float(drawn.confidence_interval.high)}
+
+
 def permuted(share_of: Callable[[np.ndarray], np.ndarray], labels_T: np.ndarray, compounds_T: np.ndarray,
              groups_T: np.ndarray | None = None, *, draws: int = 1000, seed: int = 0) -> dict[str, object]:
     """The share that is right when the labels are permuted over compounds, the observed one, and p of a share so high.

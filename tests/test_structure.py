@@ -11,18 +11,20 @@ STRATA = [
      "rundir"},                                                                        # words
     {"world", "cpu", "model", "data"},                                                 # facts
     {"screen", "objective", "accelerate", "checkpoint", "placement", "profiles", "scoring", "uncertainty",
+     "attribution", "export",
      "baselines"},                                                                     # acts
     {"engine", "trained"},                                                             # loop
-    {"report", "bench"},                                                               # readers
+    {"report", "bench", "loco", "comparison"},                                                               # readers
 ]
 WITHIN = {"config": {"errors", "schedule"}, "tools": {"errors", "config"},
           "benches": {"config"}, "commandline": {"errors", "config", "tools", "benches", "presets"},
           "rundir": {"errors"}, "launchers": {"errors"}, "presets": set(),
-          "log": set(), "errors": set(), "files": set(), "schedule": set(), "bench": {"report"},
+          "log": set(), "errors": set(), "files": set(), "schedule": set(), "bench": {"report"}, "loco": {"report"},
           "scoring": {"uncertainty"}, "profiles": {"scoring"}}
 DOORS = {
     "torch.distributed": {"world"}, "torch.nn.parallel": {"world"}, "mpi4py": {"world"},
     "torchvision": {"data/augment.py"}, "matplotlib": {"report"}, "jsonargparse": {"commandline.py"},
+    "captum": {"attribution.py"}, "safetensors": {"export.py"},
     "intel_extension_for_pytorch": {"accelerate.py"}, "tifffile": {"data/images.py", "data/synthetic.py"},
 }
 NAMES = {"torch.save": {"checkpoint.py"}, "torch.load": {"checkpoint.py"},

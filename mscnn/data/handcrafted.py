@@ -58,9 +58,8 @@ def nuclei_channel(channels: tuple[str, ...], asked: str | None) -> int:
     wanted = (asked.casefold(),) if asked else NUCLEI
     fitting = [number for number, name in enumerate(channels) if name.casefold() in wanted]
     if len(fitting) != 1:
-        what = f"no channel is called {asked}" if asked else \
-            f"{len(fitting) or 'no'} channels are called {', '.join(NUCLEI[:-1])} or {NUCLEI[-1]}"
-        raise UsageError(f"{what}; say by --nuclei which one shows nuclei: {', '.join(channels)}")
+        raise UsageError(f"{len(fitting)} channels are called {' or '.join(wanted)}, one has to be; say by --nuclei NAME "
+                         f"which one shows nuclei: {', '.join(channels)}")
     return fitting[0]
 
 
@@ -124,7 +123,7 @@ def _percentiles(plane_HW: np.ndarray) -> dict[tuple, float]:
 
 
 def _bands(plane_HW: np.ndarray) -> dict[tuple, float]:
-    """Sd of the differences of Gaussians: how strong structures of some 2 to 3 times the outer sigma across are."""
+    """Sd of the differences of Gaussians; waves 3.3 times as long as the outer sigma pass best."""
     blurred = [ndimage.gaussian_filter(plane_HW, sigma) for sigma in SIGMAS]
     return {("Band", f"{sigma}"): 0.0 if _is_flat(plane_HW) else (inner - outer).std()
             for sigma, inner, outer in zip(SIGMAS[1:], blurred, blurred[1:], strict=False)}

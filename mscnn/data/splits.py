@@ -76,10 +76,15 @@ def fold_compounds(table: SiteTable, *, split: str, folds: int = 5, seed: int = 
 
 def training_side(path: Path, table: SiteTable) -> np.ndarray:
     """(S,) bool: the training side of a split.csv that `write` wrote for this table. Raises DataError."""
+    return read_sides(path, table) == TRAIN
+
+
+def read_sides(path: Path, table: SiteTable) -> np.ndarray:
+    """(S,) the side of each site in a split.csv that `write` wrote for this table. Raises DataError."""
     rows = read_csv(path)
     if "side" not in rows or rows.drop(columns="side").to_csv(index=False) != _site_rows(table).to_csv(index=False):
-        raise DataError(f"{path}: is no split of this table; name the split.csv of a run on the same table with --within")
-    return (rows["side"] == TRAIN).to_numpy()
+        raise DataError(f"{path}: is no split of this table; name the split.csv of a run on the same table")
+    return rows["side"].to_numpy()
 
 
 def treated_compounds(table: SiteTable) -> list[str]:

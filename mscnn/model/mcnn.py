@@ -82,7 +82,11 @@ class MCNN(nn.Module):
 
     def features(self, fields_NCHW: Tensor) -> Tensor:
         """Normalised fields (N, C, H, W) -> the 512 activations (N, 512) that the classifier reads."""
-        combined = F.max_pool2d(F.relu(self.combine(self.scales(fields_NCHW)), inplace=True), 2)
+        return self.head(self.scales(fields_NCHW))
+
+    def head(self, scales_NBhw: Tensor) -> Tensor:
+        """All branches side by side (N, 208, H/64, W/64) -> the 512 activations."""
+        combined = F.max_pool2d(F.relu(self.combine(scales_NBhw), inplace=True), 2)
         with torch.autocast("cpu", enabled=False):  # 160 MiB of weights, read once: copying them to bfloat16 costs more
             hidden = self.hidden(combined.flatten(1).to(self.hidden.weight.dtype))
         return F.relu(hidden) if self.head_relu else hidden

@@ -14,17 +14,18 @@ def draw(matrices: dict[str, pd.DataFrame], title: str, path: Path) -> None:
     The shade is the share of the row.  matrices: {level: counts}.
     """
     with matplotlib.rc_context({"text.parse_math": False}):  # a name may hold a dollar sign
-        _figure(matrices, title).savefig(path)
+        figure(matrices, title).savefig(path)
 
 
-def _figure(matrices: dict[str, pd.DataFrame], title: str) -> Figure:
+def figure(matrices: dict[str, pd.DataFrame], title: str) -> Figure:
+    """As `draw` draws it; where names may hold a dollar sign, in a context of text.parse_math False."""
     rows, columns = (max(matrix.shape[axis] for matrix in matrices.values()) for axis in (0, 1))
-    figure = Figure(figsize=((2.8 + 0.6 * columns) * len(matrices), 2.7 + 0.5 * rows), layout="constrained", dpi=110)
-    panels = figure.subplots(1, len(matrices), squeeze=False)[0]
+    drawn = Figure(figsize=((2.8 + 0.6 * columns) * len(matrices), 2.7 + 0.5 * rows), layout="constrained", dpi=110)
+    panels = drawn.subplots(1, len(matrices), squeeze=False)[0]
     for panel, (level, counts) in zip(panels, matrices.items(), strict=True):
         _panel(panel, counts, level)
-    figure.suptitle(title)
-    return figure
+    drawn.suptitle(title)
+    return drawn
 
 
 def _panel(panel, matrix: pd.DataFrame, level: str) -> None:

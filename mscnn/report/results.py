@@ -19,7 +19,7 @@ PROFILES = "profiles.parquet"
 EVALUATION = "evaluation.json"
 SCORES = "scores.json"  # written last: an evaluation without it was cut off
 _SITE = ["Metadata_Plate", "Metadata_Well", "Metadata_Site"]
-_ALIKE = ("control", "well_by", "treatment_by")
+ALIKE = ("control", "well_by", "treatment_by")
 
 
 def write(fields: pd.DataFrame, described: dict[str, Any], out: Path) -> dict[str, dict[str, Any]]:
@@ -31,7 +31,7 @@ def write(fields: pd.DataFrame, described: dict[str, Any], out: Path) -> dict[st
     (out / SCORES).unlink(missing_ok=True)  # of an earlier evaluation, as all that is replaced
     (out / "confusion.png").unlink(missing_ok=True)
     rundir.write_json(out / EVALUATION, described)
-    levels = profiles.aggregate(fields, **{name: described[name] for name in _ALIKE})
+    levels = profiles.aggregate(fields, **{name: described[name] for name in ALIKE})
     levels["fields"].to_parquet(out / FIELDS, index=False)
     for level, predictions in levels.items():
         predictions.to_csv(out / ("predictions.csv" if level == "fields" else f"{level}.csv"), index=False)
@@ -69,7 +69,7 @@ def gather(evaluations: list[Path], out: Path) -> dict[str, dict[str, Any]]:
             apart = sorted({*table} ^ {*tables[0]})
             raise DataError(f"{folder} and {evaluations[0]} were trained on other mechanisms: only one has "
                             f"{', '.join(apart) or 'this order'}; gather folds of one screen")
-        for name in _ALIKE:
+        for name in ALIKE:
             if own[name] != described[0][name]:
                 raise DataError(f"{evaluations[0]} and {folder} have other settings of {name}: {described[0][name]}, "
                                 f"{own[name]}; gather folds of one screen")
@@ -84,7 +84,7 @@ def gather(evaluations: list[Path], out: Path) -> dict[str, dict[str, Any]]:
         log.warning("NOTE: %s", note)
     rundir.make(out)
     return write(fields, {
-        **{name: described[0][name] for name in _ALIKE}, "notes": notes, "seed": described[0].get("seed"),
+        **{name: described[0].get(name) for name in (*ALIKE, "seed", "channels")}, "notes": notes,
         "folds": [{"folder": str(folder), "checkpoint": own.get("checkpoint"), "split": own["split"]}
                   for folder, own in zip(evaluations, described, strict=True)],
         "environment": rundir.environment()}, out)
@@ -96,7 +96,7 @@ def _read(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
         json.loads((folder / SCORES).read_text())
     except (OSError, ValueError) as problem:
         raise DataError(f"{folder}: no evaluation to read ({problem}); name a folder that evaluate.py wrote") from None
-    if missing := {*_ALIKE, "split", "notes"} - {*described}:
+    if missing := {*ALIKE, "split", "notes"} - {*described}:
         raise DataError(f"{folder}: {EVALUATION} lacks {', '.join(sorted(missing))}; evaluate its checkpoint again")
     return table, described
 

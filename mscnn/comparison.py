@@ -1,0 +1,112 @@
+"""Baselines on the folds of a run, scored as its network is.  Exercised by `pytest tests/test_comparison.py`.
+
+A run is a run directory of train.py, or a folder of folds (`python -m mscnn loco`, slurm/loco.sh).
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from mscnn import accelerate, baselines, config, files, profiles, rundir, scoring, screen, world
+from mscnn.data import handcrafted, splits
+from mscnn.data.loader import Fields
+from mscnn.data.normalise import Normalisation
+from mscnn.data.tables import SiteTable
+from mscnn.engine import predict
+from mscnn.errors import UsageError
+from mscnn.log import log, progress
+from mscnn.model import MCNN
+
+BASELINES, FEATURES = "baselines.json", "features.parquet"
+DRAWS = 1000  # of compounds and of labels, for each baseline
+
+
+def split_files(run: Path) -> list[Path]:
+    """split.csv of the run, or of each of its folds in order. Raises UsageError where there is none."""
+    folds = sorted(run.glob("fold-*/split.csv"), key=lambda path: int(path.parent.name.removeprefix("fold-").split("-")[0]))
+    found = folds or [path for path in [run / "split.csv"] if path.exists()]
+    if not found:
+        raise UsageError(f"{run} holds no split.csv and no fold-0; name a run directory or a folder of folds")
+    return found
+
+
+def scores_folder(run: Path) -> Path:
+    """Where the run's scores are: RUN/evaluation, or RUN/scores of folds."""
+    return run / "scores" if (run / "fold-0").exists() else run / "evaluation"
+
+
+def compare(run: Path, *, features: Path | None, nuclei: str | None, workers: int, microbatch: int) -> dict[str, Any]:
+    """Score all baselines on the run's folds, and on random ones; writes baselines.json beside the run's scores.
+
+    features: what `python -m mscnn features` wrote for the run's table; else they are measured, into RUN/features.parquet.
+    """
+    paths = split_files(run)
+    settings = config.from_flat(rundir.settings(run if (run / "config.yaml").exists() else paths[0].parent))
+    table = screen.read_labelled(settings.data)
+    folds = [_sides(path, table) for path in paths]
+    table = screen.check(table, settings.data.size(), world.World())
+    measured = baselines.align(table, _features(run, table, features, nuclei, workers))
+    seen = baselines.Screen(table, measured, _untrained(table, settings, microbatch))
+    held_out = np.concatenate([test for _, test in folds])
+    if not len(held_out):
+        raise UsageError(f"{run} holds nothing out, so that there is nothing to compare")
+    at_random = list(baselines.random_folds(table.frame["mechanism"].to_numpy(), held_out))
+    found = {}
+    for name in baselines.available(seen):
+        found[name] = {"kind": "shortcut" if name in baselines.SHORTCUTS else "real",
+                       "held out": _score(name, seen, folds, settings), "random": _score(name, seen, at_random, settings)}
+        counts = [f"{own['correct']}/{own['total']}" for own in (found[name]["held out"]["fields"],
+                                                                 found[name]["held out"]["treatments"],
+                                                                 found[name]["random"]["fields"])]
+        log.info("%-26s fields %8s, treatments %7s; at random %8s fields", name, *counts)
+    out = scores_folder(run)
+    rundir.make(out)
+    rundir.write_json(out / BASELINES, {"folds": len(folds), "baselines": found})
+    log.info("baselines: %s", out / BASELINES)
+    return found
+
+
+def _sides(path: Path, table: SiteTable) -> baselines.Fold:
+    side = splits.read_sides(path, table)
+    return np.flatnonzero(side == splits.TRAIN), np.flatnonzero(side == splits.TEST)
+
+
+def _features(run: Path, table: SiteTable, given: Path | None, nuclei: str | None, workers: int) -> pd.DataFrame:
+    """As given, as measured before, or measured now."""
+    path = given or run / FEATURES
+    if not path.exists():
+        if given:
+            raise UsageError(f"--features {given} is not there; leave it out, and they are measured")
+        number = handcrafted.nuclei_channel(table.channels, nuclei)
+        with progress(len(table), "measuring", unit="field") as shown:
+            measured = handcrafted.of_sites(table, nuclei=number, workers=workers, advance=shown.advance)
+        aside = path.with_name(path.name + ".partial")
+        pd.concat([profiles.metadata(table), measured], axis=1).to_parquet(aside, index=False)
+        files.put(aside, path)
+    return pd.read_parquet(path)
+
+
+def _untrained(table: SiteTable, settings: config.Config, microbatch: int) -> np.ndarray:
+    """Features (S, 512) of the network that training would start from; fields are scaled each within itself, so that no
+    statistic of the test side enters.
+    """
+    torch.manual_seed(settings.run.seed)
+    acceleration = accelerate.Acceleration()
+    network = acceleration.prepare(MCNN(len(table.mechanisms()), *table.shape, head_relu=settings.network.head_relu))
+    fields = Fields(table, Normalisation("field", (), ()), settings.data.size())
+    with progress(len(table), "the untrained network", unit="field") as shown:
+        return predict(network, fields, np.arange(len(table)), microbatch=microbatch, world=world.World(),
+                       acceleration=acceleration, advance=shown.advance)[1]
+
+
+def _score(name: str, seen: baselines.Screen, folds: list[baselines.Fold], settings: config.Config) -> dict[str, Any]:
+    classes = seen.table.mechanisms()
+    positions, probabilities_SK = baselines.over_folds(name, seen, folds, classes)
+    fields = profiles.field_predictions(seen.table.select(positions), probabilities_SK, classes)
+    levels = profiles.aggregate(fields, seen.table.control, well_by=settings.levels.well_by,
+                                treatment_by=settings.levels.treatment_by)
+    return scoring.scores(levels, draws=DRAWS, permutations=DRAWS, seed=settings.run.seed) | {
+        "compounds' fields": scoring.by_compound(fields)}

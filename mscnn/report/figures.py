@@ -1,0 +1,151 @@
+"""Pictures of the report as SVG, each an answer to the question in its title.  Exercised by `pytest tests/test_html.py`."""
+
+import importlib.util
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator, PercentFormatter
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import StandardScaler
+
+from mscnn.report import confusion
+from mscnn.report.run import Fold
+
+# Paul Tol's muted and bright schemes (2021), told apart by all; with the markers, more than twelve mechanisms stay apart.
+COLOURS = ("#332288", "#88ccee", "#44aa99", "#117733", "#999933", "#ddcc77", "#cc6677", "#882255", "#aa4499", "#4477aa",
+           "#ee7733", "#bbbbbb")
+MARKERS = "osD^vP*X"
+NETWORK, REAL, SHORTCUT = "#4477aa", "#999933", "#bbbbbb"
+
+
+def style_of(mechanisms: list[str]) -> dict[str, tuple[str, str]]:
+    """{mechanism: (colour, marker)}, the same in every picture of a report."""
+    return {name: (COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)])
+            for number, name in enumerate(sorted(mechanisms))}
+
+
+def compared(bars: list[tuple[str, dict, str]], level: str) -> str:
+    """Share right of the network and of baselines, with intervals. bars: (name, score, colour)."""
+    with _svg(9, 0.9 + 0.32 * len(bars)) as (figure, drawn):
+        axes = figure.subplots()
+        for place, (_, score, colour) in enumerate(reversed(bars)):
+            share = score["correct"] / score["total"]
+            axes.barh(place, share, color=colour, height=0.72)
+            axes.plot([score["interval"]["low"], score["interval"]["high"]], [place, place], color="black", linewidth=1.2)
+            axes.text(1.01, place, f"{score['correct']}/{score['total']}", va="center", fontsize=8)
+        axes.set_yticks(range(len(bars)), [name for name, _, _ in reversed(bars)], fontsize=8)
+        axes.set(xlim=(0, 1), title=f"Who gets how many {level} right? (line: 95 % interval over compounds)")
+        axes.xaxis.set_major_formatter(PercentFormatter(1))
+    return drawn.getvalue()
+
+
+def confusions(matrices: dict[str, pd.DataFrame]) -> dict[str, str]:
+    """{level: picture}: each on its own, so that a narrow screen shows them below each other."""
+    drawn = {}
+    for level, matrix in matrices.items():
+        with matplotlib.rc_context({"text.parse_math": False}):
+            drawn[level] = _text(confusion.figure({level: matrix}, "Which mechanism is taken for which?"))
+    return drawn
+
+
+def doses(wells: pd.DataFrame, styles: dict[str, tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """{(mechanism, compound): picture}: probability of the true mechanism against concentration, a point a well, a line
+    their median.
+    """
+    wells = wells[wells["Metadata_Concentration"].notna() & ("Probability_" + wells["Metadata_MOA"]).isin(wells.columns)]
+    drawn = {}
+    for (mechanism, compound), own in wells.groupby(["Metadata_MOA", "Metadata_Compound"]):
+        with _svg(3, 2.2) as (figure, text):
+            _dose_panel(figure.subplots(), own, mechanism, styles[mechanism])
+        drawn[mechanism, compound] = text.getvalue()
+    return drawn
+
+
+def maps(features_TF: np.ndarray, mechanisms_T: np.ndarray, ringed_T: np.ndarray, ring: str,
+         styles: dict[str, tuple[str, str]], of: str) -> dict[str, str]:
+    """{"PCA": picture, "UMAP": picture where umap-learn is installed} of treatments, coloured by mechanism; ring: what it
+    says of the ringed ones.
+    """
+    scaled = StandardScaler().fit_transform(features_TF)
+    found = PCA(2, random_state=0).fit(scaled)
+    first, second = found.explained_variance_ratio_
+    places = {"PCA": (found.transform(scaled), [f"component {number} ({share:.0%} of the variance)"
+                                               for number, share in ((1, first), (2, second))])}
+    if importlib.util.find_spec("umap") and len(scaled) > 15:
+        import umap  # here: it takes seconds
+
+        flat = umap.UMAP(random_state=0, n_jobs=1, init="random").fit_transform(scaled)
+        places["UMAP"] = (flat, ["UMAP 1", "UMAP 2"])
+    return {name: _map(places_T2, axes, mechanisms_T, (ringed_T, ring), styles,
+                       f"Do mechanisms lie together? {name} of {len(scaled)} treatments\nby {of}")
+            for name, (places_T2, axes) in places.items()}
+
+
+def learning(folds: list[Fold]) -> str:
+    """Training loss by epoch, a thin line a fold; held-out accuracy where it was looked at."""
+    curves = [fold.metrics for fold in folds if len(fold.metrics) and "epoch" in fold.metrics]
+    if not curves:
+        return ""
+    with _svg(9, 2.8) as (figure, drawn):
+        axes = figure.subplots()
+        for curve in curves:
+            train = curve[curve["kind"] == "train"]
+            axes.plot(train["epoch"], train["loss"], color=NETWORK, linewidth=0.8, alpha=max(0.3, 1 / len(curves)))
+        axes.set(xlabel="epoch", ylabel="training loss", yscale="log")
+        axes.set_title(f"Has training come to rest? ({len(curves)} training{'s' if len(curves) > 1 else ''})", fontsize=10)
+    return drawn.getvalue()
+
+
+def _dose_panel(panel: Axes, own: pd.DataFrame, mechanism: str, style: tuple[str, str]) -> None:
+    concentration, probability = own["Metadata_Concentration"], own[f"Probability_{mechanism}"]
+    panel.scatter(concentration, probability, color=style[0], marker=style[1], s=16, alpha=0.6, linewidths=0)
+    median = probability.groupby(concentration).median()
+    panel.plot(median.index, median, color=style[0], linewidth=1.2)
+    panel.set(ylim=(-0.03, 1.03), ylabel="probability", xlabel="concentration, µM")
+    if (concentration > 0).all():
+        panel.set_xscale("log")
+        panel.set_xticks(median.index, [f"{dose:g}" for dose in median.index], rotation=45 if len(median) > 4 else 0)
+        panel.xaxis.set_minor_locator(NullLocator())
+
+
+def _map(places_T2: np.ndarray, labels: list[str], mechanisms_T: np.ndarray, ringed: tuple[np.ndarray, str],
+         styles: dict[str, tuple[str, str]], title: str) -> str:
+    with _svg(9, 4.6) as (figure, drawn):
+        axes = figure.subplots()
+        for mechanism, (colour, marker) in styles.items():
+            if (own := mechanisms_T == mechanism).any():
+                axes.scatter(*places_T2[own].T, color=colour, marker=marker, s=26, linewidths=0,
+                             label=_short(mechanism, 28))
+        if ringed[0].any():
+            axes.scatter(*places_T2[ringed[0]].T, facecolors="none", edgecolors="black", s=70, label=ringed[1])
+        axes.set(xlabel=labels[0], ylabel=labels[1])
+        axes.set_title(title, fontsize=10)
+        axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    return drawn.getvalue()
+
+
+@contextmanager
+def _svg(width: float, height: float) -> Iterator[tuple[Figure, io.StringIO]]:
+    """A figure, inches, and where its SVG is once it is drawn; names are text and never mathematics."""
+    drawn = io.StringIO()
+    with matplotlib.rc_context({"text.parse_math": False}):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        yield figure, drawn
+        drawn.write(_text(figure))
+
+
+def _text(figure: Figure) -> str:
+    written = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "path", "svg.hashsalt": "mscnn"}):
+        figure.savefig(written, format="svg", metadata={"Date": None, "Creator": None})
+    return written.getvalue()
+
+
+def _short(name: str, letters: int) -> str:
+    return name if len(name) <= letters else name[:letters - 1] + "…"

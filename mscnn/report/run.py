@@ -1,0 +1,113 @@
+"""What a run directory, or a folder of folds, holds for a reader: all that the report shows.
+
+Exercised by `pytest tests/test_html.py`.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mscnn import rundir
+from mscnn.errors import DataError
+from mscnn.report import results
+
+LEVELS = ("fields", "wells", "treatments", "compounds")
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One training. metrics: the lines of metrics.jsonl; summary, environment: as written, {} where they are not."""
+
+    name: str
+    metrics: pd.DataFrame
+    summary: dict[str, Any]
+    environment: dict[str, Any]
+    split: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One score and what lies behind it.
+
+    tables: a row a field, well, treatment, compound; baselines: as comparison.py writes them, {} where they were not run;
+    gallery: examples, each with "folder"; profiles: the file of one network's features, None where there are several.
+    """
+
+    path: Path
+    settings: dict[str, Any]
+    scores: dict[str, Any]
+    described: dict[str, Any]
+    tables: dict[str, pd.DataFrame]
+    baselines: dict[str, Any]
+    folds: list[Fold]
+    gallery: list[dict[str, Any]]
+    profiles: Path | None
+
+    def is_folds(self) -> bool:
+        """Whether several trainings were scored as one."""
+        return "folds" in self.described
+
+    def splits(self) -> list[dict[str, Any]]:
+        """Who was held out of each training."""
+        return [fold["split"] for fold in self.described["folds"]] if self.is_folds() else [self.described["split"]]
+
+    def channels(self) -> list[str]:
+        """Names of the channels, in the network's order."""
+        return self.described["channels"]
+
+    def leaks(self) -> str:
+        """Why the score flatters, or ""."""
+        return next((split["leaks"] for split in self.splits() if split["leaks"]), "")
+
+
+def read(path: Path) -> Run:
+    """Raises DataError naming what is missing, and what writes it."""
+    scores = next((folder for folder in (path / "scores", path / "evaluation") if (folder / results.SCORES).exists()), None)
+    if scores is None:
+        raise DataError(f"{path}: neither evaluation/{results.SCORES} nor scores/{results.SCORES} is there; evaluate it "
+                        "with evaluate.py, or finish its folds with `python -m mscnn loco`")
+    trainings = sorted(path.glob("fold-*"), key=lambda folder: int(folder.name.removeprefix("fold-").split("-")[0])) \
+        if scores.name == "scores" else [path]
+    evaluations = [path / "evaluation"] if trainings == [path] else sorted(
+        (path / "evaluation").glob("*"), key=lambda folder: folder.name.zfill(9))
+    tables = {level: _text_table(scores / f"{level}.csv") for level in LEVELS[1:]}
+    baselines = scores / "baselines.json"
+    return Run(path=path, settings=rundir.settings(path if (path / "config.yaml").exists() else trainings[0]),
+               scores=_json(scores / results.SCORES), described=_json(scores / results.EVALUATION),
+               tables={"fields": pd.read_parquet(scores / results.FIELDS), **tables},
+               baselines=_json(baselines)["baselines"] if baselines.exists() else {},
+               folds=[_fold(folder) for folder in trainings],
+               profiles=scores / results.PROFILES if (scores / results.PROFILES).exists() else None,
+               gallery=[entry | {"folder": folder / "gallery"} for folder in evaluations
+                        if (folder / "gallery" / "gallery.json").exists()
+                        for entry in _json(folder / "gallery" / "gallery.json")])
+
+
+def _fold(folder: Path) -> Fold:
+    def optional(name: str) -> dict[str, Any]:
+        return _json(folder / name) if (folder / name).exists() else {}
+
+    metrics = folder / "metrics.jsonl"
+    lines = metrics.read_text().splitlines() if metrics.exists() else []
+    return Fold(folder.name, pd.DataFrame([json.loads(line) for line in lines]), optional(rundir.SUMMARY),
+                optional("environment.json"), optional("split.json"))
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as problem:
+        raise DataError(f"{path}: cannot be read ({problem}); evaluate the run again") from None
+
+
+def _text_table(path: Path) -> pd.DataFrame:
+    """A CSV of results.py: metadata as the text it is, concentrations and probabilities as numbers."""
+    try:
+        header = pd.read_csv(path, nrows=0)
+        text = {name: str for name in header if not name.startswith("Probability_") and name != "Metadata_Concentration"}
+        return pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"Metadata_Concentration": [""]})
+    except (OSError, ValueError) as problem:
+        raise DataError(f"{path}: cannot be read ({problem}); evaluate the run again") from None
