@@ -1,4 +1,4 @@
-# make demo   install, draw synthetic plates, train on 2 ranks, evaluate on held-out compounds
+# make demo   install, draw synthetic plates, train on 2 ranks, evaluate on held-out compounds, report
 # make test   install, lint, run all tests
 # make .venv  install only.   PIP_ARGS passes options to pip, such as the index of PyTorch's CPU builds
 # make test-mpich test-intel-mpi   the tests of MPI with another MPI than that of .venv, in an environment laid over it
@@ -29,8 +29,10 @@ demo: .venv/runtime
 	rm -rf demo
 	$(BIN)/python -m mscnn synth --out demo/plates --sites 2
 	OMP_NUM_THREADS=1 $(BIN)/torchrun --nproc-per-node 2 train.py demo --run-dir demo/run
-	$(BIN)/python evaluate.py --checkpoint demo/run --out demo/evaluation
-	@echo "pictures: demo/plates/overview.png demo/evaluation/confusion.png"
+	$(BIN)/python evaluate.py --checkpoint demo/run
+	$(BIN)/python -m mscnn baselines demo/run
+	$(BIN)/python -m mscnn report demo/run
+	@echo "look at demo/run/report.html and demo/plates/overview.png"
 
 lint: .venv/dev
 	$(BIN)/ruff check .

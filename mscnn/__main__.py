@@ -19,7 +19,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from mscnn import commandline, config, cpu, errors, files, rundir
+from mscnn import commandline, config, cpu, errors, files, rundir, tools
 from mscnn.log import log, open_logs, progress
 
 
@@ -193,19 +193,24 @@ def loco(argv: list[str]) -> None:
                      out / "inner" / f"fold-{number}")
     loco.run(loco.Plan(out, of_runs.preset, how.split, folds, settings.jobs or min(cpu.allowed_cores(), len(folds)),
                        candidates, settings.inner_folds))
+    if settings.baselines:
+        _compare([out], tools.Baselines(nuclei=settings.nuclei))
+    _report([out], out / "report.html")
 
 
 def baselines(argv: list[str]) -> None:
     """Score baselines on the folds of runs."""
     runs, settings = commandline.baselines(argv)
+    _compare([Path(run) for run in runs], settings)
 
+
+def _compare(runs: list[Path], settings: tools.Baselines) -> None:
     from mscnn import comparison  # here, so that --help comes at once
 
     for run in runs:
-        with errors.offenders_in(Path(run)):
-            comparison.compare(Path(run), features=Path(settings.features) if settings.features else None,
-                               nuclei=settings.nuclei, workers=settings.workers or cpu.allowed_cores(),
-                               microbatch=settings.microbatch)
+        with errors.offenders_in(run):
+            comparison.compare(run, features=Path(settings.features) if settings.features else None, nuclei=settings.nuclei,
+                               workers=settings.workers or cpu.allowed_cores(), microbatch=settings.microbatch)
 
 
 def export(argv: list[str]) -> None:
@@ -227,12 +232,14 @@ def export(argv: list[str]) -> None:
 def report(argv: list[str]) -> None:
     """Write the report of runs."""
     runs, settings = commandline.report(argv)
+    _report([Path(run) for run in runs], Path(settings.out or Path(runs[0]) / "report.html"))
 
+
+def _report(runs: list[Path], out: Path) -> None:
     from mscnn import rundir  # here, so that --help comes at once
     from mscnn.report import html, run
 
-    out = Path(settings.out or Path(runs[0]) / "report.html")
-    read = [run.read(Path(path)) for path in runs]
+    read = [run.read(path) for path in runs]
     rundir.make(out.parent)
     size = html.write(read, out)
     log.info("report: %s (%.1f MB)", out, size / 1e6)

@@ -125,7 +125,8 @@ def _fitted(baseline: Baseline, seen: pd.DataFrame | np.ndarray | pd.Series, mec
             classes: list[str]) -> np.ndarray:
     train, test = fold
     rows = seen.iloc if isinstance(seen, pd.DataFrame | pd.Series) else seen
-    model = baseline.model().fit(rows[train], mechanisms_S[train])
+    several = len(set(mechanisms_S[train])) > 1  # of a single mechanism there is nothing to tell apart
+    model = (baseline.model if several else _most_frequent)().fit(rows[train], mechanisms_S[train])
     found = pd.DataFrame(model.predict_proba(rows[test]), columns=model.classes_)
     return found.reindex(columns=classes, fill_value=0.0).to_numpy()
 

@@ -19,23 +19,11 @@ from mscnn.engine import predict
 from mscnn.errors import UsageError
 from mscnn.log import log, progress
 from mscnn.model import MCNN
+from mscnn.report.run import BASELINES, scores_folder
+from mscnn.report.run import trainings as trainings_of
 
-BASELINES, FEATURES = "baselines.json", "features.parquet"
+FEATURES = "features.parquet"
 DRAWS = 1000  # of compounds and of labels, for each baseline
-
-
-def split_files(run: Path) -> list[Path]:
-    """split.csv of the run, or of each of its folds in order. Raises UsageError where there is none."""
-    folds = sorted(run.glob("fold-*/split.csv"), key=lambda path: int(path.parent.name.removeprefix("fold-").split("-")[0]))
-    found = folds or [path for path in [run / "split.csv"] if path.exists()]
-    if not found:
-        raise UsageError(f"{run} holds no split.csv and no fold-0; name a run directory or a folder of folds")
-    return found
-
-
-def scores_folder(run: Path) -> Path:
-    """Where the run's scores are: RUN/evaluation, or RUN/scores of folds."""
-    return run / "scores" if (run / "fold-0").exists() else run / "evaluation"
 
 
 def compare(run: Path, *, features: Path | None, nuclei: str | None, workers: int, microbatch: int) -> dict[str, Any]:
@@ -43,10 +31,10 @@ def compare(run: Path, *, features: Path | None, nuclei: str | None, workers: in
 
     features: what `python -m mscnn features` wrote for the run's table; else they are measured, into RUN/features.parquet.
     """
-    paths = split_files(run)
-    settings = config.from_flat(rundir.settings(run if (run / "config.yaml").exists() else paths[0].parent))
+    trainings = trainings_of(run)
+    settings = config.from_flat(rundir.settings(trainings[0]))
     table = screen.read_labelled(settings.data)
-    folds = [_sides(path, table) for path in paths]
+    folds = [_sides(training / "split.csv", table) for training in trainings]
     table = screen.check(table, settings.data.size(), world.World())
     measured = baselines.align(table, _features(run, table, features, nuclei, workers))
     seen = baselines.Screen(table, measured, _untrained(table, settings, microbatch))
@@ -62,10 +50,9 @@ def compare(run: Path, *, features: Path | None, nuclei: str | None, workers: in
                                                                  found[name]["held out"]["treatments"],
                                                                  found[name]["random"]["fields"])]
         log.info("%-26s fields %8s, treatments %7s; at random %8s fields", name, *counts)
-    out = scores_folder(run)
-    rundir.make(out)
-    rundir.write_json(out / BASELINES, {"folds": len(folds), "baselines": found})
-    log.info("baselines: %s", out / BASELINES)
+    out = scores_folder(run) / BASELINES
+    rundir.write_json(out, {"folds": len(folds), "baselines": found})
+    log.info("baselines: %s", out)
     return found
 
 

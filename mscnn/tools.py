@@ -31,6 +31,9 @@ class Loco:
     candidates: str | None = setting(None, "YAML file {name: {setting: value}}: for each fold, the settings are chosen "
                                            "among these by inner folds of its training compounds")
     inner_folds: int = setting(3, "groups of training compounds that a choice is made by")
+    baselines: bool = setting(True, "score baselines on the same folds at the end")
+    nuclei: str | None = setting(None, "channel that shows nuclei, for the baselines; default: the one called DNA, DAPI, "
+                                       "Hoechst or nuclei")
 
     def __post_init__(self):
         require(self.jobs >= 0, "jobs must be 0 or more", self.jobs)

@@ -19,7 +19,7 @@ CLASSES = ["bright", "dark & <b>bold</b>"]
 
 
 def predictions(compounds: dict[str, int], wrong: set[str] = frozenset()) -> pd.DataFrame:
-    """Two doses, two plates, two fields a well of each compound; compounds: {name: class}; wrong: those taken for others."""
+    """Two doses, two plates, two fields a well of each compound; compounds: {name: class}; wrong: those that are not."""
     rows = []
     for number, (compound, true) in enumerate(compounds.items()):
         for dose in (0.3, 3.0):
@@ -84,10 +84,13 @@ def folds(tmp_path):
     (out / "scores").mkdir()
     results.write(predictions(COMPOUNDS, wrong={"b"}), {
         "control": "DMSO", "well_by": "mean", "treatment_by": "median", "notes": ["a note <i>"], "seed": 3,
-        "channels": ["D&A"], "folds": [{"folder": "x", "checkpoint": "y", "split": split_of(name)} for name in COMPOUNDS]}, out / "scores")
+        "channels": ["D&A"],
+        "folds": [{"folder": f"x/{number}", "checkpoint": f"x/fold-{number}/checkpoints/last.pt", "split": split_of(name)}
+                  for number, name in enumerate(COMPOUNDS)]}, out / "scores")
     wrong = predictions(COMPOUNDS, wrong={*COMPOUNDS})
     (out / "scores" / "baselines.json").write_text(json.dumps({"folds": 4, "baselines": baselines(**{
-        "largest class": wrong, "week only": wrong, "file name only": predictions(COMPOUNDS), "handcrafted features": predictions(COMPOUNDS)})}))
+        "largest class": wrong, "week only": wrong, "file name only": predictions(COMPOUNDS),
+        "handcrafted features": predictions(COMPOUNDS)})}))
     return out
 
 

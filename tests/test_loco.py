@@ -220,23 +220,28 @@ def test_candidates_that_do_not_fit_are_refused(tmp_path, content, words):
 
 # ---- in earnest
 
-def test_leave_one_compound_out_of_a_screen(tiny_screen, tmp_path):
+def test_folds_of_a_screen_with_baselines_and_report(tiny_screen, tmp_path):
     out = tmp_path / "loco"
-    command = ("-m", "mscnn", "loco", "screen", "--out", out, "--sites", tiny_screen, "--epochs", "1", "--minibatch", "9")
+    command = ("-m", "mscnn", "loco", "screen", "--out", out, "--sites", tiny_screen, "--epochs", "1", "--minibatch", "9",
+               "--split", "k-fold", "--folds", "2")
     done = run_python(*command)
     assert done.returncode == 0, done.stderr
     scores = json.loads((out / "scores" / "scores.json").read_text())
     assert {level: own["total"] for level, own in scores.items()} == {
         "fields": 9, "wells": 9, "treatments": 3, "compounds": 3}
-    described = json.loads((out / "scores" / "evaluation.json").read_text())
-    assert [(fold["split"]["held_out"], fold["split"]["trained"]["compounds"]) for fold in described["folds"]] == [
-        (["a"], ["DMSO", "b", "c"]), (["b"], ["DMSO", "a", "c"]), (["c"], ["DMSO", "a", "b"])]
-    assert yaml.safe_load((out / "fold-1" / "config.yaml").read_text())["fold"] == 1
-    assert "fold 2 (c): fields " in done.stdout
+    folds = [fold["split"] for fold in json.loads((out / "scores" / "evaluation.json").read_text())["folds"]]
+    assert sorted(name for fold in folds for name in fold["held_out"]) == ["a", "b", "c"]
+    for number, fold in enumerate(folds):
+        assert fold["trained"]["compounds"] == sorted({"DMSO", "a", "b", "c"} - {*fold["held_out"]})
+        assert yaml.safe_load((out / f"fold-{number}" / "config.yaml").read_text())["fold"] == number
+        assert f"fold {number} ({'; '.join(fold['held_out'])}): fields " in done.stdout
+    baselines = json.loads((out / "scores" / "baselines.json").read_text())["baselines"]
+    assert [baselines[name]["held out"]["fields"]["total"] for name in baselines] == [9] * 9
+    assert (out / "report.html").stat().st_size > 50_000
     before = (out / "evaluation" / "1" / "predictions.csv").read_bytes()
     for name in ("fold-1", "evaluation/1"):
         (out / name).rename(out / name.replace("1", "gone"))
-    again = run_python(*command)
+    again = run_python(*command, "--baselines", "false")
     assert again.returncode == 0, again.stderr
-    assert "3 folds, 1 of them to do" in again.stdout
+    assert "2 folds, 1 of them to do" in again.stdout
     assert (out / "evaluation" / "1" / "predictions.csv").read_bytes() == before

@@ -20,6 +20,7 @@ WITHIN = {"config": {"errors", "schedule"}, "tools": {"errors", "config"},
           "benches": {"config"}, "commandline": {"errors", "config", "tools", "benches", "presets"},
           "rundir": {"errors"}, "launchers": {"errors"}, "presets": set(),
           "log": set(), "errors": set(), "files": set(), "schedule": set(), "bench": {"report"}, "loco": {"report"},
+          "comparison": {"report"},
           "scoring": {"uncertainty"}, "profiles": {"scoring"}}
 DOORS = {
     "torch.distributed": {"world"}, "torch.nn.parallel": {"world"}, "mpi4py": {"world"},

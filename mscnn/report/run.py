@@ -14,6 +14,7 @@ from mscnn import rundir
 from mscnn.errors import DataError
 from mscnn.report import results
 
+BASELINES = "baselines.json"
 LEVELS = ("fields", "wells", "treatments", "compounds")
 
 
@@ -63,23 +64,33 @@ class Run:
         return next((split["leaks"] for split in self.splits() if split["leaks"]), "")
 
 
-def read(path: Path) -> Run:
-    """Raises DataError naming what is missing, and what writes it."""
-    scores = next((folder for folder in (path / "scores", path / "evaluation") if (folder / results.SCORES).exists()), None)
-    if scores is None:
+def scores_folder(path: Path) -> Path:
+    """Where the scores of a run are, or those of all folds together. Raises DataError naming what writes them."""
+    found = next((folder for folder in (path / "scores", path / "evaluation") if (folder / results.SCORES).exists()), None)
+    if found is None:
         raise DataError(f"{path}: neither evaluation/{results.SCORES} nor scores/{results.SCORES} is there; evaluate it "
                         "with evaluate.py, or finish its folds with `python -m mscnn loco`")
-    trainings = sorted(path.glob("fold-*"), key=lambda folder: int(folder.name.removeprefix("fold-").split("-")[0])) \
-        if scores.name == "scores" else [path]
-    evaluations = [path / "evaluation"] if trainings == [path] else sorted(
-        (path / "evaluation").glob("*"), key=lambda folder: folder.name.zfill(9))
+    return found
+
+
+def trainings(path: Path) -> list[Path]:
+    """The run directories whose networks were scored: the folds, or the run itself."""
+    scores = scores_folder(path)
+    folds = _json(scores / results.EVALUATION).get("folds", [])
+    return [path / Path(fold["checkpoint"]).parent.parent.name for fold in folds] if scores.name == "scores" else [path]
+
+
+def read(path: Path) -> Run:
+    """Raises DataError naming what is missing, and what writes it."""
+    scores, folders = scores_folder(path), trainings(path)
+    described, baselines = _json(scores / results.EVALUATION), scores / BASELINES
+    evaluations = [path / "evaluation" / Path(fold["folder"]).name for fold in described.get("folds", [])] or [scores]
     tables = {level: _text_table(scores / f"{level}.csv") for level in LEVELS[1:]}
-    baselines = scores / "baselines.json"
-    return Run(path=path, settings=rundir.settings(path if (path / "config.yaml").exists() else trainings[0]),
-               scores=_json(scores / results.SCORES), described=_json(scores / results.EVALUATION),
+    return Run(path=path, settings=rundir.settings(path if (path / "config.yaml").exists() else folders[0]),
+               scores=_json(scores / results.SCORES), described=described,
                tables={"fields": pd.read_parquet(scores / results.FIELDS), **tables},
                baselines=_json(baselines)["baselines"] if baselines.exists() else {},
-               folds=[_fold(folder) for folder in trainings],
+               folds=[_fold(folder) for folder in folders],
                profiles=scores / results.PROFILES if (scores / results.PROFILES).exists() else None,
                gallery=[entry | {"folder": folder / "gallery"} for folder in evaluations
                         if (folder / "gallery" / "gallery.json").exists()
