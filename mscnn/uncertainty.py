@@ -43,9 +43,10 @@ def difference(one_C: np.ndarray, other_C: np.ndarray, total_C: np.ndarray, *, d
     """
     change_C = np.asarray(one_C, float) - other_C
     found = {"difference": float(change_C.sum() / np.sum(total_C))}
-    if len(change_C) < 2 or np.ptp(change_C / total_C) == 0:
-        return found | {"low": -1.0, "high": 1.0} if len(change_C) < 2 else found | {"low": found["difference"],
-                                                                                     "high": found["difference"]}
+    if len(change_C) < 2:
+        return found | {"low": -1.0, "high": 1.0}
+    if np.ptp(change_C / total_C) == 0:  # every draw gives the same
+        return found | {"low": found["difference"], "high": found["difference"]}
     drawn = stats.bootstrap((change_C, np.asarray(total_C, float)), _share, paired=True, vectorized=True, n_resamples=draws,
                             confidence_level=LEVEL, method="percentile", rng=np.random.default_rng(seed))
     return found | {"low": float(drawn.confidence_interval.low), "high": float(drawn.confidence_interval.high)}

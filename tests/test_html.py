@@ -65,7 +65,7 @@ def folds(tmp_path):
     for number, compound in enumerate(COMPOUNDS):
         folder = out / f"fold-{number}"
         folder.mkdir(parents=True)
-        (folder / "config.yaml").write_text("seed: 3\nepochs: 2\nsites: sites.csv\nbbbc021:\npacked:\nnormalise: dataset\n")
+        (folder / "config.yaml").write_text("preset: demo\nseed: 3\nepochs: 2\nsites: sites.csv\n")
         (folder / "metrics.jsonl").write_text("".join(
             json.dumps({"kind": "train", "step": step, "epoch": step / 2, "loss": 1 / step}) + "\n" for step in (1, 2, 3)))
         (folder / "summary.json").write_text(json.dumps({"fields": 48, "seconds": 3.0, "images_per_second": 16.0,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mscnn.uncertainty import interval, permuted
+from mscnn.uncertainty import difference, interval, permuted
 
 
 def test_interval_of_compounds_with_one_treatment_each_is_the_binomials():
@@ -69,3 +69,15 @@ def test_labels_stay_within_their_groups():
 def test_what_can_never_be_scored_has_no_null():
     null = permuted(lambda labels_DT: np.full(len(labels_DT), np.nan), np.array(["M", "N"]), np.arange(2))
     assert null == {"draws": 0, "mean": None, "high": None, "p": None}
+
+
+def test_a_difference_is_judged_in_pairs():
+    """One is right in 3 fields more of each of 10 compounds, however much compounds differ: no doubt about the sign."""
+    other = np.arange(10)
+    steady = difference(other + 3, other, np.full(10, 20))
+    assert steady == {"difference": 0.15, "low": 0.15, "high": 0.15}
+    unsteady = difference(other + np.where(other % 2, 12, -6), other, np.full(10, 20))
+    assert unsteady["difference"] == pytest.approx(0.15)
+    halves = stats.binom(10, 0.5).ppf([0.025, 0.975]) / 10  # compounds drawn that gain 12 of 20, the others lose 6
+    assert [unsteady["low"], unsteady["high"]] == pytest.approx(halves * 0.9 - 0.3, abs=0.091)  # one step of the binomial
+    assert difference(np.array([5]), np.array([0]), np.array([10])) == {"difference": 0.5, "low": -1.0, "high": 1.0}

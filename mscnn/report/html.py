@@ -140,7 +140,7 @@ def _maps(run: Run, styles: dict[str, tuple[str, str]]) -> dict[str, str]:
         features, table = found.profiles_TF, found.frame
         ringed = table["Metadata_Compound"].isin(run.described["compounds"]).to_numpy()
         of, ring = "the network's 512 features", "held out"
-    if len(features) < 4:
+    if len(features) < 4 or not np.ptp(features, axis=0).any():
         return {}
     return figures.maps(features, table["Metadata_MOA"].to_numpy(), ringed, ring, styles, of)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from mscnn import rundir
+from mscnn import config, rundir
 from mscnn.errors import DataError
 from mscnn.report import results
 
@@ -86,7 +86,7 @@ def read(path: Path) -> Run:
     described, baselines = _json(scores / results.EVALUATION), scores / BASELINES
     evaluations = [path / "evaluation" / Path(fold["folder"]).name for fold in described.get("folds", [])] or [scores]
     tables = {level: _text_table(scores / f"{level}.csv") for level in LEVELS[1:]}
-    return Run(path=path, settings=rundir.settings(path if (path / "config.yaml").exists() else folders[0]),
+    return Run(path=path, settings=config.from_flat(rundir.settings(folders[0])).flat(),
                scores=_json(scores / results.SCORES), described=described,
                tables={"fields": pd.read_parquet(scores / results.FIELDS), **tables},
                baselines=_json(baselines)["baselines"] if baselines.exists() else {},

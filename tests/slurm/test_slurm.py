@@ -231,3 +231,4 @@ def test_leaving_each_compound_out_gathers_one_score(cluster, plates):
     assert left_out == [["eg5-a"], ["eg5-b"], ["eg5-c"]]
     assert cluster.job(gathering).fact("JobState") == "COMPLETED", cluster.job(gathering).log()
     assert json.loads((results / "scores" / "scores.json").read_text())["compounds"]["total"] == 3
+    assert "3 trainings, leave-compound-out" in (results / "report.html").read_text()
