@@ -3,7 +3,7 @@ import pandas as pd
 from PIL import Image
 
 from mscnn.report.composite import composite, draw_overview
-from mscnn.report.confusion import _figure, draw
+from mscnn.report.confusion import figure, draw
 
 
 def test_composites_put_the_first_channel_in_blue_and_the_third_in_red():
@@ -17,7 +17,7 @@ def test_composites_put_the_first_channel_in_blue_and_the_third_in_red():
 
 def test_confusion_panels_show_counts_where_they_belong():
     counts = pd.DataFrame([[3, 1, 0], [0, 2, 6]], index=["M", "N"], columns=["M", "N", "O$x$"])
-    panel = _figure({"fields": counts}, "Which?").axes[0]
+    panel = figure({"fields": counts}, "Which?").axes[0]
     assert {text.get_position(): text.get_text() for text in panel.texts} == {(0, 0): "3", (1, 0): "1", (1, 1): "2",
                                                                              (2, 1): "6"}
     assert panel.get_title() == "fields: 5/12 right (41.7%)"
