@@ -3,7 +3,7 @@ import pandas as pd
 from PIL import Image
 
 from mscnn.report.composite import composite, draw_overview
-from mscnn.report.confusion import figure, draw
+from mscnn.report.confusion import draw, figure
 
 
 def test_composites_put_the_first_channel_in_blue_and_the_third_in_red():
