@@ -102,13 +102,12 @@ def similarities(profiles_TF: np.ndarray, kind: str) -> np.ndarray:
 
 def barred(protocol: str, compounds_T: np.ndarray, batches_T: list[frozenset[str]]) -> np.ndarray:
     """(T, T) bool: who may not be whose neighbour. Batches are sets: sharing one bars.  Nobody is his own neighbour."""
-    own_TT = np.eye(len(compounds_T), dtype=bool)
     if protocol == "same_compound_allowed":
-        return own_TT
+        return np.eye(len(compounds_T), dtype=bool)
     barred_TT = compounds_T[:, None] == compounds_T[None]
     if protocol == "nscb":
         barred_TT = barred_TT | [[bool(own & other) for other in batches_T] for own in batches_T]
-    return own_TT | barred_TT
+    return barred_TT
 
 
 def match(likeness_TT: np.ndarray, allowed_TT: np.ndarray) -> tuple[np.ndarray, dict[int, list[int]]]:

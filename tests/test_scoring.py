@@ -59,6 +59,7 @@ def test_nsc_nscb_and_same_compound_by_hand():
     assert (result["nscb"]["correct"], result["nscb"]["total"], result["nscb"]["of_all"]) == (
         1, 4, {"correct": 1, "total": 7})
     assert result["nscb"]["unscorable"] == ["c 1", "e 1", "f 1"]
+    assert [result[name]["interval"]["compounds"] for name in ("nsc", "nscb")] == [5, 3]  # of what can be scored
     assert (result["same_compound_allowed"]["correct"], result["same_compound_allowed"]["total"]) == (3, 6)
     by_name = {row["mechanism"]: row for row in result["mechanisms"]}
     assert by_name["M"]["nsc"] == {"correct": 3, "total": 4}
