@@ -18,6 +18,8 @@ from mscnn import benches, config, tools
 from mscnn.errors import UsageError
 from mscnn.presets import PRESETS
 
+_CHOOSABLE = {field.name for group in (config.Network, config.Optim, config.Augment, config.Data)
+              for field in dataclasses.fields(group)} - {field.name for field in dataclasses.fields(config.Table)}
 OLDEST_TORCH = (2, 8)  # the oldest that the tests have passed with
 
 
@@ -55,6 +57,9 @@ def candidates(path: str | None, argv: list[str]) -> dict[str, dict[str, Any]]:
     for name, options in found.items():
         if not re.fullmatch(r"\w[\w.-]*", str(name)):  # it becomes a folder's
             raise UsageError(f"--candidates {path}: names are letters, digits, points and dashes, got {name!r}")
+        if alien := sorted({str(option).replace("-", "_") for option in options} - _CHOOSABLE):
+            raise UsageError(f"--candidates {path}: {name}: {', '.join(alien)} cannot be chosen; settings of intensity, "
+                             "network, training and augmentation can")
         try:
             loco([*argv, *(word for option, value in options.items() for word in (f"--{option}", str(value)))])
         except UsageError as problem:

@@ -209,9 +209,9 @@ def test_a_presets_own_hold_out_gives_way():
 
 @pytest.mark.parametrize(("content", "words"), [
     ("a: {epochs: 1}", "give two or more"), ("[1, 2]", "give two or more"),
-    ("a: {epochs: 1}\nb: {epoch: 2}", "b: there is no option"), ("a: {epochs: 0}\nb: {}", "a: epochs must be at least 1"),
-    ("a: {}\n../b: {}", "names are letters"),
-    ("a: {}\nb: {fold: 1}", "b: --fold is set for each fold"), ("a: {", "cannot be read")])
+    ("a: {epochs: 1}\nb: {epoch: 2}", "b: epoch cannot be chosen"),
+    ("a: {epochs: 0}\nb: {}", "a: epochs must be at least 1"), ("a: {}\n../b: {}", "names are letters"),
+    ("a: {}\nb: {split: k-fold, well-by: median}", "b: split, well_by cannot be chosen"), ("a: {", "cannot be read")])
 def test_candidates_that_do_not_fit_are_refused(tmp_path, content, words):
     (tmp_path / "candidates.yaml").write_text(content)
     with pytest.raises(UsageError, match=words):
