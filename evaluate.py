@@ -43,7 +43,8 @@ def main(settings: config.Evaluation) -> None:
         scale, notes = trained.scale(settings, content, chosen.table, ranks)
     fields = Fields(chosen.table, scale, tuple(content["image_size"]))
     network = trained.network(content, accelerate.Acceleration())
-    probabilities, features = run_network(settings, network, fields, ranks, plan)
+    all_views = config.from_flat(content["config"]).levels.views == "all"
+    probabilities, features = run_network(settings, network, fields, ranks, plan, all_views)
     if ranks.rank == 0:
         for note in (notes := chosen.notes + notes):
             log.warning("NOTE: %s", note)
@@ -57,13 +58,14 @@ def main(settings: config.Evaluation) -> None:
 
 
 def run_network(settings: config.Evaluation, network: MCNN, fields: Fields, ranks: world.World,
-                plan: cpu.Plan) -> tuple[np.ndarray, np.ndarray]:
+                plan: cpu.Plan, all_views: bool) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities (S, K) and features (S, 512) of all sites of the table, in float32 whatever trained the network."""
     number = len(fields.table)
     with progress(number, "predicting", ranks.rank, unit="field") as shown:
         probabilities, features = predict(
             network, fields, np.arange(number), microbatch=settings.microbatch, world=ranks,
-            acceleration=accelerate.Acceleration(), enter_reader=placement.reader_binding(plan, settings),
+            acceleration=accelerate.Acceleration(), all_views=all_views,
+            enter_reader=placement.reader_binding(plan, settings),
             advance=lambda done: shown.advance(min(done * ranks.size, number - shown.done)))
     if not np.isfinite(probabilities).all():
         raise errors.DataError(f"{settings.checkpoint}: the network gives scores that are not finite; train again")
@@ -86,7 +88,7 @@ def description(content: dict[str, Any], chosen: trained.Chosen, path: Path, not
             "control": scored.control, "channels": content["channels"],
             "classes": content["classes"],
             "notes": notes, "well_by": run.levels.well_by,
-            "treatment_by": run.levels.treatment_by, "seed": run.run.seed,
+            "treatment_by": run.levels.treatment_by, "views": run.levels.views, "seed": run.run.seed,
             "split": {key: value for key, value in content["split"].items() if key != "sides"},
             "environment": rundir.environment()}
 

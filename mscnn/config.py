@@ -194,10 +194,12 @@ class Augment:
 
 @dataclass(frozen=True, kw_only=True)
 class Levels:
-    """How fields become wells and treatments: fixed before anything is scored"""
+    """How fields are read out and become wells and treatments: fixed before anything is scored"""
 
     well_by: Literal["mean", "median"] = setting("mean", "a well's probabilities from those of its fields")
     treatment_by: Literal["mean", "median"] = setting("median", "a treatment's probabilities from those of its wells")
+    views: Literal["one", "all"] = setting("one", "a field's probabilities and features: as it is, or the mean over its "
+                                                  "mirror images and turns, 8 where it is square and 4 elsewhere")
 
 
 @dataclass(frozen=True, kw_only=True)

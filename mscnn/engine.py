@@ -123,12 +123,18 @@ class Trainer:
         return images_NCHW, torch.from_numpy(self.labels[sites]), shares_N
 
 
+def views(images_NCHW: Tensor) -> list[Tensor]:
+    """The fields, their mirror images, and where they are square all that turned by a quarter."""
+    turned = [images_NCHW, images_NCHW.transpose(2, 3)] if images_NCHW.shape[2] == images_NCHW.shape[3] else [images_NCHW]
+    return [image.flip(axes) for image in turned for axes in ([], [2], [3], [2, 3])]
+
+
 def predict(network: MCNN, fields: Fields, sites: np.ndarray, *, microbatch: int, world: World,
             acceleration: Acceleration, advance: Callable[[int], None] = lambda number: None,
-            enter_reader: Callable[[], object] = lambda: None) -> tuple[np.ndarray, np.ndarray]:
+            enter_reader: Callable[[], object] = lambda: None, all_views: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities (S, K) and features (S, 512) float64 of the given sites, each computed once, known to all ranks.
 
-    advance: told how many sites this rank has just finished.
+    advance: told how many sites this rank has just finished; all_views: means over `views` in place of the field as it is.
     """
     own = shard(np.arange(len(sites)), rank=world.rank, size=world.size)
     pieces, num_classes = microbatches(own, microbatch), network.classify.out_features
@@ -137,10 +143,12 @@ def predict(network: MCNN, fields: Fields, sites: np.ndarray, *, microbatch: int
     jobs = ((lambda piece=piece: acceleration.place(fields.read(sites[piece]))) for piece in pieces)
     with torch.inference_mode(), acceleration.autocast():
         for piece, images_NCHW in zip(pieces, ahead(jobs, enter=enter_reader), strict=True):
-            features_NF = network.features(images_NCHW)
-            probabilities_NK = torch.softmax(network.classify(features_NF).double(), dim=1)
-            computed[piece, :-1] = torch.cat([probabilities_NK, features_NF.double()], dim=1).numpy()
-            computed[piece, -1] = 1
+            seen = views(images_NCHW) if all_views else [images_NCHW]
+            for view_NCHW in seen:
+                features_NF = network.features(acceleration.place(view_NCHW))
+                probabilities_NK = torch.softmax(network.classify(features_NF).double(), dim=1)
+                computed[piece, :-1] += torch.cat([probabilities_NK, features_NF.double()], dim=1).numpy() / len(seen)
+            computed[piece, -1] += 1
             advance(len(piece))
     network.train()
     computed = world.sum_array(computed)
