@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -57,13 +58,15 @@ def test_a_baseline_is_fitted_on_each_folds_training_side_alone(run):
     measured = pd.read_parquet(out / comparison.FEATURES)
     assert measured["Metadata_Plate"].tolist() == table.frame["plate"].tolist()
     features, labels = measured.filter(like="Image_Basic_").to_numpy(), table.frame["mechanism"].to_numpy()
-    right = {}
-    for compound in sorted(set(table.frame["compound"])):
-        test = (table.frame["compound"] == compound).to_numpy()
-        model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=5000))
-        predicted = model.fit(features[~test], labels[~test]).predict(features[test])
-        right[compound] = [int((predicted == labels[test]).sum()), 6]
-    assert found["handcrafted features"]["held out"]["compounds' fields"] == right
+    for name, classifier in (("handcrafted features", LogisticRegression(class_weight="balanced", max_iter=5000)),
+                             ("handcrafted features, LDA", LinearDiscriminantAnalysis(
+                                 solver="lsqr", shrinkage="auto", priors=[0.5, 0.5]))):
+        right = {}
+        for compound in sorted(set(table.frame["compound"])):
+            test = (table.frame["compound"] == compound).to_numpy()
+            model = make_pipeline(StandardScaler(), classifier).fit(features[~test], labels[~test])
+            right[compound] = [int((model.predict(features[test]) == labels[test]).sum()), 6]
+        assert found[name]["held out"]["compounds' fields"] == right
     assert json.loads((out / "scores" / "baselines.json").read_text())["baselines"] == found
 
 

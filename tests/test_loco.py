@@ -236,7 +236,7 @@ def test_folds_of_a_screen_with_baselines_and_report(tiny_screen, tmp_path):
         assert yaml.safe_load((out / f"fold-{number}" / "config.yaml").read_text())["fold"] == number
         assert f"fold {number} ({'; '.join(fold['held_out'])}): fields " in done.stdout
     baselines = json.loads((out / "scores" / "baselines.json").read_text())["baselines"]
-    assert [baselines[name]["held out"]["fields"]["total"] for name in baselines] == [9] * 9
+    assert [baselines[name]["held out"]["fields"]["total"] for name in baselines] == [9] * 10
     assert (out / "report.html").stat().st_size > 50_000
     before = (out / "evaluation" / "1" / "predictions.csv").read_bytes()
     for name in ("fold-1", "evaluation/1"):
