@@ -46,6 +46,7 @@ def main(settings: config.Evaluation) -> None:
     all_views = config.from_flat(content["config"]).levels.views == "all"
     probabilities, features = run_network(settings, network, fields, ranks, plan, all_views)
     if ranks.rank == 0:
+        results.begin(out)
         for note in (notes := chosen.notes + notes):
             log.warning("NOTE: %s", note)
         profiles.field_profiles(chosen.table, features).assign(Metadata_Scored=chosen.is_scored).to_parquet(
@@ -75,7 +76,7 @@ def run_network(settings: config.Evaluation, network: MCNN, fields: Fields, rank
 def show_examples(settings: config.Evaluation, network: MCNN, fields: Fields, scored: np.ndarray, predictions: pd.DataFrame,
                   described: dict[str, Any], out: Path) -> None:
     """Pictures of fields for the report; scored: places in the table of the predictions' rows."""
-    rules = {name: described[name] for name in results.ALIKE}
+    rules = {name: described[name] for name in ("control", "well_by", "treatment_by")}
     gallery.write(predictions, profiles.aggregate(predictions, **rules)["treatments"],
                   lambda row: fields.read(scored[[row]])[0], network, classes=described["classes"],
                   channels=described["channels"], out=out, examples=settings.examples)

@@ -179,23 +179,27 @@ def loco(argv: list[str]) -> None:
     """Train without each compound and score on it, one fold after the other."""
     settings, of_runs = commandline.loco(argv)
 
-    from mscnn import loco, screen  # here, so that --help comes at once
-    from mscnn.data import splits
+    from mscnn import loco, screen, world  # here, so that --help comes at once
+    from mscnn.data import handcrafted, splits
 
-    out, how, seed = Path(settings.out), of_runs.split, of_runs.run.seed
+    how, seed = of_runs.split, of_runs.run.seed
     candidates = commandline.candidates(settings.candidates, argv)
-    table = screen.read_labelled(of_runs.data)
+    table = screen.check(screen.read_labelled(of_runs.data), of_runs.data.size(), world.World())
+    if settings.baselines:  # found here, not after all trainings
+        handcrafted.nuclei_channel(table.channels, settings.nuclei)
     folds = splits.fold_compounds(table, split=how.split, folds=how.folds, seed=seed)
-    loco.claim(out, of_runs.flat(), candidates)
-    for number in range(len(folds)) if candidates else ():
-        (out / "inner" / f"fold-{number}").mkdir(parents=True, exist_ok=True)
-        splits.write(splits.make_split(table, split=how.split, folds=how.folds, fold=number, seed=seed), table,
-                     out / "inner" / f"fold-{number}")
-    loco.run(loco.Plan(out, of_runs.preset, how.split, folds, settings.jobs or min(cpu.allowed_cores(), len(folds)),
-                       candidates, settings.inner_folds))
+    plan = loco.Plan(Path(settings.out), of_runs.preset, how.split, folds,
+                     settings.jobs or min(cpu.allowed_cores(), len(folds)), candidates, settings.inner_folds)
+    loco.claim(plan, of_runs.flat())
+
+    def prepare(number: int, folder: Path) -> None:
+        splits.write(splits.make_split(table, split=how.split, folds=how.folds, fold=number, seed=seed), table, folder)
+
+    loco.run(plan, prepare)
+    _report([plan.out], plan.out / "report.html")
     if settings.baselines:
-        _compare([out], tools.Baselines(nuclei=settings.nuclei))
-    _report([out], out / "report.html")
+        _compare([plan.out], tools.Baselines(nuclei=settings.nuclei))
+        _report([plan.out], plan.out / "report.html")
 
 
 def baselines(argv: list[str]) -> None:
@@ -236,9 +240,10 @@ def report(argv: list[str]) -> None:
 
 
 def _report(runs: list[Path], out: Path) -> None:
-    from mscnn import rundir  # here, so that --help comes at once
-    from mscnn.report import html, run
+    from mscnn.report import html, run  # here, so that --help comes at once
 
+    if out.is_dir():
+        raise errors.UsageError(f"--out {out} is a folder; name a file")
     read = [run.read(path) for path in runs]
     rundir.make(out.parent)
     size = html.write(read, out)
@@ -254,6 +259,8 @@ def score(argv: list[str]) -> None:
     from mscnn import profiles, rundir, scoring  # here, so that --help comes at once
     from mscnn.data import bbbc021, profile_tables
 
+    if settings.json and Path(settings.json).is_dir():
+        raise errors.UsageError(f"--json {settings.json} is a folder; name a file")
     prefixes = tuple(settings.features.split(",")) if settings.features else ()
     table = profile_tables.read(Path(path), prefixes=prefixes, drop_nan=settings.drop_nan)
     if settings.taxol_controls == "drop":

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow
 import torch
 
 from mscnn import accelerate, baselines, config, files, profiles, rundir, scoring, screen, world
@@ -16,10 +17,11 @@ from mscnn.data.loader import Fields
 from mscnn.data.normalise import Normalisation
 from mscnn.data.tables import SiteTable
 from mscnn.engine import predict
-from mscnn.errors import UsageError
+from mscnn.errors import DataError, UsageError
 from mscnn.log import log, progress
 from mscnn.model import MCNN
-from mscnn.report.run import BASELINES, scores_folder
+from mscnn.report.results import BASELINES
+from mscnn.report.run import scores_folder
 from mscnn.report.run import trainings as trainings_of
 
 FEATURES = "features.parquet"
@@ -41,15 +43,19 @@ def compare(run: Path, *, features: Path | None, nuclei: str | None, workers: in
     held_out = np.concatenate([test for _, test in folds])
     if not len(held_out):
         raise UsageError(f"{run} holds nothing out, so that there is nothing to compare")
-    at_random = list(baselines.random_folds(table.frame["mechanism"].to_numpy(), held_out))
+    try:
+        at_random = list(baselines.random_folds(table.frame["mechanism"].to_numpy(), held_out))
+    except DataError as problem:
+        log.warning("no random split to compare with: %s", problem)
+        at_random = []
     found = {}
     for name in baselines.available(seen):
         found[name] = {"kind": "shortcut" if name in baselines.SHORTCUTS else "real",
-                       "held out": _score(name, seen, folds, settings), "random": _score(name, seen, at_random, settings)}
-        counts = [f"{own['correct']}/{own['total']}" for own in (found[name]["held out"]["fields"],
-                                                                 found[name]["held out"]["treatments"],
-                                                                 found[name]["random"]["fields"])]
-        log.info("%-26s fields %8s, treatments %7s; at random %8s fields", name, *counts)
+                       "held out": _score(name, seen, folds, settings),
+                       "random": _score(name, seen, at_random, settings) if at_random else None}
+        log.info("%-26s %s fields right", name, ", ".join(
+            f"{how} {own['fields']['correct']}/{own['fields']['total']}" for how in ("held out", "random")
+            if (own := found[name][how])))
     out = scores_folder(run) / BASELINES
     rundir.write_json(out, {"folds": len(folds), "baselines": found})
     log.info("baselines: %s", out)
@@ -64,16 +70,24 @@ def _sides(path: Path, table: SiteTable) -> baselines.Fold:
 def _features(run: Path, table: SiteTable, given: Path | None, nuclei: str | None, workers: int) -> pd.DataFrame:
     """As given, as measured before, or measured now."""
     path = given or run / FEATURES
-    if not path.exists():
-        if given:
-            raise UsageError(f"--features {given} is not there; leave it out, and they are measured")
+    if given and nuclei:
+        raise UsageError(f"--nuclei {nuclei} is for features that are measured, and --features {given} are not; drop one")
+    if given and not given.is_file():
+        raise UsageError(f"--features {given} is not there; leave it out, and they are measured")
+    if nuclei or not path.exists():
         number = handcrafted.nuclei_channel(table.channels, nuclei)
         with progress(len(table), "measuring", unit="field") as shown:
             measured = handcrafted.of_sites(table, nuclei=number, workers=workers, advance=shown.advance)
         aside = path.with_name(path.name + ".partial")
         pd.concat([profiles.metadata(table), measured], axis=1).to_parquet(aside, index=False)
         files.put(aside, path)
-    return pd.read_parquet(path)
+    try:
+        found = pd.read_parquet(path)
+    except (OSError, pyarrow.ArrowException) as problem:
+        raise DataError(f"{path}: no features to read ({str(problem).splitlines()[0]}); write them again") from None
+    if missing := {"Metadata_Plate", "Metadata_Well", "Metadata_Site"} - {*found}:
+        raise DataError(f"{path}: lacks {', '.join(sorted(missing))}; take what `python -m mscnn features` wrote")
+    return found
 
 
 def _untrained(table: SiteTable, settings: config.Config, microbatch: int) -> np.ndarray:

@@ -294,6 +294,8 @@ class Evaluation(Ranks):
         require(self.examples >= 0, "examples must be 0 or more", self.examples)
         if self.out is None and Path(self.checkpoint).suffix == ".pt":
             raise UsageError(f"--checkpoint {self.checkpoint} is a file; say with --out DIR where its evaluation goes")
+        if self.out is None and self.another():
+            raise UsageError("say with --out DIR where scores of another table go; RUN/evaluation is for what was held out")
         require(self.microbatch >= 1, "microbatch must be at least 1", self.microbatch)
         for name in ("columns", "channels"):
             if getattr(self, name) and not self.sites:

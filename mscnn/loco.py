@@ -14,8 +14,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,13 +27,16 @@ from typing import Any
 import yaml
 
 from mscnn import cpu, rundir
-from mscnn.errors import UsageError
+from mscnn.errors import DataError, UsageError
+from mscnn.files import put
 from mscnn.log import clock, log
 from mscnn.report import results
 
 ROOT = Path(__file__).parent.parent
-CONFIG, CANDIDATES, LOCK, CHOSEN = "config.yaml", "candidates.yaml", "lock", "chosen.json"
+CONFIG, FOLDS, LOCK, CHOSEN = "config.yaml", "folds.yaml", "lock", "chosen.json"
 _running: set[subprocess.Popen] = set()
+_starting = threading.Lock()
+_ended: set[Path] = set()  # folders whose folds are told to end
 
 
 @dataclass(frozen=True)
@@ -52,12 +56,14 @@ class Plan:
     inner_folds: int = 3
 
 
-def claim(out: Path, settings: dict[str, Any], candidates: dict[str, Any]) -> None:
-    """Make the folder, or go on in one that was begun with the same settings. Raises UsageError naming what differs."""
-    for name, content in ((CONFIG, settings), (CANDIDATES, candidates)):
+def claim(plan: Plan, settings: dict[str, Any]) -> None:
+    """Make the folder, or go on in one that was begun with the same settings and folds; UsageError names what differs."""
+    out = plan.out
+    folds = {"folds": plan.folds, "candidates": plan.candidates, "inner_folds": plan.inner_folds}
+    for name, content in ((CONFIG, settings), (FOLDS, folds)):
         path = out / name
         if path.exists():
-            before = yaml.safe_load(path.read_text())
+            before = yaml.safe_load(path.read_text()) or {}
             if other := [f"{key} {before.get(key)!r}, now {content.get(key)!r}" for key in sorted({*before, *content})
                          if before.get(key) != content.get(key)]:
                 raise UsageError(f"{out} was begun with other settings ({'; '.join(other)}); give the same ones, or name a "
@@ -66,11 +72,15 @@ def claim(out: Path, settings: dict[str, Any], candidates: dict[str, Any]) -> No
             raise UsageError(f"{out} exists and holds no {CONFIG}; name a new folder with --out")
         else:
             rundir.make(out)
-            path.write_text(yaml.safe_dump(content, sort_keys=False))
+            aside = path.with_name(name + ".partial")
+            aside.write_text(yaml.safe_dump(content, sort_keys=False))
+            put(aside, path)
 
 
-def run(plan: Plan) -> Path:
+def run(plan: Plan, prepare: Callable[[int, Path], object] = lambda number, folder: None) -> Path:
     """All folds that are not done yet, then all as one; returns the folder of the scores.
+
+    prepare: writes the split.csv of a fold, whose training side its inner folds split, into a folder.
 
     A fold that fails is named, the others go on.  Raises UsageError at the end naming those that are to be run again.
     """
@@ -84,9 +94,9 @@ def run(plan: Plan) -> Path:
     def one(number: int) -> None:
         name = f"fold {number} ({'; '.join(plan.folds[number])})"
         try:
-            _fold(plan, number, places)
-        except subprocess.CalledProcessError as problem:
-            failed.append(f"{name}: {problem.output}")
+            _fold(plan, number, places, prepare)
+        except (subprocess.CalledProcessError, DataError) as problem:
+            failed.append(f"{name}: {getattr(problem, 'output', problem)}")
             log.warning("FAILED %s", failed[-1])
         else:
             finished.append(number)
@@ -94,7 +104,7 @@ def run(plan: Plan) -> Path:
             log.info("%s: %s;  %d folds left, eta %s", name, _counts(evaluations[number]), len(waiting) - len(finished),
                      clock(left))
 
-    with _locked(plan.out), ThreadPoolExecutor(plan.jobs) as pool, _ending(pool):
+    with _locked(plan.out), ThreadPoolExecutor(plan.jobs) as pool, _ending(plan.out, pool):
         for future in [pool.submit(one, number) for number in waiting]:
             future.result()
     if failed:
@@ -104,8 +114,12 @@ def run(plan: Plan) -> Path:
     return plan.out / "scores"
 
 
-def _fold(plan: Plan, number: int, places: SimpleQueue) -> None:
+def _fold(plan: Plan, number: int, places: SimpleQueue, prepare: Callable[[int, Path], object]) -> None:
     """Choose settings where there are several, then train without the fold's compounds and score on them."""
+    if plan.candidates:
+        inner = plan.out / "inner" / f"fold-{number}"
+        rundir.make(inner)
+        prepare(number, inner)
     options = _choose(plan, number, places) if plan.candidates else {}
     _train_and_score(plan, f"fold-{number}", plan.out / f"fold-{number}", plan.out / "evaluation" / str(number), places,
                      **options, split=plan.split, fold=number)
@@ -151,10 +165,12 @@ def _train_and_score(plan: Plan, name: str, run_dir: Path, evaluation: Path, pla
 def _start(plan: Plan, name: str, cpus: frozenset[int], program: str, *arguments: Any) -> None:
     (plan.out / "log").mkdir(exist_ok=True)
     path = (plan.out / "log" / f"{name}.txt").absolute()
-    with path.open("a") as output, cpu.on(cpus):
+    with _starting, path.open("a") as output, cpu.on(cpus):
+        if plan.out in _ended:
+            raise subprocess.CalledProcessError(1, program, "not started: the command was told to end")
         process = subprocess.Popen([sys.executable, str(ROOT / program), *map(str, arguments)], stdout=output,
                                    stderr=subprocess.STDOUT, close_fds=False)  # the lock lasts as long as they do
-    _running.add(process)
+        _running.add(process)
     code = process.wait()
     _running.discard(process)
     if code:
@@ -185,15 +201,18 @@ def _locked(out: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _ending(pool: ThreadPoolExecutor) -> Iterator[None]:
+def _ending(out: Path, pool: ThreadPoolExecutor) -> Iterator[None]:
     """Interrupted or told to end, start nothing more and end what runs."""
+    _ended.discard(out)
     told = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         yield
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
-        for process in list(_running):
-            process.terminate()
+        with _starting:
+            _ended.add(out)
+            for process in _running:
+                process.terminate()
         raise
     finally:
         signal.signal(signal.SIGTERM, told)

@@ -93,36 +93,37 @@ def sphere(profiles: ProfileTable, control: str) -> ProfileTable:
     return ProfileTable(profiles.metadata, sphered_SF, profiles.names)
 
 
-def treatments(profiles: ProfileTable, control: str, *, well_by: str = "mean",
-               treatment_by: str = "median") -> tuple[Treatments, dict[str, int]]:
+def treatments(profiles: ProfileTable, control: str, *, well_by: str = "mean", treatment_by: str = "median",
+               need_batches: bool = True) -> tuple[Treatments, dict[str, int]]:
     """Profiles of treatments from those of fields or wells, in order of compound and concentration; and what was counted.
 
     Rows of the control and those without a mechanism are left out.  A table without plate and well has no wells: its rows
-    are taken for them.  Raises DataError naming what cannot be scored.
+    are taken for them.  need_batches: each row must have a week.  Raises DataError naming what cannot be scored.
     """
     table, is_control = profiles.metadata, profiles.is_control(control)
     known = ((table["Metadata_MOA"] != "") & (table["Metadata_Compound"] != "")).to_numpy()
-    _refuse(table[known & ~is_control], control)
+    _refuse(table[known & ~is_control], control, need_batches)
     chosen = profiles.select(known & ~is_control)
     keys = ["Metadata_Compound", "Metadata_Concentration", "Metadata_MOA"]
     wells = _groups(chosen, [*keys, "Metadata_Week", *(name for name in PLACES if name in table)], well_by) \
         if set(PLACES) <= set(table) else chosen
     batches = wells.metadata.groupby(keys, dropna=False)["Metadata_Week"].agg([frozenset, "size"]).reset_index()
+    counts = chosen.metadata.groupby(keys, dropna=False)["Scored"].any().to_numpy()
     counted = {"rows": len(table), "control": int(is_control.sum()), "unlabelled": int((~known & ~is_control).sum()),
                "wells": len(wells.metadata), "features": len(profiles.names)}
     of_treatments = _groups(wells, keys, treatment_by)
-    frame = of_treatments.metadata.assign(Batches=batches["frozenset"], Wells=batches["size"])
+    frame = of_treatments.metadata.assign(Batches=batches["frozenset"], Wells=batches["size"], Scored=counts)
     return Treatments(frame, of_treatments.features_SF), counted
 
 
-def _refuse(table: pd.DataFrame, control: str) -> None:
+def _refuse(table: pd.DataFrame, control: str, need_batches: bool) -> None:
     """What makes nearest neighbours meaningless."""
     if not len(table):
         raise DataError(f"no row but {control} has a mechanism (Metadata_MOA) and a compound; nothing can be scored")
     compounds = sorted(set(table["Metadata_Compound"]))
     if len(compounds) < 2:
         raise DataError(f"{compounds[0]} is the only compound with a mechanism; two are needed to compare")
-    if (homeless := table["Metadata_Week"] == "").any():
+    if need_batches and (homeless := table["Metadata_Week"] == "").any():
         raise DataError("rows have a mechanism but no week or batch; fill in Metadata_Week",
                         sorted(set(table["Metadata_Compound"][homeless])))
     pairs = table.groupby(["Metadata_Compound", "Metadata_Concentration"], dropna=False)["Metadata_MOA"].unique()

@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from mscnn.errors import PROBLEMS, UsageError
+from mscnn.files import put
 
 SUMMARY = "summary.json"  # written last: a training without it has not come to its end
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "tifffile", "pandas", "scikit-learn")
@@ -99,8 +100,10 @@ def digest(text: str) -> str:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Indented, so that people can read it."""
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    """Indented, so that people can read it; whole or not at all."""
+    aside = path.with_name(path.name + ".partial")
+    aside.write_text(json.dumps(content, indent=1) + "\n")
+    put(aside, path)
 
 
 def _version(package: str) -> str:

@@ -24,7 +24,8 @@ TIE = 1e-9  # similarities this close are one: sums in another order differ by l
 class Treatments:
     """What is matched: one compound at one concentration a row, none of them control.
 
-    frame: Metadata_Compound, Metadata_Concentration, Metadata_MOA (none empty), Batches (frozenset of text), Wells;
+    frame: Metadata_Compound, Metadata_Concentration, Metadata_MOA (none empty), Batches (frozenset of text), Wells, Scored
+    (bool: whether it counts; one that does not may be a neighbour);
     profiles_TF: float64, finite.
     """
 
@@ -38,34 +39,36 @@ def score(treatments: Treatments, *, similarity: str = "cosine", draws: int = 50
     likeness_TT = similarities(treatments.profiles_TF, similarity)
     frame, found, rows = treatments.frame, {}, _treatment_rows(treatments.frame)
     mechanisms_T, compounds_T = frame["Metadata_MOA"].to_numpy(), frame["Metadata_Compound"].to_numpy()
+    counts_T = frame["Scored"].to_numpy()
     homes = frame["Batches"].groupby(compounds_T).agg(lambda own: repr(sorted(frozenset.union(*own))))
     for protocol in PROTOCOLS:
         allowed_TT = ~barred(protocol, compounds_T, frame["Batches"].to_list())
         neighbour_T, tied = match(likeness_TT, allowed_TT)
         right_T, scorable_T = judge(mechanisms_T[None], neighbour_T, allowed_TT)
-        right_T, scorable_T = right_T[0], scorable_T[0]
+        right_T, scorable_T = right_T[0] & counts_T, scorable_T[0] & counts_T
 
         def share_of(labels_DT: np.ndarray, neighbour_T=neighbour_T, allowed_TT=allowed_TT) -> np.ndarray:
             right_DT, scorable_DT = judge(labels_DT, neighbour_T, allowed_TT)
             with np.errstate(invalid="ignore"):
-                return right_DT.sum(axis=1) / scorable_DT.sum(axis=1)
+                return (right_DT & counts_T).sum(axis=1) / (scorable_DT & counts_T).sum(axis=1)
 
         found[protocol] = {
             "correct": int(right_T.sum()), "total": int(scorable_T.sum()),
-            "of_all": {"correct": int(right_T.sum()), "total": len(frame)},
+            "of_all": {"correct": int(right_T.sum()), "total": int(counts_T.sum())},
             "interval": interval(right_T[scorable_T], compounds_T[scorable_T], draws=draws, seed=seed),
             "permuted": {
                 "over compounds": permuted(share_of, mechanisms_T, compounds_T, draws=permutations, seed=seed),
                 "within batches": permuted(share_of, mechanisms_T, compounds_T, homes[compounds_T].to_numpy(),
                                            draws=permutations, seed=seed)},
-            "unscorable": [_name(frame, t) for t in np.flatnonzero(~scorable_T)],
+            "unscorable": [_name(frame, t) for t in np.flatnonzero(~scorable_T & counts_T)],
             "ties": [{"treatment": _name(frame, t), "neighbours": [_name(frame, u) for u in others]}
-                     for t, others in tied.items() if len(set(mechanisms_T[others])) > 1]}
+                     for t, others in tied.items() if counts_T[t] and len(set(mechanisms_T[others])) > 1]}
         for t, row in enumerate(rows):
             u = neighbour_T[t]
             row[protocol] = {"scorable": bool(scorable_T[t]), "right": bool(right_T[t])} | ({} if u < 0 else {
                 "predicted": mechanisms_T[u], "neighbour": _name(frame, u), "similarity": float(likeness_TT[t, u])})
-    return {**found, "mechanisms": _by_mechanism(rows), "treatments": rows}
+    trained = [_name(frame, t) for t in np.flatnonzero(~counts_T)]
+    return {**found, "mechanisms": _by_mechanism(rows), "treatments": rows, "trained": trained}
 
 
 def lines(scores: dict[str, Any], counted: dict[str, int]) -> list[str]:
@@ -73,6 +76,8 @@ def lines(scores: dict[str, Any], counted: dict[str, int]) -> list[str]:
     total = scores["nsc"]["of_all"]["total"]
     shown = [f"{counted['rows']} rows, {counted['control']} of control and {counted['unlabelled']} without a mechanism; "
              f"{counted['wells']} wells, {total} treatments, {counted['features']} features"]
+    if scores["trained"]:
+        shown.append(f"the network was trained on {len(scores['trained'])} more: neighbours only, they do not count")
     for protocol, title in zip(PROTOCOLS, ("NSC   not same compound", "NSCB  nor same batch", "same compound allowed"),
                                strict=True):
         own = scores[protocol]
@@ -185,7 +190,8 @@ def confusion(table: pd.DataFrame) -> pd.DataFrame:
 
 def _treatment_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{"compound": row["Metadata_Compound"], "concentration": _number(row["Metadata_Concentration"]),
-             "mechanism": row["Metadata_MOA"], "batches": sorted(row["Batches"]), "wells": int(row["Wells"])}
+             "mechanism": row["Metadata_MOA"], "counts": bool(row["Scored"]), "batches": sorted(row["Batches"]),
+             "wells": int(row["Wells"])}
             for row in frame.to_dict("records")]
 
 

@@ -12,38 +12,39 @@ import numpy as np
 from scipy import stats
 
 LEVEL = 0.95
+FEW = 6  # compounds: with fewer no comparison or permutation can tell much
 
 
 def interval(correct_T: np.ndarray, compounds_T: np.ndarray, *, draws: int = 5000, seed: int = 0) -> dict[str, object]:
-    """{"low", "high", "level", "method"} of the share that is right, (T,) bool, by a bootstrap over compounds.
+    """{"low", "high", "level", "compounds"} of the share that is right, (T,) bool: the wider of two intervals on each side.
 
-    Percentiles of the share over draws of compounds with replacement (Efron & Tibshirani 1993, chapter 13).  Where all
-    compounds are wholly right, or wholly wrong, a bootstrap knows no spread: then it is the exact binomial interval of
-    so many compounds (Clopper & Pearson 1934).  Without any, or with one compound, "low" is 0 and "high" 1.
+    A bootstrap over compounds (percentiles; Efron & Tibshirani 1993, chapter 13), and the exact binomial interval of so
+    many compounds of which that share is right (Clopper & Pearson 1934): a bootstrap of few compounds, or of compounds
+    that are nearly all right, knows too little of what it has not seen.
     """
     names, compound_T = np.unique(compounds_T, return_inverse=True)
     right_C, total_C = (np.bincount(compound_T, weights) for weights in (np.asarray(correct_T, float), None))
-    found = {"low": 0.0, "high": 1.0, "level": LEVEL, "compounds": len(names)}
-    if len(names) < 2:
-        return {**found, "method": "none: fewer than two compounds"}
-    if right_C.sum() in (0, total_C.sum()):
-        exact = stats.binomtest(int((right_C > 0).sum()), len(names)).proportion_ci(LEVEL, "exact")
-        return {**found, "low": float(exact.low), "high": float(exact.high), "method": "exact binomial over compounds"}
-    drawn = stats.bootstrap((right_C, total_C), _share, paired=True, vectorized=True, n_resamples=draws,
-                            confidence_level=LEVEL, method="percentile", rng=np.random.default_rng(seed))
-    low, high = drawn.confidence_interval
-    return {**found, "low": float(low), "high": float(high), "method": f"bootstrap over compounds, {draws} draws"}
+    number, right = len(names), len(names) * right_C.sum() / max(total_C.sum(), 1)
+    tail = (1 - LEVEL) / 2
+    low = float(stats.beta.ppf(tail, right, number - right + 1)) if right > 0 else 0.0
+    high = float(stats.beta.ppf(1 - tail, right + 1, number - right)) if right < number else 1.0
+    if number > 1 and 0 < right < number:
+        drawn = stats.bootstrap((right_C, total_C), _share, paired=True, vectorized=True, n_resamples=draws,
+                                confidence_level=LEVEL, method="percentile", rng=np.random.default_rng(seed))
+        low, high = min(low, drawn.confidence_interval.low), max(high, drawn.confidence_interval.high)
+    return {"low": float(low), "high": float(high), "level": LEVEL, "compounds": number}
 
 
 def difference(one_C: np.ndarray, other_C: np.ndarray, total_C: np.ndarray, *, draws: int = 5000,
                seed: int = 0) -> dict[str, float]:
     """{"difference", "low", "high"} of two shares right on the same fields, by a bootstrap over compounds, in pairs.
 
-    one_C, other_C: fields that the one and the other gets right, of total_C, for each compound.
+    one_C, other_C: fields that the one and the other gets right, of total_C, for each compound.  Of fewer than FEW
+    compounds nothing is said: -1 to 1.
     """
     change_C = np.asarray(one_C, float) - other_C
     found = {"difference": float(change_C.sum() / np.sum(total_C))}
-    if len(change_C) < 2:
+    if len(change_C) < FEW:  # resampled, so few would agree too often
         return found | {"low": -1.0, "high": 1.0}
     if np.ptp(change_C / total_C) == 0:  # every draw gives the same
         return found | {"low": found["difference"], "high": found["difference"]}

@@ -23,7 +23,7 @@ def fold(folder, rows, control="DMSO", notes=(), trained=(), method="leave-compo
     folder.mkdir()
     table.to_parquet(folder / results.FIELDS, index=False)
     (folder / results.EVALUATION).write_text(json.dumps({
-        "control": control, "notes": list(notes), "well_by": "mean", "treatment_by": "median",
+        "control": control, "notes": list(notes), "well_by": "mean", "treatment_by": "median", "views": "one",
         "split": {"method": method, "leaks": leaks, "sha256": "0",
                   "trained": {"compounds": list(trained), "weeks": ["Week2"]}}}))
     (folder / results.SCORES).write_text("{}")

@@ -1,5 +1,6 @@
 """Folds one after the other: with programs that only pretend to train, and once in earnest."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -48,7 +49,7 @@ EVALUATE = """
     out.mkdir(parents=True)
     table.to_parquet(out / "predictions.parquet")
     (out / "evaluation.json").write_text(json.dumps({
-        "control": "DMSO", "well_by": "mean", "treatment_by": "median", "notes": [],
+        "control": "DMSO", "well_by": "mean", "treatment_by": "median", "views": "one", "notes": [],
         "split": {"method": "x", "leaks": "", "trained": {"compounds": []}}}))
     (out / "scores.json").write_text(json.dumps({level: {"correct": int(right), "total": 1}
                                                  for level in ("fields", "treatments")}))
@@ -63,9 +64,9 @@ def pretended(tmp_path, monkeypatch):
     monkeypatch.setattr(loco, "ROOT", tmp_path)
     monkeypatch.setenv("HISTORY", str(tmp_path / "history"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    out = tmp_path / "out"
-    loco.claim(out, {"preset": "demo"}, {})
-    return loco.Plan(out, "demo", "leave-compound-out", FOLDS, jobs=1)
+    plan = loco.Plan(tmp_path / "out", "demo", "leave-compound-out", FOLDS, jobs=1)
+    loco.claim(plan, {"preset": "demo"})
+    return plan
 
 
 def history() -> list:
@@ -122,7 +123,9 @@ def test_settings_are_chosen_by_inner_folds_for_each_fold(pretended, monkeypatch
     """Candidates that train otherwise than 5 epochs are always wrong; ties go to the first."""
     candidates = {"long": {"epochs": 9}, "right": {"epochs": 5, "label_smoothing": 0.2}, "same": {"epochs": 5}}
     plan = loco.Plan(pretended.out, "demo", "leave-compound-out", FOLDS[:2], 1, candidates, inner_folds=2)
-    loco.run(plan)
+    prepared = []
+    loco.run(plan, lambda number, folder: prepared.append((number, folder)))
+    assert prepared == [(number, plan.out / "inner" / f"fold-{number}") for number in (0, 1)]
     inner = [options for options, _ in history() if "--within" in options]
     outer = [options for options, _ in history() if "--within" not in options]
     assert len(inner) == 2 * 3 * 2
@@ -136,14 +139,17 @@ def test_settings_are_chosen_by_inner_folds_for_each_fold(pretended, monkeypatch
     assert chosen["right of total"]["long"]["fields"] == [0, 2]
 
 
-def test_only_the_same_settings_go_on(pretended):
-    loco.claim(pretended.out, {"preset": "demo"}, {})
+def test_only_the_same_settings_and_folds_go_on(pretended):
+    loco.claim(pretended, {"preset": "demo"})
+    loco.claim(dataclasses.replace(pretended, jobs=7), {"preset": "demo"})
     with pytest.raises(UsageError, match=r"begun with other settings .preset 'demo', now 'screen'"):
-        loco.claim(pretended.out, {"preset": "screen"}, {})
-    with pytest.raises(UsageError, match=r"begun with other settings .x None, now .'epochs': 1"):
-        loco.claim(pretended.out, {"preset": "demo"}, {"x": {"epochs": 1}})
+        loco.claim(pretended, {"preset": "screen"})
+    for change, words in (({"candidates": {"x": {"epochs": 1}}}, "candidates"),
+                          ({"inner_folds": 2}, "inner_folds 3, now 2"), ({"folds": FOLDS[1:]}, "folds .*'a'.*, now .*'b'")):
+        with pytest.raises(UsageError, match=rf"begun with other settings .{words}"):
+            loco.claim(dataclasses.replace(pretended, **change), {"preset": "demo"})
     with pytest.raises(UsageError, match="exists and holds no config"):
-        loco.claim(pretended.out.parent, {"preset": "demo"}, {})
+        loco.claim(dataclasses.replace(pretended, out=pretended.out.parent), {"preset": "demo"})
 
 
 def start(pretended, **variables: str) -> subprocess.Popen:

@@ -66,8 +66,8 @@ def test_field_profiles_are_metadata_and_activations():
 
 def profile_table(rows: list[tuple], features: list) -> ProfileTable:
     columns = ["Plate", "Well", "Week", "Compound", "Concentration", "MOA"]
-    return ProfileTable(pd.DataFrame(rows, columns=[f"Metadata_{name}" for name in columns]), np.array(features, float),
-                        [f"F{number}" for number in range(len(features[0]))])
+    metadata = pd.DataFrame(rows, columns=[f"Metadata_{name}" for name in columns]).assign(Scored=True)
+    return ProfileTable(metadata, np.array(features, float), [f"F{number}" for number in range(len(features[0]))])
 
 
 # Two fields in B02 of P1, then the treatment's wells on plates and weeks of their own; b; DMSO; one without mechanism.

@@ -18,7 +18,7 @@ COUNTED = {"rows": 9, "control": 1, "unlabelled": 2, "wells": 6, "features": 2}
 def treatments(*rows: tuple) -> Treatments:
     """rows: compound, concentration, mechanism, weeks, profile."""
     frame = pd.DataFrame([row[:3] for row in rows], columns=["Metadata_Compound", "Metadata_Concentration", "Metadata_MOA"])
-    frame["Batches"], frame["Wells"] = [frozenset(row[3].split()) for row in rows], 1
+    frame["Batches"], frame["Wells"], frame["Scored"] = [frozenset(row[3].split()) for row in rows], 1, True
     return Treatments(frame, np.array([row[4] for row in rows], float))
 
 

@@ -18,7 +18,7 @@ STRATA = [
 ]
 WITHIN = {"config": {"errors", "schedule"}, "tools": {"errors", "config"},
           "benches": {"config"}, "commandline": {"errors", "config", "tools", "benches", "presets"},
-          "rundir": {"errors"}, "launchers": {"errors"}, "presets": set(),
+          "rundir": {"errors", "files"}, "launchers": {"errors"}, "presets": set(),
           "log": set(), "errors": set(), "files": set(), "schedule": set(), "bench": {"report"}, "loco": {"report"},
           "comparison": {"report"},
           "scoring": {"uncertainty"}, "profiles": {"scoring"}}

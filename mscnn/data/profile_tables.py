@@ -19,6 +19,7 @@ from mscnn.errors import DataError, UsageError
 
 NEEDED = ("Metadata_Compound", "Metadata_Concentration", "Metadata_MOA")
 BATCHES = ("Metadata_Week", "Metadata_Batch")
+SCORED = "Metadata_Scored"  # false: the network was trained on it, so that it may be a neighbour but does not count
 PLACES = ("Metadata_Plate", "Metadata_Well")
 _NO_FEATURES = ("Metadata_", "Image_Metadata_", "Probability_", "Predicted_", "ImageNumber", "TableNumber", "ObjectNumber",
                 "Unnamed: ")
@@ -28,7 +29,7 @@ _NAN = ["", "nan", "NaN", "NA", "N/A", "null", "None"]
 @dataclass(frozen=True)
 class ProfileTable:
     """metadata: a row a profile: NEEDED, Metadata_Week, and those of PLACES that the file has; text, but concentrations
-    float; features_SF: (S, F) float64, finite; names: the F columns.
+    float; Scored: whether it counts, bool; features_SF: (S, F) float64, finite; names: the F columns.
     """
 
     metadata: pd.DataFrame
@@ -69,8 +70,19 @@ def read(path: Path, *, prefixes: tuple[str, ...] = (), drop_nan: bool = False) 
     metadata = table[[*NEEDED, *(name for name in PLACES if name in table)]].assign(Metadata_Week=table[batch])
     for name in metadata:
         metadata[name] = _numbers(metadata[name], path) if name == "Metadata_Concentration" else _text(metadata[name])
+    metadata["Metadata_MOA"] = metadata["Metadata_MOA"].where(~metadata["Metadata_MOA"].isin(_NAN), "")
+    metadata["Scored"] = _text(table[SCORED]).str.lower().isin(["true", "1"]) if SCORED in table else True
+    _refuse_case_twins(metadata["Metadata_Compound"], path)
     names, features_SF = _features(table, names, path, drop_nan)
     return ProfileTable(metadata.reset_index(drop=True), features_SF, names)
+
+
+def _refuse_case_twins(compounds: pd.Series, path: Path) -> None:
+    """One of two that differ in case only would be the other's neighbour."""
+    names = compounds.drop_duplicates()
+    twins = names[names.str.casefold().duplicated(keep=False)]
+    if len(twins):
+        raise DataError(f"{path}: compounds are written in more than one way; choose one spelling of each", sorted(twins))
 
 
 def _read_file(path: Path) -> pd.DataFrame:
@@ -123,7 +135,7 @@ def _numbers(column: pd.Series, path: Path) -> pd.Series:
     """Concentrations as numbers; empty is NaN: not given."""
     text = _text(column)
     numbers = pd.to_numeric(text.where(text != ""), errors="coerce").astype(float)
-    if (wrong := numbers.isna() & (text != "")).any():
+    if (wrong := numbers.isna() & ~text.isin(_NAN)).any():
         raise DataError(f"{path}: Metadata_Concentration has values that are no numbers; mend them",
                         sorted(set(text[wrong])))
     return numbers

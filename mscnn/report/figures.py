@@ -58,7 +58,8 @@ def doses(wells: pd.DataFrame, styles: dict[str, tuple[str, str]]) -> dict[tuple
     """{(mechanism, compound): picture}: probability of the true mechanism against concentration, a point a well, a line
     their median.
     """
-    wells = wells[wells["Metadata_Concentration"].notna() & ("Probability_" + wells["Metadata_MOA"]).isin(wells.columns)]
+    wells = wells[wells["Metadata_Concentration"].notna() & wells["Metadata_MOA"].isin(styles)
+                  & ("Probability_" + wells["Metadata_MOA"]).isin(wells.columns)]
     drawn = {}
     for (mechanism, compound), own in wells.groupby(["Metadata_MOA", "Metadata_Compound"]):
         with _svg(3, 2.2) as (figure, text):
@@ -88,7 +89,7 @@ def maps(features_TF: np.ndarray, mechanisms_T: np.ndarray, ringed_T: np.ndarray
 
 
 def learning(folds: list[Fold]) -> str:
-    """Training loss by epoch, a thin line a fold; held-out accuracy where it was looked at."""
+    """Training loss by epoch, a thin line a fold."""
     curves = [fold.metrics for fold in folds if len(fold.metrics) and "epoch" in fold.metrics]
     if not curves:
         return ""

@@ -56,7 +56,8 @@ def write(runs: list[Run], out: Path) -> int:
 def _shown(run: Run) -> dict[str, Any]:
     """What the template shows of one run."""
     fields, treatments = run.tables["fields"], run.tables["treatments"]
-    styles = figures.style_of(sorted({*treatments["Metadata_MOA"], *treatments["Predicted_MOA"]} - {""}))
+    names = [name.removeprefix("Probability_") for name in fields if name.startswith("Probability_")]
+    styles = figures.style_of([*{*names, *treatments["Metadata_MOA"]} - {"", run.described["control"]}])
     scored = [level for level in ("fields", "treatments") if run.scores[level]["total"]]
     matrices = {level: scoring.confusion(run.tables[level]) for level in scored}
     real = {name: own for name, own in run.baselines.items() if own["kind"] == "real"}
@@ -95,10 +96,16 @@ def _compared(run: Run, fields) -> dict[str, Any] | None:
         return None
     theirs, ours = run.baselines[best]["held out"]["compounds' fields"], scoring.by_compound(fields)
     compounds = sorted({*theirs} & {*ours})
+    if not compounds:
+        return None
     counts = np.array([(ours[name][0], theirs[name][0], ours[name][1]) for name in compounds])
     found = uncertainty.difference(*counts.T)
-    verdict = "above" if found["low"] > 0 else "below" if found["high"] < 0 else "no different from"
-    return {"name": best, "baseline": run.baselines[best]["held out"], "verdict": verdict, **found}
+    more = int(counts[:, 0].sum() - counts[:, 1].sum())
+    told = ("so few compounds cannot tell which is better" if len(compounds) < uncertainty.FEW
+            else "by compound, the difference is more than chance" if found["low"] > 0 or found["high"] < 0
+            else "by compound, chance may make such a difference")
+    return {"name": best, "baseline": run.baselines[best]["held out"], "more": more, "told": told,
+            "few": len(compounds) < uncertainty.FEW, **found}
 
 
 def _shortcuts(baselines: dict[str, Any]) -> list[dict[str, Any]]:
@@ -107,11 +114,15 @@ def _shortcuts(baselines: dict[str, Any]) -> list[dict[str, Any]]:
     for name, own in baselines.items():
         if own["kind"] != "shortcut" or name == "largest class":
             continue
-        held_out, at_random = own["held out"]["fields"], own["random"]["fields"]
+        held_out, at_random = own["held out"]["fields"], own["random"] and own["random"]["fields"]
+        if at_random is None or held_out["interval"]["compounds"] < uncertainty.FEW:
+            rows.append({"name": name, "held_out": held_out, "random": at_random, "bad": False,
+                         "verdict": "too few compounds, or fields, to tell"})
+            continue
         gives_away, tempting = (score["permuted"]["p"] is not None and score["permuted"]["p"] <= CHANCE
                                 for score in (held_out, at_random))
         rows.append({"name": name, "held_out": held_out, "random": at_random, "bad": gives_away, "verdict": (
-            "tells the mechanism of compounds that were left out: part of the score may come from it" if gives_away
+            "tells the mechanism of what was tested: part of the score may come from it" if gives_away
             else "would be learned from a random split; leaving compounds out prevents it" if tempting
             else "tells nothing here")})
     return rows
@@ -136,7 +147,7 @@ def _maps(run: Run, styles: dict[str, tuple[str, str]]) -> dict[str, str]:
         if read.metadata["Metadata_Compound"][known].nunique() < 2:
             return {}
         found, _ = profiles.treatments(read, run.described["control"], well_by=run.described["well_by"],
-                                       treatment_by=run.described["treatment_by"])
+                                       treatment_by=run.described["treatment_by"], need_batches=False)
         features, table = found.profiles_TF, found.frame
         ringed = table["Metadata_Compound"].isin(run.described["compounds"]).to_numpy()
         of, ring = "the network's 512 features", "held out"

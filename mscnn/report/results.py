@@ -17,9 +17,10 @@ from mscnn.report import confusion
 FIELDS = "predictions.parquet"
 PROFILES = "profiles.parquet"
 EVALUATION = "evaluation.json"
+BASELINES = "baselines.json"  # of comparison.py
 SCORES = "scores.json"  # written last: an evaluation without it was cut off
 _SITE = ["Metadata_Plate", "Metadata_Well", "Metadata_Site"]
-ALIKE = ("control", "well_by", "treatment_by")
+ALIKE = ("control", "well_by", "treatment_by", "views")
 
 
 def write(fields: pd.DataFrame, described: dict[str, Any], out: Path) -> dict[str, dict[str, Any]]:
@@ -28,10 +29,10 @@ def write(fields: pd.DataFrame, described: dict[str, Any], out: Path) -> dict[st
     fields: a row a field, as profiles.field_predictions makes it; described: what a reader must know, for evaluation.json,
     with "control", "well_by" and "treatment_by".  Returns the scores, which are also printed.
     """
-    (out / SCORES).unlink(missing_ok=True)  # of an earlier evaluation, as all that is replaced
-    (out / "confusion.png").unlink(missing_ok=True)
+    begin(out)
     rundir.write_json(out / EVALUATION, described)
-    levels = profiles.aggregate(fields, **{name: described[name] for name in ALIKE})
+    levels = profiles.aggregate(fields, described["control"], well_by=described["well_by"],
+                                treatment_by=described["treatment_by"])
     levels["fields"].to_parquet(out / FIELDS, index=False)
     for level, predictions in levels.items():
         predictions.to_csv(out / ("predictions.csv" if level == "fields" else f"{level}.csv"), index=False)
@@ -46,6 +47,12 @@ def write(fields: pd.DataFrame, described: dict[str, Any], out: Path) -> dict[st
     rundir.write_json(out / SCORES, scores)
     log.info("tables and pictures: %s", out)
     return scores
+
+
+def begin(out: Path) -> None:
+    """From here on the folder is no finished evaluation; what would outlive an earlier one goes."""
+    for name in (SCORES, BASELINES, "confusion.png"):
+        (out / name).unlink(missing_ok=True)
 
 
 def show(scores: dict[str, dict[str, Any]]) -> None:
@@ -76,8 +83,9 @@ def gather(evaluations: list[Path], out: Path) -> dict[str, dict[str, Any]]:
         if (leaking := _leaks(table, own)):
             raise DataError(f"{folder}: its network was trained on what it is scored on; gather held-out folds", leaking)
     fields = pd.concat(tables, ignore_index=True)
-    if (twice := fields.duplicated(_SITE)).any():
-        sites = [" ".join(row) for row in fields.loc[twice, _SITE].drop_duplicates().astype(str).to_numpy()]
+    once = pd.concat([table[_SITE].drop_duplicates() for table in tables])  # sites without a number share their name
+    if (twice := once.duplicated()).any():
+        sites = [" ".join(row) for row in once[twice].drop_duplicates().astype(str).to_numpy()]
         raise DataError("fields that were predicted more than once (plate, well, site); gather each fold once", sites)
     notes = [f"{folder}: {note}" for folder, own in zip(evaluations, described, strict=True) for note in own["notes"]]
     for note in notes:

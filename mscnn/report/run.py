@@ -14,7 +14,6 @@ from mscnn import config, rundir
 from mscnn.errors import DataError
 from mscnn.report import results
 
-BASELINES = "baselines.json"
 LEVELS = ("fields", "wells", "treatments", "compounds")
 
 
@@ -83,7 +82,7 @@ def trainings(path: Path) -> list[Path]:
 def read(path: Path) -> Run:
     """Raises DataError naming what is missing, and what writes it."""
     scores, folders = scores_folder(path), trainings(path)
-    described, baselines = _json(scores / results.EVALUATION), scores / BASELINES
+    described, baselines = _json(scores / results.EVALUATION), scores / results.BASELINES
     evaluations = [path / "evaluation" / Path(fold["folder"]).name for fold in described.get("folds", [])] or [scores]
     tables = {level: _text_table(scores / f"{level}.csv") for level in LEVELS[1:]}
     return Run(path=path, settings=config.from_flat(rundir.settings(folders[0])).flat(),
