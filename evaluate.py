@@ -24,7 +24,7 @@ from mscnn.data.loader import Fields
 from mscnn.engine import predict
 from mscnn.log import log, open_logs, progress
 from mscnn.model import MCNN
-from mscnn.report import gallery, results
+from mscnn.report import results
 
 
 def main(settings: config.Evaluation) -> None:
@@ -47,13 +47,15 @@ def main(settings: config.Evaluation) -> None:
     probabilities, features = run_network(settings, network, fields, ranks, plan, all_views)
     if ranks.rank == 0:
         results.begin(out)
+        (out / "gallery" / "gallery.json").unlink(missing_ok=True)
         for note in (notes := chosen.notes + notes):
             log.warning("NOTE: %s", note)
         profiles.field_profiles(chosen.table, features).assign(Metadata_Scored=chosen.is_scored).to_parquet(
             out / results.PROFILES, index=False)
         predictions = profiles.field_predictions(chosen.scored(), probabilities[chosen.is_scored], content["classes"])
         described = description(content, chosen, path, notes)
-        show_examples(settings, network, fields, np.flatnonzero(chosen.is_scored), predictions, described, out)
+        if settings.examples:
+            show_examples(settings, network, fields, np.flatnonzero(chosen.is_scored), predictions, described, out)
         results.write(predictions, described, out)
     ranks.leave()
 
@@ -76,6 +78,8 @@ def run_network(settings: config.Evaluation, network: MCNN, fields: Fields, rank
 def show_examples(settings: config.Evaluation, network: MCNN, fields: Fields, scored: np.ndarray, predictions: pd.DataFrame,
                   described: dict[str, Any], out: Path) -> None:
     """Pictures of fields for the report; scored: places in the table of the predictions' rows."""
+    from mscnn.report import gallery  # here: it takes seconds
+
     rules = {name: described[name] for name in ("control", "well_by", "treatment_by")}
     gallery.write(predictions, profiles.aggregate(predictions, **rules)["treatments"],
                   lambda row: fields.read(scored[[row]])[0], network, classes=described["classes"],

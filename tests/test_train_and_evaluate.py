@@ -41,7 +41,8 @@ def module_screen(tmp_path_factory):
 
 
 def evaluate(run_dir, out, *options, ranks: int = 1):
-    return run_python("evaluate.py", "--checkpoint", run_dir, "--out", out, *options, ranks=ranks)
+    examples = () if "--examples" in options else ("--examples", "0")  # they take seconds
+    return run_python("evaluate.py", "--checkpoint", run_dir, "--out", out, *examples, *options, ranks=ranks)
 
 
 def right_of_total(out, level: str) -> tuple[int, int]:
@@ -119,8 +120,10 @@ def test_predictions_are_the_networks_own(run, module_screen, tmp_path):
 
 def test_profiles_are_the_networks_activations_and_can_be_matched(run, module_screen):
     """--profiles all: those of the training side too; the predictions stay those of the held-out compound."""
-    done = evaluate(run[0], run[0] / "evaluation", "--profiles", "all")
+    done = evaluate(run[0], run[0] / "evaluation", "--profiles", "all", "--examples", "1")
     assert done.returncode == 0, done.stderr
+    assert [example["compound"] for example in json.loads(
+        (run[0] / "evaluation" / "gallery" / "gallery.json").read_text())] == ["b"]
     profiles = pd.read_parquet(run[0] / "evaluation" / "profiles.parquet")
     scored = profiles["Metadata_Compound"] == "b"
     assert (profiles["Metadata_Scored"] == scored).all()
@@ -324,13 +327,14 @@ def test_plates_on_one_scale_are_the_same_for_any_number_of_ranks_and_in_evaluat
     for name, array in one["arrays"].items():
         torch.testing.assert_close(two["arrays"][name], array, rtol=0, atol=0)
     assert {path.name for path in (tmp_path / "1").iterdir()} >= {"intensity.json", "intensity.npz", "intensity.png"}
-    done = run_python("evaluate.py", "--checkpoint", tmp_path / "1", "--out", tmp_path / "own")
+    done = run_python("evaluate.py", "--checkpoint", tmp_path / "1", "--out", tmp_path / "own", "--examples", "0")
     assert done.returncode == 0, done.stderr
     other = tmp_path / "other.csv"
     for name in tiny_screen.parent.glob("*.tif"):  # another screen whose plate has the same name, twice as bright
         tifffile.imwrite(tmp_path / name.name, 2 * tifffile.imread(name))
     other.write_text(tiny_screen.read_text())
-    done = run_python("evaluate.py", "--checkpoint", tmp_path / "1", "--sites", other, "--out", tmp_path / "another")
+    done = run_python("evaluate.py", "--checkpoint", tmp_path / "1", "--sites", other, "--out", tmp_path / "another",
+                      "--examples", "0")
     assert done.returncode == 0, done.stderr
     own, another = (pd.read_csv(tmp_path / name / "predictions.csv") for name in ("own", "another"))
     held_out = another[another["Metadata_Compound"] == "b"].reset_index(drop=True)  # the same wells
