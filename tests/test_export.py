@@ -4,13 +4,15 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 
-from mscnn import checkpoint, export
+from mscnn import checkpoint, export, screen
 from mscnn.errors import DataError, UsageError
 from tests.conftest import run_python, tiny_screen
+from tests.test_intensity import tiny
 
 
 @pytest.fixture(scope="module")
@@ -133,3 +135,18 @@ def test_onnxruntime_gives_the_same(run, tmp_path):
             expected = network.features(fields(number))
         torch.testing.assert_close(torch.from_numpy(features), expected, rtol=0, atol=1e-5)
         assert probabilities.sum(axis=1) == pytest.approx(1)
+
+
+def test_plates_on_one_scale_travel_with_the_network(run, tmp_path):
+    """--normalise plate: facts as JSON, fields and scales as tensors; a site comes out as in training, to the last bit."""
+    scale = tiny()
+    content = checkpoint.load(run / "checkpoints" / "last.pt") | {"normalisation": screen.to_record(scale)}
+    export.write(content, None, tmp_path / "out")
+    described = export.load(tmp_path / "out")[1]
+    restored = screen.restore(described["normalisation"])
+    site = np.random.default_rng(0).integers(0, 4000, (scale.field_PChw.shape[1], *scale.size), dtype=np.uint16)
+    for plate in (*scale.plates, "another"):
+        np.testing.assert_array_equal(restored.apply(site, plate), scale.apply(site, plate))
+    (tmp_path / "out" / export.PLATES).unlink()
+    with pytest.raises(DataError, match="not a readable file of weights"):
+        export.load(tmp_path / "out")
