@@ -211,7 +211,7 @@ def _ending(out: Path, pool: ThreadPoolExecutor) -> Iterator[None]:
         pool.shutdown(wait=False, cancel_futures=True)
         with _starting:
             _ended.add(out)
-            for process in _running:
+            for process in list(_running):
                 process.terminate()
         raise
     finally:
