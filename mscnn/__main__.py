@@ -196,9 +196,10 @@ def loco(argv: list[str]) -> None:
         splits.write(splits.make_split(table, split=how.split, folds=how.folds, fold=number, seed=seed), table, folder)
 
     loco.run(plan, prepare)
-    _report([plan.out], plan.out / "report.html")
-    if settings.baselines:
-        _compare([plan.out], tools.Baselines(nuclei=settings.nuclei))
+    try:
+        if settings.baselines:
+            _compare([plan.out], tools.Baselines(nuclei=settings.nuclei))
+    finally:  # without baselines too, where they fail
         _report([plan.out], plan.out / "report.html")
 
 

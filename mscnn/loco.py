@@ -116,18 +116,18 @@ def run(plan: Plan, prepare: Callable[[int, Path], object] = lambda number, fold
 
 def _fold(plan: Plan, number: int, places: SimpleQueue, prepare: Callable[[int, Path], object]) -> None:
     """Choose settings where there are several, then train without the fold's compounds and score on them."""
+    options = {}
     if plan.candidates:
         inner = plan.out / "inner" / f"fold-{number}"
         rundir.make(inner)
         prepare(number, inner)
-    options = _choose(plan, number, places) if plan.candidates else {}
+        options = _choose(plan, number, inner, places)
     _train_and_score(plan, f"fold-{number}", plan.out / f"fold-{number}", plan.out / "evaluation" / str(number), places,
                      **options, split=plan.split, fold=number)
 
 
-def _choose(plan: Plan, number: int, places: SimpleQueue) -> dict[str, Any]:
+def _choose(plan: Plan, number: int, inner: Path, places: SimpleQueue) -> dict[str, Any]:
     """The settings of the candidate that gets most treatments right in inner folds, then most fields, then comes first."""
-    inner = plan.out / "inner" / f"fold-{number}"
     if not (inner / CHOSEN).exists():
         scores = {}
         for name, options in plan.candidates.items():

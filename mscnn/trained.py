@@ -78,12 +78,11 @@ def scale(settings: config.Evaluation, content: dict[str, Any], table: SiteTable
     return scale, notes
 
 
-def network(content: dict[str, Any], acceleration: accelerate.Acceleration, *, untrained: bool = False) -> MCNN:
-    """The network with its weights; untrained: with those that it would start from."""
+def network(content: dict[str, Any], acceleration: accelerate.Acceleration) -> MCNN:
+    """The network with its weights."""
     shape = (len(content["channels"]), *content["image_size"])
     built = acceleration.prepare(MCNN(len(content["classes"]), *shape, head_relu=content["config"]["head_relu"]))
-    if not untrained:
-        built.load_state_dict(content["network"])
+    built.load_state_dict(content["network"])
     return built
 
 

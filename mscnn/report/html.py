@@ -63,7 +63,7 @@ def _shown(run: Run) -> dict[str, Any]:
     real = {name: own for name, own in run.baselines.items() if own["kind"] == "real"}
     return {
         "name": run.path.name, "run": run, "splits": run.splits(), "leaks": run.leaks(), "real": real,
-        "compared": _compared(run, fields), "best": _best(real), "shortcuts": _shortcuts(run.baselines),
+        "compared": _compared(run, fields), "shortcuts": _shortcuts(run.baselines),
         "bars": {level: _picture(figures.compared(_bars(run, real, level), level), f"bars of {level} right")
                  for level in scored},
         "confusion": {level: _picture(drawn, f"confusion matrix of {level}")
