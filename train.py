@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mscnn import accelerate, checkpoint, config, cpu, placement, rundir, schedule, screen, world
+from mscnn import accelerate, checkpoint, config, cpu, lessons, placement, readout, rundir, schedule, screen, world
+from mscnn.average import Average
 from mscnn.data import augment, sampler, splits
 from mscnn.data.intensity import Intensity
 from mscnn.data.loader import Fields
@@ -30,7 +31,7 @@ from mscnn.data.tables import SiteTable
 from mscnn.engine import Tally, Trainer
 from mscnn.log import Metrics, log, open_logs, progress
 from mscnn.model import MCNN, kernel
-from mscnn.objective import Objective, class_weights
+from mscnn.objective import Objective
 
 CALM_DOWN = "lower --lr, or set --clip-norm 1; a checkpoint of an earlier epoch is kept"
 
@@ -86,8 +87,6 @@ def build(settings: config.Config, table: SiteTable, split: splits.Split, normal
           ranks: world.World, plan: cpu.Plan) -> tuple[Trainer, dict]:
     """The network and all that a step needs; and what was asked and used."""
     optim, classes = settings.optim, table.mechanisms()
-    labels = table.frame["mechanism"].map(classes.index).to_numpy()
-    weights = class_weights(labels[split.train()], len(classes), optim.class_weights)[labels]
     jitter = augment.Jitter(**dataclasses.asdict(settings.augment))
     transforms, why = augment.transforms()
     if transforms is None and jitter.resamples():
@@ -96,6 +95,9 @@ def build(settings: config.Config, table: SiteTable, split: splits.Split, normal
     torch.manual_seed(settings.run.seed)
     acceleration, chosen = accelerate.choose(settings.accelerate.accelerate, settings.accelerate.precision,
                                              cpu.feature_flags())
+    if acceleration.way == "ipex" and (optim.statistics or optim.average or settings.levels.readout == "lda"):
+        raise errors.UsageError("--statistics, --average and --readout lda do not go with --accelerate ipex, which packs "
+                                "the weights; use --accelerate native")
     chosen["kernel"] = kernel.report(settings.network.kernel)
     for name, report in chosen.items():
         log.info("%s: asked %s, using %s: %s", name, *report.values())
@@ -103,14 +105,17 @@ def build(settings: config.Config, table: SiteTable, split: splits.Split, normal
     gradient = {"asked": settings.network.gradient, "used": f"sparse in branches {network.sparse_branches()} of 0 to 6"}
     log.info("gradient: asked %s, using %s", *gradient.values())
     log.info("network: %s parameters, %d mechanisms", f"{sum(p.numel() for p in network.parameters()):,}", len(classes))
-    optimiser = accelerate.optimiser(network, momentum=optim.momentum, weight_decay=optim.weight_decay)
+    fields, read_by = Fields(table, normalisation, settings.data.size()), placement.reader_binding(plan, settings.ranks)
+    taught = lessons.prepare(fields, split, optim, ranks, read_by)
+    objective = Objective(network, optim.label_smoothing, optim.statistics,
+                          0 if taught.targets is None else taught.targets.shape[1])
+    optimiser = accelerate.optimiser(objective, momentum=optim.momentum, weight_decay=optim.weight_decay)
     acceleration.take_over(network, optimiser)
     trainer = Trainer(
-        world=ranks, acceleration=acceleration, network=network,
-        objective=ranks.wrap(Objective(network, optim.label_smoothing), settings.accelerate.compress),
-        optimiser=optimiser, fields=Fields(table, normalisation, settings.data.size()), labels=labels, weights=weights,
-        jitter=jitter, microbatch=optim.microbatch, clip_norm=optim.clip_norm, seed=settings.run.seed,
-        enter_reader=placement.reader_binding(plan, settings.ranks))
+        world=ranks, acceleration=acceleration, network=network, lessons=taught,
+        objective=ranks.wrap(objective, settings.accelerate.compress), optimiser=optimiser, fields=fields, jitter=jitter,
+        microbatch=optim.microbatch, clip_norm=optim.clip_norm, seed=settings.run.seed,
+        average=Average(network, optim.average) if optim.average else None, enter_reader=read_by)
     return trainer, {**chosen, "gradient": gradient, "augmentation": {"asked": "torchvision", "used": why}}
 
 
@@ -119,7 +124,7 @@ def learn(settings: config.Config, trainer: Trainer, split: splits.Split, run_di
 
     Returns how many fields were learned from, each as often as it was.
     """
-    optim, run, training = settings.optim, settings.run, split.train()
+    optim, run, training = settings.optim, settings.run, trainer.lessons.sites
     per_epoch = sampler.steps_per_epoch(len(training), optim.minibatch)
     total = min(optim.epochs * per_epoch, optim.max_steps or optim.epochs * per_epoch)
     pieces, step = schedule.parse(optim.lr), 0
@@ -141,6 +146,8 @@ def learn(settings: config.Config, trainer: Trainer, split: splits.Split, run_di
                 if step % run.log_every == 0 or step in (total, (epoch + 1) * per_epoch):
                     report(step, total, step / per_epoch, rate, tally.over(trainer.world), metrics)
                     tally.restart()
+            if step == total and settings.levels.readout == "lda":
+                read_out(trainer, split, all_views=settings.levels.views == "all")
             if run.monitor_every and len(split.test()) and (epoch + 1) % run.monitor_every == 0:
                 monitor(trainer, split.test(), step, metrics)
             if step == total or (epoch + 1) % run.checkpoint_every == 0:
@@ -160,23 +167,37 @@ def report(step: int, total: int, epoch: float, rate: float, numbers: dict[str, 
 
 def monitor(trainer: Trainer, test: np.ndarray, step: int, metrics: Metrics) -> None:
     """The learning curve on held-out fields; nothing is chosen by it."""
-    predicted = trainer.predict(test).argmax(axis=1)
-    correct = int((predicted == trainer.labels[test]).sum())
+    table = trainer.fields.table
+    with trainer.averaged():
+        predicted = trainer.predict(test)[0].argmax(axis=1)
+    correct = int((np.array(table.mechanisms())[predicted] == table.frame["mechanism"].iloc[test]).sum())
     metrics.write("held_out", step, correct=correct, total=len(test))
     log.info("held-out fields: %d/%d right (for the curve only)", correct, len(test))
 
 
+def read_out(trainer: Trainer, split: splits.Split, *, all_views: bool) -> None:
+    """Put linear discriminant analysis of the training fields' features in the place of the last layer."""
+    train, last = split.train(), trainer.network.classify
+    with trainer.averaged(), torch.no_grad():
+        features_SF = trainer.predict(train, all_views)[1]
+        fitted = readout.linear_layer(features_SF, trainer.lessons.labels[train], last.out_features)
+        for parameter, values in zip((last.weight, last.bias), fitted, strict=True):
+            parameter.copy_(torch.from_numpy(values))
+    log.info("read-out: linear discriminant analysis of %d fields", len(train))
+
+
 def save(settings: config.Config, trainer: Trainer, split: splits.Split, step: int, run_dir: Path) -> None:
     """Rank 0 writes; the others go on, and meet it at the next step. A broken network is never saved over a good one."""
-    if not trainer.is_finite():
-        raise errors.UsageError(f"training diverged: weights are not finite after step {step}; {CALM_DOWN}")
-    table, normalisation = trainer.fields.table, trainer.fields.normalisation
-    if trainer.world.rank == 0:
-        checkpoint.save(run_dir / "checkpoints" / checkpoint.LAST, {
-            "step": step, "config": config.absolute(settings).flat(), "classes": table.mechanisms(),
-            "channels": list(table.channels), "image_size": list(table.shape[1:]),
-            "normalisation": screen.to_record(normalisation), "split": splits.to_record(split, table),
-            "network": trainer.network.state_dict(), "optimiser": trainer.optimiser.state_dict()})
+    table, normalisation, network = trainer.fields.table, trainer.fields.normalisation, trainer.network
+    with trainer.averaged():
+        if not trainer.is_finite():
+            raise errors.UsageError(f"training diverged: weights are not finite after step {step}; {CALM_DOWN}")
+        if trainer.world.rank == 0:
+            checkpoint.save(run_dir / "checkpoints" / checkpoint.LAST, {
+                "step": step, "config": config.absolute(settings).flat(), "classes": table.mechanisms(),
+                "channels": list(table.channels), "image_size": list(table.shape[1:]),
+                "normalisation": screen.to_record(normalisation), "split": splits.to_record(split, table),
+                "network": network.state_dict(), "optimiser": trainer.optimiser.state_dict()})
 
 
 if __name__ == "__main__":

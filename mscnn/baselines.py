@@ -16,7 +16,6 @@ from pathlib import PurePath
 
 import numpy as np
 import pandas as pd
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.dummy import DummyClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -28,6 +27,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from mscnn.data.handcrafted import PREFIX
 from mscnn.data.tables import SiteTable
 from mscnn.errors import DataError
+from mscnn.readout import EvenDiscriminant
 
 ITERATIONS = 5000  # of the logistic regression; it stops when it has converged
 Fold = tuple[np.ndarray, np.ndarray]  # positions of the fields to train on, and of those to predict
@@ -174,17 +174,8 @@ def _scaled() -> Pipeline:
     return make_pipeline(StandardScaler(), _regression())
 
 
-class EvenDiscriminant(LinearDiscriminantAnalysis):
-    """Linear discriminant analysis by a shrunk covariance (Ledoit & Wolf 2004), mechanisms taken for equally frequent."""
-
-    def fit(self, features_SF: np.ndarray, mechanisms_S: np.ndarray) -> "EvenDiscriminant":
-        """As scikit-learn's, with priors that are all the same."""
-        self.priors = np.full(count := len(set(mechanisms_S)), 1 / count)
-        return super().fit(features_SF, mechanisms_S)
-
-
 def _discriminant() -> Pipeline:
-    return make_pipeline(StandardScaler(), EvenDiscriminant(solver="lsqr", shrinkage="auto"))
+    return make_pipeline(StandardScaler(), EvenDiscriminant())
 
 
 def _nearest() -> Pipeline:

@@ -158,14 +158,24 @@ class Optim:
     class_weights: Literal["none", "balanced"] = setting(
         "none", "weight of a field in the loss: equal, or inverse to the number of training fields of its mechanism")
     label_smoothing: float = setting(0.0, "share of the target spread over all mechanisms")
+    statistics: float = setting(0.0, "weight of a second task: to predict statistics of each field's pixels (histogram, "
+                                     "texture, spots) from its features, which then hold more than what tells the "
+                                     "training compounds apart; reads the fields once more at the start; 0: off")
+    held_out_pixels: bool = setting(False, "the second task learns from the held-out fields too, never their labels: the "
+                                           "network has then seen their images, and every score says so")
+    average: float = setting(0.0, "keep and save a running average of the weights with this decay a step, as 0.98; 0: the "
+                                  "last weights")
     max_steps: int = setting(0, "stop after so many steps, for trials; 0: all epochs")
 
     def __post_init__(self):
         for name in ("epochs", "minibatch", "microbatch"):
             require(getattr(self, name) >= 1, f"{name} must be at least 1", getattr(self, name))
-        for name in ("weight_decay", "clip_norm", "max_steps"):
+        for name in ("weight_decay", "clip_norm", "statistics", "max_steps"):
             require(getattr(self, name) >= 0, f"{name.replace('_', '-')} must be 0 or more", getattr(self, name))
         require(0 < self.momentum < 1, "momentum must be between 0 and 1 (Nesterov)", self.momentum)
+        require(0 <= self.average < 1, "average must be in [0, 1)", self.average)
+        require(self.statistics > 0 or not self.held_out_pixels, "held-out-pixels are for the second task: statistics must "
+                 "be more than 0", self.statistics)
         require(0 <= self.label_smoothing < 1, "label-smoothing must be in [0, 1)", self.label_smoothing)
         try:
             schedule.parse(self.lr)
@@ -200,6 +210,9 @@ class Levels:
     treatment_by: Literal["mean", "median"] = setting("median", "a treatment's probabilities from those of its wells")
     views: Literal["one", "all"] = setting("one", "a field's probabilities and features: as it is, or the mean over its "
                                                   "mirror images and turns, 8 where it is square and 4 elsewhere")
+    readout: Literal["softmax", "lda"] = setting(
+        "softmax", "what reads the mechanism out of the features: the last layer as trained, or linear discriminant "
+                   "analysis of the training fields' features, put in its place at the end of training")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,21 +5,37 @@ Shapes: S sites, N fields of a microbatch, C channels, H W pixels, K classes.
 
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mscnn.accelerate import Acceleration
+from mscnn.average import Average
 from mscnn.data.augment import Jitter
 from mscnn.data.loader import Fields, ahead
 from mscnn.data.sampler import microbatches, shard
+from mscnn.lessons import Lessons
 from mscnn.model import MCNN, NUM_FEATURES
 from mscnn.objective import loss_shares
 from mscnn.world import World
 
-Loaded = tuple[Tensor, Tensor, Tensor, bool]  # a microbatch: images_NCHW, labels_N, shares_N of the loss; the step's last
+
+class Loaded(NamedTuple):
+    """A microbatch. weights_N: shares of the cross-entropy; targets_ND, shares_N: of the second task and of its loss, the
+    same for all fields, 0 for padding; last: of its step.
+    """
+
+    images_NCHW: Tensor
+    labels_N: Tensor
+    weights_N: Tensor
+    targets_ND: Tensor | None
+    shares_N: Tensor
+    last: bool
 
 
 @dataclass
@@ -29,6 +45,7 @@ class Tally:
     steps: int = 0
     fields: int = 0        # on this rank, padding left out
     loss: float = 0.0      # this rank's part of the sum over steps of the minibatch's mean loss
+    labelled: int = 0      # those of them that have a say in the cross-entropy
     correct: int = 0
     waited: float = 0.0    # seconds this rank spent waiting for data
     started: float = field(default_factory=time.perf_counter)
@@ -39,15 +56,16 @@ class Tally:
 
     def over(self, world: World) -> dict[str, float]:
         """Means over all ranks; a collective."""
-        fields, loss, correct, waited = world.sum(self.fields, self.loss, self.correct, self.waited)
+        fields, loss, labelled, correct, waited = world.sum(self.fields, self.loss, self.labelled, self.correct,
+                                                            self.waited)
         seconds = time.perf_counter() - self.started
-        return {"loss": loss / self.steps, "accuracy": correct / fields, "images_per_second": fields / seconds,
+        return {"loss": loss / self.steps, "accuracy": correct / max(labelled, 1), "images_per_second": fields / seconds,
                 "data_wait": waited / (seconds * world.size)}
 
 
 @dataclass(frozen=True)
 class Trainer:
-    """Everything a training step uses; labels and weights are per site of the fields' table."""
+    """Everything a training step uses; lessons are those of the sites of the fields' table."""
 
     world: World
     acceleration: Acceleration
@@ -55,19 +73,19 @@ class Trainer:
     objective: nn.Module    # the network with its loss, wrapped for several ranks
     optimiser: torch.optim.Optimizer
     fields: Fields
-    labels: np.ndarray      # (S,) class of each site
-    weights: np.ndarray     # (S,) weight of each site in the loss
+    lessons: Lessons
     jitter: Jitter
     microbatch: int
     clip_norm: float
     seed: int
+    average: Average | None = None  # of the weights, kept up with every step
     enter_reader: Callable[[], object] = lambda: None  # what the thread that reads ahead calls first
 
     def read_ahead(self, epochs: Iterable[tuple[int, list[np.ndarray]]]) -> Generator[Loaded, None, None]:
         """This rank's microbatches of the epochs' global minibatches, in order, the next one read while one is computed."""
-        jobs = ((lambda sites=sites, shares=shares, last=last, epoch=epoch: (*self._load(sites, shares, epoch), last))
+        jobs = (partial(self._load, minibatch, sites, real, last, epoch)
                 for epoch, minibatches in epochs for minibatch in minibatches
-                for sites, shares, last in self._pieces(minibatch))
+                for sites, real, last in self._pieces(minibatch))
         return ahead(jobs, enter=self.enter_reader)
 
     def steps(self, loaded: Iterator[Loaded], rates: list[float], tally: Tally) -> Iterator[float]:
@@ -78,10 +96,14 @@ class Trainer:
             self._step(loaded, tally)
             yield rate
 
-    def predict(self, sites: np.ndarray) -> np.ndarray:
-        """Probabilities of the given sites, known to all ranks; a collective."""
-        return predict(self.network, self.fields, sites, microbatch=self.microbatch, world=self.world,
-                       acceleration=self.acceleration, enter_reader=self.enter_reader)[0]
+    def averaged(self) -> AbstractContextManager:
+        """Within it the network has the weights that are saved: their running average, where one is kept."""
+        return self.average.in_place() if self.average else nullcontext()
+
+    def predict(self, sites: np.ndarray, all_views: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """Probabilities and features of the given sites, known to all ranks; a collective."""
+        return predict(self.network, self.fields, sites, microbatch=self.microbatch, world=self.world, all_views=all_views,
+                       acceleration=self.acceleration, enter_reader=self.enter_reader)
 
     def is_finite(self) -> bool:
         """Whether all parameters are finite numbers; they are the same on all ranks."""
@@ -92,35 +114,42 @@ class Trainer:
         last = False
         while not last:
             waiting = time.perf_counter()
-            images_NCHW, labels_N, shares_N, last = next(loaded)
+            *given, last = next(loaded)
             tally.waited += time.perf_counter() - waiting
             with self.world.accumulate(self.objective, last=last):
                 with self.acceleration.autocast():
-                    result = self.objective(images_NCHW, labels_N, shares_N)
+                    result = self.objective(*given)
                 (result["loss"] * self.world.size).backward()  # ranks average, the objective's shares want a sum
+            _, _, weights_N, _, shares_N = given
             tally.loss += result["loss"].item()
             tally.correct += result["correct"].item()
+            tally.labelled += int((weights_N > 0).sum())
             tally.fields += int((shares_N > 0).sum())
         if self.clip_norm:
             nn.utils.clip_grad_norm_(self.objective.parameters(), self.clip_norm)
         self.optimiser.step()
         self.optimiser.zero_grad()
+        if self.average:
+            self.average.follow()
         tally.steps += 1
 
-    def _pieces(self, minibatch: np.ndarray) -> list[tuple[np.ndarray, Tensor, bool]]:
-        """This rank's microbatches of sites, their shares of the loss, and which is last; one field of share 0 where it
-        has none.
+    def _pieces(self, minibatch: np.ndarray) -> list[tuple[np.ndarray, bool, bool]]:
+        """This rank's microbatches of sites, whether they are real, and which is last; one field that is not where it has
+        none.
         """
         own = shard(minibatch, rank=self.world.rank, size=self.world.size)
         if len(own) == 0:
-            return [(minibatch[:1], torch.zeros(1), True)]
+            return [(minibatch[:1], False, True)]
         pieces = microbatches(own, self.microbatch)
-        return [(sites, loss_shares(self.weights, minibatch, sites), number == len(pieces))
-                for number, sites in enumerate(pieces, 1)]
+        return [(sites, True, number == len(pieces)) for number, sites in enumerate(pieces, 1)]
 
-    def _load(self, sites: np.ndarray, shares_N: Tensor, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _load(self, minibatch: np.ndarray, sites: np.ndarray, real: bool, last: bool, epoch: int) -> Loaded:
         images_NCHW = self.acceleration.place(self.fields.read(sites, self.jitter, (self.seed, epoch)))
-        return images_NCHW, torch.from_numpy(self.labels[sites]), shares_N
+        taught = self.lessons
+        return Loaded(
+            images_NCHW, torch.from_numpy(taught.labels[sites]), loss_shares(taught.weights, minibatch, sites) * real,
+            None if taught.targets is None else taught.targets[sites], torch.full((len(sites),), real / len(minibatch)),
+            last)
 
 
 def views(images_NCHW: Tensor) -> list[Tensor]:
@@ -134,7 +163,8 @@ def predict(network: MCNN, fields: Fields, sites: np.ndarray, *, microbatch: int
             enter_reader: Callable[[], object] = lambda: None, all_views: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities (S, K) and features (S, 512) float64 of the given sites, each computed once, known to all ranks.
 
-    advance: told how many sites this rank has just finished; all_views: means over `views` in place of the field as it is.
+    advance: told how many sites this rank has just finished; all_views: features are means over `views` in place of those
+    of the field as it is, and probabilities the classifier's of them.
     """
     own = shard(np.arange(len(sites)), rank=world.rank, size=world.size)
     pieces, num_classes = microbatches(own, microbatch), network.classify.out_features
@@ -144,10 +174,9 @@ def predict(network: MCNN, fields: Fields, sites: np.ndarray, *, microbatch: int
     with torch.inference_mode(), acceleration.autocast():
         for piece, images_NCHW in zip(pieces, ahead(jobs, enter=enter_reader), strict=True):
             seen = views(images_NCHW) if all_views else [images_NCHW]
-            for view_NCHW in seen:
-                features_NF = network.features(acceleration.place(view_NCHW))
-                probabilities_NK = torch.softmax(network.classify(features_NF).double(), dim=1)
-                computed[piece, :-1] += torch.cat([probabilities_NK, features_NF.double()], dim=1).numpy() / len(seen)
+            features_NF = torch.stack([network.features(acceleration.place(view_NCHW)) for view_NCHW in seen]).mean(0)
+            probabilities_NK = torch.softmax(network.classify(features_NF).double(), dim=1)
+            computed[piece, :-1] = torch.cat([probabilities_NK, features_NF.double()], dim=1).numpy()
             computed[piece, -1] += 1
             advance(len(piece))
     network.train()

@@ -43,6 +43,8 @@ def sites(settings: config.Evaluation, content: dict[str, Any], ranks: World) ->
         table = ranks.together(lambda: screen.read_labelled(data))
         is_scored = splits.restore(content["split"], table).side == splits.TEST
         notes = [content["split"]["leaks"]] if content["split"]["leaks"] else []
+        if content["config"].get("held_out_pixels"):
+            notes.append("the network has seen the images of what it is scored on, without labels (--held-out-pixels)")
         if settings.profiles == "held-out":
             table, is_scored = table.select(is_scored), np.ones(is_scored.sum(), bool)
     if not is_scored.any():

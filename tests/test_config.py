@@ -55,6 +55,8 @@ def test_the_resolved_settings_read_back_as_they_are(tmp_path):
     (["demo", "--scaling", "percentile"], "--scaling percentile goes with --normalise plate, got --normalise dataset"),
     (["demo", "--split", "random"], "goes with --split hold-out, got --split random"),
     (["demo", "--momentum", "1"], "momentum must be between 0 and 1"),
+    (["demo", "--average", "1"], "average must be in [0, 1), got 1.0"),
+    (["demo", "--held-out-pixels", "true"], "statistics must be more than 0, got 0.0"),
     (["demo", "--config", "absent.yaml"], "absent.yaml"),
 ])
 def test_refusals_name_value_and_remedy(arguments, message):

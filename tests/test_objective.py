@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mscnn.objective import Objective, class_weights, loss_shares
+from mscnn.model import NUM_FEATURES
+from mscnn.objective import UNKNOWN, Objective, class_weights, loss_shares
 
 LABELS = np.array([0, 0, 0, 1, 1, 3])
 
@@ -42,3 +43,35 @@ def test_correct_counts_fields():
     scores = torch.eye(4)[[0, 1, 2, 2]]
     result = Objective(nn.Identity())(scores, torch.tensor([0, 1, 2, 3]), torch.full((4,), 0.25))
     assert result["correct"] == 3
+
+
+class Features(nn.Module):
+    """Stands for the network: features are given."""
+
+    def __init__(self):
+        super().__init__()
+        self.features, self.classify = nn.Identity(), nn.Linear(NUM_FEATURES, 4)
+
+
+def test_both_tasks_sum_to_their_means_over_the_minibatch():
+    torch.manual_seed(0)
+    objective, features, targets = Objective(Features(), 0.1, 10.0, 7), torch.randn(6, NUM_FEATURES), torch.randn(6, 7)
+    labels, weights, whole = torch.tensor(LABELS), np.ones(6), np.arange(6)
+    labels[4:], weights[4:] = UNKNOWN, 0  # two fields are held out: their appearance is learnt, and no label
+    total = sum(objective(features[own], labels[own], loss_shares(weights, whole, own), targets[own],
+                          torch.full((len(own),), 1 / 6))["loss"] for own in (whole[:1], whole[1:5], whole[5:]))
+    scores = objective.network.classify(features[:4])
+    expected = F.cross_entropy(scores, labels[:4], label_smoothing=0.1) + 10 * F.smooth_l1_loss(
+        objective.predict_statistics(features), targets)
+    torch.testing.assert_close(total, expected)
+
+
+def test_a_minibatch_without_any_label_teaches_no_mechanism():
+    weights = np.zeros(6)
+    assert loss_shares(weights, np.arange(4), np.arange(2)).tolist() == [0, 0]
+    objective = Objective(Features(), 0.1, 10.0, 7)
+    shares = torch.full((2,), 0.5)
+    result = objective(torch.randn(2, NUM_FEATURES), torch.full((2,), UNKNOWN), torch.zeros(2), torch.randn(2, 7), shares)
+    result["loss"].backward()
+    assert not objective.network.classify.weight.grad.any()
+    assert objective.predict_statistics.weight.grad.any()

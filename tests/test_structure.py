@@ -11,7 +11,7 @@ STRATA = [
      "rundir"},                                                                        # words
     {"world", "cpu", "model", "data"},                                                 # facts
     {"screen", "objective", "accelerate", "checkpoint", "placement", "profiles", "scoring", "uncertainty",
-     "attribution", "export",
+     "attribution", "export", "average", "readout", "lessons",
      "baselines"},                                                                     # acts
     {"engine", "trained"},                                                             # loop
     {"report", "bench", "loco", "comparison"},                                                               # readers
@@ -21,7 +21,8 @@ WITHIN = {"config": {"errors", "schedule"}, "tools": {"errors", "config"},
           "rundir": {"errors", "files"}, "launchers": {"errors"}, "presets": set(),
           "log": set(), "errors": set(), "files": set(), "schedule": set(), "bench": {"report"}, "loco": {"report"},
           "comparison": {"report"},
-          "scoring": {"uncertainty"}, "profiles": {"scoring"}}
+          "scoring": {"uncertainty"}, "profiles": {"scoring"},
+          "baselines": {"readout"}, "lessons": {"objective"}}
 DOORS = {
     "torch.distributed": {"world"}, "torch.nn.parallel": {"world"}, "mpi4py": {"world"},
     "torchvision": {"data/augment.py"}, "matplotlib": {"report"}, "jsonargparse": {"commandline.py"},

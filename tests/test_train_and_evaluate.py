@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 import yaml
 from PIL import Image
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from mscnn.data.augment import Jitter
 from mscnn.data.loader import Fields
@@ -258,7 +259,7 @@ def test_a_network_that_broke_in_its_last_step_is_not_saved(tiny_screen, tmp_pat
 def test_a_run_is_the_textbook_loop(tiny_screen, tmp_path):
     """Every setting that changes a step, against plain PyTorch on whole minibatches, over two epochs."""
     settings = {"hold_out": "b", "epochs": 2, "minibatch": 4, "microbatch": 3, "lr": "0.01;1;0.02", "momentum": 0.8,
-                "weight_decay": 0.01, "clip_norm": 0.5, "class_weights": "balanced", "label_smoothing": 0.2,
+                "weight_decay": 0.01, "clip_norm": 0.5, "class_weights": "balanced", "label_smoothing": 0.2, "average": 0.3,
                 "flips": True, "turns": False, "gain": 0.3, "offset": 0.2, "rotate": 30.0, "head_relu": False, "seed": 5}
     rows = pd.read_csv(tiny_screen, dtype=str).iloc[:-1]  # classes of unequal size
     rows.to_csv(tiny_screen, index=False)
@@ -288,6 +289,7 @@ def textbook(table_csv, settings: dict, scale: dict):
     network = MCNN(3, 2, 128, 128, head_relu=False)
     optimiser = torch.optim.SGD(network.parameters(), lr=1.0, momentum=0.8, nesterov=True, weight_decay=0.01, foreach=False)
     losses, rates = [], []
+    averages = {name: weight.clone() for name, weight in network.state_dict().items()}
     for epoch, rate in enumerate((0.01, 0.02)):
         for part in epoch_minibatches(len(training), 4, seed=5, epoch=epoch):
             sites = training[part]
@@ -299,9 +301,31 @@ def textbook(table_csv, settings: dict, scale: dict):
             optimiser.param_groups[0]["lr"] = rate
             optimiser.step()
             optimiser.zero_grad()
+            decay = min(0.3, (1 + len(losses)) / (10 + len(losses)))
+            averages = {name: decay * averages[name] + (1 - decay) * weight
+                        for name, weight in network.state_dict().items()}
             losses.append(loss.item())
             rates.append(rate)
-    return network.state_dict(), losses, rates
+    return averages, losses, rates
+
+
+def test_the_read_out_is_discriminant_analysis_of_the_training_fields(tiny_screen, tmp_path):
+    """Against scikit-learn's on the profiles that evaluate.py writes, after two epochs of both tasks on 2 ranks."""
+    done = run_python("train.py", "screen", "--sites", tiny_screen, "--hold-out", "b", "--max-steps", "4",
+                      "--minibatch", "6", "--statistics", "5", "--held-out-pixels", "true", "--average", "0.9",
+                      "--readout", "lda", "--views", "all", "--monitor-every", "1", "--run-dir", tmp_path / "run", ranks=2)
+    assert done.returncode == 0, done.stderr
+    assert "statistics of 12 fields, 3 of them held out" in done.stdout
+    done = evaluate(tmp_path / "run", tmp_path / "out", "--profiles", "all")
+    assert done.returncode == 0, done.stderr
+    assert "has seen the images of what it is scored on" in json.loads((tmp_path / "out" / "evaluation.json").read_text())[
+        "notes"][0]
+    profiles = pd.read_parquet(tmp_path / "out" / "profiles.parquet")
+    features, held_out = profiles.filter(like="Image_MCNN_Emb_").to_numpy(), profiles["Metadata_Scored"].to_numpy()
+    lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=[1 / 3] * 3).fit(
+        features[~held_out], profiles["Metadata_MOA"][~held_out])
+    got = pd.read_parquet(tmp_path / "out" / "predictions.parquet").filter(like="Probability_").to_numpy()
+    np.testing.assert_allclose(got, lda.predict_proba(features[held_out]), atol=0.01)
 
 
 def test_training_that_diverges_ends_with_a_remedy_and_keeps_no_bad_checkpoint(tiny_screen, tmp_path):

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mscnn import accelerate, config, screen, world
+from mscnn import accelerate, config, lessons, screen, world
+from mscnn.data import splits
 from mscnn.data.augment import Jitter
 from mscnn.data.loader import Fields
 from mscnn.engine import Tally, Trainer
 from mscnn.model import MCNN
-from mscnn.objective import Objective, class_weights
+from mscnn.objective import Objective
 
 MINIBATCHES = [[0, 5, 3, 7, 9], [2, 8], [1, 4, 6, 10, 11, 0, 3]]  # uneven shares; two sites leave a third rank with none
 RATES = [0.01, 0.02, 0.01]
@@ -27,22 +28,22 @@ def main(table_csv: str, out: str, backend: str = "gloo") -> None:
     settings = config.Data(sites=table_csv)
     table = screen.check(screen.read_labelled(settings), None, ranks)
     normalisation = screen.measure(table, np.arange(len(table)), settings, ranks)
-    classes = table.mechanisms()
-    labels = table.frame["mechanism"].map(classes.index).to_numpy()
+    fields, everything = Fields(table, normalisation, None), splits.make_split(table, split="hold-out")
+    optim = config.Optim(class_weights="balanced", statistics=0.5, microbatch=2)
+    taught = lessons.prepare(fields, everything, optim, ranks)
     torch.manual_seed(0)
     acceleration = accelerate.Acceleration()
-    network = acceleration.prepare(MCNN(len(classes), *table.shape))
+    network = acceleration.prepare(MCNN(len(table.mechanisms()), *table.shape))
+    objective = Objective(network, 0.1, optim.statistics, taught.targets.shape[1])
     trainer = Trainer(
-        world=ranks, acceleration=acceleration, network=network, objective=ranks.wrap(Objective(network, 0.1)),
-        optimiser=accelerate.optimiser(network, momentum=0.9, weight_decay=5e-5),
-        fields=Fields(table, normalisation, None), labels=labels,
-        weights=class_weights(labels, len(classes), "balanced")[labels], jitter=Jitter(flips=True, turns=True, gain=0.2),
-        microbatch=2, clip_norm=1.0, seed=0)
+        world=ranks, acceleration=acceleration, network=network, lessons=taught, objective=ranks.wrap(objective),
+        optimiser=accelerate.optimiser(objective, momentum=0.9, weight_decay=5e-5), fields=fields,
+        jitter=Jitter(flips=True, turns=True, gain=0.2), microbatch=2, clip_norm=1.0, seed=0)
     tally = Tally()
     minibatches = [np.array(sites) for sites in MINIBATCHES]
     taken = list(trainer.steps(trainer.read_ahead([(0, minibatches)]), RATES, tally))
     numbers = tally.over(ranks)
-    probabilities = trainer.predict(np.arange(len(table)))
+    probabilities = trainer.predict(np.arange(len(table)))[0]
     everyone = ranks.gather({"rank": ranks.rank, "any": ranks.any(ranks.rank == ranks.size - 1), "text": "µ" * ranks.rank})
     if ranks.rank == 0:
         torch.save({"parameters": network.state_dict(), "taken": taken, "loss": numbers["loss"],
