@@ -36,8 +36,7 @@ def main(settings: config.Evaluation) -> None:
     ranks.agree(**rundir.versions())
     plan = placement.settle(ranks, settings)
     cpu.keep_memory()
-    path = ranks.together(lambda: checkpoint.find(Path(settings.checkpoint)))
-    content = ranks.together(lambda: checkpoint.load(path))
+    path, content = ranks.together(lambda: checkpoint.read(Path(settings.checkpoint)))
     with errors.offenders_in(out, speak=ranks.rank == 0):
         chosen = trained.sites(settings, content, ranks)
         scale, notes = trained.scale(settings, content, chosen.table, ranks)

@@ -6,9 +6,11 @@ Reads from top to bottom: settings, ranks, cores, data, network, loop.
 import sys
 
 from mscnn import commandline, errors, launchers
+from mscnn.stopping import Stop
 
 if __name__ == "__main__":  # settings come before torch is imported, so that --help and refusals come at once
     SETTINGS, RESOLVED = errors.run(lambda: commandline.train(sys.argv[1:]), speaks=launchers.speaks)
+    TOLD = Stop(SETTINGS.run.stop_after)  # from here on a signal stops the run after its next step
     if SETTINGS.ranks.bind:
         launchers.drop_openmp_binding()
 
@@ -17,12 +19,14 @@ import math
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from mscnn import accelerate, checkpoint, config, cpu, lessons, placement, readout, rundir, schedule, screen, world
+from mscnn import accelerate, checkpoint, config, cpu, lessons, placement, rundir, schedule, screen, world
 from mscnn.average import Average
+from mscnn.course import Course, require_same
 from mscnn.data import augment, sampler, splits
 from mscnn.data.intensity import Intensity
 from mscnn.data.loader import Fields
@@ -33,15 +37,16 @@ from mscnn.log import Metrics, log, open_logs, progress
 from mscnn.model import MCNN, kernel
 from mscnn.objective import Objective
 
-CALM_DOWN = "lower --lr, or set --clip-norm 1; a checkpoint of an earlier epoch is kept"
 
-
-def main(settings: config.Config, resolved: str) -> None:
+def main(settings: config.Config, resolved: str, told: Stop) -> None:
     """One training run."""
     ranks = world.join(settings.ranks.backend, join_seconds=settings.ranks.join_timeout,
                        step_seconds=settings.ranks.step_timeout)
-    rundir.refuse_taken(settings.run.run_dir)
+    ranks.together(lambda: rundir.refuse_taken(settings.run.run_dir, settings.run.resume))
     open_logs(ranks.rank, None)
+    if ranks.gather(settings.run.resume == "auto" and (Path(settings.run.run_dir) / rundir.SUMMARY).exists())[0]:
+        log.info("%s has come to its end before; nothing is left to do", settings.run.run_dir)
+        return ranks.leave()
     ranks.agree(**rundir.versions(), settings=rundir.digest(resolved))
     log.info("ranks: %d by %s; %s", ranks.size, ranks.launcher, ranks.meeting)
     plan = placement.settle(ranks, settings.ranks)
@@ -56,10 +61,16 @@ def main(settings: config.Config, resolved: str) -> None:
         split = splits.make_split(table, seed=settings.run.seed, **dataclasses.asdict(settings.split) | {"within": within})
         ranks.agree(data=table.fingerprint())
         log.info("split: %s", splits.describe(split, table))
-        normalisation = screen.measure(table, split.train(), settings.data, ranks)
+        saved = ranks.together(lambda: resumed(settings, split, table))
+        normalisation = (screen.restore(saved["normalisation"]) if saved else
+                         screen.measure(table, split.train(), settings.data, ranks))
     trainer, used = build(settings, table, split, normalisation, ranks, plan)
+    rounding = {"ranks": ranks.size, "threads": plan.threads, "CPU": rundir.cpu_model(), "torch": str(torch.__version__),
+                **{name: used[name]["used"] for name in ("accelerate", "precision", "kernel", "gradient")},
+                "compress": settings.accelerate.compress}
     used |= {"ranks": ranks.size, "launcher": ranks.launcher, "meeting": ranks.meeting, "malloc": memory,
              "places": places}
+    course = Course(rounding)
     run_dir = None
     if ranks.rank == 0:
         run_dir = str(rundir.create(settings.run.run_dir, settings.preset, resolved, rundir.environment(**used)))
@@ -72,15 +83,34 @@ def main(settings: config.Config, resolved: str) -> None:
     run_dir = Path(ranks.gather(run_dir)[0])
     open_logs(ranks.rank, run_dir)
     log.info("run directory: %s", run_dir)
-    started = time.perf_counter()
-    fields = learn(settings, trainer, split, run_dir)
+    if saved:
+        course.resume(saved, trainer)
+    if ranks.rank == 0:
+        rundir.write_json(run_dir / rundir.STATUS, rundir.begun(run_dir, course.step))
+    trainer.rehearse()
+    started, begun = time.perf_counter(), course.step
+    fields = learn(settings, dataclasses.replace(trainer, is_told=told), split, run_dir, course, told)
     seconds, peak = time.perf_counter() - started, max(ranks.gather(cpu.peak_memory_gib()))
     if ranks.rank == 0:
+        rate = fields * (course.step - begun) / max(course.step, 1) / seconds
         rundir.write_json(run_dir / rundir.SUMMARY, {
-            "fields": fields, "seconds": seconds, "images_per_second": fields / seconds, "peak_memory_gib": peak})
-    log.info("trained: %s; peak memory of a rank: %.1f GiB", run_dir / "checkpoints" / checkpoint.LAST, peak)
+            "fields": fields, "seconds": seconds, "images_per_second": rate, "peak_memory_gib": peak, "resumed_at": begun})
+        rundir.write_json(run_dir / rundir.STATUS, rundir.status(run_dir) | {"status": "finished", "step": course.step})
+    log.info("trained: %s; peak memory of a rank: %.1f GiB", run_dir / checkpoint.FOLDER / checkpoint.LAST, peak)
     del trainer  # the wrapped network goes before the process group
     ranks.leave()
+
+
+def resumed(settings: config.Config, split: splits.Split, table: SiteTable) -> dict[str, Any] | None:
+    """The checkpoint to go on from, None to begin. Raises UsageError or DataError where it is of another run."""
+    found = checkpoint.newest(Path(settings.run.run_dir) / checkpoint.FOLDER) if settings.run.resume == "auto" else None
+    if found is None:
+        return None
+    require_same(settings, found[1])
+    splits.restore(found[1]["split"], table)
+    if splits.to_record(split, table)["sha256"] != found[1]["split"]["sha256"]:
+        raise errors.DataError(f"{found[0]} was trained on another split; name a new --run-dir")
+    return found[1]
 
 
 def build(settings: config.Config, table: SiteTable, split: splits.Split, normalisation: Normalisation | Intensity,
@@ -119,50 +149,66 @@ def build(settings: config.Config, table: SiteTable, split: splits.Split, normal
     return trainer, {**chosen, "gradient": gradient, "augmentation": {"asked": "torchvision", "used": why}}
 
 
-def learn(settings: config.Config, trainer: Trainer, split: splits.Split, run_dir: Path) -> int:
-    """All epochs: steps, a line every log_every of them, checkpoints, and looks at the held-out side if asked for.
+def learn(settings: config.Config, trainer: Trainer, split: splits.Split, run_dir: Path, course: Course,
+          told: Stop) -> int:
+    """All epochs from where the course stands: steps, a line every log_every of them, checkpoints, and looks at the
+    held-out side if asked for.  Raises Stopped where a rank was told to stop.
 
-    Returns how many fields were learned from, each as often as it was.
+    Returns how many fields a training learns from, each as often as it does.
     """
     optim, run, training = settings.optim, settings.run, trainer.lessons.sites
     per_epoch = sampler.steps_per_epoch(len(training), optim.minibatch)
     total = min(optim.epochs * per_epoch, optim.max_steps or optim.epochs * per_epoch)
-    pieces, step = schedule.parse(optim.lr), 0
-    epochs = range(math.ceil(total / per_epoch))
+    pieces, begun = schedule.parse(optim.lr), course.step
+    epochs = range(begun // per_epoch, math.ceil(total / per_epoch))
 
-    def minibatches(epoch: int) -> list[np.ndarray]:
+    def minibatches(epoch: int, first: int = 0) -> list[np.ndarray]:
         order = sampler.epoch_minibatches(len(training), optim.minibatch, seed=run.seed, epoch=epoch)
-        return [training[part] for part in order[:total - epoch * per_epoch]]
+        return [training[part] for part in order[:total - epoch * per_epoch][first:]]
 
-    with Metrics(run_dir, trainer.world.rank) as metrics, progress(total, "training", trainer.world.rank) as shown, \
-            closing(trainer.read_ahead((epoch, minibatches(epoch)) for epoch in epochs)) as loaded:
+    def left(epoch: int) -> list[np.ndarray]:
+        return minibatches(epoch, max(begun - epoch * per_epoch, 0))
+
+    with Metrics(run_dir, trainer.world.rank, begun) as metrics, \
+            progress(total, "training", trainer.world.rank, done=begun) as shown, \
+            closing(trainer.read_ahead((epoch, left(epoch)) for epoch in epochs)) as loaded:
         log.info("training: %d steps of at most %d fields, %d steps an epoch", total, optim.minibatch, per_epoch)
         for epoch in epochs:
-            rates = [schedule.rate(pieces, epoch + taken / per_epoch) for taken in range(min(per_epoch, total - step))]
+            rates = [schedule.rate(pieces, epoch + taken / per_epoch) for taken in range(len(minibatches(epoch)))]
             tally = Tally()
-            for rate in trainer.steps(loaded, rates, tally):
-                step += 1
+            for rate, taken in trainer.steps(loaded, rates[max(begun - epoch * per_epoch, 0):], tally):
+                course.follow(taken, trainer, run.max_skipped)
                 shown.advance(note=f"epoch {epoch + 1}/{optim.epochs}")
-                if step % run.log_every == 0 or step in (total, (epoch + 1) * per_epoch):
-                    report(step, total, step / per_epoch, rate, tally.over(trainer.world), metrics)
+                ends = course.step in (total, (epoch + 1) * per_epoch)
+                saves = not ends and (taken.is_told or (run.checkpoint_steps and course.step % run.checkpoint_steps == 0))
+                if course.step % run.log_every == 0 or ends or saves:
+                    report(course.step, total, course.step / per_epoch, rate, tally.over(trainer.world), metrics)
                     tally.restart()
-            if step == total and settings.levels.readout == "lda":
-                read_out(trainer, split, all_views=settings.levels.views == "all")
+                if saves:
+                    course.save(settings, trainer, split, run_dir, is_last=False)
+                if taken.is_told:
+                    break
+            if not ends:
+                raise course.stopped(trainer, total, run_dir, told.reason)
+            course.end_epoch()
+            if course.step == total and settings.levels.readout == "lda":
+                trainer.read_out(split.train(), settings.levels.views == "all")
+                log.info("read-out: linear discriminant analysis of %d fields", len(split.train()))
             if run.monitor_every and len(split.test()) and (epoch + 1) % run.monitor_every == 0:
-                monitor(trainer, split.test(), step, metrics)
-            if step == total or (epoch + 1) % run.checkpoint_every == 0:
-                save(settings, trainer, split, step, run_dir)
-    return sum(len(minibatch) for epoch in epochs for minibatch in minibatches(epoch))
+                monitor(trainer, split.test(), course.step, metrics)
+            if taken.is_told or course.step == total or (epoch + 1) % run.checkpoint_every == 0:
+                course.save(settings, trainer, split, run_dir, is_last=course.step == total)
+            if taken.is_told and course.step < total:
+                raise course.stopped(trainer, total, run_dir, told.reason)
+    return sum(len(minibatch) for epoch in range(math.ceil(total / per_epoch)) for minibatch in minibatches(epoch))
 
 
 def report(step: int, total: int, epoch: float, rate: float, numbers: dict[str, float], metrics: Metrics) -> None:
-    """A line in the log and in metrics.jsonl; a loss that is not finite ends the run, on all ranks alike."""
+    """A line in the log and in metrics.jsonl."""
     metrics.write("train", step, epoch=epoch, lr=rate, **numbers)
     log.info("step %5d/%d  epoch %5.2f  loss %.4f  accuracy %5.1f%%  lr %.1e  %5.1f images/s  data %2.0f%%", step, total,
              epoch, numbers["loss"], 100 * numbers["accuracy"], rate, numbers["images_per_second"],
              100 * numbers["data_wait"])
-    if not math.isfinite(numbers["loss"]):
-        raise errors.UsageError(f"training diverged: the loss is {numbers['loss']} at step {step}; {CALM_DOWN}")
 
 
 def monitor(trainer: Trainer, test: np.ndarray, step: int, metrics: Metrics) -> None:
@@ -175,30 +221,5 @@ def monitor(trainer: Trainer, test: np.ndarray, step: int, metrics: Metrics) -> 
     log.info("held-out fields: %d/%d right (for the curve only)", correct, len(test))
 
 
-def read_out(trainer: Trainer, split: splits.Split, *, all_views: bool) -> None:
-    """Put linear discriminant analysis of the training fields' features in the place of the last layer."""
-    train, last = split.train(), trainer.network.classify
-    with trainer.averaged(), torch.no_grad():
-        features_SF = trainer.predict(train, all_views)[1]
-        fitted = readout.linear_layer(features_SF, trainer.lessons.labels[train], last.out_features)
-        for parameter, values in zip((last.weight, last.bias), fitted, strict=True):
-            parameter.copy_(torch.from_numpy(values))
-    log.info("read-out: linear discriminant analysis of %d fields", len(train))
-
-
-def save(settings: config.Config, trainer: Trainer, split: splits.Split, step: int, run_dir: Path) -> None:
-    """Rank 0 writes; the others go on, and meet it at the next step. A broken network is never saved over a good one."""
-    table, normalisation, network = trainer.fields.table, trainer.fields.normalisation, trainer.network
-    with trainer.averaged():
-        if not trainer.is_finite():
-            raise errors.UsageError(f"training diverged: weights are not finite after step {step}; {CALM_DOWN}")
-        if trainer.world.rank == 0:
-            checkpoint.save(run_dir / "checkpoints" / checkpoint.LAST, {
-                "step": step, "config": config.absolute(settings).flat(), "classes": table.mechanisms(),
-                "channels": list(table.channels), "image_size": list(table.shape[1:]),
-                "normalisation": screen.to_record(normalisation), "split": splits.to_record(split, table),
-                "network": network.state_dict(), "optimiser": trainer.optimiser.state_dict()})
-
-
 if __name__ == "__main__":
-    errors.run(lambda: main(SETTINGS, RESOLVED), speaks=launchers.speaks, fails=launchers.end)
+    errors.run(lambda: main(SETTINGS, RESOLVED, TOLD), speaks=launchers.speaks, fails=launchers.end)

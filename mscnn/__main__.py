@@ -40,7 +40,8 @@ def check(argv: list[str]) -> None:
     """List all problems of a screen, or tell what it holds."""
     settings = commandline.check(argv)
 
-    from mscnn.data.bbbc021 import find_csvs  # here, so that --help comes at once
+    from mscnn import spreadsheet  # here, so that --help comes at once
+    from mscnn.data.bbbc021 import find_csvs
     from mscnn.data.check import check_files, check_table, plate_maps, readers, summary
     from mscnn.data.problems import Problem, count, in_order, write_csv
     from mscnn.data.sources import read_table
@@ -65,7 +66,7 @@ def check(argv: list[str]) -> None:
         raise errors.DataError(f"{source}: {len(problems)} problems, all listed in {problems_csv}; mend them, check again",
                                [problem.line(source) for problem in problems])
     maps = plate_maps(table)
-    maps.to_csv(maps_csv, index=False)
+    spreadsheet.write(maps, maps_csv)
     draw(maps, table.control, picture)
     log.info("%s\nno problems found; look at %s", summary(table, site), picture)
 
@@ -226,7 +227,7 @@ def export(argv: list[str]) -> None:
 
     from mscnn import checkpoint, export
 
-    content = checkpoint.load(checkpoint.find(Path(source)))
+    _, content = checkpoint.read(Path(source))
     scores = Path(source) / "evaluation" / "scores.json"
     out = Path(settings.out)
     export.write(content, json.loads(scores.read_text()) if scores.is_file() else None, out, onnx=settings.onnx)

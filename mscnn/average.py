@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -31,6 +32,16 @@ class Average:
             yield
         finally:
             self._swap()
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"steps": self.steps, "kept": [kept.clone() for kept in self.kept]}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """The inverse of state."""
+        self.steps = state["steps"]
+        for kept, saved in zip(self.kept, state["kept"], strict=True):
+            kept.copy_(saved)
 
     def _swap(self) -> None:
         for parameter, kept in zip(self.network.parameters(), self.kept, strict=True):

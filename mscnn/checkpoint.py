@@ -1,45 +1,110 @@
-"""A trained network on disk: everything needed to go on or to evaluate, opened without running code from it.
+"""Checkpoints on disk: whole, verified, opened without running code from them.
 
 Exercised by `pytest tests/test_checkpoint.py`.
+
+A run directory's checkpoints/ holds step-NNNNNNNN.pt, the newest few, and the links last.pt, best.pt (least training loss
+over an epoch) and good.pt (the newest that training has gone on from).  What a link names is kept.
 """
 
+import errno
+import hashlib
+import os
+import re
+import shutil
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from mscnn.errors import DataError, UsageError
 from mscnn.files import put
+from mscnn.log import log
 
-FORMAT = 1
-LAST = "last.pt"
+FORMAT = 2
+FOLDER, LAST, BEST, GOOD = "checkpoints", "last.pt", "best.pt", "good.pt"
 SAFE_TORCH = "2.10"  # before it, a file can get round weights_only=True
-REQUIRED = ("format", "step", "config", "classes", "channels", "normalisation", "image_size", "split",
-            "network", "optimiser")
+REQUIRED = ("format", "sha256", "step", "config", "classes", "channels", "normalisation", "image_size", "split",
+            "network", "training")
+ASIDE = ".partial"
+SPARE = 2**20     # bytes that must be left beside a checkpoint
+PROOF = 2**36     # bytes of the largest file that is opened
 
 
-def save(path: Path, content: dict[str, Any]) -> None:
-    """Write aside, flush to disk, rename: a reader sees the old file or the new one, never a part.
+def save(folder: Path, content: dict[str, Any], *, keep: int, is_best: bool = False) -> Path:
+    """Write aside, flush to disk, rename, link, and remove what is no longer kept: a reader sees whole files only.
 
-    content: the keys of REQUIRED but format; builtins and tensors only.
+    content: the keys of REQUIRED but format and sha256; builtins and tensors only.  keep: how many of the newest stay.
+    Raises OSError where it cannot be written; what was there before is there still.
     """
-    aside = path.with_name(path.name + ".partial")
-    assert set(content) == set(REQUIRED) - {"format"}, set(content) ^ set(REQUIRED)
+    assert set(content) == set(REQUIRED) - {"format", "sha256"}, set(content) ^ set(REQUIRED)
+    clean(folder)
+    content = {"format": FORMAT, "sha256": digest(content), **content}
+    needed = sum(tensor.nbytes for tensor in _tensors(content)) + SPARE
+    if (free := shutil.disk_usage(folder).free) < needed:
+        raise OSError(errno.ENOSPC, f"{needed / 2**20:.0f} MiB are needed and {free / 2**20:.0f} free", str(folder))
+    path = folder / f"step-{content['step']:08d}.pt"
+    aside = path.with_name(path.name + ASIDE)
     with aside.open("wb") as file:
-        torch.save({"format": FORMAT, **content}, file)
+        torch.save(content, file)
     put(aside, path)
-
-
-def find(run_or_file: Path) -> Path:
-    """A checkpoint file, or the last one of a run directory. Raises DataError."""
-    path = run_or_file / "checkpoints" / LAST if run_or_file.is_dir() else run_or_file
-    if not path.is_file():
-        raise DataError(f"{run_or_file}: no checkpoint there ({path} is missing); name a run directory or a .pt file")
+    before = _linked(folder, LAST)
+    if before and before != path:
+        _link(folder, GOOD, before)
+    if is_best:
+        _link(folder, BEST, path)
+    _link(folder, LAST, path)
+    linked = {_linked(folder, name) for name in (LAST, BEST, GOOD)}
+    for old in steps(folder)[keep:]:
+        if old not in linked:
+            old.unlink()
     return path
 
 
+def clean(folder: Path) -> None:
+    """Remove what a process that was killed while it wrote has left behind."""
+    for stale in folder.glob(f"*{ASIDE}"):
+        stale.unlink(missing_ok=True)
+
+
+def steps(folder: Path) -> list[Path]:
+    """The checkpoints of a folder, the newest first."""
+    return sorted((path for path in folder.glob("step-*.pt") if re.fullmatch(r"step-\d+\.pt", path.name)), reverse=True)
+
+
+def newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The newest checkpoint of a folder that is whole, with its content; those that are not are named in the log.
+
+    None where there is no file at all.  Raises DataError where there are some and none is whole.
+    """
+    refused = []
+    for path in steps(folder):
+        try:
+            return path, load(path)
+        except DataError as problem:
+            log.warning("%s; an older one is used", problem)
+            refused.append(str(problem))
+    if refused:
+        raise DataError(f"{folder}: none of its {len(refused)} checkpoints is whole; train again", refused)
+    return None
+
+
+def read(run_or_file: Path) -> tuple[Path, dict[str, Any]]:
+    """A checkpoint file, or the newest whole one of a run directory, and its content. Raises DataError."""
+    folder = run_or_file / FOLDER
+    if run_or_file.is_dir() and (found := newest(folder)):
+        return found
+    path = folder / LAST if run_or_file.is_dir() else run_or_file
+    if not path.is_file():
+        raise DataError(f"{run_or_file}: no checkpoint there ({path} is missing); name a run directory or a .pt file")
+    return path, load(path)
+
+
 def load(path: Path) -> dict[str, Any]:
-    """Read a checkpoint; pickled code in it is refused, never run. Raises DataError naming what is wrong.
+    """Read a checkpoint and verify its SHA-256; pickled code in it is refused, never run. Raises DataError naming what is
+    wrong.
 
     Raises UsageError where this torch could be made to run such code: no file is read there.
     """
@@ -47,6 +112,7 @@ def load(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} is not read: torch {torch.__version__} may run code hidden in a checkpoint; use "
                          f"torch {SAFE_TORCH} or newer, as in the main environment (`make .venv`)")
     try:
+        _refuse_bombs(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as problem:  # damage shows as many kinds of error; all mean that the file cannot be used
         reason = str(problem).strip().splitlines() or [type(problem).__name__]
@@ -56,4 +122,71 @@ def load(path: Path) -> dict[str, Any]:
         raise DataError(f"{path}: checkpoint format {found!r}, this version reads {FORMAT}; use the version that wrote it")
     if missing := [key for key in REQUIRED if key not in content]:
         raise DataError(f"{path}: lacks {', '.join(missing)}; it was not written by this program")
+    if digest({key: value for key, value in content.items() if key not in ("format", "sha256")}) != content["sha256"]:
+        raise DataError(f"{path}: not what was written (its SHA-256 differs); use another one")
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in _tensors(content) if tensor.is_floating_point()):
+        raise DataError(f"{path}: holds numbers that are not finite; use another one")
     return content
+
+
+def digest(content: Any) -> str:
+    """SHA-256 over all that is in it: keys, types, numbers, shapes and bytes of tensors, in order. Raises TypeError."""
+    sha = hashlib.sha256()
+    for part in _parts(content):
+        sha.update(part)
+    return sha.hexdigest()
+
+
+def _parts(value: Any) -> Iterator[bytes | memoryview]:
+    if isinstance(value, dict):
+        yield f"{{{len(value)}".encode()
+        for key, own in value.items():
+            yield from _parts(key)
+            yield from _parts(own)
+    elif isinstance(value, list | tuple):
+        yield f"[{len(value)}".encode()
+        for own in value:
+            yield from _parts(own)
+    elif isinstance(value, Tensor):
+        yield f"{value.dtype}{tuple(value.shape)}".encode()
+        yield memoryview(value.detach().contiguous().reshape(-1).view(torch.uint8).numpy())
+    elif type(value) in (str, int, float, bool, type(None)):
+        yield f"{type(value).__name__}{value!r};".encode()
+    else:
+        raise TypeError(f"a checkpoint holds builtins and tensors, not {type(value).__name__}")
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """Every tensor once, however often it is named."""
+    seen: set[int] = set()
+    waiting = [value]
+    while waiting:
+        own = waiting.pop()
+        if isinstance(own, Tensor):
+            if own.numel() and own.data_ptr() not in seen:
+                seen.add(own.data_ptr())
+                yield own
+        elif isinstance(own, dict | list | tuple):
+            waiting.extend(own.values() if isinstance(own, dict) else own)
+
+
+def _refuse_bombs(path: Path) -> None:
+    """Raise ValueError for a file that is too large, or would be once it is unpacked."""
+    size = path.stat().st_size
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+    if max(size, unpacked) > PROOF or unpacked > size:
+        raise ValueError(f"{size} bytes that hold {unpacked}")
+
+
+def _linked(folder: Path, name: str) -> Path | None:
+    """The file that a link names, None where there is none."""
+    path = folder / name
+    return folder / os.readlink(path) if path.is_symlink() and path.exists() else None
+
+
+def _link(folder: Path, name: str, to: Path) -> None:
+    aside = folder / (name + ASIDE)
+    aside.unlink(missing_ok=True)
+    aside.symlink_to(to.name)
+    os.replace(aside, folder / name)

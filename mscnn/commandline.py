@@ -48,10 +48,7 @@ def candidates(path: str | None, argv: list[str]) -> dict[str, dict[str, Any]]:
     """{name: {setting: value}} of a YAML file that `loco` chooses from, each checked together with its other arguments."""
     if path is None:
         return {}
-    try:
-        found = yaml.safe_load(Path(path).read_text())
-    except (OSError, ValueError, yaml.YAMLError) as problem:
-        raise UsageError(f"--candidates {path}: cannot be read ({' '.join(str(problem).split())})") from None
+    found = _load_yaml(path, "--candidates")
     if not isinstance(found, dict) or not all(isinstance(value, dict) for value in found.values()) or len(found) < 2:
         raise UsageError(f"--candidates {path}: give two or more, as {{name: {{setting: value}}}}")
     for name, options in found.items():
@@ -250,6 +247,7 @@ def _parse(parser: ArgumentParser, argv: list[str]) -> dict[str, Any]:
         option = argument.split("=")[0]
         if option.startswith("--") and option != "--" and option not in known:
             raise UsageError(f"there is no option {option}{_near(option, known)}")
+    _check_files(argv)
     try:
         values = {key: value for key, value in parser.parse_args(argv).as_dict().items() if key != "config"}
         _require_torch()
@@ -262,6 +260,29 @@ def _parse(parser: ArgumentParser, argv: list[str]) -> dict[str, Any]:
         elif "class 'str'" in text:  # in YAML 0.01, 123 and no are not text
             text += "; write the value in quotes in the configuration file"
         raise UsageError(text) from None
+
+
+def _check_files(argv: list[str]) -> None:
+    """Raise UsageError for a configuration file that should not be parsed, or that names another one."""
+    for place, argument in enumerate(argv, 1):
+        option, _, path = argument.partition("=")
+        if option == "--config" and (path := path or "".join(argv[place:place + 1])):
+            found = _load_yaml(path, "--config")
+            if isinstance(found, dict) and "config" in found:
+                raise UsageError(f"--config {path}: it names another file, {found['config']!r}; write its settings out")
+
+
+def _load_yaml(path: str, option: str) -> Any:
+    """What a YAML file holds, built-in types alone. Raises UsageError for one that cannot be read, or that has aliases: a
+    few lines of them stand for more than fits into memory.
+    """
+    try:
+        text = Path(path).read_text()
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise ValueError("it has an alias, `*name`; write the value out")
+        return yaml.safe_load(text)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as problem:
+        raise UsageError(f"{option} {path}: cannot be read ({' '.join(str(problem).split())})") from None
 
 
 def _require_torch() -> None:

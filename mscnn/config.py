@@ -244,14 +244,27 @@ class Run:
     run_dir: str | None = setting(None, "where everything is written; default: runs/PRESET-001 and so on")
     seed: int = setting(0, "of the initial weights, the order of fields, the augmentation and the random splits")
     log_every: int = setting(10, "steps between lines in the log")
+    resume: Literal["never", "auto"] = setting(
+        "never", "auto: go on from the newest whole checkpoint of --run-dir, or begin there where it has none; with the "
+                 "same ranks, threads and CPU bit for bit as if it had never stopped")
     checkpoint_every: int = setting(1, "epochs between checkpoints")
+    checkpoint_steps: int = setting(0, "steps between further checkpoints within an epoch; 0: none")
+    keep: int = setting(2, "how many of the newest checkpoints stay, beside the best and the last one known to be good")
+    stop_after: float = setting(0.0, "hours after which the run saves, stops and ends with exit code 75, to be resumed; it "
+                                     "does so on SIGTERM and SIGUSR1 too; 0: never")
+    max_skipped: int = setting(3, "so many steps in a row whose gradient is not finite are left out; one more ends the run")
     monitor_every: int = setting(0, "epochs between looks at the held-out fields, for the learning curve only: nothing "
                                     "is chosen by them; 0: never")
 
     def __post_init__(self):
         require(self.seed >= 0, "seed must be 0 or more", self.seed)
         require(self.log_every >= 1, "log-every must be at least 1", self.log_every)
-        require(self.checkpoint_every >= 1, "checkpoint-every must be at least 1", self.checkpoint_every)
+        for name in ("checkpoint_every", "keep"):
+            require(getattr(self, name) >= 1, f"{name.replace('_', '-')} must be at least 1", getattr(self, name))
+        for name in ("checkpoint_steps", "stop_after", "max_skipped"):
+            require(getattr(self, name) >= 0, f"{name.replace('_', '-')} must be 0 or more", getattr(self, name))
+        require(self.resume == "never" or self.run_dir is not None, "resume auto needs the run directory, by --run-dir",
+                self.run_dir)
         require(self.monitor_every >= 0, "monitor-every must be 0 or more", self.monitor_every)
 
 

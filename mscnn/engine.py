@@ -3,6 +3,7 @@
 Shapes: S sites, N fields of a microbatch, C channels, H W pixels, K classes.
 """
 
+import math
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -22,12 +23,13 @@ from mscnn.data.sampler import microbatches, shard
 from mscnn.lessons import Lessons
 from mscnn.model import MCNN, NUM_FEATURES
 from mscnn.objective import loss_shares
+from mscnn.readout import linear_layer
 from mscnn.world import World
 
 
 class Loaded(NamedTuple):
     """A microbatch. weights_N: shares of the cross-entropy; targets_ND, shares_N: of the second task and of its loss, the
-    same for all fields, 0 for padding; last: of its step.
+    same for all fields, 0 for padding; sites: their places in the table; last: of its step.
     """
 
     images_NCHW: Tensor
@@ -35,14 +37,26 @@ class Loaded(NamedTuple):
     weights_N: Tensor
     targets_ND: Tensor | None
     shares_N: Tensor
+    sites: np.ndarray
     last: bool
+
+
+class Taken(NamedTuple):
+    """A step, known to all ranks but for `broken`. loss: of the whole minibatch; is_skipped: the gradient was not finite,
+    and nothing was changed; broken: this rank's sites whose scores were not finite; is_told: a rank was told to stop.
+    """
+
+    loss: float
+    is_skipped: bool
+    broken: list[int]
+    is_told: bool
 
 
 @dataclass
 class Tally:
     """What has happened since the last line of the log."""
 
-    steps: int = 0
+    steps: int = 0         # skipped ones left out
     fields: int = 0        # on this rank, padding left out
     loss: float = 0.0      # this rank's part of the sum over steps of the minibatch's mean loss
     labelled: int = 0      # those of them that have a say in the cross-entropy
@@ -59,8 +73,8 @@ class Tally:
         fields, loss, labelled, correct, waited = world.sum(self.fields, self.loss, self.labelled, self.correct,
                                                             self.waited)
         seconds = time.perf_counter() - self.started
-        return {"loss": loss / self.steps, "accuracy": correct / max(labelled, 1), "images_per_second": fields / seconds,
-                "data_wait": waited / (seconds * world.size)}
+        return {"loss": loss / self.steps if self.steps else math.nan, "accuracy": correct / max(labelled, 1),
+                "images_per_second": fields / seconds, "data_wait": waited / (seconds * world.size)}
 
 
 @dataclass(frozen=True)
@@ -78,6 +92,7 @@ class Trainer:
     microbatch: int
     clip_norm: float
     seed: int
+    is_told: Callable[[], bool] = lambda: False  # whether this rank was told to stop
     average: Average | None = None  # of the weights, kept up with every step
     enter_reader: Callable[[], object] = lambda: None  # what the thread that reads ahead calls first
 
@@ -88,13 +103,24 @@ class Trainer:
                 for sites, real, last in self._pieces(minibatch))
         return ahead(jobs, enter=self.enter_reader)
 
-    def steps(self, loaded: Iterator[Loaded], rates: list[float], tally: Tally) -> Iterator[float]:
-        """Take a step at each learning rate with the next minibatch of read_ahead, adding to the tally; yields the rate."""
+    def steps(self, loaded: Iterator[Loaded], rates: list[float], tally: Tally) -> Iterator[tuple[float, Taken]]:
+        """Take a step at each learning rate with the next minibatch of read_ahead, adding to the tally; yields both."""
         for rate in rates:
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
-            self._step(loaded, tally)
-            yield rate
+            yield rate, self._step(loaded, tally)
+
+    def rehearse(self) -> None:
+        """A pass over nothing, so that the first step rounds as later ones do, of a run that begins or one that goes on.
+
+        DistributedDataParallel deals gradients to buckets anew after its first backward, and sums over three ranks or more
+        are rounded by their place in a bucket.  A collective.
+        """
+        if self.world.size > 1:
+            *given, _, _ = self._load(self.lessons.sites[:1], self.lessons.sites[:1], False, True, 0)
+            with self.acceleration.autocast():
+                self.objective(*given)["loss"].backward()
+            self.optimiser.zero_grad()
 
     def averaged(self) -> AbstractContextManager:
         """Within it the network has the weights that are saved: their running average, where one is kept."""
@@ -105,33 +131,56 @@ class Trainer:
         return predict(self.network, self.fields, sites, microbatch=self.microbatch, world=self.world, all_views=all_views,
                        acceleration=self.acceleration, enter_reader=self.enter_reader)
 
+    def read_out(self, sites: np.ndarray, all_views: bool) -> None:
+        """Put linear discriminant analysis of these sites' features in the place of the last layer; a collective."""
+        last = self.network.classify
+        with self.averaged(), torch.no_grad():
+            fitted = linear_layer(self.predict(sites, all_views)[1], self.lessons.labels[sites], last.out_features)
+            for parameter, values in zip((last.weight, last.bias), fitted, strict=True):
+                parameter.copy_(torch.from_numpy(values))
+
     def is_finite(self) -> bool:
         """Whether all parameters are finite numbers; they are the same on all ranks."""
         return all(bool(torch.isfinite(parameter).all()) for parameter in self.network.parameters())
 
-    def _step(self, loaded: Iterator[Loaded], tally: Tally) -> None:
-        """One optimiser step; gradients travel between ranks with the last microbatch only."""
-        last = False
+    def _step(self, loaded: Iterator[Loaded], tally: Tally) -> Taken:
+        """One optimiser step; gradients travel between ranks with the last microbatch only.
+
+        They are the same on all ranks then, and so is what is made of one that is not finite.
+        """
+        last, own_loss, broken = False, 0.0, []
         while not last:
             waiting = time.perf_counter()
-            *given, last = next(loaded)
+            *given, sites, last = next(loaded)
             tally.waited += time.perf_counter() - waiting
             with self.world.accumulate(self.objective, last=last):
                 with self.acceleration.autocast():
                     result = self.objective(*given)
                 (result["loss"] * self.world.size).backward()  # ranks average, the objective's shares want a sum
             _, _, weights_N, _, shares_N = given
-            tally.loss += result["loss"].item()
+            own_loss += result["loss"].item()
+            broken += sites[~(result["finite_N"] | (shares_N == 0)).numpy()].tolist()
             tally.correct += result["correct"].item()
             tally.labelled += int((weights_N > 0).sum())
             tally.fields += int((shares_N > 0).sum())
-        if self.clip_norm:
-            nn.utils.clip_grad_norm_(self.objective.parameters(), self.clip_norm)
-        self.optimiser.step()
+        loss, told = self.world.sum(own_loss, float(self.is_told()))
+        is_skipped = not (self._clipped() and math.isfinite(loss))
+        if not is_skipped:
+            self.optimiser.step()
+            tally.loss += own_loss
+            tally.steps += 1
+            if self.average:
+                self.average.follow()
         self.optimiser.zero_grad()
-        if self.average:
-            self.average.follow()
-        tally.steps += 1
+        return Taken(loss, is_skipped, broken, told > 0)
+
+    def _clipped(self) -> bool:
+        """Scale the gradient down to clip_norm, where one is asked for; whether it is finite."""
+        gradients = [parameter.grad for parameter in self.objective.parameters() if parameter.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+        if self.clip_norm:
+            nn.utils.clip_grads_with_norm_(self.objective.parameters(), self.clip_norm, norm)
+        return bool(torch.isfinite(norm))
 
     def _pieces(self, minibatch: np.ndarray) -> list[tuple[np.ndarray, bool, bool]]:
         """This rank's microbatches of sites, whether they are real, and which is last; one field that is not where it has
@@ -149,7 +198,7 @@ class Trainer:
         return Loaded(
             images_NCHW, torch.from_numpy(taught.labels[sites]), loss_shares(taught.weights, minibatch, sites) * real,
             None if taught.targets is None else taught.targets[sites], torch.full((len(sites),), real / len(minibatch)),
-            last)
+            sites, last)
 
 
 def views(images_NCHW: Tensor) -> list[Tensor]:

@@ -46,6 +46,12 @@ class ImageError(DataError):
     alone = True
 
 
+class Stopped(Exception):
+    """The run was told to stop, and has saved what it needs to go on. Exit code 75 (EX_TEMPFAIL of sysexits.h)."""
+
+    exit_code = 75
+
+
 @contextmanager
 def offenders_in(folder: Path, *, speak: bool = True) -> Iterator[None]:
     """Where a DataError within names more offenders than are printed, write them all to folder/problems.txt.
@@ -71,9 +77,10 @@ def run(program: Callable[[], Result], speaks: Callable[[], bool] = lambda: True
     """
     try:
         return program()
-    except (UsageError, DataError) as problem:
+    except (UsageError, DataError, Stopped) as problem:
         if getattr(problem, "alone", False) or speaks():
-            print(f"{Path(sys.argv[0]).name}: error: {problem}", file=sys.stderr, flush=True)
+            kind = "stopped" if isinstance(problem, Stopped) else "error"
+            print(f"{Path(sys.argv[0]).name}: {kind}: {problem}", file=sys.stderr, flush=True)
         else:
             time.sleep(PAUSE)
         fails(problem.exit_code)

@@ -10,7 +10,6 @@ OUT/inner/fold-K/CANDIDATE: inner folds by which the settings of fold K were cho
 import fcntl
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -154,9 +153,8 @@ def _train_and_score(plan: Plan, name: str, run_dir: Path, evaluation: Path, pla
     try:
         settings = [word for option, value in options.items() for word in (f"--{option.replace('_', '-')}", str(value))]
         if not (run_dir / rundir.SUMMARY).exists():
-            shutil.rmtree(run_dir, ignore_errors=True)  # of a training that was cut off
             _start(plan, name, cpus, "train.py", plan.preset, "--config", plan.out / CONFIG, *settings,
-                   "--run-dir", run_dir)
+                   "--run-dir", run_dir, "--resume", "auto")
         _start(plan, name, cpus, "evaluate.py", "--checkpoint", run_dir, "--out", evaluation)
     finally:
         places.put(cpus)

@@ -16,6 +16,8 @@ from pathlib import Path
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from mscnn.files import put
+
 log = logging.getLogger("mscnn")
 PLAIN_INTERVAL = 10.0  # seconds between progress lines where there is no terminal
 
@@ -46,15 +48,24 @@ def open_logs(rank: int, run_dir: Path | None) -> None:
 
 
 class Metrics:
-    """Numbers over time: a line of JSON each in metrics.jsonl, and TensorBoard scalars. Rank 0 writes."""
+    """Numbers over time: a line of JSON each in metrics.jsonl, and TensorBoard scalars. Rank 0 writes.
 
-    def __init__(self, run_dir: Path, rank: int):
+    after: the step from which a run goes on; what an earlier process wrote of later ones is taken out, to come again.
+    """
+
+    def __init__(self, run_dir: Path, rank: int, after: int = 0):
         self._file = self._board = None
         if rank == 0:
             from torch.utils.tensorboard import SummaryWriter  # slow to import, so not before it is needed
 
-            self._file = (run_dir / "metrics.jsonl").open("a")
-            self._board = SummaryWriter(str(run_dir / "tensorboard"))
+            path = run_dir / "metrics.jsonl"
+            if path.exists():
+                kept = [line for line in path.read_text().splitlines() if _step_of(line) <= after]
+                aside = path.with_name(path.name + ".partial")
+                aside.write_text("".join(f"{line}\n" for line in kept))
+                put(aside, path)
+            self._file = path.open("a")
+            self._board = SummaryWriter(str(run_dir / "tensorboard"), purge_step=after + 1)
 
     def write(self, kind: str, step: int, **numbers: float) -> None:
         """kind: train or held_out; step: optimiser steps taken so far. What is not finite is null in JSON."""
@@ -77,12 +88,12 @@ class Metrics:
 class Progress:
     """A bar with ETA on a terminal; elsewhere a plain line every ten seconds; shown by rank 0."""
 
-    def __init__(self, total: int, what: str, rank: int, unit: str):
-        self.total, self.what, self.unit, self.done = total, what, unit, 0
+    def __init__(self, total: int, what: str, rank: int, unit: str, done: int = 0):
+        self.total, self.what, self.unit, self.done, self.begun = total, what, unit, done, done
         self._started = self._spoken = time.monotonic()
         self._terminal = sys.stderr.isatty() and rank == 0
         self._plain = not self._terminal and rank == 0
-        self.bar = tqdm(total=total, desc=what, unit=unit, disable=not self._terminal, dynamic_ncols=True)
+        self.bar = tqdm(total=total, initial=done, desc=what, unit=unit, disable=not self._terminal, dynamic_ncols=True)
 
     def advance(self, number: int = 1, note: str = "") -> None:
         """So many units are done."""
@@ -92,7 +103,8 @@ class Progress:
         now = time.monotonic()
         if self._plain and now - self._spoken >= PLAIN_INTERVAL and self.done < self.total:
             self._spoken = now
-            left = (now - self._started) / self.done * (self.total - self.done) if self.done else float("nan")
+            fresh = self.done - self.begun
+            left = (now - self._started) / fresh * (self.total - self.done) if fresh else float("nan")
             log.info("%s  %d/%d %ss  %s  eta %s", self.what, self.done, self.total, self.unit, note, clock(left))
 
     def close(self) -> None:
@@ -101,14 +113,22 @@ class Progress:
 
 
 @contextmanager
-def progress(total: int, what: str, rank: int = 0, unit: str = "step") -> Iterator[Progress]:
-    """A Progress whose bar stays below the log lines and is taken down at the end."""
-    shown = Progress(total, what, rank, unit)
+def progress(total: int, what: str, rank: int = 0, unit: str = "step", done: int = 0) -> Iterator[Progress]:
+    """A Progress whose bar stays below the log lines and is taken down at the end; done: before it began."""
+    shown = Progress(total, what, rank, unit, done)
     with logging_redirect_tqdm([log], tqdm_class=tqdm) if rank == 0 else nullcontext():
         try:
             yield shown
         finally:
             shown.close()
+
+
+def _step_of(line: str) -> float:
+    """The step of a line of metrics.jsonl; that of a line that was cut off comes after all others."""
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        return math.inf
 
 
 def clock(seconds: float) -> str:

@@ -33,7 +33,8 @@ class Objective(nn.Module):
         """weights_N: each field's share of the global minibatch's loss (they sum to 1 over it); 0 for padding, and for
         fields of which the label is UNKNOWN.  targets_ND, shares_N: of the second task and its loss.
 
-        Returns "loss" (to differentiate) and "correct" (number of fields with a weight), both scalars.
+        Returns "loss" (to differentiate) and "correct" (number of fields with a weight), both scalars, and "finite_N":
+        whether the scores of each field are.
         """
         if not self.statistics:
             scores_NK, loss = self.network(fields_NCHW), torch.zeros(())
@@ -45,7 +46,8 @@ class Objective(nn.Module):
         losses_N = F.cross_entropy(scores_NK.float(), labels_N, reduction="none", label_smoothing=self.label_smoothing,
                                    ignore_index=UNKNOWN)
         right_N = (scores_NK.argmax(dim=1) == labels_N) & (weights_N > 0)
-        return {"loss": loss + (losses_N * weights_N).sum(), "correct": right_N.sum()}
+        return {"loss": loss + (losses_N * weights_N).sum(), "correct": right_N.sum(),
+                "finite_N": torch.isfinite(scores_NK).all(dim=1)}
 
 
 def class_weights(labels: np.ndarray, num_classes: int, mode: str) -> np.ndarray:

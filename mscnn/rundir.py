@@ -21,13 +21,22 @@ import yaml
 from mscnn.errors import PROBLEMS, UsageError
 from mscnn.files import put
 
+STATUS = "RUN_STATUS.json"
+FRUITLESS = 3  # restarts in a row that did not get further than the one before; then a run is not started again
 SUMMARY = "summary.json"  # written last: a training without it has not come to its end
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "tifffile", "pandas", "scikit-learn")
 
 
-def refuse_taken(asked: str | None) -> None:
-    """Raise UsageError where the run directory that was asked for holds something."""
+def refuse_taken(asked: str | None, resume: str = "never") -> None:
+    """Raise UsageError where the run directory that was asked for holds something; with resume "auto" only if that is no
+    run, or one that has been started again and again and got nowhere.
+    """
     path = Path(asked) if asked else None
+    if path and resume == "auto" and (path / "config.yaml").exists():
+        if (fruitless := status(path).get("fruitless_restarts", 0)) >= FRUITLESS:
+            raise UsageError(f"run directory {path} was started {fruitless} times in a row without getting further; mend "
+                             f"the cause (log/ there), remove {path / STATUS}, and start it again")
+        return
     if path and path.exists() and (not path.is_dir() or any(child.name != PROBLEMS for child in path.iterdir())):
         raise UsageError(f"run directory {path} exists and is not empty; name a new one with --run-dir, or remove it")
 
@@ -39,13 +48,32 @@ def create(asked: str | None, preset: str, settings: str, environment: dict[str,
     """
     try:
         run_dir = _claim(preset) if asked is None else Path(asked)
-        (run_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
-        (run_dir / "config.yaml").write_text(settings)
-        (run_dir / "command.txt").write_text(shlex.join([Path(sys.executable).name, *sys.argv]) + "\n")
+        run_dir.mkdir(parents=True, exist_ok=True)
+        (run_dir / "config.yaml").write_text(settings)  # first: by it a run is known as one that can go on
+        (run_dir / "checkpoints").mkdir(exist_ok=True)
+        with (run_dir / "command.txt").open("a") as commands:  # a line for each time it was started
+            commands.write(shlex.join([Path(sys.executable).name, *sys.argv]) + "\n")
         write_json(run_dir / "environment.json", environment)
     except OSError as problem:
         raise UsageError(f"the run directory cannot be written ({problem}); name another one with --run-dir") from None
     return run_dir
+
+
+def status(run_dir: Path) -> dict[str, Any]:
+    """What RUN_STATUS.json says; nothing where it is not there, or was written by hand."""
+    try:
+        found = json.loads((run_dir / STATUS).read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def begun(run_dir: Path, step: int) -> dict[str, Any]:
+    """The status of a run that begins, or goes on, at this step; counts the restarts in a row that got no further."""
+    before = status(run_dir)
+    fruitless = before.get("fruitless_restarts", 0) + 1 if before and step <= before.get("begun_at", -1) else 0
+    return {"status": "running", "begun_at": step, "fruitless_restarts": fruitless, "started": time.strftime("%FT%T%z"),
+            "host": socket.gethostname(), "pid": os.getpid()}
 
 
 def _claim(preset: str) -> Path:
@@ -79,7 +107,7 @@ def settings(run_dir: Path) -> dict[str, Any]:
 
 def environment(**used: Any) -> dict[str, Any]:
     """This machine and software, and what of each choice was asked for and used."""
-    return {"started": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "host": socket.gethostname(), "cpu": _cpu_model(),
+    return {"started": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "host": socket.gethostname(), "cpu": cpu_model(),
             "cores": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version(),
             "packages": {name: _version(name) for name in PACKAGES}, **used}
 
@@ -113,7 +141,8 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
+    """Its name, as the system has it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

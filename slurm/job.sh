@@ -38,14 +38,22 @@ one_a_node() {
     srun --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 "$@"
 }
 
-# Run a command to its end and return its status.  Slurm's warning that time is nearly up is told, and changes nothing.
-run_to_the_end() {
-    local status interrupted=$((128 + $(kill -l USR1)))
-    trap 'echo "time is nearly up; training goes on, and its last whole epoch is in $run_dir/checkpoints"' USR1
+# Run a training to its end and return its status.  Slurm's warning that time is nearly up is passed on: all ranks then stop
+# at one step, save, and end with 75, and the job is queued again, to go on there.  train.py refuses to be started again and
+# again without getting further (exit code 2), which ends that.
+run_and_requeue() {
+    local status told interrupted=$((128 + $(kill -l USR1)))
+    trap 'echo "time is nearly up: saving, to go on later"; kill -USR1 "$program"' USR1
     "$@" &
+    program=$!
     while true; do
         status=0
-        wait $! || status=$?     # comes back early when the trap fires
-        [ $status = $interrupted ] || return $status
+        wait $program || status=$?     # comes back early when the trap fires
+        [ $status = $interrupted ] || break
     done
+    trap - USR1
+    if [ $status = 75 ]; then
+        told=$(scontrol requeue "$SLURM_JOB_ID" 2>&1) || echo "not queued again: $told"
+    fi
+    return $status
 }

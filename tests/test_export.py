@@ -61,12 +61,14 @@ def test_what_is_loaded_is_the_checkpoints_network(run, folder):
 def test_the_program_gives_the_same_where_there_is_no_mscnn(folder, tmp_path):
     network, _ = export.load(folder)
     torch.save(fields(3), tmp_path / "fields.pt")
-    script = ("import sys, torch; program = torch.export.load(sys.argv[1]).module(); fields = torch.load(sys.argv[2]);"
+    script = ("import sys, torch; program = torch.export.load(sys.argv[1]).module(); "
+              "fields = torch.load(sys.argv[2], weights_only=True);"
               "torch.save([program(fields), program(fields[:1])], sys.argv[3]);"
               "assert not [name for name in sys.modules if name.startswith('mscnn')]")
     subprocess.run([sys.executable, "-I", "-c", script, folder / export.PROGRAM, tmp_path / "fields.pt",
                     tmp_path / "out.pt"], cwd=tmp_path, check=True)
-    for given, (probabilities, features) in zip((fields(3), fields(3)[:1]), torch.load(tmp_path / "out.pt"), strict=True):
+    found = torch.load(tmp_path / "out.pt", weights_only=True)
+    for given, (probabilities, features) in zip((fields(3), fields(3)[:1]), found, strict=True):
         with torch.inference_mode():
             expected = network.features(given)
             torch.testing.assert_close(features, expected, rtol=0, atol=1e-5)  # float32, sums in another order

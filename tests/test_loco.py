@@ -25,7 +25,7 @@ TRAIN = """
     from pathlib import Path
     options = dict(zip(sys.argv[2::2], sys.argv[3::2]))
     run_dir = Path(options["--run-dir"])
-    run_dir.mkdir(parents=True)
+    run_dir.mkdir(parents=True, exist_ok=True)  # --resume auto
     with open(os.environ["HISTORY"], "a") as file:
         print(json.dumps([options, sorted(os.sched_getaffinity(0))]), file=file)
     time.sleep(float(os.environ.get("SLEEP", 0)))

@@ -8,21 +8,22 @@ import pytest
 ROOT = Path(__file__).parent.parent
 STRATA = [
     {"errors", "files", "launchers", "schedule", "config", "tools", "benches", "presets", "commandline", "log",
-     "rundir"},                                                                        # words
+     "rundir", "spreadsheet", "stopping"},                                             # words
     {"world", "cpu", "model", "data"},                                                 # facts
     {"screen", "objective", "accelerate", "checkpoint", "placement", "profiles", "scoring", "uncertainty",
      "attribution", "export", "average", "readout", "lessons",
      "baselines"},                                                                     # acts
-    {"engine", "trained"},                                                             # loop
+    {"engine", "trained", "course"},                                                   # loop
     {"report", "bench", "loco", "comparison"},                                                               # readers
 ]
 WITHIN = {"config": {"errors", "schedule"}, "tools": {"errors", "config"},
           "benches": {"config"}, "commandline": {"errors", "config", "tools", "benches", "presets"},
           "rundir": {"errors", "files"}, "launchers": {"errors"}, "presets": set(),
-          "log": set(), "errors": set(), "files": set(), "schedule": set(), "bench": {"report"}, "loco": {"report"},
+          "log": {"files"}, "errors": set(), "files": set(), "schedule": set(), "stopping": set(),
+          "bench": {"report"}, "loco": {"report"},
           "comparison": {"report"},
           "scoring": {"uncertainty"}, "profiles": {"scoring"},
-          "baselines": {"readout"}, "lessons": {"objective"}}
+          "baselines": {"readout"}, "lessons": {"objective"}, "course": {"engine"}}
 DOORS = {
     "torch.distributed": {"world"}, "torch.nn.parallel": {"world"}, "mpi4py": {"world"},
     "torchvision": {"data/augment.py"}, "matplotlib": {"report"}, "jsonargparse": {"commandline.py"},

@@ -9,7 +9,7 @@ import pandas as pd
 
 from mscnn.data.paths import locate
 from mscnn.data.problems import Problem, refuse
-from mscnn.data.tables import METADATA, SiteTable, concentrations, find_case_twins, find_duplicates, find_empty, read_csv
+from mscnn.data.tables import METADATA, SiteTable, concentrations, find_case_twins, find_duplicates, find_unfit, read_csv
 from mscnn.errors import DataError
 
 CHANNELS = {"DNA": "DAPI", "Tubulin": "Tubulin", "Actin": "Actin"}  # our name: the CSV's
@@ -60,7 +60,7 @@ def read_bbbc021(image_csv: Path, moa_csv: Path, *, image_root: Path | None = No
     parts = [pd.DataFrame({"folder": images[f"Image_PathName_{channel}"], "name": images[f"Image_FileName_{channel}"]})
              for channel in CHANNELS.values()]
     frame["files"] = locate(parts, image_root or image_csv.parent, found)
-    found += [*find_empty(frame, image_csv), *find_duplicates(frame[frame["site"] != ""], image_csv),
+    found += [*find_unfit(frame, image_csv), *find_duplicates(frame[frame["site"] != ""], image_csv),
               *find_case_twins(frame, image_csv)]
     if problems is None:
         refuse(found, image_csv)

@@ -140,9 +140,12 @@ def load(folder: Path) -> Intensity:
         facts, packed = json.loads((folder / FACTS).read_text()), (folder / ARRAYS).read_bytes()
         if not isinstance(facts, dict) or facts.pop("sha256", None) != hashlib.sha256(packed).hexdigest():
             raise ValueError(f"{ARRAYS} is not the file that {FACTS} was written with")
+        with zipfile.ZipFile(io.BytesIO(packed)) as members:
+            if sum(member.file_size for member in members.infolist()) > len(packed):
+                raise ValueError(f"{ARRAYS} is compressed, as it is never written, and could fill any memory")
         with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
             return from_record(facts, dict(arrays))
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as problem:
+    except Exception as problem:  # damage, or malice, shows as many kinds of error; all mean that it cannot be used
         reason = getattr(problem, "strerror", None) or " ".join(str(problem).split())
         raise DataError(f"{folder}: no usable {FACTS} and {ARRAYS} ({reason}); measure the plates again") from None
 

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mscnn import spreadsheet
 from mscnn.errors import DataError
 
 COLUMNS = ("row", "file", "reason")
-_FORMULA = ("=", "+", "-", "@")  # a cell that starts so is computed by spreadsheets, not shown
 
 
 @dataclass(frozen=True)
@@ -56,15 +56,11 @@ def write_csv(problems: Sequence[Problem], path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(COLUMNS)
-        rows.writerows(["" if problem.row is None else problem.row, _cell(problem.file), _cell(problem.reason)]
+        rows.writerows(["" if problem.row is None else problem.row,
+                        *(spreadsheet.cell(printable(text)) for text in (problem.file, problem.reason))]
                        for problem in problems)
 
 
 def printable(text: str) -> str:
     """The text on one line, with control characters written as `\\n`: a name may hold any."""
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
-
-
-def _cell(text: str) -> str:
-    shown = printable(text)
-    return f"'{shown}" if shown.lstrip().startswith(_FORMULA) else shown

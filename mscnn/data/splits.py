@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from mscnn import spreadsheet
 from mscnn.data.sampler import Stream
 from mscnn.data.tables import SiteTable, natural, read_csv
 from mscnn.errors import DataError, UsageError
@@ -81,7 +82,7 @@ def training_side(path: Path, table: SiteTable) -> np.ndarray:
 
 def read_sides(path: Path, table: SiteTable) -> np.ndarray:
     """(S,) the side of each site in a split.csv that `write` wrote for this table. Raises DataError."""
-    rows = read_csv(path)
+    rows = spreadsheet.restored(read_csv(path))
     if "side" not in rows or rows.drop(columns="side").to_csv(index=False) != _site_rows(table).to_csv(index=False):
         raise DataError(f"{path}: is no split of this table; name the split.csv of a run on the same table")
     return rows["side"].to_numpy()
@@ -145,8 +146,8 @@ def home_weeks(table: SiteTable) -> dict[str, str]:
 
 
 def write(split: Split, table: SiteTable, folder: Path) -> None:
-    """split.csv says who is where; split.json sums it up, with a SHA-256 over the rows."""
-    _rows(split, table).to_csv(folder / "split.csv", index=False)
+    """split.csv says who is where; split.json sums it up, with a SHA-256 over the rows as the table has them."""
+    spreadsheet.write(_rows(split, table), folder / "split.csv")
     record = {key: value for key, value in to_record(split, table).items() if key != "sides"}
     (folder / "split.json").write_text(json.dumps(record, indent=1) + "\n")
 

@@ -115,7 +115,7 @@ def read_sites(path: Path, *, image_root: Path | None = None, channels: tuple[st
                          index=table.index)
     frame["concentration"] = concentrations(frame["concentration"], path, found) if "concentration" in roles else np.nan
     frame["files"] = locate(parts, image_root or path.parent, found)
-    found += [*find_empty(frame, path), *find_case_twins(frame, path)]
+    found += [*find_unfit(frame, path), *find_case_twins(frame, path)]
     if "site" in roles:
         found += find_duplicates(frame, path)
     if problems is None:
@@ -132,8 +132,8 @@ def read_csv(path: Path) -> pd.DataFrame:
     """Read a CSV (or .csv.gz) with every value as the text it is, any line ends; the index counts from 1, the header."""
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        text = raw.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
-        numbered = [(number, row) for number, row in enumerate(csv.reader(io.StringIO(text)), 1) if row]
+        lines = io.StringIO(raw.decode("utf-8-sig"), newline="")  # line ends within a value stay as they are
+        numbered = [(number, row) for number, row in enumerate(csv.reader(lines), 1) if row]
     except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as problem:
         raise DataError(f"{path}: cannot be read ({problem}); give a CSV in UTF-8") from None
     if len(numbered) < 2:
@@ -176,10 +176,15 @@ def find_case_twins(frame: pd.DataFrame, source: Path) -> list[Problem]:
             for names in groups for row, name in names.items()]
 
 
-def find_empty(frame: pd.DataFrame, source: Path) -> list[Problem]:
-    """Rows without compound, plate or well; an empty mechanism means not known."""
-    return [Problem(row, str(source), f"no {role}", "values are empty; fill them in (DMSO for untreated wells)")
-            for role in REQUIRED for row in frame.index[frame[role] == ""]]
+def find_unfit(frame: pd.DataFrame, source: Path) -> list[Problem]:
+    """Rows without compound, plate or well (an empty mechanism means not known), or with a NUL in a name: arrays of text
+    drop those at its end, so that two compounds would become one.
+    """
+    found = [Problem(row, str(source), f"no {role}", "values are empty; fill them in (DMSO for untreated wells)")
+             for role in REQUIRED for row in frame.index[frame[role] == ""]]
+    return found + [Problem(row, str(source), f"{role} {name!r} holds a NUL", "names hold a NUL; take it out")
+                    for role in METADATA if role != "concentration"
+                    for row, name in frame[role].items() if "\0" in name]
 
 
 def parse_columns(text: str | None) -> dict[str, str]:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from mscnn import spreadsheet
 from mscnn.errors import DataError
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")  # Okabe and Ito's, told apart by all
@@ -65,4 +66,4 @@ def draw(table: pd.DataFrame, setting: str, window: int, path: Path) -> None:
     axes.set_yscale("log")
     axes.legend()
     figure.savefig(path)
-    table.to_csv(path.with_suffix(".csv"))
+    spreadsheet.write(table, path.with_suffix(".csv"), index=True)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,6 +22,7 @@ from mscnn.report.run import Fold
 COLOURS = ("#332288", "#88ccee", "#44aa99", "#117733", "#999933", "#ddcc77", "#cc6677", "#882255", "#aa4499", "#4477aa",
            "#ee7733", "#bbbbbb")
 MARKERS = "osD^vP*X"
+NO_XML = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # letters that no XML may hold; a name may
 NETWORK, REAL, SHORTCUT = "#4477aa", "#999933", "#bbbbbb"
 
 
@@ -145,7 +147,7 @@ def _text(figure: Figure) -> str:
     written = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "path", "svg.hashsalt": "mscnn"}):
         figure.savefig(written, format="svg", metadata={"Date": None, "Creator": None})
-    return written.getvalue()
+    return NO_XML.sub("", written.getvalue())
 
 
 def _short(name: str, letters: int) -> str:

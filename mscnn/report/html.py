@@ -4,6 +4,7 @@ It reads what the runs have written and computes no prediction.  Everything that
 """
 
 import base64
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from mscnn.report.run import LEVELS, Run
 
 EXAMPLES = 12      # right ones, and as many wrong ones, at most
 LIMIT = 10_000_000  # bytes of a report
+PICTURE = r"\d+(-(channel|scale)-\d+)?\.jpg"  # as gallery.py names its files
 CHANCE = 0.05      # a shortcut whose labels, permuted over compounds, score as high more often than this is at chance
 # NSC / NSCB in per cent, of 1-nearest-neighbour matching over BBBC021's 103 and 92 treatments.
 PUBLISHED = (("Ljosa et al. 2013", "factor analysis of CellProfiler features", 94, 77),
@@ -170,7 +172,7 @@ def _examples(gallery: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
 
 def _pictures(entry: dict[str, Any]) -> dict[str, Any]:
     names = entry["files"]
-    return {kind: _file(entry["folder"] / of) if isinstance(of, str) else [_file(entry["folder"] / name) for name in of]
+    return {kind: _file(entry["folder"], of) if isinstance(of, str) else [_file(entry["folder"], name) for name in of]
             for kind, of in names.items()}
 
 
@@ -188,7 +190,10 @@ def _picture(svg: str, words: str) -> Picture | None:
     return Picture("data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode(), words) if svg else None
 
 
-def _file(path: Path) -> str:
+def _file(folder: Path, name: str) -> str:
+    if not re.fullmatch(PICTURE, name):  # else a run from elsewhere could name any file, and the page would hold it
+        raise DataError(f"{folder}: {name!r} is no picture of a gallery; evaluate the run again")
+    path = folder / name
     if not path.is_file():
         raise DataError(f"{path}: is missing; evaluate the run again")
     return "data:image/jpeg;base64," + base64.b64encode(path.read_bytes()).decode()

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from mscnn import spreadsheet
 from mscnn.data.intensity import Intensity
 from mscnn.data.normalise import sample
 from mscnn.data.tables import natural
@@ -36,7 +37,7 @@ def draw(intensity: Intensity, path: Path) -> None:
     table = numbers(intensity)
     with matplotlib.rc_context({"text.parse_math": False}):  # a name may hold a dollar sign
         _figure(intensity, table).savefig(path)
-    table.to_csv(path.with_suffix(".csv"), index=False)
+    spreadsheet.write(table, path.with_suffix(".csv"))
 
 
 def _figure(intensity: Intensity, table: pd.DataFrame) -> Figure:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from mscnn import profiles, rundir, scoring
+from mscnn import profiles, rundir, scoring, spreadsheet
 from mscnn.errors import DataError
 from mscnn.log import log
 from mscnn.report import confusion
@@ -35,7 +35,7 @@ def write(fields: pd.DataFrame, described: dict[str, Any], out: Path) -> dict[st
                                 treatment_by=described["treatment_by"])
     levels["fields"].to_parquet(out / FIELDS, index=False)
     for level, predictions in levels.items():
-        predictions.to_csv(out / ("predictions.csv" if level == "fields" else f"{level}.csv"), index=False)
+        spreadsheet.write(predictions, out / ("predictions.csv" if level == "fields" else f"{level}.csv"))
     scores = scoring.scores(levels)
     if scores["fields"]["total"]:
         matrices = {level: scoring.confusion(levels[level]) for level in ("fields", "treatments")

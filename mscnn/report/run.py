@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from mscnn import config, rundir
+from mscnn import config, rundir, spreadsheet
 from mscnn.errors import DataError
 from mscnn.report import results
 
@@ -118,6 +118,7 @@ def _text_table(path: Path) -> pd.DataFrame:
     try:
         header = pd.read_csv(path, nrows=0)
         text = {name: str for name in header if not name.startswith("Probability_") and name != "Metadata_Concentration"}
-        return pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"Metadata_Concentration": [""]})
+        table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"Metadata_Concentration": [""]})
     except (OSError, ValueError) as problem:
         raise DataError(f"{path}: cannot be read ({problem}); evaluate the run again") from None
+    return spreadsheet.restored(table)

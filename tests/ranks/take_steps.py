@@ -1,6 +1,6 @@
 """Started as one or several ranks by test_ranks.py: three training steps and a prediction.
 
-take_steps.py TABLE OUT [BACKEND]
+take_steps.py TABLE OUT [BACKEND [BROKEN]]        BROKEN: a site whose pixels are not finite
 """
 
 import sys
@@ -21,16 +21,28 @@ MINIBATCHES = [[0, 5, 3, 7, 9], [2, 8], [1, 4, 6, 10, 11, 0, 3]]  # uneven share
 RATES = [0.01, 0.02, 0.01]
 
 
-def main(table_csv: str, out: str, backend: str = "gloo") -> None:
+class Broken(Fields):
+    """Fields of which one is not finite."""
+
+    site = -1
+
+    def read(self, sites, *how):
+        fields_NCHW = super().read(sites, *how)
+        fields_NCHW[np.asarray(sites) == self.site] = float("nan")
+        return fields_NCHW
+
+
+def main(table_csv: str, out: str, backend: str = "gloo", broken: str = "-1") -> None:
     """Write the trained parameters, sums and predictions of rank 0."""
     ranks = world.join(backend)
     torch.set_num_threads(1)
     settings = config.Data(sites=table_csv)
     table = screen.check(screen.read_labelled(settings), None, ranks)
     normalisation = screen.measure(table, np.arange(len(table)), settings, ranks)
-    fields, everything = Fields(table, normalisation, None), splits.make_split(table, split="hold-out")
+    Broken.site = int(broken)
+    fields, everything = Broken(table, normalisation, None), splits.make_split(table, split="hold-out")
     optim = config.Optim(class_weights="balanced", statistics=0.5, microbatch=2)
-    taught = lessons.prepare(fields, everything, optim, ranks)
+    taught = lessons.prepare(Fields(table, normalisation, None), everything, optim, ranks)
     torch.manual_seed(0)
     acceleration = accelerate.Acceleration()
     network = acceleration.prepare(MCNN(len(table.mechanisms()), *table.shape))
@@ -39,14 +51,17 @@ def main(table_csv: str, out: str, backend: str = "gloo") -> None:
         world=ranks, acceleration=acceleration, network=network, lessons=taught, objective=ranks.wrap(objective),
         optimiser=accelerate.optimiser(objective, momentum=0.9, weight_decay=5e-5), fields=fields,
         jitter=Jitter(flips=True, turns=True, gain=0.2), microbatch=2, clip_norm=1.0, seed=0)
+    trainer.rehearse()
     tally = Tally()
     minibatches = [np.array(sites) for sites in MINIBATCHES]
     taken = list(trainer.steps(trainer.read_ahead([(0, minibatches)]), RATES, tally))
+    named = [sorted(site for own in ranks.gather(step.broken) for site in own) for _, step in taken]
     numbers = tally.over(ranks)
     probabilities = trainer.predict(np.arange(len(table)))[0]
     everyone = ranks.gather({"rank": ranks.rank, "any": ranks.any(ranks.rank == ranks.size - 1), "text": "µ" * ranks.rank})
     if ranks.rank == 0:
-        torch.save({"parameters": network.state_dict(), "taken": taken, "loss": numbers["loss"],
+        torch.save({"parameters": network.state_dict(), "taken": [rate for rate, _ in taken],
+                    "skipped": [step.is_skipped for _, step in taken], "broken": named, "loss": numbers["loss"],
                     "accuracy": numbers["accuracy"], "probabilities": torch.from_numpy(probabilities),
                     "normalisation": [*normalisation.mean, *normalisation.sd], "everyone": everyone}, Path(out))
     del trainer

@@ -11,11 +11,11 @@ pytestmark = pytest.mark.ranks
 PROGRAM = ROOT / "tests" / "ranks" / "take_steps.py"
 
 
-def take_steps(table, ranks: int, mpiexec: str | None = None) -> dict:
+def take_steps(table, ranks: int, mpiexec: str | None = None, broken: int = -1) -> dict:
     """What rank 0 wrote; over MPI where there is an mpiexec to start it."""
     out = table.parent / f"{ranks}-ranks.pt"
     done = (run_mpi(mpiexec, ranks, "-m", "mpi4py", PROGRAM, table, out, "mpi") if mpiexec else
-            run_python(PROGRAM, table, out, ranks=ranks))
+            run_python(PROGRAM, table, out, "gloo", broken, ranks=ranks))
     assert done.returncode == 0, done.stderr
     return torch.load(out, weights_only=True)
 
@@ -34,6 +34,17 @@ def test_ranks_train_and_predict_like_one_process(tiny_screen, request, backend,
         assert together["normalisation"] == alone["normalisation"]  # to the last bit
         torch.testing.assert_close(together["probabilities"], alone["probabilities"], rtol=1e-4, atol=1e-5)
         assert together["everyone"] == [{"rank": rank, "any": True, "text": "µ" * rank} for rank in range(ranks)]
+
+
+def test_a_field_that_is_not_finite_is_skipped_by_all_ranks_and_named(tiny_screen):
+    """It is in the second minibatch alone, and there on one rank alone."""
+    alone, together = (take_steps(tiny_screen, ranks, broken=8) for ranks in (1, 3))
+    assert alone["skipped"] == together["skipped"] == [False, True, False]
+    assert alone["broken"] == together["broken"] == [[], [8], []]
+    for name, expected in alone["parameters"].items():
+        assert torch.isfinite(expected).all()
+        torch.testing.assert_close(together["parameters"][name], expected, rtol=1e-5, atol=1e-6, msg=name)
+    assert together["loss"] == pytest.approx(alone["loss"], rel=1e-5)  # of the two that were taken
 
 
 def test_the_steps_change_the_network(tiny_screen):

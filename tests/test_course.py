@@ -1,0 +1,144 @@
+"""Training that is stopped, broken or cut off, and goes on: whole runs of train.py on a tiny screen."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from mscnn import checkpoint, rundir
+from tests.conftest import ROOT, run_python
+
+COMMON = ("screen", "--hold-out", "b", "--minibatch", "3", "--epochs", "2", "--lr", "0.003", "--rotate", "20",
+          "--threads", "1", "--statistics", "1", "--average", "0.9", "--clip-norm", "5",
+          "--monitor-every", "1", "--log-every", "2", "--oversubscribe", "true")
+STEPS = 6
+
+
+def train(run_dir, screen, *options, ranks: int = 1):
+    return run_python("train.py", *COMMON, "--sites", screen, "--run-dir", run_dir, *options, ranks=ranks)
+
+
+def metrics(run_dir) -> list[dict]:
+    """Without what depends on time."""
+    return [{key: value for key, value in json.loads(line).items() if key not in ("images_per_second", "data_wait")}
+            for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def final(run_dir) -> str:
+    """SHA-256 of all that is in the last checkpoint, but for where it lies."""
+    _, content = checkpoint.read(run_dir)
+    assert content["step"] == STEPS
+    del content["sha256"], content["config"]["run_dir"], content["config"]["resume"]
+    return checkpoint.digest(content)
+
+
+@pytest.fixture(scope="module")
+def module_screen(tmp_path_factory):
+    from tests.conftest import tiny_screen
+
+    return tiny_screen.__wrapped__(tmp_path_factory.mktemp("screen"))
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_a_run_that_goes_on_from_any_step_is_the_one_that_never_stopped(module_screen, tmp_path, ranks):
+    whole = tmp_path / "whole"
+    done = train(whole, module_screen, "--checkpoint-steps", "1", "--keep", "9", ranks=ranks)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in checkpoint.steps(whole / "checkpoints")] == [f"step-{n:08d}.pt" for n in range(6, 0, -1)]
+    for step in range(1, STEPS) if ranks == 1 else (2, 3):
+        part = tmp_path / f"from-{step}"
+        shutil.copytree(whole, part, symlinks=True)
+        (part / "summary.json").unlink()
+        for later in checkpoint.steps(part / "checkpoints")[:STEPS - step]:
+            later.unlink()
+        done = train(part, module_screen, "--checkpoint-steps", "1", "--keep", "9", "--resume", "auto", ranks=ranks)
+        assert done.returncode == 0, done.stderr
+        assert f"resumed at step {step}: bit for bit" in done.stdout
+        assert final(part) == final(whole)
+        assert metrics(part) == metrics(whole)
+    again = train(whole, module_screen, "--resume", "auto")
+    assert (again.returncode, "has come to its end before" in again.stdout) == (0, True)
+
+
+def test_another_number_of_ranks_goes_on_alike_and_says_so(module_screen, tmp_path):
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    assert train(whole, module_screen).returncode == 0
+    assert train(part, module_screen, "--stop-after", "1e-9", ranks=2).returncode == 75
+    done = train(part, module_screen, "--resume", "auto")
+    assert done.returncode == 0, done.stderr
+    assert "the same fields in the same order, rounded otherwise (ranks 2, now 1)" in done.stdout
+    (_, one), (_, other) = checkpoint.read(whole), checkpoint.read(part)
+    for name, weight in one["network"].items():
+        torch.testing.assert_close(other["network"][name], weight, rtol=1e-3, atol=1e-4)
+
+
+def test_the_clock_stops_a_run_which_says_where(module_screen, tmp_path):
+    done = train(tmp_path / "run", module_screen, "--stop-after", "1e-9")
+    assert done.returncode == 75
+    assert "stopped: --stop-after 1e-09 at step 1 of 6" in done.stderr
+    status = json.loads((tmp_path / "run" / rundir.STATUS).read_text())
+    assert (status["status"], status["step"], status["steps"], status["exit_code"]) == ("stopped", 1, 6, 75)
+    assert [path.name for path in checkpoint.steps(tmp_path / "run" / "checkpoints")] == ["step-00000001.pt"]
+
+
+def test_a_run_that_never_gets_further_is_not_started_for_ever(module_screen, tmp_path):
+    run_dir = tmp_path / "run"
+    assert train(run_dir, module_screen, "--stop-after", "1e-9").returncode == 75
+    status = json.loads((run_dir / rundir.STATUS).read_text())
+    for _ in range(rundir.FRUITLESS):  # as if the process had been killed before its next checkpoint
+        (run_dir / rundir.STATUS).write_text(json.dumps(rundir.begun(run_dir, status["step"])))
+    rundir.refuse_taken(str(run_dir), "auto")
+    (run_dir / rundir.STATUS).write_text(json.dumps(rundir.begun(run_dir, status["step"])))
+    done = train(run_dir, module_screen, "--resume", "auto")
+    assert done.returncode == 2
+    assert "started 3 times in a row without getting further" in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_stops_all_ranks_at_one_step_and_the_run_goes_on(module_screen, tmp_path, number):
+    run_dir = tmp_path / "run"
+    command = [ROOT / "train.py", *COMMON, "--sites", module_screen, "--run-dir", run_dir, "--epochs", "200"]
+    starter = subprocess.Popen([sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
+                                "--signals-to-handle", "SIGTERM,SIGINT,SIGUSR1", *map(str, command)], cwd=ROOT)
+    path, deadline = run_dir / "metrics.jsonl", time.monotonic() + 300
+    while not (path.exists() and path.read_text().count("\n") > 3) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    starter.send_signal(number)
+    starter.send_signal(number)
+    starter.wait(timeout=120)
+    status = json.loads((run_dir / rundir.STATUS).read_text())
+    assert (status["status"], status["reason"]) == ("stopped", number.name)
+    assert status["step"] == checkpoint.read(run_dir)[1]["step"] == metrics(run_dir)[-1]["step"]
+    done = train(run_dir, module_screen, "--epochs", "200", "--resume", "auto", "--stop-after", "1e-9")
+    assert done.returncode == 75, done.stderr
+    assert f"resumed at step {status['step']}" in done.stdout
+
+
+def test_other_settings_or_another_split_do_not_go_on(module_screen, tmp_path):
+    run_dir = tmp_path / "run"
+    assert train(run_dir, module_screen, "--stop-after", "1e-9").returncode == 75
+    for options, message in {("--label-smoothing", "0.3"): "label_smoothing 0.1, now 0.3", ("--hold-out", "a"): "hold_out",
+                             ("--seed", "4"): "seed 0, now 4"}.items():
+        done = train(run_dir, module_screen, "--resume", "auto", *options)
+        assert done.returncode == 2
+        assert message in done.stderr
+    assert train(run_dir, module_screen).returncode == 2  # without --resume a run directory is never written over
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(module_screen, tmp_path):
+    run_dir = tmp_path / "run"
+    assert train(run_dir, module_screen, "--max-steps", "4", "--checkpoint-steps", "1").returncode == 0
+    (run_dir / "summary.json").unlink()
+    newest = checkpoint.steps(run_dir / "checkpoints")[0]
+    with newest.open("r+b") as file:
+        file.seek(newest.stat().st_size // 2)
+        file.write(b"\x55\xaa" * 8)
+    done = train(run_dir, module_screen, "--max-steps", "4", "--checkpoint-steps", "1", "--resume", "auto")
+    assert done.returncode == 0, done.stderr
+    assert f"{newest.name}: not" in done.stdout
+    assert "resumed at step 3" in done.stdout
