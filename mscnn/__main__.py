@@ -216,7 +216,8 @@ def _compare(runs: list[Path], settings: tools.Baselines) -> None:
     for run in runs:
         with errors.offenders_in(run):
             comparison.compare(run, features=Path(settings.features) if settings.features else None, nuclei=settings.nuclei,
-                               workers=settings.workers or cpu.allowed_cores(), microbatch=settings.microbatch)
+                               workers=settings.workers or cpu.allowed_cores(), microbatch=settings.microbatch,
+                               moved=settings.moved, image_root=settings.image_root)
 
 
 def export(argv: list[str]) -> None:

@@ -3,6 +3,7 @@
 A run is a run directory of train.py, or a folder of folds (`python -m mscnn loco`, slurm/loco.sh).
 """
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,16 @@ FEATURES = "features.parquet"
 DRAWS = 1000  # of compounds and of labels, for each baseline
 
 
-def compare(run: Path, *, features: Path | None, nuclei: str | None, workers: int, microbatch: int) -> dict[str, Any]:
+def compare(run: Path, *, features: Path | None, nuclei: str | None, workers: int, microbatch: int,
+            moved: str | None = None, image_root: str | None = None) -> dict[str, Any]:
     """Score all baselines on the run's folds, and on random ones; writes baselines.json beside the run's scores.
 
     features: what `python -m mscnn features` wrote for the run's table; else they are measured, into RUN/features.parquet.
+    moved, image_root: where table and images are now.
     """
     trainings = trainings_of(run)
     settings = config.from_flat(rundir.settings(trainings[0]))
+    settings = dataclasses.replace(settings, data=settings.data.at(moved, image_root))
     table = screen.read_labelled(settings.data)
     folds = [_sides(training / "split.csv", table) for training in trainings]
     table = screen.check(table, settings.data.size(), world.World())

@@ -86,6 +86,11 @@ class Data(Table):
                  self.transform)
         self.size()
 
+    def at(self, moved: str | None, image_root: str | None) -> "Data":
+        """The same screen where its table or folder, and its images, are now; None: where they were."""
+        places = {name: moved for name in SCREENS if moved and getattr(self, name)}
+        return dataclasses.replace(self, **places, **({"image_root": image_root} if image_root else {}))
+
     def size(self) -> tuple[int, int] | None:
         """(height, width) asked for, or None for native."""
         return None if self.image_size == "native" else parse_size("image-size", self.image_size)

@@ -48,6 +48,8 @@ class Baselines:
     nuclei: str | None = setting(None, "channel that shows nuclei; default: the one called DNA, DAPI, Hoechst or nuclei")
     workers: int = setting(0, "fields measured at once; 0: one a core")
     microbatch: int = setting(8, "fields that the untrained network computes at once")
+    moved: str | None = setting(None, "where the training's site table or folder is now, if it has moved")
+    image_root: str | None = setting(None, "folder that image paths start from, if they have moved")
 
     def __post_init__(self):
         require(self.workers >= 0, "workers must be 0 or more", self.workers)

@@ -91,13 +91,11 @@ def network(content: dict[str, Any], acceleration: accelerate.Acceleration) -> M
 def _source(settings: config.Evaluation, content: dict[str, Any]) -> config.Data:
     """Where the table is, by the checkpoint's settings and what the command line puts in their place."""
     data = config.from_flat(content["config"]).data
-    if settings.moved:
-        data = dataclasses.replace(data, **{name: settings.moved for name in config.SCREENS if getattr(data, name)})
     if settings.another():
         channels = None if settings.packed else settings.channels or ",".join(content["channels"])
         data = dataclasses.replace(data, **{name: getattr(settings, name) for name in config.SCREENS},
                                    columns=settings.columns, channels=channels, image_root=None)
-    return dataclasses.replace(data, image_root=settings.image_root) if settings.image_root else data
+    return data.at(settings.moved, settings.image_root)
 
 
 def _require_same_form(table: SiteTable, data: config.Data, content: dict[str, Any]) -> None:

@@ -40,7 +40,7 @@ def run(tmp_path_factory):
     for number in range(8):
         folder = out / f"fold-{number}"
         folder.mkdir(parents=True)
-        (folder / "config.yaml").write_text(f"preset: screen\nsites: {root / 'sites.csv'}\n")
+        (folder / "config.yaml").write_text(f"preset: screen\nsites: {root / 'then' / 'sites.csv'}\n")
         split = splits.make_split(table, split="leave-compound-out", fold=number)
         splits.write(split, table, folder)
         folds.append({"folder": str(number), "checkpoint": f"fold-{number}/checkpoints/last.pt",
@@ -49,7 +49,7 @@ def run(tmp_path_factory):
     guessed = profiles.field_predictions(table, np.tile([0.6, 0.4], (48, 1)), ["M", "N"])
     results.write(guessed, {"control": "DMSO", "well_by": "mean", "treatment_by": "median", "views": "one",
                             "notes": [], "seed": 0, "channels": ["DNA"], "folds": folds}, out / "scores")
-    found = comparison.compare(out, features=None, nuclei=None, workers=1, microbatch=8)
+    found = comparison.compare(out, features=None, nuclei=None, workers=1, microbatch=8, moved=str(root / "sites.csv"))
     return out, table, found
 
 
@@ -86,11 +86,13 @@ def test_the_layout_tells_under_a_random_split_and_not_where_compounds_are_left_
 def test_features_that_are_given_are_taken(run, tmp_path):
     out, table, _ = run
     with pytest.raises(UsageError, match="is not there; leave it out"):
-        comparison.compare(out, features=tmp_path / "none.parquet", nuclei=None, workers=1, microbatch=8)
+        comparison.compare(out, features=tmp_path / "none.parquet", nuclei=None, workers=1, microbatch=8,
+                           moved=str(out.parent / "sites.csv"))
     bright = [float(read_site(files).mean()) for files in table.frame["files"]]
     tells = (table.frame["mechanism"] == "M").astype(float)
     given = profiles.metadata(table).assign(Image_Basic_Percentile_DNA_50=tells, Image_Basic_Mean_DNA=bright,
                                             Image_Basic_Sd_DNA=1.0)
     given.sample(frac=1, random_state=0).to_parquet(tmp_path / "given.parquet")  # in another order
-    found = comparison.compare(out, features=tmp_path / "given.parquet", nuclei=None, workers=1, microbatch=8)
+    found = comparison.compare(out, features=tmp_path / "given.parquet", nuclei=None, workers=1, microbatch=8,
+                           moved=str(out.parent / "sites.csv"))
     assert found["handcrafted features"]["held out"]["fields"]["correct"] == 48  # the one that holds the mechanism

@@ -480,11 +480,11 @@ def aliases(levels: int) -> str:
 
 
 def test_settings_that_would_run_code_or_fill_the_memory_are_refused(tmp_path, canary):
-    (tmp_path / "bomb.yaml").write_text(f"sites: {aliases(10)}\n")
+    (tmp_path / "bomb.yaml").write_text(f"sites: {aliases(7)}\n")
     call = f"!!python/object/apply:os.mkdir ['{canary}']"
     texts = {"apply": f"seed: {call}", "whole": call,
              "new": f"run_dir: !!python/object/new:os.mkdir ['{canary}']", "name": "seed: !!python/name:os.mkdir",
-             "class": f"seed: {{class_path: os.mkdir, init_args: {{path: '{canary}'}}}}", "again": f"sites: {aliases(10)}",
+             "class": f"seed: {{class_path: os.mkdir, init_args: {{path: '{canary}'}}}}", "again": f"sites: {aliases(7)}",
              "nested": f"config: {tmp_path / 'bomb.yaml'}", "deep": f"sites: {'[' * 1200}{']' * 1200}"}
     paths = []
     for name, text in texts.items():

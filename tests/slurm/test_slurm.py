@@ -245,3 +245,4 @@ def test_leaving_each_compound_out_gathers_one_score(cluster, plates):
     assert cluster.job(gathering).fact("JobState") == "COMPLETED", cluster.job(gathering).log()
     assert json.loads((results / "scores" / "scores.json").read_text())["compounds"]["total"] == 3
     assert "3 trainings, leave-compound-out" in (results / "report.html").read_text()
+    assert json.loads((results / "scores" / "baselines.json").read_text())["folds"] == 3
