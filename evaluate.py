@@ -47,7 +47,7 @@ def main(settings: config.Evaluation) -> None:
     if ranks.rank == 0:
         results.begin(out)
         (out / "gallery" / "gallery.json").unlink(missing_ok=True)
-        for note in (notes := chosen.notes + notes):
+        for note in (notes := chosen.notes + notes + checkpoint.notes(path, content)):
             log.warning("NOTE: %s", note)
         profiles.field_profiles(chosen.table, features).assign(Metadata_Scored=chosen.is_scored).to_parquet(
             out / results.PROFILES, index=False)
@@ -92,7 +92,8 @@ def description(content: dict[str, Any], chosen: trained.Chosen, path: Path, not
             "control": scored.control, "channels": content["channels"],
             "classes": content["classes"],
             "notes": notes, "well_by": run.levels.well_by,
-            "treatment_by": run.levels.treatment_by, "views": run.levels.views, "seed": run.run.seed,
+            "treatment_by": run.levels.treatment_by, "views": run.levels.views,
+            "readout": run.levels.readout, "seed": run.run.seed,
             "split": {key: value for key, value in content["split"].items() if key != "sides"},
             "environment": rundir.environment()}
 

@@ -45,6 +45,8 @@ def main(settings: config.Config, resolved: str, told: Stop) -> None:
     ranks.together(lambda: rundir.refuse_taken(settings.run.run_dir, settings.run.resume))
     open_logs(ranks.rank, None)
     if ranks.gather(settings.run.resume == "auto" and (Path(settings.run.run_dir) / rundir.SUMMARY).exists())[0]:
+        before = config.absolute(config.from_flat(rundir.settings(Path(settings.run.run_dir)))).flat()
+        ranks.together(lambda: require_same(settings, {"config": before}))
         log.info("%s has come to its end before; nothing is left to do", settings.run.run_dir)
         return ranks.leave()
     ranks.agree(**rundir.versions(), settings=rundir.digest(resolved))
@@ -61,13 +63,16 @@ def main(settings: config.Config, resolved: str, told: Stop) -> None:
         split = splits.make_split(table, seed=settings.run.seed, **dataclasses.asdict(settings.split) | {"within": within})
         ranks.agree(data=table.fingerprint())
         log.info("split: %s", splits.describe(split, table))
-        saved = ranks.together(lambda: resumed(settings, split, table))
+        saved_at, saved = ranks.together(lambda: resumed(settings, split, table))
+        ranks.agree(checkpoint=saved["sha256"] if saved else "none")
         normalisation = (screen.restore(saved["normalisation"]) if saved else
                          screen.measure(table, split.train(), settings.data, ranks))
     trainer, used = build(settings, table, split, normalisation, ranks, plan)
-    rounding = {"ranks": ranks.size, "threads": plan.threads, "CPU": rundir.cpu_model(), "torch": str(torch.__version__),
+    hosts, threads, cpus = (sorted({*every}) for every in zip(
+        *ranks.gather((ranks.host, plan.threads, rundir.cpu_model())), strict=True))
+    rounding = {"ranks": ranks.size, "nodes": len(hosts), "backend": ranks.backend, "threads": threads, "CPU": cpus,
                 **{name: used[name]["used"] for name in ("accelerate", "precision", "kernel", "gradient")},
-                "compress": settings.accelerate.compress}
+                "compress": settings.accelerate.compress, **rundir.versions()}
     used |= {"ranks": ranks.size, "launcher": ranks.launcher, "meeting": ranks.meeting, "malloc": memory,
              "places": places}
     course = Course(rounding)
@@ -86,10 +91,18 @@ def main(settings: config.Config, resolved: str, told: Stop) -> None:
     if saved:
         course.resume(saved, trainer)
     if ranks.rank == 0:
+        if saved:
+            checkpoint.go_on_from(run_dir / checkpoint.FOLDER, saved_at)
         rundir.write_json(run_dir / rundir.STATUS, rundir.begun(run_dir, course.step))
     trainer.rehearse()
     started, begun = time.perf_counter(), course.step
-    fields = learn(settings, dataclasses.replace(trainer, is_told=told), split, run_dir, course, told)
+    try:
+        fields = learn(settings, dataclasses.replace(trainer, is_told=told), split, run_dir, course, told)
+    except (errors.UsageError, errors.DataError) as problem:
+        if ranks.rank == 0:
+            rundir.write_json(run_dir / rundir.STATUS, rundir.status(run_dir) | {
+                "status": "failed", "reason": str(problem), "step": course.step, "exit_code": problem.exit_code})
+        raise
     seconds, peak = time.perf_counter() - started, max(ranks.gather(cpu.peak_memory_gib()))
     if ranks.rank == 0:
         rate = fields * (course.step - begun) / max(course.step, 1) / seconds
@@ -101,16 +114,16 @@ def main(settings: config.Config, resolved: str, told: Stop) -> None:
     ranks.leave()
 
 
-def resumed(settings: config.Config, split: splits.Split, table: SiteTable) -> dict[str, Any] | None:
-    """The checkpoint to go on from, None to begin. Raises UsageError or DataError where it is of another run."""
+def resumed(settings: config.Config, split: splits.Split, table: SiteTable) -> tuple[Path | None, dict[str, Any] | None]:
+    """The checkpoint to go on from and its content, None to begin. UsageError or DataError for that of another run."""
     found = checkpoint.newest(Path(settings.run.run_dir) / checkpoint.FOLDER) if settings.run.resume == "auto" else None
     if found is None:
-        return None
+        return None, None
     require_same(settings, found[1])
     splits.restore(found[1]["split"], table)
     if splits.to_record(split, table)["sha256"] != found[1]["split"]["sha256"]:
         raise errors.DataError(f"{found[0]} was trained on another split; name a new --run-dir")
-    return found[1]
+    return found
 
 
 def build(settings: config.Config, table: SiteTable, split: splits.Split, normalisation: Normalisation | Intensity,
@@ -160,7 +173,8 @@ def learn(settings: config.Config, trainer: Trainer, split: splits.Split, run_di
     per_epoch = sampler.steps_per_epoch(len(training), optim.minibatch)
     total = min(optim.epochs * per_epoch, optim.max_steps or optim.epochs * per_epoch)
     pieces, begun = schedule.parse(optim.lr), course.step
-    epochs = range(begun // per_epoch, math.ceil(total / per_epoch))
+    course.steps, epochs = total, range(begun // per_epoch, math.ceil(total / per_epoch)) if begun < total else range(0)
+    looks = run.monitor_every if len(split.test()) else 0  # epochs between looks at the held-out side
 
     def minibatches(epoch: int, first: int = 0) -> list[np.ndarray]:
         order = sampler.epoch_minibatches(len(training), optim.minibatch, seed=run.seed, epoch=epoch)
@@ -173,6 +187,8 @@ def learn(settings: config.Config, trainer: Trainer, split: splits.Split, run_di
             progress(total, "training", trainer.world.rank, done=begun) as shown, \
             closing(trainer.read_ahead((epoch, left(epoch)) for epoch in epochs)) as loaded:
         log.info("training: %d steps of at most %d fields, %d steps an epoch", total, optim.minibatch, per_epoch)
+        if course.is_look_due:
+            monitor(trainer, split.test(), begun, metrics)
         for epoch in epochs:
             rates = [schedule.rate(pieces, epoch + taken / per_epoch) for taken in range(len(minibatches(epoch)))]
             tally = Tally()
@@ -185,21 +201,24 @@ def learn(settings: config.Config, trainer: Trainer, split: splits.Split, run_di
                     report(course.step, total, course.step / per_epoch, rate, tally.over(trainer.world), metrics)
                     tally.restart()
                 if saves:
-                    course.save(settings, trainer, split, run_dir, is_last=False)
+                    course.save(settings, trainer, split, run_dir, is_last=taken.is_told)
                 if taken.is_told:
                     break
-            if not ends:
-                raise course.stopped(trainer, total, run_dir, told.reason)
-            course.end_epoch()
+            if ends:
+                course.end_epoch()
+                course.is_look_due = bool(looks) and (epoch + 1) % looks == 0
+            if taken.is_told and course.step < total:  # time is short: what is due now waits
+                if ends:
+                    course.save(settings, trainer, split, run_dir, is_last=True)
+                raise course.stopped(trainer, run_dir, told.reason)
             if course.step == total and settings.levels.readout == "lda":
                 trainer.read_out(split.train(), settings.levels.views == "all")
                 log.info("read-out: linear discriminant analysis of %d fields", len(split.train()))
-            if run.monitor_every and len(split.test()) and (epoch + 1) % run.monitor_every == 0:
+            if course.is_look_due:
                 monitor(trainer, split.test(), course.step, metrics)
-            if taken.is_told or course.step == total or (epoch + 1) % run.checkpoint_every == 0:
+                course.is_look_due = False
+            if course.step == total or (epoch + 1) % run.checkpoint_every == 0:
                 course.save(settings, trainer, split, run_dir, is_last=course.step == total)
-            if taken.is_told and course.step < total:
-                raise course.stopped(trainer, total, run_dir, told.reason)
     return sum(len(minibatch) for epoch in range(math.ceil(total / per_epoch)) for minibatch in minibatches(epoch))
 
 

@@ -27,7 +27,7 @@ FORMAT = 2
 FOLDER, LAST, BEST, GOOD = "checkpoints", "last.pt", "best.pt", "good.pt"
 SAFE_TORCH = "2.10"  # before it, a file can get round weights_only=True
 REQUIRED = ("format", "sha256", "step", "config", "classes", "channels", "normalisation", "image_size", "split",
-            "network", "training")
+            "network", "training", "steps")
 ASIDE = ".partial"
 SPARE = 2**20     # bytes that must be left beside a checkpoint
 PROOF = 2**36     # bytes of the largest file that is opened
@@ -47,8 +47,11 @@ def save(folder: Path, content: dict[str, Any], *, keep: int, is_best: bool = Fa
         raise OSError(errno.ENOSPC, f"{needed / 2**20:.0f} MiB are needed and {free / 2**20:.0f} free", str(folder))
     path = folder / f"step-{content['step']:08d}.pt"
     aside = path.with_name(path.name + ASIDE)
-    with aside.open("wb") as file:
-        torch.save(content, file)
+    try:
+        with aside.open("wb") as file:
+            torch.save(content, file)
+    except RuntimeError as problem:  # what torch makes of a write that fails half-way
+        raise OSError(errno.EIO, str(problem.__context__ or problem).splitlines()[0], str(aside)) from None
     put(aside, path)
     before = _linked(folder, LAST)
     if before and before != path:
@@ -61,6 +64,25 @@ def save(folder: Path, content: dict[str, Any], *, keep: int, is_best: bool = Fa
         if old not in linked:
             old.unlink()
     return path
+
+
+def go_on_from(folder: Path, path: Path) -> None:
+    """Make this the last one: newer files, which are damaged, are set aside as *.damaged and count no more."""
+    for newer in steps(folder):
+        if newer > path:
+            os.replace(newer, newer.with_suffix(".damaged"))
+    _link(folder, LAST, path)
+
+
+def notes(path: Path, content: dict[str, Any]) -> list[str]:
+    """What a reader of scores must know of a checkpoint: it is not the end of its training, or not the newest."""
+    found = []
+    if content["step"] < content["steps"]:
+        found.append(f"training had not come to its end: step {content['step']} of {content['steps']}"
+                     + (", its last layer as trained" if content["config"]["readout"] == "lda" else ""))
+    if path.parent.name == FOLDER and (newer := [own.name for own in steps(path.parent) if own.name > path.resolve().name]):
+        found.append(f"{path.resolve().name} was scored, and not {newer[0]}")
+    return found
 
 
 def clean(folder: Path) -> None:

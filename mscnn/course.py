@@ -24,28 +24,31 @@ FREE = ("bbbc021", "sites", "packed", "image_root")         # these too: data ma
 FIXED = ("seed", "max_skipped")                             # but these may not
 SPIKE, RECENT, ENOUGH = 6.0, 50, 20  # a loss so many sd above the mean of the last 50 steps, 20 at least, is told
 SHOWN = 5                            # fields named in an error; the log has all
-CALM_DOWN = "lower --lr, or set --clip-norm 1; a checkpoint of an earlier step is kept"
+CALM_DOWN = "begin a new --run-dir with a lower --lr, or with --clip-norm 1; a checkpoint of an earlier step is kept here"
 
 
 @dataclass
 class Course:
-    """step: optimiser steps so far; losses: of this epoch's steps; best: least mean of an epoch's, is_best: it is the last
-    one's; skipped: steps in a row; unsaved: checkpoints that could not be written; recent: losses that spikes are told by;
+    """step, steps: of the optimiser so far, and in all; losses: of this epoch's steps; mean: of the epoch that has just
+    ended; best: least mean of those saved; is_look_due: the held-out side was not looked at after the epoch that has just
+    ended; skipped: steps in a row; unsaved: checkpoints that could not be written; recent: losses that spikes are told by;
     rounding: by what sums are rounded: ranks, threads, precision, kernel.
     """
 
     rounding: dict[str, Any]
     step: int = 0
+    steps: int = 0
     best: float = math.inf
     losses: list[float] = field(default_factory=list)
     skipped: int = 0
-    is_best: bool = False
+    mean: float | None = None
+    is_look_due: bool = False
     unsaved: int = 0
     recent: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
 
     def follow(self, taken: Taken, trainer: Trainer, max_skipped: int) -> None:
         """After a step. Raises UsageError, on all ranks alike, where too many in a row were not finite."""
-        self.step += 1
+        self.step, self.mean = self.step + 1, None
         if taken.is_skipped:
             self.skipped += 1
             self._tell_skipped(taken, trainer, max_skipped)
@@ -61,24 +64,24 @@ class Course:
         self.recent.append(taken.loss)
 
     def end_epoch(self) -> None:
-        """After its last step: whether its mean loss is the least so far."""
-        mean = sum(self.losses) / len(self.losses) if self.losses else math.inf
-        self.is_best, self.best, self.losses = mean < self.best, min(mean, self.best), []
+        """After its last step."""
+        self.mean, self.losses = sum(self.losses) / len(self.losses) if self.losses else None, []
 
     def save(self, settings: config.Config, trainer: Trainer, split: splits.Split, run_dir: Path, *, is_last: bool) -> None:
         """Rank 0 writes; the others go on, and meet it at the next step. A broken network is never saved.
 
-        A checkpoint that cannot be written is told and counted, and training goes on; DataError if it was the last.
+        A checkpoint that cannot be written is told and counted, and training goes on; DataError if nothing follows it.
         """
         with trainer.averaged():
             if not trainer.is_finite():
                 raise UsageError(f"training diverged: weights are not finite after step {self.step}; {CALM_DOWN}")
+        if is_best := self.mean is not None and self.mean < self.best:
+            self.best = self.mean
         if trainer.world.rank:
             return
         try:
             checkpoint.save(run_dir / checkpoint.FOLDER, self._content(settings, trainer, split), keep=settings.run.keep,
-                            is_best=self.is_best)
-            self.is_best = False
+                            is_best=is_best)
         except OSError as problem:
             self.unsaved += 1
             log.error("NOT SAVED: the checkpoint of step %d cannot be written (%s); %d so far; older ones are untouched",
@@ -89,15 +92,15 @@ class Course:
                 failure.alone = True
                 raise failure from None
 
-    def stopped(self, trainer: Trainer, total: int, run_dir: Path, reason: str) -> Stopped:
+    def stopped(self, trainer: Trainer, run_dir: Path, reason: str) -> Stopped:
         """What to raise when all ranks have agreed to stop; a collective."""
         reasons = [why for why in trainer.world.gather(reason) if why]
         if trainer.world.rank == 0:
             rundir.write_json(run_dir / rundir.STATUS, rundir.status(run_dir) | {
-                "status": "stopped", "reason": reasons[0], "step": self.step, "steps": total,
+                "status": "stopped", "reason": reasons[0], "step": self.step, "steps": self.steps,
                 "exit_code": Stopped.exit_code})
         trainer.world.barrier()
-        return Stopped(f"{reasons[0]} at step {self.step} of {total}; {run_dir} goes on with --resume auto")
+        return Stopped(f"{reasons[0]} at step {self.step} of {self.steps}; {run_dir} goes on with --resume auto")
 
     def resume(self, saved: dict[str, Any], trainer: Trainer) -> None:
         """Put everything back where it was. Raises DataError where the checkpoint is of another network."""
@@ -112,7 +115,7 @@ class Course:
                             "--run-dir") from None
         torch.set_rng_state(training["random"])
         self.step, self.best, self.losses = saved["step"], training["best"], list(training["losses"])
-        self.skipped = training["skipped"]
+        self.skipped, self.is_look_due = training["skipped"], training["is_look_due"]
         other = [f"{name} {training['rounding'].get(name)}, now {now}" for name, now in self.rounding.items()
                  if training["rounding"].get(name) != now]
         log.info("resumed at step %d: %s", self.step, f"the same fields in the same order, rounded otherwise "
@@ -135,10 +138,11 @@ class Course:
         table = trainer.fields.table
         training = {"objective": _bare(trainer.objective).state_dict(), "optimiser": trainer.optimiser.state_dict(),
                     "average": trainer.average.state() if trainer.average else None, "random": torch.get_rng_state(),
-                    "best": self.best, "losses": self.losses, "skipped": self.skipped, "rounding": self.rounding}
+                    "best": self.best, "losses": self.losses, "skipped": self.skipped,
+                    "is_look_due": self.is_look_due, "rounding": self.rounding}
         with trainer.averaged():
-            return {"step": self.step, "config": config.absolute(settings).flat(), "classes": table.mechanisms(),
-                    "channels": list(table.channels), "image_size": list(table.shape[1:]),
+            return {"step": self.step, "steps": self.steps, "config": config.absolute(settings).flat(),
+                    "classes": table.mechanisms(), "channels": list(table.channels), "image_size": list(table.shape[1:]),
                     "normalisation": screen.to_record(trainer.fields.normalisation),
                     "split": splits.to_record(split, table), "network": trainer.network.state_dict(), "training": training}
 

@@ -71,10 +71,13 @@ class Metrics:
         """kind: train or held_out; step: optimiser steps taken so far. What is not finite is null in JSON."""
         if self._file is not None:
             finite = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
-            self._file.write(json.dumps({"kind": kind, "step": step, **finite}) + "\n")
-            self._file.flush()
-            for name, value in numbers.items():
-                self._board.add_scalar(f"{kind}/{name}", value, step)
+            try:
+                self._file.write(json.dumps({"kind": kind, "step": step, **finite}) + "\n")
+                self._file.flush()
+                for name, value in numbers.items():
+                    self._board.add_scalar(f"{kind}/{name}", value, step)
+            except OSError as problem:  # training is worth more than its curve
+                log.error("NOT WRITTEN: the numbers of step %d (%s)", step, problem)
 
     def __enter__(self) -> "Metrics":
         return self

@@ -3,6 +3,7 @@
 Exercised by `pytest tests/test_rundir.py`.
 """
 
+import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -14,16 +15,17 @@ import socket
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
 from mscnn.errors import PROBLEMS, UsageError
 from mscnn.files import put
 
-STATUS = "RUN_STATUS.json"
+STATUS, LOCK = "RUN_STATUS.json", "lock"
 FRUITLESS = 3  # restarts in a row that did not get further than the one before; then a run is not started again
 SUMMARY = "summary.json"  # written last: a training without it has not come to its end
+_held: list[IO[str]] = []
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "tifffile", "pandas", "scikit-learn")
 
 
@@ -33,7 +35,9 @@ def refuse_taken(asked: str | None, resume: str = "never") -> None:
     """
     path = Path(asked) if asked else None
     if path and resume == "auto" and (path / "config.yaml").exists():
-        if (fruitless := status(path).get("fruitless_restarts", 0)) >= FRUITLESS:
+        before = status(path)
+        got_further = (path / SUMMARY).exists() or _last_step(path) > before.get("begun_at", -1)
+        if (fruitless := before.get("fruitless_restarts", 0)) >= FRUITLESS and not got_further:
             raise UsageError(f"run directory {path} was started {fruitless} times in a row without getting further; mend "
                              f"the cause (log/ there), remove {path / STATUS}, and start it again")
         return
@@ -44,11 +48,13 @@ def refuse_taken(asked: str | None, resume: str = "never") -> None:
 def create(asked: str | None, preset: str, settings: str, environment: dict[str, Any]) -> Path:
     """Make the folder asked for, or the next free runs/PRESET-001, and write what is known before training.
 
-    settings: the resolved configuration as YAML.  Returns the folder.  One rank calls this.
+    settings: the resolved configuration as YAML.  Returns the folder.  One rank calls this; it holds the folder until it
+    ends.  Raises UsageError where that cannot be, or another process holds it.
     """
     try:
         run_dir = _claim(preset) if asked is None else Path(asked)
         run_dir.mkdir(parents=True, exist_ok=True)
+        _hold(run_dir)
         (run_dir / "config.yaml").write_text(settings)  # first: by it a run is known as one that can go on
         (run_dir / "checkpoints").mkdir(exist_ok=True)
         with (run_dir / "command.txt").open("a") as commands:  # a line for each time it was started
@@ -68,12 +74,30 @@ def status(run_dir: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def _last_step(run_dir: Path) -> int:
+    """Of the newest checkpoint, by its name; -1 where there is none."""
+    found = (re.fullmatch(r"step-(\d+)\.pt", path.name) for path in (run_dir / "checkpoints").glob("step-*.pt"))
+    return max((int(name[1]) for name in found if name), default=-1)
+
+
 def begun(run_dir: Path, step: int) -> dict[str, Any]:
     """The status of a run that begins, or goes on, at this step; counts the restarts in a row that got no further."""
     before = status(run_dir)
     fruitless = before.get("fruitless_restarts", 0) + 1 if before and step <= before.get("begun_at", -1) else 0
     return {"status": "running", "begun_at": step, "fruitless_restarts": fruitless, "started": time.strftime("%FT%T%z"),
             "host": socket.gethostname(), "pid": os.getpid()}
+
+
+def _hold(run_dir: Path) -> None:
+    """Lock the folder for as long as this process lives, where its file system can."""
+    file = (run_dir / LOCK).open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UsageError(f"{run_dir}: another process trains there; wait for it, or end it") from None
+    except OSError:
+        pass  # a file system without locks
+    _held.append(file)
 
 
 def _claim(preset: str) -> Path:

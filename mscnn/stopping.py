@@ -1,4 +1,4 @@
-"""Told to stop: by a signal of the batch system, or by the clock.  Exercised by `pytest tests/test_stopping.py`."""
+"""Told to stop: by a signal of the batch system, or by the clock.  Exercised by `pytest tests/test_course.py`."""
 
 import signal
 import time

@@ -19,6 +19,8 @@ from mscnn.errors import DataError, UsageError
 from mscnn.model import MCNN
 from mscnn.world import World
 
+SEEN = "the network has seen images of what it is scored on, without labels (--held-out-pixels)"
+
 
 @dataclass(frozen=True)
 class Chosen:
@@ -39,12 +41,14 @@ def sites(settings: config.Evaluation, content: dict[str, Any], ranks: World) ->
     if settings.another():
         table = ranks.together(lambda: read_table(data))
         notes, is_scored = splits.overlap(content["split"], table), np.ones(len(table), bool)
+        if content["config"]["held_out_pixels"] and set(content["split"]["held_out"]) & set(table.frame["compound"]):
+            notes.append(SEEN)
     else:
         table = ranks.together(lambda: screen.read_labelled(data))
         is_scored = splits.restore(content["split"], table).side == splits.TEST
         notes = [content["split"]["leaks"]] if content["split"]["leaks"] else []
-        if content["config"].get("held_out_pixels"):
-            notes.append("the network has seen the images of what it is scored on, without labels (--held-out-pixels)")
+        if content["config"]["held_out_pixels"]:
+            notes.append(SEEN)
         if settings.profiles == "held-out":
             table, is_scored = table.select(is_scored), np.ones(is_scored.sum(), bool)
     if not is_scored.any():

@@ -49,9 +49,9 @@ run_and_requeue() {
     while true; do
         status=0
         wait $program || status=$?     # comes back early when the trap fires
-        [ $status = $interrupted ] || break
+        [ $status = $interrupted ] && kill -0 $program 2>/dev/null || break
     done
-    trap - USR1
+    trap : USR1                        # what follows, such as an evaluation, takes seconds and goes on
     if [ $status = 75 ]; then
         told=$(scontrol requeue "$SLURM_JOB_ID" 2>&1) || echo "not queued again: $told"
     fi

@@ -12,7 +12,7 @@ from mscnn import checkpoint
 from mscnn.errors import DataError, UsageError
 
 CONTENT = {key: {} for key in checkpoint.REQUIRED if key not in ("format", "sha256")} | {
-    "step": 1, "network": {"w": torch.arange(3.0)}, "classes": ["a", "b"]}
+    "step": 1, "steps": 9, "network": {"w": torch.arange(3.0)}, "classes": ["a", "b"]}
 
 
 def save(folder, step: int = 1, **options):

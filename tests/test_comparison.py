@@ -48,7 +48,8 @@ def run(tmp_path_factory):
     (out / "scores").mkdir()
     guessed = profiles.field_predictions(table, np.tile([0.6, 0.4], (48, 1)), ["M", "N"])
     results.write(guessed, {"control": "DMSO", "well_by": "mean", "treatment_by": "median", "views": "one",
-                            "notes": [], "seed": 0, "channels": ["DNA"], "folds": folds}, out / "scores")
+                            "readout": "softmax", "notes": [], "seed": 0, "channels": ["DNA"], "folds": folds},
+                  out / "scores")
     found = comparison.compare(out, features=None, nuclei=None, workers=1, microbatch=8, moved=str(root / "sites.csv"))
     return out, table, found
 

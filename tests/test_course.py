@@ -1,16 +1,21 @@
 """Training that is stopped, broken or cut off, and goes on: whole runs of train.py on a tiny screen."""
 
+import contextlib
 import json
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from mscnn import checkpoint, rundir
+from mscnn.course import Course
+from mscnn.engine import Taken
+from mscnn.errors import DataError, UsageError
 from tests.conftest import ROOT, run_python
 
 COMMON = ("screen", "--hold-out", "b", "--minibatch", "3", "--epochs", "2", "--lr", "0.003", "--rotate", "20",
@@ -142,3 +147,78 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(module_screen,
     assert done.returncode == 0, done.stderr
     assert f"{newest.name}: not" in done.stdout
     assert "resumed at step 3" in done.stdout
+
+
+def test_a_run_killed_after_its_last_checkpoint_is_finished(module_screen, tmp_path):
+    run_dir = tmp_path / "run"
+    assert train(run_dir, module_screen, "--max-steps", "4").returncode == 0
+    before = checkpoint.read(run_dir)[1]["sha256"]
+    (run_dir / "summary.json").unlink()
+    done = train(run_dir, module_screen, "--max-steps", "4", "--resume", "auto")
+    assert done.returncode == 0, done.stderr
+    assert (run_dir / "summary.json").exists()
+    assert checkpoint.read(run_dir)[1]["sha256"] == before
+    other = train(run_dir, module_screen, "--max-steps", "4", "--resume", "auto", "--lr", "0.1")
+    assert other.returncode == 2
+    assert "lr 0.003, now 0.1" in other.stderr or "lr '0.003', now '0.1'" in other.stderr
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path):
+    run_dir = rundir.create(str(tmp_path / "run"), "demo", "", {})
+    with pytest.raises(UsageError, match="another process trains there"):
+        rundir.create(str(run_dir), "demo", "", {})
+
+
+class Full:
+    """A trainer whose checkpoints find no room."""
+
+    world = SimpleNamespace(rank=0)
+    averaged = staticmethod(contextlib.nullcontext)
+    is_finite = staticmethod(lambda: True)
+
+
+@pytest.mark.parametrize("problem", [OSError(28, "No space left on device"), OSError(30, "Read-only file system")])
+def test_a_checkpoint_that_cannot_be_written_is_told_and_counted_and_the_last_one_fails(tmp_path, monkeypatch, problem):
+    def fail(*_, **__):
+        raise problem
+
+    settings, told = SimpleNamespace(run=SimpleNamespace(keep=2)), []
+    monkeypatch.setattr(checkpoint, "save", fail)
+    monkeypatch.setattr(Course, "_content", lambda *_: {})
+    monkeypatch.setattr("mscnn.course.log.error", lambda text, *values: told.append(text % values))
+    course = Course({}, step=7)
+    for _ in range(2):
+        course.save(settings, Full(), None, tmp_path, is_last=False)
+    assert "NOT SAVED: the checkpoint of step 7" in told[1]
+    assert "2 so far" in told[1]
+    with pytest.raises(DataError, match="last checkpoint could not be written"):
+        course.save(settings, Full(), None, tmp_path, is_last=True)
+
+
+def test_the_best_epoch_is_told_from_those_that_were_saved(tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr(checkpoint, "save", lambda *_, keep, is_best: saved.append(is_best))
+    monkeypatch.setattr(Course, "_content", lambda *_: {})
+    settings, course = SimpleNamespace(run=SimpleNamespace(keep=2)), Course({})
+
+    def epoch(*losses: float, saves: bool) -> None:
+        for loss in losses:
+            course.follow(Taken(loss, False, [], False), None, 3)
+            course.save(settings, Full(), None, tmp_path, is_last=False)  # within an epoch it is never the best
+        course.end_epoch()
+        if saves:
+            course.save(settings, Full(), None, tmp_path, is_last=False)
+
+    for losses, saves in (((4, 2), True), ((1, 1), False), ((2, 2), True), ((3, 3), True)):
+        epoch(*losses, saves=saves)
+    assert [number for number, is_best in enumerate(saved) if is_best] == [2, 7]
+
+
+def test_a_loss_spike_is_told(monkeypatch):
+    told = []
+    monkeypatch.setattr("mscnn.course.log.warning", lambda text, *values: told.append(text % values))
+    course = Course({})
+    for loss in [*[1.0, 1.2] * 15, 1.3, 9.0]:
+        course.follow(Taken(loss, False, [], False), None, 3)
+    assert len(told) == 1
+    assert told[0].startswith("loss spike: 9.0000 at step 32")

@@ -24,6 +24,7 @@ def fold(folder, rows, control="DMSO", notes=(), trained=(), method="leave-compo
     table.to_parquet(folder / results.FIELDS, index=False)
     (folder / results.EVALUATION).write_text(json.dumps({
         "control": control, "notes": list(notes), "well_by": "mean", "treatment_by": "median", "views": "one",
+        "readout": "softmax",
         "split": {"method": method, "leaks": leaks, "sha256": "0",
                   "trained": {"compounds": list(trained), "weeks": ["Week2"]}}}))
     (folder / results.SCORES).write_text("{}")

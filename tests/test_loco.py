@@ -49,7 +49,7 @@ EVALUATE = """
     out.mkdir(parents=True)
     table.to_parquet(out / "predictions.parquet")
     (out / "evaluation.json").write_text(json.dumps({
-        "control": "DMSO", "well_by": "mean", "treatment_by": "median", "views": "one", "notes": [],
+        "control": "DMSO", "well_by": "mean", "treatment_by": "median", "views": "one", "readout": "softmax", "notes": [],
         "split": {"method": "x", "leaks": "", "trained": {"compounds": []}}}))
     (out / "scores.json").write_text(json.dumps({level: {"correct": int(right), "total": 1}
                                                  for level in ("fields", "treatments")}))

@@ -318,7 +318,7 @@ def test_the_read_out_is_discriminant_analysis_of_the_training_fields(tiny_scree
     assert "statistics of 12 fields, 3 of them held out" in done.stdout
     done = evaluate(tmp_path / "run", tmp_path / "out", "--profiles", "all")
     assert done.returncode == 0, done.stderr
-    assert "has seen the images of what it is scored on" in json.loads((tmp_path / "out" / "evaluation.json").read_text())[
+    assert "has seen images of what it is scored on" in json.loads((tmp_path / "out" / "evaluation.json").read_text())[
         "notes"][0]
     profiles = pd.read_parquet(tmp_path / "out" / "profiles.parquet")
     features, held_out = profiles.filter(like="Image_MCNN_Emb_").to_numpy(), profiles["Metadata_Scored"].to_numpy()

@@ -20,7 +20,7 @@ EVALUATION = "evaluation.json"
 BASELINES = "baselines.json"  # of comparison.py
 SCORES = "scores.json"  # written last: an evaluation without it was cut off
 _SITE = ["Metadata_Plate", "Metadata_Well", "Metadata_Site"]
-ALIKE = ("control", "well_by", "treatment_by", "views")
+ALIKE = ("control", "well_by", "treatment_by", "views", "readout")
 
 
 def write(fields: pd.DataFrame, described: dict[str, Any], out: Path) -> dict[str, dict[str, Any]]:
