@@ -93,6 +93,8 @@ def main(settings: config.Config, resolved: str, told: Stop) -> None:
     if ranks.rank == 0:
         if saved:
             checkpoint.go_on_from(run_dir / checkpoint.FOLDER, saved_at)
+            if course.step < saved["steps"]:
+                rundir.set_aside_scores(run_dir, course.step)
         rundir.write_json(run_dir / rundir.STATUS, rundir.begun(run_dir, course.step))
     trainer.rehearse()
     started, begun = time.perf_counter(), course.step

@@ -74,6 +74,16 @@ def status(run_dir: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def set_aside_scores(run_dir: Path, step: int) -> None:
+    """Scores of a run that goes on are those of this step, and no longer the run's: they get a name that says so."""
+    folder, number = run_dir / "evaluation", 0
+    while folder.exists():
+        number += 1
+        named = run_dir / (f"evaluation-of-step-{step}" + (f"-{number}" if number > 1 else ""))
+        if not named.exists():
+            folder.rename(named)
+
+
 def _last_step(run_dir: Path) -> int:
     """Of the newest checkpoint, by its name; -1 where there is none."""
     found = (re.fullmatch(r"step-(\d+)\.pt", path.name) for path in (run_dir / "checkpoints").glob("step-*.pt"))

@@ -127,6 +127,9 @@ def test_a_signal_stops_all_ranks_at_one_step_and_the_run_goes_on(module_screen,
 def test_other_settings_or_another_split_do_not_go_on(module_screen, tmp_path):
     run_dir = tmp_path / "run"
     assert train(run_dir, module_screen, "--stop-after", "1e-9").returncode == 75
+    (run_dir / "evaluation").mkdir()
+    assert train(run_dir, module_screen, "--stop-after", "1e-9", "--resume", "auto").returncode == 75
+    assert [path.name for path in run_dir.glob("evaluation*")] == ["evaluation-of-step-1"]  # no longer the run's scores
     for options, message in {("--label-smoothing", "0.3"): "label_smoothing 0.1, now 0.3", ("--hold-out", "a"): "hold_out",
                              ("--seed", "4"): "seed 0, now 4"}.items():
         done = train(run_dir, module_screen, "--resume", "auto", *options)
