@@ -38,7 +38,7 @@ lint: .venv/dev
 	$(BIN)/ruff check .
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 .venv-mpich/runtime: MPI = mpich==5.0.2
 .venv-intel-mpi/runtime: MPI = impi-rt==2021.18.1

@@ -19,13 +19,6 @@ ROOT = Path(__file__).parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run side by side, those of a file stay together, and those of tests/slurm, which share a cluster."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("slurm" if "slurm" in item.path.parts else item.path.name))
-
-
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real BBBC021 metadata and images, kept beside the project and not in it."""
