@@ -79,7 +79,7 @@ def test_a_checkpoint_carries_what_evaluation_needs(run, module_screen):
     assert content["config"]["sites"] == str(module_screen)
     assert content["split"]["held_out"] == ["b"]
     assert [len(content["normalisation"][name]) for name in ("mean", "sd")] == [2, 2]
-    assert content["optimiser"]["state"]
+    assert content["training"]["optimiser"]["state"]
 
 
 def test_held_out_compounds_are_scored_by_default(run, tmp_path):
