@@ -102,15 +102,14 @@ def main(settings: config.Config, resolved: str, told: Stop) -> None:
         fields = learn(settings, dataclasses.replace(trainer, is_told=told), split, run_dir, course, told)
     except (errors.UsageError, errors.DataError) as problem:
         if ranks.rank == 0:
-            rundir.write_json(run_dir / rundir.STATUS, rundir.status(run_dir) | {
-                "status": "failed", "reason": str(problem), "step": course.step, "exit_code": problem.exit_code})
+            rundir.tell(run_dir, status="failed", reason=str(problem), step=course.step, exit_code=problem.exit_code)
         raise
     seconds, peak = time.perf_counter() - started, max(ranks.gather(cpu.peak_memory_gib()))
     if ranks.rank == 0:
         rate = fields * (course.step - begun) / max(course.step, 1) / seconds
         rundir.write_json(run_dir / rundir.SUMMARY, {
             "fields": fields, "seconds": seconds, "images_per_second": rate, "peak_memory_gib": peak, "resumed_at": begun})
-        rundir.write_json(run_dir / rundir.STATUS, rundir.status(run_dir) | {"status": "finished", "step": course.step})
+        rundir.tell(run_dir, status="finished", step=course.step)
     log.info("trained: %s; peak memory of a rank: %.1f GiB", run_dir / checkpoint.FOLDER / checkpoint.LAST, peak)
     del trainer  # the wrapped network goes before the process group
     ranks.leave()
@@ -178,23 +177,25 @@ def learn(settings: config.Config, trainer: Trainer, split: splits.Split, run_di
     course.steps, epochs = total, range(begun // per_epoch, math.ceil(total / per_epoch)) if begun < total else range(0)
     looks = run.monitor_every if len(split.test()) else 0  # epochs between looks at the held-out side
 
-    def minibatches(epoch: int, first: int = 0) -> list[np.ndarray]:
+    def minibatches(epoch: int) -> list[np.ndarray]:
         order = sampler.epoch_minibatches(len(training), optim.minibatch, seed=run.seed, epoch=epoch)
-        return [training[part] for part in order[:total - epoch * per_epoch][first:]]
+        return [training[part] for part in order[:total - epoch * per_epoch]]
 
-    def left(epoch: int) -> list[np.ndarray]:
-        return minibatches(epoch, max(begun - epoch * per_epoch, 0))
+    def done(epoch: int) -> int:
+        """Its steps that were taken before this process began."""
+        return max(begun - epoch * per_epoch, 0)
 
     with Metrics(run_dir, trainer.world.rank, begun) as metrics, \
             progress(total, "training", trainer.world.rank, done=begun) as shown, \
-            closing(trainer.read_ahead((epoch, left(epoch)) for epoch in epochs)) as loaded:
+            closing(trainer.read_ahead((epoch, minibatches(epoch)[done(epoch):]) for epoch in epochs)) as loaded:
         log.info("training: %d steps of at most %d fields, %d steps an epoch", total, optim.minibatch, per_epoch)
         if course.is_look_due:
             monitor(trainer, split.test(), begun, metrics)
         for epoch in epochs:
-            rates = [schedule.rate(pieces, epoch + taken / per_epoch) for taken in range(len(minibatches(epoch)))]
+            rates = [schedule.rate(pieces, epoch + number / per_epoch)
+                     for number in range(done(epoch), min(per_epoch, total - epoch * per_epoch))]
             tally = Tally()
-            for rate, taken in trainer.steps(loaded, rates[max(begun - epoch * per_epoch, 0):], tally):
+            for rate, taken in trainer.steps(loaded, rates, tally):
                 course.follow(taken, trainer, run.max_skipped)
                 shown.advance(note=f"epoch {epoch + 1}/{optim.epochs}")
                 ends = course.step in (total, (epoch + 1) * per_epoch)

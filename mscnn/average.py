@@ -34,8 +34,8 @@ class Average:
             self._swap()
 
     def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
-        return {"steps": self.steps, "kept": [kept.clone() for kept in self.kept]}
+        """For a checkpoint; not a copy, so that a file that holds the averaged network too holds the weights once."""
+        return {"steps": self.steps, "kept": self.kept}
 
     def restore(self, state: dict[str, Any]) -> None:
         """The inverse of state."""

@@ -96,9 +96,8 @@ class Course:
         """What to raise when all ranks have agreed to stop; a collective."""
         reasons = [why for why in trainer.world.gather(reason) if why]
         if trainer.world.rank == 0:
-            rundir.write_json(run_dir / rundir.STATUS, rundir.status(run_dir) | {
-                "status": "stopped", "reason": reasons[0], "step": self.step, "steps": self.steps,
-                "exit_code": Stopped.exit_code})
+            rundir.tell(run_dir, status="stopped", reason=reasons[0], step=self.step, steps=self.steps,
+                        exit_code=Stopped.exit_code)
         trainer.world.barrier()
         return Stopped(f"{reasons[0]} at step {self.step} of {self.steps}; {run_dir} goes on with --resume auto")
 

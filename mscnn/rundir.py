@@ -90,6 +90,11 @@ def _last_step(run_dir: Path) -> int:
     return max((int(name[1]) for name in found if name), default=-1)
 
 
+def tell(run_dir: Path, **facts: Any) -> None:
+    """Add to what RUN_STATUS.json says."""
+    write_json(run_dir / STATUS, status(run_dir) | facts)
+
+
 def begun(run_dir: Path, step: int) -> dict[str, Any]:
     """The status of a run that begins, or goes on, at this step; counts the restarts in a row that got no further."""
     before = status(run_dir)

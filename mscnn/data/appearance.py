@@ -1,8 +1,9 @@
 """What a field looks like, in numbers that need no labels: the targets of a second training task (--statistics).
 
 All are of the network's input, and the same for a field that is mirrored or turned by a quarter, but for quantiles, which
-are those of every seventh pixel.  Exercised by
-`pytest tests/test_appearance.py`.  Shapes: N fields, C channels, H W pixels, P pairs of channels, D numbers.
+are those of every seventh pixel.  Exercised by `pytest tests/test_appearance.py`.
+
+Shapes: N fields, C channels, H W pixels, P pairs of channels, D numbers.
 """
 
 from itertools import combinations
