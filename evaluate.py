@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mscnn import accelerate, checkpoint, config, cpu, placement, profiles, rundir, trained, world
+from mscnn import accelerate, checkpoint, config, cpu, placement, profiles, rundir, trained, watchdog, world
 from mscnn.data import splits
 from mscnn.data.loader import Fields
 from mscnn.engine import predict
@@ -29,9 +29,10 @@ from mscnn.report import results
 
 def main(settings: config.Evaluation) -> None:
     """One evaluation."""
-    ranks = world.join(settings.backend, join_seconds=settings.join_timeout, step_seconds=settings.step_timeout)
+    ranks = world.join(settings.backend, join_seconds=settings.join_timeout, wait_seconds=settings.start_timeout)
     out = Path(settings.out or Path(settings.checkpoint) / "evaluation")
-    rundir.make(out)
+    rundir.make(out / "log")
+    watchdog.write_to(out / "log")
     open_logs(ranks.rank, None)
     ranks.agree(**rundir.versions())
     plan = placement.settle(ranks, settings)
@@ -44,6 +45,7 @@ def main(settings: config.Evaluation) -> None:
     network = trained.network(content, accelerate.Acceleration())
     all_views = config.from_flat(content["config"]).levels.views == "all"
     probabilities, features = run_network(settings, network, fields, ranks, plan, all_views)
+    ranks.leave()
     if ranks.rank == 0:
         results.begin(out)
         (out / "gallery" / "gallery.json").unlink(missing_ok=True)
@@ -56,13 +58,13 @@ def main(settings: config.Evaluation) -> None:
         if settings.examples:
             show_examples(settings, network, fields, np.flatnonzero(chosen.is_scored), predictions, described, out)
         results.write(predictions, described, out)
-    ranks.leave()
 
 
 def run_network(settings: config.Evaluation, network: MCNN, fields: Fields, ranks: world.World,
                 plan: cpu.Plan, all_views: bool) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities (S, K) and features (S, 512) of all sites of the table, in float32 whatever trained the network."""
     number = len(fields.table)
+    watchdog.allow(settings.step_timeout)
     with progress(number, "predicting", ranks.rank, unit="field") as shown:
         probabilities, features = predict(
             network, fields, np.arange(number), microbatch=settings.microbatch, world=ranks,
@@ -99,4 +101,5 @@ def description(content: dict[str, Any], chosen: trained.Chosen, path: Path, not
 
 
 if __name__ == "__main__":
-    errors.run(lambda: main(SETTINGS), speaks=launchers.speaks, fails=launchers.end)
+    errors.run(lambda: watchdog.watch(lambda: main(SETTINGS), SETTINGS.start_timeout), speaks=launchers.speaks,
+               fails=launchers.end)

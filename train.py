@@ -18,13 +18,14 @@ import dataclasses
 import math
 import time
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from mscnn import accelerate, checkpoint, config, cpu, lessons, placement, rundir, schedule, screen, world
+from mscnn import accelerate, checkpoint, config, cpu, lessons, placement, rundir, schedule, screen, watchdog, world
 from mscnn.average import Average
 from mscnn.course import Course, require_same
 from mscnn.data import augment, sampler, splits
@@ -41,7 +42,7 @@ from mscnn.objective import Objective
 def main(settings: config.Config, resolved: str, told: Stop) -> None:
     """One training run."""
     ranks = world.join(settings.ranks.backend, join_seconds=settings.ranks.join_timeout,
-                       step_seconds=settings.ranks.step_timeout)
+                       wait_seconds=settings.ranks.start_timeout)
     ranks.together(lambda: rundir.refuse_taken(settings.run.run_dir, settings.run.resume))
     open_logs(ranks.rank, None)
     if ranks.gather(settings.run.resume == "auto" and (Path(settings.run.run_dir) / rundir.SUMMARY).exists())[0]:
@@ -87,23 +88,19 @@ def main(settings: config.Config, resolved: str, told: Stop) -> None:
             intensity.draw(normalisation, Path(run_dir) / "intensity.png")
     run_dir = Path(ranks.gather(run_dir)[0])
     open_logs(ranks.rank, run_dir)
+    watchdog.write_to(run_dir / "log", tell=partial(rundir.tell, run_dir))
     log.info("run directory: %s", run_dir)
     if saved:
         course.resume(saved, trainer)
     if ranks.rank == 0:
         if saved:
-            checkpoint.go_on_from(run_dir / checkpoint.FOLDER, saved_at)
+            checkpoint.go_on_from(run_dir / checkpoint.FOLDER, saved_at, is_best=saved["training"].get("is_best", False))
             if course.step < saved["steps"]:
                 rundir.set_aside_scores(run_dir, course.step)
         rundir.write_json(run_dir / rundir.STATUS, rundir.begun(run_dir, course.step))
     trainer.rehearse()
     started, begun = time.perf_counter(), course.step
-    try:
-        fields = learn(settings, dataclasses.replace(trainer, is_told=told), split, run_dir, course, told)
-    except (errors.UsageError, errors.DataError) as problem:
-        if ranks.rank == 0:
-            rundir.tell(run_dir, status="failed", reason=str(problem), step=course.step, exit_code=problem.exit_code)
-        raise
+    fields = learn(settings, dataclasses.replace(trainer, is_told=told), split, run_dir, course, told)
     seconds, peak = time.perf_counter() - started, max(ranks.gather(cpu.peak_memory_gib()))
     if ranks.rank == 0:
         rate = fields * (course.step - begun) / max(course.step, 1) / seconds
@@ -132,10 +129,12 @@ def build(settings: config.Config, table: SiteTable, split: splits.Split, normal
     """The network and all that a step needs; and what was asked and used."""
     optim, classes = settings.optim, table.mechanisms()
     jitter = augment.Jitter(**dataclasses.asdict(settings.augment))
-    transforms, why = augment.transforms()
-    if transforms is None and jitter.resamples():
-        raise errors.UsageError(f"rotate, scale and shift need torchvision: {why}; install it, or set all three to 0")
-    log.info("augmentation: asked torchvision, using %s: %s", "it" if transforms else "plain torch", why)
+    resampled_by = "nothing, as asked"
+    if jitter.resamples():  # else torchvision is not loaded, which takes as long as torch itself
+        transforms, resampled_by = augment.transforms()
+        if transforms is None:
+            raise errors.UsageError(f"rotate, scale and shift need torchvision: {resampled_by}; install it, or say 0")
+    log.info("augmentation: fields are resampled by %s", resampled_by)
     torch.manual_seed(settings.run.seed)
     acceleration, chosen = accelerate.choose(settings.accelerate.accelerate, settings.accelerate.precision,
                                              cpu.feature_flags())
@@ -160,7 +159,7 @@ def build(settings: config.Config, table: SiteTable, split: splits.Split, normal
         objective=ranks.wrap(objective, settings.accelerate.compress), optimiser=optimiser, fields=fields, jitter=jitter,
         microbatch=optim.microbatch, clip_norm=optim.clip_norm, seed=settings.run.seed,
         average=Average(network, optim.average) if optim.average else None, enter_reader=read_by)
-    return trainer, {**chosen, "gradient": gradient, "augmentation": {"asked": "torchvision", "used": why}}
+    return trainer, {**chosen, "gradient": gradient, "augmentation": {"resampled by": resampled_by}}
 
 
 def learn(settings: config.Config, trainer: Trainer, split: splits.Split, run_dir: Path, course: Course,
@@ -196,6 +195,8 @@ def learn(settings: config.Config, trainer: Trainer, split: splits.Split, run_di
                      for number in range(done(epoch), min(per_epoch, total - epoch * per_epoch))]
             tally = Tally()
             for rate, taken in trainer.steps(loaded, rates, tally):
+                if course.step == begun:
+                    watchdog.allow(settings.ranks.step_timeout)  # what comes once has come: compilers, first reads
                 course.follow(taken, trainer, run.max_skipped)
                 shown.advance(note=f"epoch {epoch + 1}/{optim.epochs}")
                 ends = course.step in (total, (epoch + 1) * per_epoch)
@@ -244,4 +245,5 @@ def monitor(trainer: Trainer, test: np.ndarray, step: int, metrics: Metrics) -> 
 
 
 if __name__ == "__main__":
-    errors.run(lambda: main(SETTINGS, RESOLVED, TOLD), speaks=launchers.speaks, fails=launchers.end)
+    errors.run(lambda: watchdog.watch(lambda: main(SETTINGS, RESOLVED, TOLD), SETTINGS.ranks.start_timeout),
+               speaks=launchers.speaks, fails=launchers.end)

@@ -66,11 +66,15 @@ def save(folder: Path, content: dict[str, Any], *, keep: int, is_best: bool = Fa
     return path
 
 
-def go_on_from(folder: Path, path: Path) -> None:
-    """Make this the last one: newer files, which are damaged, are set aside as *.damaged and count no more."""
+def go_on_from(folder: Path, path: Path, *, is_best: bool) -> None:
+    """Make this the last one: newer files, which are damaged, are set aside as *.damaged and count no more. A process that
+    was killed may have written it, and not its links.
+    """
     for newer in steps(folder):
         if newer > path:
             os.replace(newer, newer.with_suffix(".damaged"))
+    if is_best:
+        _link(folder, BEST, path)
     _link(folder, LAST, path)
 
 

@@ -16,6 +16,7 @@ from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
 
 from mscnn import benches, config, tools
 from mscnn.errors import UsageError
+from mscnn.files import read_yaml
 from mscnn.presets import PRESETS
 
 _CHOOSABLE = {field.name for group in (config.Network, config.Optim, config.Augment, config.Data)
@@ -48,7 +49,7 @@ def candidates(path: str | None, argv: list[str]) -> dict[str, dict[str, Any]]:
     """{name: {setting: value}} of a YAML file that `loco` chooses from, each checked together with its other arguments."""
     if path is None:
         return {}
-    found = _load_yaml(path, "--candidates")
+    found = read_yaml(Path(path), option="--candidates")
     if not isinstance(found, dict) or not all(isinstance(value, dict) for value in found.values()) or len(found) < 2:
         raise UsageError(f"--candidates {path}: give two or more, as {{name: {{setting: value}}}}")
     for name, options in found.items():
@@ -267,22 +268,9 @@ def _check_files(argv: list[str]) -> None:
     for place, argument in enumerate(argv, 1):
         option, _, path = argument.partition("=")
         if option == "--config" and (path := path or "".join(argv[place:place + 1])):
-            found = _load_yaml(path, "--config")
+            found = read_yaml(Path(path), option="--config")
             if isinstance(found, dict) and "config" in found:
                 raise UsageError(f"--config {path}: it names another file, {found['config']!r}; write its settings out")
-
-
-def _load_yaml(path: str, option: str) -> Any:
-    """What a YAML file holds, built-in types alone. Raises UsageError for one that cannot be read, or that has aliases: a
-    few lines of them stand for more than fits into memory.
-    """
-    try:
-        text = Path(path).read_text()
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise ValueError("it has an alias, `*name`; write the value out")
-        return yaml.safe_load(text)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as problem:
-        raise UsageError(f"{option} {path}: cannot be read ({' '.join(str(problem).split())})") from None
 
 
 def _require_torch() -> None:

@@ -233,12 +233,15 @@ class Ranks:
     bind: bool = setting(True, "keep each rank on its own cores")
     oversubscribe: bool = setting(False, "allow more ranks or threads than cores")
     join_timeout: float = setting(30.0, "seconds until ranks that do not come end the job")
-    step_timeout: float = setting(1800.0, "seconds until ranks that do not answer end the job")
+    start_timeout: float = setting(1800.0, "seconds that anything may take before the first step, such as looking at all "
+                                           "files: a rank that takes longer, or that others wait for so long, ends the job")
+    step_timeout: float = setting(300.0, "the same from then on, of one thing: reading or computing a microbatch, saving, "
+                                         "waiting for the other ranks")
 
     def __post_init__(self):
         for name in ("threads", "loader_cores"):
             require(getattr(self, name) >= 0, f"{name.replace('_', '-')} must be 0 or more", getattr(self, name))
-        for name in ("join_timeout", "step_timeout"):
+        for name in ("join_timeout", "start_timeout", "step_timeout"):
             require(getattr(self, name) > 0, f"{name.replace('_', '-')} must be more than 0", getattr(self, name))
 
 

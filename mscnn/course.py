@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mscnn import checkpoint, config, rundir, screen
+from mscnn import checkpoint, config, rundir, screen, watchdog
 from mscnn.data import splits
 from mscnn.engine import Taken, Trainer
 from mscnn.errors import DataError, Stopped, UsageError
@@ -49,6 +49,7 @@ class Course:
     def follow(self, taken: Taken, trainer: Trainer, max_skipped: int) -> None:
         """After a step. Raises UsageError, on all ranks alike, where too many in a row were not finite."""
         self.step, self.mean = self.step + 1, None
+        watchdog.at_step(self.step)
         if taken.is_skipped:
             self.skipped += 1
             self._tell_skipped(taken, trainer, max_skipped)
@@ -79,9 +80,10 @@ class Course:
             self.best = self.mean
         if trainer.world.rank:
             return
+        watchdog.doing("saving a checkpoint")
         try:
-            checkpoint.save(run_dir / checkpoint.FOLDER, self._content(settings, trainer, split), keep=settings.run.keep,
-                            is_best=is_best)
+            checkpoint.save(run_dir / checkpoint.FOLDER, self._content(settings, trainer, split, is_best=is_best),
+                            keep=settings.run.keep, is_best=is_best)
         except OSError as problem:
             self.unsaved += 1
             log.error("NOT SAVED: the checkpoint of step %d cannot be written (%s); %d so far; older ones are untouched",
@@ -122,8 +124,7 @@ class Course:
 
     def _tell_skipped(self, taken: Taken, trainer: Trainer, max_skipped: int) -> None:
         """A collective: all ranks skip the same steps."""
-        frame = trainer.fields.table.frame
-        named = [" ".join(frame.loc[site, ["plate", "well", "site"]])
+        named = [trainer.fields.table.name(site)
                  for site in sorted({site for own in trainer.world.gather(taken.broken) for site in own})]
         log.warning("step %d skipped, %d in a row: the gradient is not finite (loss %s); fields: %s", self.step,
                     self.skipped, taken.loss, ", ".join(named) or "none by itself")
@@ -132,13 +133,13 @@ class Course:
                              f"{self.step}; fields: {', '.join(named[:SHOWN]) or 'none by itself'}"
                              f"{f' and {len(named) - SHOWN} more, see log/' if len(named) > SHOWN else ''}; {CALM_DOWN}")
 
-    def _content(self, settings: config.Config, trainer: Trainer, split: splits.Split) -> dict[str, Any]:
+    def _content(self, settings: config.Config, trainer: Trainer, split: splits.Split, *, is_best: bool) -> dict[str, Any]:
         """What evaluation and a resumed training need, as builtins and tensors."""
         table = trainer.fields.table
         training = {"objective": _bare(trainer.objective).state_dict(), "optimiser": trainer.optimiser.state_dict(),
                     "average": trainer.average.state() if trainer.average else None, "random": torch.get_rng_state(),
                     "best": self.best, "losses": self.losses, "skipped": self.skipped,
-                    "is_look_due": self.is_look_due, "rounding": self.rounding}
+                    "is_look_due": self.is_look_due, "is_best": is_best, "rounding": self.rounding}
         with trainer.averaged():
             return {"step": self.step, "steps": self.steps, "config": config.absolute(settings).flat(),
                     "classes": table.mechanisms(), "channels": list(table.channels), "image_size": list(table.shape[1:]),

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mscnn import watchdog
 from mscnn.accelerate import Acceleration
 from mscnn.average import Average
 from mscnn.data.augment import Jitter
@@ -23,7 +24,6 @@ from mscnn.data.sampler import microbatches, shard
 from mscnn.lessons import Lessons
 from mscnn.model import MCNN, NUM_FEATURES
 from mscnn.objective import loss_shares
-from mscnn.readout import linear_layer
 from mscnn.world import World
 
 
@@ -133,6 +133,8 @@ class Trainer:
 
     def read_out(self, sites: np.ndarray, all_views: bool) -> None:
         """Put linear discriminant analysis of these sites' features in the place of the last layer; a collective."""
+        from mscnn.readout import linear_layer  # here: scikit-learn takes as long to load as torch, and few runs need it
+
         last = self.network.classify
         with self.averaged(), torch.no_grad():
             fitted = linear_layer(self.predict(sites, all_views)[1], self.lessons.labels[sites], last.out_features)
@@ -153,10 +155,14 @@ class Trainer:
             waiting = time.perf_counter()
             *given, sites, last = next(loaded)
             tally.waited += time.perf_counter() - waiting
+            watchdog.doing("computing")
             with self.world.accumulate(self.objective, last=last):
                 with self.acceleration.autocast():
                     result = self.objective(*given)
+                if last and self.world.size > 1:
+                    watchdog.doing(watchdog.EXCHANGE)
                 (result["loss"] * self.world.size).backward()  # ranks average, the objective's shares want a sum
+            watchdog.doing("computing")
             _, _, weights_N, _, shares_N = given
             own_loss += result["loss"].item()
             broken += sites[~(result["finite_N"] | (shares_N == 0)).numpy()].tolist()
@@ -212,16 +218,18 @@ def predict(network: MCNN, fields: Fields, sites: np.ndarray, *, microbatch: int
             enter_reader: Callable[[], object] = lambda: None, all_views: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities (S, K) and features (S, 512) float64 of the given sites, each computed once, known to all ranks.
 
+    Ranks take whole microbatches, which are the same for any number of ranks: so are the numbers, to the last bit.
     advance: told how many sites this rank has just finished; all_views: features are means over `views` in place of those
     of the field as it is, and probabilities the classifier's of them.
     """
-    own = shard(np.arange(len(sites)), rank=world.rank, size=world.size)
-    pieces, num_classes = microbatches(own, microbatch), network.classify.out_features
+    pieces = shard(microbatches(np.arange(len(sites)), microbatch), rank=world.rank, size=world.size)
+    num_classes = network.classify.out_features
     computed = np.zeros((len(sites), num_classes + NUM_FEATURES + 1))  # the last column counts
     network.eval()
     jobs = ((lambda piece=piece: acceleration.place(fields.read(sites[piece]))) for piece in pieces)
     with torch.inference_mode(), acceleration.autocast():
         for piece, images_NCHW in zip(pieces, ahead(jobs, enter=enter_reader), strict=True):
+            watchdog.doing("predicting")
             seen = views(images_NCHW) if all_views else [images_NCHW]
             features_NF = torch.stack([network.features(acceleration.place(view_NCHW)) for view_NCHW in seen]).mean(0)
             probabilities_NK = torch.softmax(network.classify(features_NF).double(), dim=1)

@@ -1,7 +1,10 @@
-"""What can go wrong for a user, and the exit code it ends with.  0 is success, 1 a fault of ours (with a traceback)."""
+"""What can go wrong for a user, and the exit code it ends with.  0 is success, 1 a fault of ours (with a traceback), 130
+an interrupt from the keyboard.
+"""
 
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,6 +55,16 @@ class Stopped(Exception):
     exit_code = 75
 
 
+class RankLost(RuntimeError):
+    """Other ranks were not met, or this one got no further. Exit code 4.
+
+    alone: False where another rank says so.
+    """
+
+    exit_code = 4
+    alone = True
+
+
 @contextmanager
 def offenders_in(folder: Path, *, speak: bool = True) -> Iterator[None]:
     """Where a DataError within names more offenders than are printed, write them all to folder/problems.txt.
@@ -68,6 +81,11 @@ def offenders_in(folder: Path, *, speak: bool = True) -> Iterator[None]:
         raise
 
 
+def say(what: str) -> None:
+    """A line on the error output, as of the entry point."""
+    print(f"{Path(sys.argv[0]).name}: {what}", file=sys.stderr, flush=True)
+
+
 def run(program: Callable[[], Result], speaks: Callable[[], bool] = lambda: True,
         fails: Callable[[int], object] = lambda code: None) -> Result:
     """Run an entry point; a user's mistake ends it with a plain message and its exit code.
@@ -77,11 +95,20 @@ def run(program: Callable[[], Result], speaks: Callable[[], bool] = lambda: True
     """
     try:
         return program()
-    except (UsageError, DataError, Stopped) as problem:
-        if getattr(problem, "alone", False) or speaks():
+    except (UsageError, DataError, Stopped, RankLost) as problem:
+        if getattr(problem, "alone", False) or (speaks() and not isinstance(problem, RankLost)):
             kind = "stopped" if isinstance(problem, Stopped) else "error"
-            print(f"{Path(sys.argv[0]).name}: {kind}: {problem}", file=sys.stderr, flush=True)
+            say(f"{kind}: {problem}")
         else:
             time.sleep(PAUSE)
-        fails(problem.exit_code)
-        sys.exit(problem.exit_code)
+        code = problem.exit_code
+    except KeyboardInterrupt:
+        if speaks():
+            say("interrupted")
+        code = 130
+    except Exception as problem:
+        if not getattr(problem, "said", False):
+            traceback.print_exc()
+        code = 1
+    fails(code)
+    sys.exit(code)

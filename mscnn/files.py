@@ -1,7 +1,15 @@
-"""Files that are whole or not there.  Exercised by `pytest tests/test_packed.py tests/test_checkpoint.py`."""
+"""Files that are whole or not there, and YAML that nothing hides in.
+
+Exercised by `pytest tests/test_packed.py tests/test_checkpoint.py tests/test_security.py`.
+"""
 
 import os
 from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mscnn.errors import UsageError
 
 
 def put(aside: Path, path: Path) -> None:
@@ -14,3 +22,21 @@ def put(aside: Path, path: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def read_yaml(path: Path, *, option: str = "", remedy: str = "") -> Any:
+    """What a YAML file holds, built-in types alone. Raises UsageError for one that cannot be read, or that has aliases: a
+    few lines of them stand for more than fits into memory.
+
+    option: by which it was named; remedy: what to do about it, unless the reason says so.
+    """
+    try:
+        text = path.read_text()
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise ValueError("it has an alias, `*name`; write the value out")
+        return yaml.safe_load(text)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as problem:
+        said = " ".join(str(problem).split())
+    except (LookupError, AttributeError):  # PyYAML's own, for `!!int ''`, `!!bool x` and `!!timestamp x`
+        said = "it has a value that does not fit the type named before it"
+    raise UsageError(f"{option}{' ' if option else ''}{path}: cannot be read ({said}){'; ' if remedy else ''}{remedy}")

@@ -27,7 +27,7 @@ import yaml
 
 from mscnn import cpu, rundir
 from mscnn.errors import DataError, UsageError
-from mscnn.files import put
+from mscnn.files import put, read_yaml
 from mscnn.log import clock, log
 from mscnn.report import results
 
@@ -62,8 +62,12 @@ def claim(plan: Plan, settings: dict[str, Any]) -> None:
     for name, content in ((CONFIG, settings), (FOLDS, folds)):
         path = out / name
         if path.exists():
-            before = yaml.safe_load(path.read_text()) or {}
-            if other := [f"{key} {before.get(key)!r}, now {content.get(key)!r}" for key in sorted({*before, *content})
+            remedy = "name a new folder with --out"
+            before = read_yaml(path, remedy=remedy) or {}
+            if not isinstance(before, dict):
+                raise UsageError(f"{path}: holds no settings; {remedy}")
+            names = sorted({*before, *content}, key=str)  # of a file that was tampered with, a name may be a number
+            if other := [f"{key} {before.get(key)!r}, now {content.get(key)!r}" for key in names
                          if before.get(key) != content.get(key)]:
                 raise UsageError(f"{out} was begun with other settings ({'; '.join(other)}); give the same ones, or name a "
                                  "new folder with --out")

@@ -40,11 +40,22 @@ def open_logs(rank: int, run_dir: Path | None) -> None:
         log.addHandler(MemoryHandler(capacity=sys.maxsize, flushLevel=sys.maxsize))
     else:
         (run_dir / "log").mkdir(parents=True, exist_ok=True)
-        lines = logging.FileHandler(run_dir / "log" / f"rank-{rank}.txt")
+        lines = _File(run_dir / "log" / f"rank-{rank}.txt")
         lines.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         log.addHandler(lines)
         for record in early:
             lines.handle(record)
+
+
+class _File(logging.FileHandler):
+    """Lines of the log that cannot be written, on a full disk for instance, are left out; that is told once."""
+
+    told = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not self.told:
+            print(f"NOT LOGGED: {self.baseFilename} ({sys.exc_info()[1]})", file=sys.stderr, flush=True)
+        self.told = True
 
 
 class Metrics:
@@ -71,21 +82,28 @@ class Metrics:
         """kind: train or held_out; step: optimiser steps taken so far. What is not finite is null in JSON."""
         if self._file is not None:
             finite = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
-            try:
+            with self._told(step):
                 self._file.write(json.dumps({"kind": kind, "step": step, **finite}) + "\n")
                 self._file.flush()
                 for name, value in numbers.items():
                     self._board.add_scalar(f"{kind}/{name}", value, step)
-            except OSError as problem:  # training is worth more than its curve
-                log.error("NOT WRITTEN: the numbers of step %d (%s)", step, problem)
 
     def __enter__(self) -> "Metrics":
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._file is not None:
-            self._file.close()
-            self._board.close()
+            for file in (self._file, self._board):
+                with self._told(None):
+                    file.close()
+
+    @contextmanager
+    def _told(self, step: int | None) -> Iterator[None]:
+        """What cannot be written is told and left out: training is worth more than its curve."""
+        try:
+            yield
+        except OSError as problem:
+            log.error("NOT WRITTEN: the numbers of %s (%s)", "the end" if step is None else f"step {step}", problem)
 
 
 class Progress:

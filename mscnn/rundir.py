@@ -17,10 +17,8 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-import yaml
-
 from mscnn.errors import PROBLEMS, UsageError
-from mscnn.files import put
+from mscnn.files import put, read_yaml
 
 STATUS, LOCK = "RUN_STATUS.json", "lock"
 FRUITLESS = 3  # restarts in a row that did not get further than the one before; then a run is not started again
@@ -137,11 +135,14 @@ def make(folder: Path) -> None:
 
 
 def settings(run_dir: Path) -> dict[str, Any]:
-    """The resolved settings of a run, by name. Raises UsageError where there are none."""
-    try:
-        return yaml.safe_load((run_dir / "config.yaml").read_text())
-    except OSError as problem:
-        raise UsageError(f"{run_dir} holds no settings ({problem.strerror}); name a run directory of train.py") from None
+    """The resolved settings of a run, by name. Raises UsageError where there are none, or no such as train.py writes."""
+    path, remedy = run_dir / "config.yaml", "name a run directory of train.py, or copy the file again from where it ran"
+    if not path.exists():
+        raise UsageError(f"{run_dir} holds no settings (no {path.name}); name a run directory of train.py")
+    found = read_yaml(path, remedy=remedy)
+    if not isinstance(found, dict) or "preset" not in found:
+        raise UsageError(f"{path}: holds no settings of a run; {remedy}")
+    return found
 
 
 def environment(**used: Any) -> dict[str, Any]:

@@ -6,6 +6,8 @@
 #   STAGE    folder on each node's own disk, by default SLURM_TMPDIR; where there is one, DATA is copied there first.
 #            The copy is removed with the end of the script; one that is cut off by the time limit leaves it behind.
 PYTHON=${PYTHON:-.venv/bin/python}
+MSCNN_NONCE=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')    # ranks of other jobs, which have another one, keep apart
+export MSCNN_NONCE
 
 # Copy DATA to each node's own disk, if there is one. Sets data=(the settings that name it).
 stage_data() {

@@ -1,10 +1,13 @@
 """What several tests share: the real data where it is, small screens made on the spot, and processes as ranks."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +17,38 @@ import tifffile
 from torch.distributed import TCPStore
 
 from mscnn.data.tables import SiteTable
+from tests import nursery
 
 ROOT = Path(__file__).parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """--full: what takes an hour, in tests/slurm and tests/faults."""
+    parser.addoption("--full", action="store_true", help="32 ranks of 8 nodes instead of 4 of 2; every fault, many times")
+
+
+@pytest.fixture(scope="session")
+def is_full(request: pytest.FixtureRequest) -> bool:
+    """Whether --full was given."""
+    return request.config.getoption("--full")
+
+
+@pytest.fixture
+def told(record_property: Callable[[str, object], None]) -> Callable[..., None]:
+    """Adds a row to the table of faults: what went wrong, what came of it, and seconds from then to the end of the job."""
+    return lambda fault, outcome, seconds=None: record_property("fault", json.dumps([fault, outcome, seconds]))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The table, as the README has it."""
+    rows = [json.loads(value) for report in terminalreporter.stats.get("passed", [])
+            for name, value in report.user_properties if name == "fault"]
+    if rows:
+        terminalreporter.write_line("\n| fault | the job had ended after | outcome |\n|---|---|---|")
+    for fault, outcome, seconds in rows:
+        shown = "-" if seconds is None else f"{seconds:.1f} s"
+        terminalreporter.write_line(f"| {fault} | {shown} | {outcome} |")
 
 
 @pytest.fixture(scope="session")
@@ -65,28 +97,34 @@ def run_python(*arguments: object, ranks: int = 1, timeout: float = 600, **varia
     timeout: seconds until a rank counts as hanging. What takes 10 s on idle cores took over a minute on busy ones.
     variables: of the environment, on top of this process's own.  Returns the first process to fail, else that of rank 0.
     """
+    with started_ranks(*arguments, ranks=ranks, **variables) as started:
+        deadline = time.monotonic() + timeout
+        codes = [process.wait(max(deadline - time.monotonic(), 0.1)) for process in started]
+    done = [subprocess.CompletedProcess(arguments, code, *process.outputs())
+            for process, code in zip(started, codes, strict=True)]
+    return next((result for result in done if result.returncode), done[0])
+
+
+@contextmanager
+def started_ranks(*arguments: object, ranks: int, **variables: str) -> Iterator[list[nursery.Started]]:
+    """The processes of run_python, which are killed at the end."""
     # As under torchrun, the starter holds the meeting place: a port that is only looked up here could be anybody's by
     # the time rank 0 listens, and the place would go with rank 0, before the others are done.
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False) if ranks > 1 else None
     base = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **variables}
     single = {name: value for name, value in base.items() if "WORLD" not in name and "MASTER" not in name}
-    command = [sys.executable, *map(str, arguments)]
+    start = nursery.start if arguments[0] in nursery.SCRIPTS and not variables else nursery.start_fresh
     started = []
     for rank in range(ranks):
         meeting = {} if store is None else {
             "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "TORCHELASTIC_USE_AGENT_STORE": "True",
             "WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks), "RANK": str(rank), "LOCAL_RANK": str(rank)}
-        started.append(subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT,
-                                        env={**single, **meeting}))
+        started.append(start([str(word) for word in arguments], {**single, **meeting}, ROOT))
     try:
-        with ThreadPoolExecutor(ranks) as pool:  # all at once: a rank whose output nobody reads stops when the pipe is full
-            outputs = list(pool.map(lambda process: process.communicate(timeout=timeout), started))
+        yield started
     finally:
         for process in started:
             process.kill()
-    done = [subprocess.CompletedProcess(command, process.returncode, *output)
-            for process, output in zip(started, outputs, strict=True)]
-    return next((result for result in done if result.returncode), done[0])
 
 
 def processes_with(mark: str) -> list[str]:
@@ -113,16 +151,19 @@ def mpiexec() -> str:
     return command
 
 
+# Open MPI 5 and 4 need asking for more ranks than cores, and for root.
+OVER_MPI = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+            "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe", "OMPI_MCA_rmaps_base_oversubscribe": "1"}
+
+
 def run_mpi(mpiexec: str, ranks: int, *command: object, timeout: float = 120,
             **variables: str) -> subprocess.CompletedProcess:
-    """mpiexec -n RANKS python COMMAND; Open MPI 5 and 4 need asking for more ranks than cores, and for root.
+    """mpiexec -n RANKS python COMMAND.
 
     variables: of the environment, on top of this process's own.
     """
     environment = {
-        **os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore",
-        "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-        "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe", "OMPI_MCA_rmaps_base_oversubscribe": "1", **variables}
+        **os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", **OVER_MPI, **variables}
     started = subprocess.Popen([mpiexec, "-n", str(ranks), sys.executable, *map(str, command)], env=environment, cwd=ROOT,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace")
     try:

@@ -39,6 +39,16 @@ def test_the_newest_stay_and_those_that_have_a_name(tmp_path):
     assert [path.name for path in checkpoint.steps(tmp_path)] == [f"step-{n:08d}.pt" for n in (9, 8, 2)]  # good: the 8th
 
 
+def test_a_process_that_was_killed_between_a_checkpoint_and_its_links_loses_none(tmp_path):
+    for step in (1, 2):
+        save(tmp_path, step, is_best=step == 1)
+    checkpoint.go_on_from(tmp_path, tmp_path / "step-00000001.pt", is_best=False)  # as if the links of 2 had not been made
+    checkpoint.go_on_from(tmp_path, save(tmp_path, 2), is_best=True)
+    assert {os.readlink(tmp_path / name) for name in ("last.pt", "best.pt")} == {"step-00000002.pt"}
+    checkpoint.go_on_from(tmp_path, save(tmp_path, 3), is_best=False)
+    assert os.readlink(tmp_path / "best.pt") == "step-00000002.pt"
+
+
 def test_a_save_that_fails_leaves_the_old_checkpoints(tmp_path, monkeypatch):
     before = save(tmp_path).read_bytes()
 

@@ -38,6 +38,24 @@ def test_what_every_rank_knows_is_said_once(capsys):
         assert (err == "") if not said else err.endswith(f"error: {said}\n")
 
 
-def test_our_own_faults_keep_their_traceback():
-    with pytest.raises(ZeroDivisionError):
-        run(lambda: 1 / 0)
+@pytest.mark.parametrize("said", [False, True])
+def test_our_own_faults_end_with_their_traceback_unless_another_rank_has_said_it(capsys, said):
+    ended = []
+
+    def program():
+        problem = ZeroDivisionError("ours")
+        problem.said = said
+        raise problem
+    with pytest.raises(SystemExit) as raised:
+        run(program, fails=ended.append)
+    assert (raised.value.code, ended) == (1, [1])
+    assert ("ZeroDivisionError: ours" in capsys.readouterr().err) is not said
+
+
+def test_an_interrupt_is_told_in_a_line(capsys):
+    def program():
+        raise KeyboardInterrupt
+    with pytest.raises(SystemExit) as raised:
+        run(program)
+    assert raised.value.code == 130
+    assert capsys.readouterr().err.endswith(": interrupted\n")

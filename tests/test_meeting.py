@@ -1,17 +1,23 @@
 """Ranks that do not come together end in one line each, with exit code 2, and leave no process behind."""
 
+import dataclasses
+import gc
 import os
+import re
 import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
+import torch.distributed as dist
 
 from mscnn import cpu
 from mscnn.errors import UsageError
 from mscnn.launchers import MPICH, SRUN, TORCHRUN, VARIABLES, Place
 from mscnn.world import meeting
+from mscnn.world.addresses import interface, listening_address
 from tests.conftest import ROOT, run_python
 
 SRUN_SET = {"SLURM_JOB_ID": "17", "SLURM_STEP_ID": "2", "SLURM_STEP_NODELIST": "node[3-4]"}
@@ -137,27 +143,231 @@ def test_a_port_that_is_none_is_refused(wrong):
         meeting.address(Place(SRUN), {**SRUN_SET, "MASTER_PORT": wrong})
 
 
+def found(launcher: str, environment: dict[str, str], **place: int) -> tuple:
+    """Host, port, whether rank 0 opens it, and the other hosts; for the first of two hosts, unless told otherwise."""
+    spot = meeting.address(Place(launcher, **{"size": 2, **place}), environment)
+    return spot.host, spot.port, spot.opens, spot.others
+
+
 def test_the_meeting_place_by_launcher():
     torchrun = {"MASTER_ADDR": "node1", "MASTER_PORT": "29500"}
-    assert meeting.address(Place(TORCHRUN), torchrun) == ("node1", 29500, True)
-    assert meeting.address(Place(TORCHRUN), {**torchrun, "TORCHELASTIC_USE_AGENT_STORE": "True"}) == ("node1", 29500, False)
-    assert meeting.address(Place(SRUN), SRUN_SET) == ("node3", 20000 + 17 * 17 + 2, True)
-    assert meeting.address(Place(SRUN), {**SRUN_SET, "MASTER_ADDR": "ib0", "MASTER_PORT": "7"}) == ("ib0", 7, True)
+    agent, port = {**torchrun, "TORCHELASTIC_USE_AGENT_STORE": "True"}, 20000 + 17 * 17 + 2
+    assert found(TORCHRUN, torchrun) == ("node1", 29500, True, ())
+    assert found(TORCHRUN, agent) == ("node1", 29500, False, ())
+    assert found(SRUN, SRUN_SET) == ("node3", port, True, ("node4",))
+    named = {**SRUN_SET, "MASTER_ADDR": "ib0", "MASTER_PORT": "7"}
+    assert found(SRUN, named) == ("ib0", 7, True, ("node4",))
+    assert found(SRUN, {**named, "SLURM_STEP_NODELIST": "node["}) == ("ib0", 7, True, ())
+    with pytest.raises(UsageError, match="name the meeting place by MASTER_ADDR"):
+        found(SRUN, {**SRUN_SET, "SLURM_STEP_NODELIST": "node["})
     with pytest.raises(AssertionError):
-        meeting.address(Place(MPICH), {})
+        found(MPICH, {})
+
+
+def test_ranks_of_one_host_meet_where_no_other_host_comes():
+    torchrun = {"MASTER_ADDR": "node1", "MASTER_PORT": "29500"}
+    assert found(TORCHRUN, torchrun, local_size=2) == ("127.0.0.1", 29500, True, ())
+    assert found(SRUN, {**SRUN_SET, "SLURM_STEP_NODELIST": "node3"}, local_size=2) == ("127.0.0.1", 20291, True, ())
+    agent = {**torchrun, "TORCHELASTIC_USE_AGENT_STORE": "True"}  # torchrun has opened it there
+    assert found(TORCHRUN, agent, local_size=2) == ("node1", 29500, False, ())
 
 
 def test_jobs_side_by_side_do_not_meet():
-    ports = [meeting.address(Place(SRUN), {**SRUN_SET, "SLURM_JOB_ID": str(job), "SLURM_STEP_ID": str(step)})[1]
+    ports = [found(SRUN, {**SRUN_SET, "SLURM_JOB_ID": str(job), "SLURM_STEP_ID": str(step)})[1]
              for job in range(500, 600) for step in range(3)]
     assert len(set(ports)) == len(ports)
     assert all(1024 < port < 32768 for port in ports)
 
 
+
+def test_what_only_one_job_knows_is_another_one_in_each_job():
+    jobs = [meeting.nonce(Place(SRUN), SRUN_SET | {name: "5"}) for name in
+            ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT", "MSCNN_NONCE", "SLURM_PROCID", "SLURM_NODEID")]
+    assert jobs[-1] == jobs[-2] == meeting.nonce(Place(SRUN), SRUN_SET)  # the same on each rank
+    torchrun = {"MASTER_ADDR": "node1", "MASTER_PORT": "29500", "TORCHELASTIC_RUN_ID": "none"}
+    jobs += [meeting.nonce(Place(TORCHRUN), torchrun | {name: "5"}) for name in
+             ("MASTER_PORT", "TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "MSCNN_NONCE", "RANK", "LOCAL_RANK")]
+    assert len(set(jobs)) == 10
+    shown = repr(meeting.address(Place(SRUN, size=2), SRUN_SET | {"MSCNN_NONCE": "secret"}))
+    assert "secret" not in shown
+
+
+def test_job_scripts_make_one_up_for_the_ranks_they_start():
+    script = "set -euo pipefail; source slurm/job.sh; env | grep ^MSCNN_NONCE="  # env sees what srun would
+    plain = {name: value for name, value in os.environ.items() if name != "MSCNN_NONCE"}
+    made_up = {subprocess.run(["bash", "-c", script], cwd=ROOT, text=True, capture_output=True, check=True,
+                              env=plain | before).stdout for before in ({}, {}, {"MSCNN_NONCE": "stale"})}
+    assert len(made_up) == 3
+    assert all(re.fullmatch("MSCNN_NONCE=[0-9a-f]{32}\n", line) for line in made_up), made_up
+
+
+@pytest.mark.parametrize(("seconds", "why"), [((30, 3), "in 3 s rank 0 did not come; see"),
+                                              ((3, 60), "error: rank 1 of 2 lost rank 0 (")])
+def test_ranks_that_know_something_else_do_not_come_and_say_so(seconds, why):
+    """Whichever ends first: rank 1 has seen no rank 0 that would speak for it."""
+    port = free_port()
+    ranks = [start(rank, 2, port, *WORLD, "--join-timeout", seconds[rank], MSCNN_NONCE=nonce)
+             for rank, nonce in enumerate(["one", "other"])]
+    said = [process.communicate(timeout=120)[1] for process in ranks]
+    assert [process.returncode for process in ranks] == [2, 2]
+    assert len(said[0].splitlines()) == 1
+    assert (f"2 ranks were to meet, but in {seconds[0]} s rank 1 did not come; see what they say, give all of them one "
+            "MSCNN_NONCE or none") in said[0]
+    assert why in said[1].splitlines()[-1]  # torch warns of a store that has gone
+
+
+def test_two_jobs_on_one_store_each_meet_their_own():
+    """Without what tells them apart, two processes are rank 0, or gloo connects ranks of both."""
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    arguments = (store.port, *WORLD, "--join-timeout", "60")
+    jobs = [[start(rank, 2, *arguments, MSCNN_NONCE=nonce, TORCHELASTIC_USE_AGENT_STORE="True") for rank in range(2)]
+            for nonce in ("one", "other")]
+    for job in jobs:
+        said = [ends(process, 0) for process in job]
+        assert f"gloo, met at 127.0.0.1:{store.port} (torchrun's store, on all interfaces), interface lo\n" in said[0]
+        assert said[1] == ""
+    spaces = {key.split("/")[0] for key in store.list_keys()}
+    assert len([space for space in spaces if space.startswith("mscnn-")]) == 2
+    assert not [space for space in spaces if "one" in space or "other" in space]
+    assert len(spaces) == 2  # all keys of ours, gloo's too, have what tells jobs apart
+
+
+def listeners(port: int) -> list[str]:
+    """Local addresses, in hexadecimal as the kernel has them, at which a port is listened on."""
+    rows = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
+    return [row[1].split(":")[0] for row in rows if row[1].endswith(f":{port:04X}") and row[3] == "0A"]
+
+
+def answers(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=5).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+def test_rank_0_listens_where_its_ranks_come_and_nowhere_else():
+    port = free_port()
+    rank_0 = start(0, 2, port, *WORLD, "--join-timeout", "60")
+    until = time.monotonic() + 60
+    while not listeners(port) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert listeners(port) == ["0100007F"]  # 127.0.0.1
+    assert answers("127.0.0.1", port)
+    assert not answers("127.0.0.2", port)  # an address of this machine as well
+    ends(start(1, 2, port), 0)
+    ends(rank_0, 0)
+
+
+@pytest.fixture
+def names(monkeypatch) -> dict[str, list[str]]:
+    """{name: addresses} that this host is to know, besides addresses themselves, and which of its own lead where."""
+    known, resolve = {}, socket.getaddrinfo
+
+    def pretended(host, port, *arguments, **options):
+        if host in known and not known[host]:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return [entry for address in known.get(host, [host]) for entry in resolve(address, port, *arguments, **options)]
+    monkeypatch.setattr(socket, "getaddrinfo", pretended)
+    monkeypatch.setattr("mscnn.world.addresses._source", lambda other: known.get(f"to {other}"))
+    return known
+
+
+@pytest.mark.parametrize(("addresses", "towards", "expected"), [
+    (["10.7.0.1"], "10.8.0.1", "10.7.0.1"),                    # by its name, whatever leads to the others
+    (["fd00::1"], None, "fd00::1"),
+    (["fd00::1", "10.7.0.1"], None, "10.7.0.1"),
+    (["127.0.1.1"], "10.7.0.1", "10.7.0.1"),                   # Debian's /etc/hosts: nobody else comes to 127.0.1.1
+    ([], "10.7.0.1", "10.7.0.1"),
+    (["10.7.0.1", "10.8.0.1"], "10.8.0.1", "10.8.0.1"),        # two networks
+    (["10.7.0.1", "10.8.0.1"], "10.9.0.1", "node1 is 10.7.0.1 and 10.8.0.1 on its own host"),
+    (["127.0.1.1"], "127.0.0.1", "node1 is 127.0.1.1 on its own host"),
+    (["127.0.1.1", "::1"], None, "node1 is 127.0.1.1 and ::1 on its own host"),
+    ([], None, "node1 is unknown on its own host"),
+])
+def test_the_address_is_one_to_which_others_come(names, addresses, towards, expected):
+    names.update({"node1": addresses, "to node2": towards})
+    own, why = listening_address("node1", ["node2"])
+    assert (own or why) == expected
+    if towards:
+        assert listening_address("node1", [])[0] in (None, expected)
+
+
+@pytest.mark.parametrize(("host", "addresses"), [
+    ("127.0.0.1", ["127.0.0.1"]), ("127.0.0.3", ["127.0.0.3"]), ("::1", ["::1"]), ("localhost", ["::1", "127.0.0.1"])])
+def test_a_loopback_that_was_asked_for_is_one(names, host, addresses):
+    names[host] = addresses
+    assert listening_address(host, ["node2"]) == (addresses[-1], "")
+
+
+@pytest.mark.parametrize(("addresses", "hears", "phrase"), [
+    (["127.0.1.1"], True, "(listening on all interfaces, as node1 is 127.0.1.1 on its own host)"),
+    (["203.0.113.9"], True, "(listening on all interfaces, as 203.0.113.9 is no address of its own host)"),
+    (["127.0.1.1"], False, "(listening on 127.0.0.2)"),
+])
+def test_all_interfaces_are_a_last_resort_and_named(names, monkeypatch, addresses, hears, phrase):
+    names["node1"], port = addresses, free_port()
+    if not hears:
+        monkeypatch.setattr("mscnn.world.addresses.towards", lambda other: "127.0.0.2")  # in place of another interface
+    spot = meeting.Spot("node1", port, others=() if hears else ("node2",), nonce="a")
+    store, where = meeting.open_store(spot, Place(SRUN, size=2), 5)
+    assert where == f"node1:{port} {phrase}"
+    assert answers("127.0.0.1", port) is hears
+    assert answers("127.0.0.2", port)
+    store.set("key", "value")
+    names["node1"] = ["127.0.0.2"]  # as other ranks have it
+    other, where = meeting.open_store(spot, Place(SRUN, rank=1, size=2), 5)
+    assert (other.get("key"), where) == (b"value", f"node1:{port}")
+    stranger, _ = meeting.open_store(dataclasses.replace(spot, nonce="b"), Place(SRUN, rank=1, size=2), 5)
+    assert not stranger.check(["key"])
+
+
+def test_the_socket_is_closed_with_the_store_and_once():
+    """Its number is another file's by then, which a second close would take away."""
+    spot = meeting.Spot("127.0.0.1", free_port())
+    store, where = meeting.open_store(spot, Place(SRUN, size=2), 5)
+    assert listeners(spot.port) == ["0100007F"]
+    assert where == f"127.0.0.1:{spot.port}"
+    del store
+    gc.collect()
+    assert listeners(spot.port) == []
+    files = [open(os.devnull) for _ in range(64)]  # noqa: SIM115
+    gc.collect()
+    assert [os.fstat(file.fileno()).st_rdev for file in files] == [os.stat(os.devnull).st_rdev] * 64
+    for file in files:
+        file.close()
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize(("hosts", "expected"), [(["node1", "node1"], "127.0.0.1"), (["node1", "node2"], "127.0.0.2")])
+def test_ranks_of_mpirun_meet_on_the_interface_to_the_other_host(names, monkeypatch, rank, hosts, expected):
+    """127.0.0.2 stands in for that interface. What rank 0 tells by MPI is all that the others know."""
+    monkeypatch.setattr("mscnn.world.addresses.towards", lambda other: {"node2": "127.0.0.2"}[other])
+    monkeypatch.setattr(socket, "gethostname", lambda: hosts[rank])
+    told, of_rank_0 = [], None
+
+    def share(value, root):
+        if value == hosts[rank]:
+            return hosts[root]
+        told.append(value or told[0])
+        return told[-1]
+    if rank == 1:
+        of_rank_0 = meeting._serve(meeting.Spot(expected, 0), 5)[0]
+        told.append([expected, of_rank_0.port, "made up"])
+    store, where = meeting.share_store(Place(MPICH, rank=rank, size=2), share, 5)
+    host, port, made_up = told[-1]
+    assert (where, host) == (f"{expected}:{port}", expected)
+    assert listeners(port) == [{"127.0.0.1": "0100007F", "127.0.0.2": "0200007F"}[expected]]
+    assert rank == 1 or re.fullmatch("[0-9a-f]{32}", made_up)
+    store.set("key", "value")
+    same = meeting._of_this_job(dist.TCPStore(host, port, is_master=False, wait_for_workers=False), made_up)
+    assert same.get("key") == b"value"
+
+
 def test_the_interface_is_the_one_that_leads_to_the_others():
-    assert meeting.interface("here", ["here", "here"]) == "lo"
-    assert meeting.interface("here", ["here", "127.0.0.1"]) == "lo"
-    assert meeting.interface("here", ["here", "no-such-host.invalid"]) is None
+    assert interface("here", ["here", "here"]) == "lo"
+    assert interface("here", ["here", "127.0.0.1"]) == "lo"
+    assert interface("here", ["here", "no-such-host.invalid"]) is None
 
 
 def test_two_agents_on_one_machine_share_its_cores_and_one_place_is_taken_once():

@@ -150,6 +150,63 @@ def test_no_file_of_the_project_loads_so(path):
         assert path.name == "checkpoint.py" or "torch.load" not in [name for name, *_ in uses(path.read_text())]
 
 
+# mpi4py's lowercase methods pickle what they send and unpickle what comes; each has a twin, such as Bcast, which does not.
+PICKLING = {"bcast", "gather", "scatter", "allgather", "alltoall", "reduce", "allreduce", "scan", "exscan", "sendrecv",
+            "send", "recv", "bsend", "ssend", "isend", "irecv", "ibsend", "issend", "mprobe", "improbe",
+            "neighbor_allgather", "neighbor_alltoall"}
+OBJECTS = {"all_gather_object", "gather_object", "broadcast_object_list", "scatter_object_list", "send_object_list",
+           "recv_object_list"}  # torch.distributed's, which pickle as well
+COMMUNICATOR = re.compile(r"\b_?comm\b|communicator|COMM_")
+
+
+def pickled_exchanges(source: str) -> list[str]:
+    """Uses of what pickles between ranks. A communicator is told by its name, or by what the name was given."""
+    tree = ast.parse(source)
+    given = {ast.unparse(target) for node in ast.walk(tree) if isinstance(node, ast.Assign) for target in node.targets
+             if COMMUNICATOR.search(ast.unparse(node.value))}
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            whose = ast.unparse(node.value)
+            if node.attr in OBJECTS or (node.attr in PICKLING and (whose in given or COMMUNICATOR.search(whose))):
+                found.append(f"line {node.lineno}: {whose}.{node.attr}")
+        elif isinstance(node, ast.ImportFrom | ast.Import):
+            text = ast.unparse(node)
+            if re.search(r"mpi4py(\.| import )(util|futures)", text) or OBJECTS & {alias.name for alias in node.names}:
+                found.append(f"line {node.lineno}: {text}")
+    return found
+
+
+@pytest.mark.parametrize("text", [
+    "communicator().bcast(value, root=0)", "mpi.communicator().allgather(1)", "ranks = communicator()\nranks.gather(1)",
+    "world = MPI.COMM_WORLD\nworld.send(1, 0)", "MPI.COMM_WORLD.recv()", "self._comm.allreduce(1)", "how = comm.scatter",
+    "everybody = comm = communicator()\neverybody.bcast(1)", "from mpi4py.util import pkl5", "from mpi4py import futures",
+    "import mpi4py.util.pkl5", "dist.all_gather_object(found, 1)", "from torch.distributed import broadcast_object_list",
+])
+def test_exchanges_of_pickles_are_found(text):
+    assert len(pickled_exchanges(text)) == 1
+
+
+def test_exchanges_of_numbers_are_not():
+    assert not pickled_exchanges("ranks = communicator()\nranks.Bcast(a, 0)\nself._comm.Allreduce(a, b)\nranks.rank\n"
+                                 "self.gather(1)\nworld.gather(1)\ncommandline.gather(argv)\ndist.all_gather(a, b)")
+
+
+@pytest.mark.parametrize("path", OURS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_ranks_exchange_no_pickles(path):
+    assert not pickled_exchanges(path.read_text())
+
+
+def test_the_exchanges_of_pickles_are_all_that_mpi4py_has():
+    pytest.importorskip("mpi4py")
+    code = ("import mpi4py; mpi4py.rc.initialize = False; from mpi4py import MPI; names = {*dir(MPI.Topocomm)}; "
+            "print(*(name for name in names if name[0].islower() and name.capitalize() in names))")
+    twins = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.split())
+    if not twins:
+        pytest.skip("mpi4py finds no MPI here")
+    assert twins == PICKLING | {"barrier", "probe", "iprobe", "free", "is_inter", "is_intra"}  # these carry nothing
+
+
 # ---- cells that a spreadsheet would compute
 
 FORMULAS = ['=HYPERLINK("http://x")', "+1", "-2", "@x", "\t=1", "\r=1", " =1", "＝1", "a;=1", "a; -1"]
@@ -431,7 +488,7 @@ def canary(tmp_path) -> Path:
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-def test_checkpoints_that_would_run_code_or_fill_the_memory_are_refused(tmp_path, canary):
+def test_checkpoints_that_would_run_code_or_fill_the_memory_are_refused(tmp_path, canary, told):
     content = {"format": 1, "network": Hostile(canary)}
     torch.save(content, tmp_path / "zip.pt")
     torch.save(content, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
@@ -446,6 +503,7 @@ def test_checkpoints_that_would_run_code_or_fill_the_memory_are_refused(tmp_path
         assert line.startswith(f"DataError '{path}: not a readable checkpoint")
         assert "\\n" not in line
     assert not canary.exists()
+    told(f"{len(paths)} malicious .pt files, a memory bomb among them", "refused in a line each; nothing of them runs")
 
 
 def put_intensity(folder: Path, packed: bytes) -> Path:
@@ -455,7 +513,7 @@ def put_intensity(folder: Path, packed: bytes) -> Path:
     return folder
 
 
-def test_arrays_that_would_run_code_or_fill_the_memory_are_refused(tmp_path, canary):
+def test_arrays_that_would_run_code_or_fill_the_memory_are_refused(tmp_path, canary, told):
     """Each has the digest that it should have: whoever writes the one file writes the other."""
     objects, bomb, promise, header = io.BytesIO(), io.BytesIO(), io.BytesIO(), io.BytesIO()
     np.savez(objects, field_PChw=np.array([Hostile(canary)], dtype=object))
@@ -476,6 +534,7 @@ def test_arrays_that_would_run_code_or_fill_the_memory_are_refused(tmp_path, can
         assert reason in line
         assert "\\n" not in line
     assert not canary.exists()
+    told(f"{len(folders)} malicious .npz files", "refused in a line each; nothing of them runs")
 
 
 def aliases(levels: int) -> str:
@@ -486,7 +545,7 @@ def aliases(levels: int) -> str:
     return text
 
 
-def test_settings_that_would_run_code_or_fill_the_memory_are_refused(tmp_path, canary):
+def test_settings_that_would_run_code_or_fill_the_memory_are_refused(tmp_path, canary, told):
     (tmp_path / "bomb.yaml").write_text(f"sites: {aliases(7)}\n")
     call = f"!!python/object/apply:os.mkdir ['{canary}']"
     texts = {"apply": f"seed: {call}", "whole": call,
@@ -504,9 +563,51 @@ def test_settings_that_would_run_code_or_fill_the_memory_are_refused(tmp_path, c
             assert "\\n" not in line
             assert len(line) < 1000
     assert not canary.exists()
+    told(f"{len(paths)} malicious YAML files, given in 3 ways", "refused in a line each; nothing of them runs")
 
 
-def test_weights_with_a_header_of_absurd_length_are_refused(tmp_path):
+def test_settings_in_the_folder_of_a_run_that_would_run_code_or_fill_the_memory_are_refused(tmp_path, canary):
+    """As a file that is named, and what PyYAML itself fails at; a run directory may come from anybody."""
+    texts = {"apply": f"preset: !!python/object/apply:os.mkdir ['{canary}']", "bomb": f"preset: {aliases(7)}",
+             "alias": "preset: &a demo\nsites: *a", "deep": f"sites: {'[' * 1200}{']' * 1200}", "cut": "preset: [demo",
+             "binary": b"\xff\xfe\x00preset", "number": "preset: !!int ''", "bool": "preset: !!bool x",
+             "date": "preset: !!timestamp x", "two": "preset: demo\n---\npreset: demo", "list": "- preset",
+             "text": "preset", "folder": None}
+    # Refused as a run's; to a folder of folds these are other settings.
+    alone = {"empty": "", "nameless": "epochs: 3", "numbered": "1: 2"}
+    paths = []
+    for name, text in (texts | alone).items():
+        paths.append(tmp_path / name)
+        paths[-1].mkdir()
+        if text is None:
+            (paths[-1] / "config.yaml").mkdir()
+        else:
+            (paths[-1] / "config.yaml").write_bytes(text if isinstance(text, bytes) else f"{text}\n".encode())
+    claim = 'loco.claim(loco.Plan(path, "demo", "k-fold", [], 1), {"preset": "demo"})'
+    for load, remedy in (("rundir.settings(path)", "; name a run directory of train.py"),
+                         (claim, "; name a new folder with --out")):
+        for path, line in zip(paths, refusals(load, "from mscnn import loco, rundir", paths), strict=True):
+            if load == claim and path.name in alone:
+                assert f"{path} was begun with other settings" in line
+                continue
+            assert f"{path / 'config.yaml'}: " in line
+            assert line.startswith("UsageError ")
+            assert remedy in line
+            assert "\\n" not in line
+            assert len(line) < 1000
+    assert not canary.exists()
+
+
+def test_a_run_with_hostile_settings_is_not_gone_on_with(tmp_path):
+    (tmp_path / "config.yaml").write_text(f"preset: {aliases(7)}\n")
+    (tmp_path / "summary.json").write_text("{}")
+    done = run_python("train.py", "demo", "--run-dir", tmp_path, "--resume", "auto")
+    assert done.returncode == 2, done.stderr
+    assert done.stderr == (f"train.py: error: {tmp_path / 'config.yaml'}: cannot be read (it has an alias, `*name`; write "
+                           "the value out); name a run directory of train.py, or copy the file again from where it ran\n")
+
+
+def test_weights_with_a_header_of_absurd_length_are_refused(tmp_path, told):
     promised = b'{"w":{"dtype":"F32","shape":[1099511627776],"data_offsets":[0,4398046511104]}}'
     headers = {"huge": struct.pack("<Q", 1 << 62) + b"{}", "most": b"\xff" * 8, "empty": b"",
                "absent": struct.pack("<Q", 90_000_000) + b"{}", "promise": struct.pack("<Q", len(promised)) + promised}
@@ -517,6 +618,7 @@ def test_weights_with_a_header_of_absurd_length_are_refused(tmp_path):
     for path, line in zip(paths, refusals("export._read_tensors(path)", "from mscnn import export", paths), strict=True):
         assert line.startswith(f"DataError '{path}: not a readable file of weights")
         assert "\\n" not in line
+    told(f"{len(paths)} malicious headers of safetensors", "refused in a line each")
 
 
 # ---- what is installed

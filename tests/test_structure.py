@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 STRATA = [
     {"errors", "files", "launchers", "schedule", "config", "tools", "benches", "presets", "commandline", "log",
-     "rundir", "spreadsheet", "stopping"},                                             # words
+     "rundir", "spreadsheet", "stopping", "watchdog"},                                 # words
     {"world", "cpu", "model", "data"},                                                 # facts
     {"screen", "objective", "accelerate", "checkpoint", "placement", "profiles", "scoring", "uncertainty",
      "attribution", "export", "average", "readout", "lessons",
@@ -17,9 +17,10 @@ STRATA = [
     {"report", "bench", "loco", "comparison"},                                                               # readers
 ]
 WITHIN = {"config": {"errors", "schedule"}, "tools": {"errors", "config"},
-          "benches": {"config"}, "commandline": {"errors", "config", "tools", "benches", "presets"},
+          "benches": {"config"}, "commandline": {"errors", "files", "config", "tools", "benches", "presets"},
           "rundir": {"errors", "files"}, "launchers": {"errors"}, "presets": set(),
-          "log": {"files"}, "errors": set(), "files": set(), "schedule": set(), "stopping": set(),
+          "log": {"files"}, "errors": set(), "files": {"errors"}, "schedule": set(), "stopping": set(),
+          "watchdog": {"errors", "launchers"},
           "bench": {"report"}, "loco": {"report"},
           "comparison": {"report"},
           "scoring": {"uncertainty"}, "profiles": {"scoring"},

@@ -53,7 +53,7 @@ def by_backend(settings: benches.CollectiveBench) -> dict[str, dict]:
 
 def on_these_ranks(settings: benches.CollectiveBench) -> dict[str, dict]:
     """Measure among the ranks that a launcher started; the same on all of them."""
-    ranks = world.join(settings.backend, join_seconds=settings.join_timeout, step_seconds=settings.step_timeout)
+    ranks = world.join(settings.backend, join_seconds=settings.join_timeout, wait_seconds=settings.start_timeout)
     if ranks.size == 1:
         raise UsageError(f"{ranks.launcher} started one rank, which exchanges nothing; start two or more")
     places = placement.describe(ranks, placement.settle(ranks, settings))

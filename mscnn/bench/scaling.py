@@ -84,7 +84,7 @@ def kinds(ranks: int) -> list[str]:
 
 def enter(settings: benches.ScalingBench) -> tuple[World, dict[str, Any]]:
     """Meet the other ranks and take cores; what there is to say of it, the same on all ranks."""
-    ranks = world.join(settings.backend, join_seconds=settings.join_timeout, step_seconds=settings.step_timeout)
+    ranks = world.join(settings.backend, join_seconds=settings.join_timeout, wait_seconds=settings.start_timeout)
     plan = placement.settle(ranks, settings)
     cpu.keep_memory()
     return ranks, {"ranks": ranks.size, "hosts": len(set(ranks.gather(ranks.host))), "backend": ranks.backend,

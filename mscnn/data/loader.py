@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mscnn import watchdog
 from mscnn.data.augment import Jitter, augment, draw, orient
 from mscnn.data.images import fit
 from mscnn.data.intensity import Intensity
@@ -42,7 +43,8 @@ class Fields:
         fields_NCHW, changes = torch.empty(0), []
         by_plate = isinstance(self.normalisation, Intensity)
         for position, site in enumerate(sites):
-            site_CHW = pixels(self.table, site)
+            with watchdog.during(f"reading {self.table.name(site)}"):
+                site_CHW = pixels(self.table, site)
             if by_plate:  # a plate's light is that of the whole field, before it is cropped or turned
                 site_CHW = self.normalisation.apply(site_CHW, self.table.frame["plate"].iat[site])
             site_CHW = fit(site_CHW, self.size)
@@ -92,7 +94,11 @@ def ahead(jobs: Iterable[Callable[[], Item]], depth: int = 1,
     thread = threading.Thread(target=work, name="reader", daemon=True)
     thread.start()
     try:
-        while (result := results.get()) is not _END:
+        while True:
+            with watchdog.during("waiting for fields that are read ahead"):
+                result = results.get()
+            if result is _END:
+                return
             item, problem = result
             if problem is not None:
                 raise problem

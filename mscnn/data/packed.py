@@ -99,6 +99,9 @@ class PlateFile:
 
     def record(self, number: int) -> np.ndarray:
         """(C, H, W) pixels of a record, in the file's own memory. Raises ImageError where they are damaged."""
+        if self._map.size() < len(self._map):  # memory beyond the end of a file cannot be touched: the process would crash
+            raise ImageError(f"{self.path}: was cut short while it was in use, to {self._map.size():,} bytes of "
+                             f"{len(self._map):,}; copy it again, or {AGAIN}")
         pixels_CHW = np.frombuffer(self._map, self.dtype, int(np.prod(self.shape)), PAGE + number * self._stride)
         if not self._checked[number]:
             if (found := zlib.crc32(pixels_CHW)) != self.crc32s[number]:

@@ -3,6 +3,7 @@
 Exercised by `pytest tests/test_sampler.py`.
 """
 
+from collections.abc import Sequence
 from enum import IntEnum
 
 import numpy as np
@@ -28,8 +29,8 @@ def epoch_minibatches(num_sites: int, minibatch: int, *, seed: int, epoch: int) 
     return np.array_split(order, steps_per_epoch(num_sites, minibatch))
 
 
-def shard(sites: np.ndarray, *, rank: int, size: int) -> np.ndarray:
-    """The part of a global minibatch, or of any list of sites, that one rank computes; parts differ by one at most."""
+def shard(sites: Sequence, *, rank: int, size: int) -> Sequence:
+    """The part of a global minibatch, or of anything in a row, that one rank computes; parts differ by one at most."""
     return sites[rank::size]
 
 

@@ -65,6 +65,10 @@ class SiteTable:
         chosen = np.flatnonzero(rows) if np.asarray(rows).dtype == bool else np.asarray(rows, dtype=int)
         return replace(self, frame=self.frame.iloc[chosen].reset_index(drop=True))
 
+    def name(self, site: int) -> str:
+        """Plate, well and site, for people."""
+        return " ".join(self.frame[column].iat[site] for column in ("plate", "well", "site"))
+
     def fingerprint(self) -> str:
         """A short name of sites, metadata, file names, channels and size: the same on ranks that read the same table.
 

@@ -9,8 +9,8 @@ import gc
 import json
 import os
 import socket
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +20,10 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from mscnn import launchers
-from mscnn.errors import DataError, Result, UsageError
+from mscnn import launchers, watchdog
+from mscnn.errors import DataError, RankLost, Result, UsageError
 from mscnn.launchers import Place
-from mscnn.world import meeting, mpi
+from mscnn.world import addresses, meeting, mpi
 from mscnn.world.compress import bfloat16_hook
 
 
@@ -56,13 +56,14 @@ class World:
         if self.size == 1:
             return array
         total = torch.from_numpy(np.array(array, dtype=np.float64))
-        dist.all_reduce(total)
+        self.sum_in_place(total)
         return total.numpy()
 
     def sum_in_place(self, tensor: torch.Tensor) -> None:
         """Add tensors of one shape and type over the ranks, in that type: what `python -m mscnn.bench collective` times."""
         if self.size > 1:
-            dist.all_reduce(tensor)
+            with _exchange():
+                dist.all_reduce(tensor)
 
     def gather(self, value: Any) -> list[Any]:
         """What each rank holds, by rank, on all ranks. Values travel as JSON: no code comes with them."""
@@ -73,7 +74,8 @@ class World:
         padded = torch.zeros(lengths.max(), dtype=torch.uint8)
         padded[:len(payload)] = payload
         received = [torch.empty_like(padded) for _ in range(self.size)]
-        dist.all_gather(received, padded)
+        with _exchange():
+            dist.all_gather(received, padded)
         return [json.loads(part[:length].numpy().tobytes()) for part, length in zip(received, lengths, strict=True)]
 
     def agree(self, **facts: str) -> None:
@@ -114,7 +116,8 @@ class World:
         """The module whose gradients are averaged over the ranks in backward; compress: "bfloat16" halves their bytes."""
         if self.size == 1:
             return module
-        wrapped = DistributedDataParallel(module, gradient_as_bucket_view=True)
+        with _exchange():
+            wrapped = DistributedDataParallel(module, gradient_as_bucket_view=True)
         if compress == "bfloat16":
             if dist.get_backend() == "mpi":
                 raise UsageError("PyTorch's own MPI adds no bfloat16; leave out --compress, or say --backend gloo")
@@ -130,14 +133,36 @@ class World:
             launchers.abort_at_exit(0)
 
     def accumulate(self, wrapped: nn.Module, *, last: bool) -> AbstractContextManager:
-        """Within it, backward only adds to the gradients, unless this is the last microbatch of a step."""
-        return nullcontext() if self.size == 1 or last else wrapped.no_sync()
+        """Within it, backward only adds to the gradients, unless this is the last microbatch of a step: then all meet."""
+        if self.size == 1:
+            return nullcontext()
+        return _meeting() if last else wrapped.no_sync()
 
 
-def join(backend: str = "gloo", *, join_seconds: float = 30.0, step_seconds: float = 1800.0) -> World:
+@contextmanager
+def _exchange() -> Iterator[None]:
+    """Within it ranks wait for each other. Raises RankLost."""
+    with watchdog.during(watchdog.EXCHANGE), _meeting():
+        yield
+
+
+@contextmanager
+def _meeting() -> Iterator[None]:
+    """Raises RankLost where ranks do not meet within it, whatever the backend calls that."""
+    try:
+        yield
+    except RuntimeError as problem:
+        text = str(problem)
+        if isinstance(problem, dist.DistError) or "gloo" in text or "over MPI" in text:
+            raise RankLost(f"the other ranks were lost ({text.splitlines()[0]})") from problem
+        raise
+
+
+def join(backend: str = "gloo", *, join_seconds: float = 30.0, wait_seconds: float = 1800.0) -> World:
     """Find out who this process is, and meet the other ranks.
 
-    join_seconds: until ranks that are missing end the job; step_seconds: until a collective that does not end does.
+    join_seconds: until ranks that are missing end the job; wait_seconds: until a collective that does not end does, if the
+    watchdog has not ended it before.
     Raises UsageError for launchers' variables that do not fit, ranks that are missing or come twice, ports in use.
     """
     place = launchers.here()
@@ -145,28 +170,27 @@ def join(backend: str = "gloo", *, join_seconds: float = 30.0, step_seconds: flo
         return World(launcher=place.launcher, host=socket.gethostname())
     if backend == "mpi":
         _require_mpi(place)
-        how = mpi.start(step_seconds)
+        how = mpi.start(wait_seconds)
     else:
-        how = _meet_over_gloo(place, join_seconds, step_seconds)
+        how = _meet_over_gloo(place, join_seconds, wait_seconds)
     return _numbered(World(rank=dist.get_rank(), size=dist.get_world_size(), launcher=place.launcher, backend=backend,
                            host=socket.gethostname(), meeting=how), place)
 
 
-def _meet_over_gloo(place: Place, join_seconds: float, step_seconds: float) -> str:
+def _meet_over_gloo(place: Place, join_seconds: float, wait_seconds: float) -> str:
     """Start the process group; returns where ranks met and which interface they use."""
     if place.launcher in (launchers.TORCHRUN, launchers.SRUN):
-        host, port, opens = meeting.address(place, os.environ)
-        store = meeting.open_store(host, port, place, opens=opens, seconds=join_seconds)
+        store, where = meeting.open_store(meeting.address(place, os.environ), place, join_seconds)
     else:
         _require_mpi(place)
-        store, host, port = meeting.share_store(place, mpi.broadcast_object, join_seconds)
+        store, where = meeting.share_store(place, mpi.broadcast_object, join_seconds)
     hosts = meeting.check_in(store, place, join_seconds)
-    name = os.environ.get("GLOO_SOCKET_IFNAME") or meeting.interface(socket.gethostname(), hosts)
+    name = os.environ.get("GLOO_SOCKET_IFNAME") or addresses.interface(socket.gethostname(), hosts)
     if name:
         os.environ["GLOO_SOCKET_IFNAME"] = name  # else gloo takes the address of the host's name, often 127.0.1.1
     dist.init_process_group("gloo", store=dist.PrefixStore("gloo", store), rank=place.rank, world_size=place.size,
-                            timeout=datetime.timedelta(seconds=step_seconds))
-    return f"gloo, met at {host}:{port}, interface {name or 'of the host name'}"
+                            timeout=datetime.timedelta(seconds=wait_seconds))
+    return f"gloo, met at {where}, interface {name or 'of the host name'}"
 
 
 def _require_mpi(place: Place) -> None:

@@ -18,7 +18,7 @@ def main() -> None:
 
     from mscnn import placement, world  # here, so that --help comes at once
 
-    ranks = world.join(settings.backend, join_seconds=settings.join_timeout, step_seconds=settings.step_timeout)
+    ranks = world.join(settings.backend, join_seconds=settings.join_timeout, wait_seconds=settings.start_timeout)
     plan = placement.settle(ranks, settings)
     places = placement.describe(ranks, plan)
     if ranks.rank == 0:

@@ -5,6 +5,7 @@ interpreter's lock in them, so gradients travel while backward goes on.  Exercis
 """
 
 import datetime
+import json
 import zlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -59,9 +60,19 @@ def communicator() -> "MPI.Intracomm":
     return library.COMM_WORLD
 
 
-def broadcast_object(value: Any) -> Any:
-    """Rank 0's value on all ranks, before there is a process group: where to meet, for instance."""
-    return communicator().bcast(value, root=0)
+def broadcast_object(value: Any, root: int = 0) -> Any:
+    """One rank's value on all ranks, before there is a process group: where to meet, for instance.
+
+    It travels as JSON, and no code with it: mpi4py's own bcast would unpickle whatever came.
+    """
+    ranks = communicator()
+    text = bytearray(json.dumps(value).encode() if ranks.rank == root else b"")
+    length = np.array([len(text)], dtype=np.int64)
+    ranks.Bcast(length, root)
+    if ranks.rank != root:
+        text = bytearray(length.item())
+    ranks.Bcast(text, root)
+    return json.loads(text)
 
 
 def _library():

@@ -1,5 +1,6 @@
 """Jobs that cannot work, under a real mpiexec: one line, exit code 2, nothing left behind."""
 
+import re
 import sys
 import time
 import types
@@ -33,6 +34,36 @@ def test_ranks_that_cannot_work_say_so_once(mpiexec, backend, program, settings,
     assert "Traceback" not in done.stderr
     time.sleep(0.5)
     assert not processes_with(mark)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_ranks_of_one_host_meet_over_gloo_where_no_other_host_comes(mpiexec, ranks):
+    done = run_mpi(mpiexec, ranks, "-m", "mscnn.world", "--oversubscribe", "true", MSCNN_NONCE="")
+    assert done.returncode == 0, done.stderr
+    how = r"gloo, met at 127\.0\.0\.1:\d+, interface lo" if ranks > 1 else "a single process"
+    assert re.match(rf"{ranks} ranks by mpi[^;]*; {how}\n", done.stdout), done.stdout
+
+
+TOLD = r"""
+from mscnn.world import mpi
+comm = mpi.communicator()
+for root in range(comm.size):
+    for value in (None, "", "Zelle \u00df \U0001f9ec \0", [root, 2.5, True, None], {"at": ["a", 29500]}, "x" * 100_000):
+        assert mpi.broadcast_object(value if comm.rank == root else "ignored", root) == value, (root, value)
+assert mpi.broadcast_object(comm.rank) == 0
+print("told", comm.rank, flush=True)
+try:
+    mpi.broadcast_object({comm.rank, "a set"})
+except TypeError as problem:
+    print("refused", problem, flush=True)
+"""
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_what_one_rank_says_comes_to_all_as_it_is(mpiexec, ranks):
+    done = run_mpi(mpiexec, ranks, "-c", TOLD)
+    assert sorted(re.findall(r"told (\d)", done.stdout)) == [str(rank) for rank in range(ranks)], done.stderr
+    assert "refused Object of type set is not JSON serializable" in done.stdout  # pickle would take it
 
 
 def test_ranks_that_mpi_does_not_know_are_not_trained_one_by_one():

@@ -20,11 +20,6 @@ LOCK = Path("/tmp/mscnn-cluster.lock")
 ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE"}
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """--full exists where this folder is named: `python -m pytest tests/slurm --full`."""
-    parser.addoption("--full", action="store_true", help="train on 32 ranks of 8 nodes instead of 4 ranks of 2 nodes")
-
-
 @dataclass(frozen=True)
 class Cluster:
     """Eight pretended nodes, and a folder with a checkout to submit from."""

@@ -123,7 +123,7 @@ def test_data_is_copied_once_to_the_disk_of_each_node_and_removed(pretend, plate
 
 
 @pytest.mark.parametrize("script", ["train.sbatch", "train_mpi.sbatch"])
-def test_the_warning_before_the_time_limit_stops_training_which_is_queued_again_and_goes_on(pretend, script):
+def test_the_warning_before_the_time_limit_stops_training_which_is_queued_again_and_goes_on(pretend, script, told):
     """The programs in place of training stop as train.py does: they end with 75 when they are told."""
     training = '[ "${SLURM_RESTART_COUNT:-}" ] && exit 0; trap "exit 75" USR1; echo ready; while true; do sleep 0.1; done'
     job = pretend(training, f"slurm/{script}", "demo")
@@ -135,6 +135,7 @@ def test_the_warning_before_the_time_limit_stops_training_which_is_queued_again_
     go_on(job)
     assert {re.search("--run-dir (\\S+) --resume auto", line)[1] for line in called(job)} == {f"runs/demo-{job.number}"}
     assert job.fact("JobState") == "COMPLETED"
+    told(f"SIGUSR1 to the batch shell of {script}", "passed on to the ranks; queued again on their 75, goes on in its folder")
 
 
 def go_on(job: Job) -> None:
@@ -171,7 +172,7 @@ def test_one_task_that_fails_ends_the_job_and_the_tasks_that_go_on(pretend):
 @pytest.fixture
 def size(request) -> tuple[int, int]:
     """Nodes and ranks a node."""
-    return (8, 4) if request.config.getoption("--full", default=False) else (2, 2)
+    return (8, 4) if request.config.getoption("--full") else (2, 2)
 
 
 def check_trained(job: Job, preset: str, nodes: int, a_node: int) -> dict:

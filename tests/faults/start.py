@@ -1,0 +1,106 @@
+"""Run train.py with a fault in one of its ranks.   start.py FAULT RANK STEP WHEN train.py [ARGUMENTS]
+
+The fault comes at that step (from 1) of that rank, and when it does, the file WHEN is written.  Faults are put in from
+outside: train.py knows nothing of them.
+"""
+
+import ctypes
+import os
+import resource
+import runpy
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from mscnn import checkpoint, engine, launchers
+from mscnn.data import loader
+from mscnn.data.loader import Fields
+
+HOURS = 10**5  # seconds
+
+
+def no_memory() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (2**33, 2**33))
+    torch.ones(2**33)
+
+
+def broken() -> None:
+    raise RuntimeError("broken on purpose")
+
+
+ACTIONS = {
+    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "stop": lambda: os.kill(os.getpid(), signal.SIGSTOP),
+    "abort": os.abort,
+    "segfault": lambda: ctypes.string_at(0),
+    "raise": broken,
+    "memory": no_memory,
+    "hang": lambda: time.sleep(HOURS),
+    "hang-without-python": lambda: ctypes.PyDLL(None).sleep(HOURS),  # keeps the interpreter's lock
+    "SIGTERM": lambda: os.kill(os.getpid(), signal.SIGTERM),
+    "SIGUSR1": lambda: os.kill(os.getpid(), signal.SIGUSR1),
+    "parent": lambda: os.kill(os.getppid(), signal.SIGKILL),
+    "vanish": lambda: shutil.rmtree(sys.argv[sys.argv.index("--run-dir") + 1]),
+}
+
+
+def arm(fault: str, step: int, when: Path) -> None:
+    """Put the fault in: ACTION comes before a step, reading:ACTION before a read, saving:ACTION in a save; cut damages the
+    file that is read next, nan a pixel.
+    """
+    where, _, action = fault.rpartition(":")
+    count = 0
+
+    def perhaps() -> bool:
+        nonlocal count
+        count += 1
+        if count != step:
+            return False
+        when.write_text(str(time.time()))
+        return True
+
+    def before(owner: object, name: str) -> None:
+        known = getattr(owner, name)
+
+        def faulty(*arguments, **named):
+            if perhaps():
+                ACTIONS[action]()
+            return known(*arguments, **named)
+        setattr(owner, name, faulty)
+
+    if action == "cut":  # the very file that is read next
+        known_pixels = loader.pixels
+
+        def faulty_pixels(table, site):
+            if perhaps():
+                path = table.frame["record"].iat[site][0] if "record" in table.frame else table.frame["files"].iat[site][0]
+                os.truncate(path, Path(path).stat().st_size // 2)
+            return known_pixels(table, site)
+        loader.pixels = faulty_pixels
+    elif action == "nan":
+        read = Fields.read
+
+        def faulty_read(self, sites, *how):
+            fields_NCHW = read(self, sites, *how)
+            if perhaps():
+                fields_NCHW[0, 0, 5, 7] = float("nan")
+            return fields_NCHW
+        Fields.read = faulty_read
+    elif where == "reading":
+        before(loader, "pixels")
+    elif where == "saving":
+        before(checkpoint, "put")
+    else:
+        before(engine.Trainer, "_step")
+
+
+if __name__ == "__main__":
+    fault, rank, step, when, *command = sys.argv[1:]
+    if launchers.here().rank == int(rank):
+        arm(fault, int(step), Path(when))
+    sys.argv = command
+    runpy.run_path(command[0], run_name="__main__")

@@ -1,0 +1,326 @@
+"""What clusters do to a job, done to trainings of two ranks: `make faults` does all of it and prints a table.
+
+Without --full a few of them, for `make test`.
+"""
+
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mscnn import checkpoint
+from mscnn.errors import DataError
+from tests.conftest import ROOT, run_python, started_ranks
+from tests.faults.conftest import STEPS, TORCHRUN
+
+LIMIT = 15.0   # seconds beyond its timeout in which a job has to end
+TIMEOUT = 8.0  # --step-timeout of the faults that are only noticed by it
+LOST = r"rank 1 on \S+ \(last seen at step \d, .*\) has gone without a word"
+BROKEN = "RuntimeError: broken on purpose"
+DISK = 40      # MiB, room for some of the checkpoints of a run
+NOT_FULL = "only with --full"
+# Fault: what the program says, the timeout that it takes, its part in `make test`.
+CRASHES = {
+    "kill": ("kill -9 of a rank", LOST, 0, True),
+    "stop": ("SIGSTOP of a rank", LOST, TIMEOUT, True),
+    "raise": ("exception in a rank", BROKEN, 0, True),
+    "abort": ("abort() in a rank", LOST, 0, False),
+    "segfault": ("segmentation fault in a rank", LOST, 0, False),
+    "memory": ("a rank without memory", r"rank 1 on \S+ ran out of memory while computing", 0, False),
+    "hang": ("a rank that computes for ever", r"rank 1 on \S+ got no further: computing took longer", TIMEOUT, False),
+    "hang-without-python": ("the same in compiled code that holds the interpreter", LOST, TIMEOUT, False),
+    "reading:hang": ("a read that does not come back", r"rank 1 on \S+ got no further: reading 00123 \w+ \w+ took longer",
+                     TIMEOUT, True),
+    "reading:raise": ("exception in the thread that reads", BROKEN, 0, False),
+    "reading:kill": ("kill -9 of a rank while it reads", LOST, 0, False),
+    "saving:kill": ("kill -9 of rank 0 while it saves",
+                    LOST.replace("1", "0", 1), 0, False),
+}
+
+
+@pytest.mark.parametrize("fault", CRASHES)
+def test_a_rank_that_fails_ends_the_job_with_its_reason_once(new_run, undisturbed, told, is_full, fault):
+    what, says, timeout, is_short = CRASHES[fault]
+    if not (is_short or is_full):
+        pytest.skip(NOT_FULL)
+    run = new_run()
+    rank = 0 if "saving" in fault else 1
+    process = run.start(*(("--step-timeout", timeout) if timeout else ()), fault=fault, rank=rank,
+                        step=8 if "reading" in fault else 3)
+    seconds = run.end(process)
+    output = run.output.read_text()
+    assert process.returncode != 0
+    assert seconds < timeout + LIMIT, output
+    assert len(re.findall(says, output)) == 1, output
+    assert len(run.errors()) <= 1, output
+    assert re.search(says, run.status()["reason"]), run.status()
+    assert run.status()["status"] == "failed"
+    outcome = "told once"
+    if "hang" in fault:
+        assert "most recent call first" in (run.run_dir / "log" / "rank-1.txt").read_text()
+        outcome += ", with all stacks"
+    if is_full or fault == "kill":
+        assert run.finish() == undisturbed.hash()
+        outcome += "; goes on to the same bits"
+    told(what, outcome, seconds)
+
+
+@pytest.mark.parametrize("fault", ["kill", "stop", "raise"])
+def test_over_mpi_a_rank_that_fails_ends_the_job_too(new_run, mpiexec, told, is_full, fault):
+    if not is_full:
+        pytest.skip(NOT_FULL)
+    what, says, timeout, _ = CRASHES[fault]
+    run = new_run(mpiexec=mpiexec)
+    process = run.start("--step-timeout", TIMEOUT, fault=fault)
+    seconds = run.end(process)
+    output = run.output.read_text()
+    assert process.returncode != 0
+    assert seconds < timeout + LIMIT, output
+    assert len(run.errors()) <= 1, output
+    if fault != "kill":  # of which mpiexec speaks, and ends all
+        assert len(re.findall(says, output)) == 1, output
+    assert all(checkpoint.load(path) for path in checkpoint.steps(run.run_dir / "checkpoints"))
+    told(f"{what}, over MPI", "told by mpiexec" if fault == "kill" else "told once", seconds)
+
+
+@pytest.mark.parametrize("whom", ["one rank", "all ranks"])
+def test_runs_that_are_killed_anywhere_end_alike(new_run, undisturbed, told, is_full, whom):
+    if whom == "one rank" and not is_full:
+        pytest.skip(NOT_FULL)
+    times = 50 if is_full else 2
+    moments, seconds, early = random.Random(whom), [], 0
+    for number in range(times):
+        run = new_run(f"run-{number}")
+        with run.forked() as ranks:
+            run.until("metrics.jsonl", ranks[0])
+            time.sleep(moments.uniform(0, 0.8))
+            begun, hit = time.monotonic(), ranks if whom == "all ranks" else [moments.choice(ranks)]
+            early += any(process.poll() is None for process in hit)
+            for process in hit:
+                process.kill()
+            for process in ranks:
+                process.wait(LIMIT)
+            seconds.append(time.monotonic() - begun)
+        assert run.finish() == undisturbed.hash(), number
+        shutil.rmtree(run.folder)
+    assert early > times / 2
+    told(f"kill -9 of {whom} at {times} random moments, {early} of them before its end",
+         f"{times}/{times} go on to the same bits", max(seconds))
+
+
+STOPS = {  # who is told, by what, and where; whether `make test` has it
+    "SIGTERM to torchrun": ("agent", signal.SIGTERM, "", False),
+    "SIGUSR1 to torchrun, twice": ("agent", signal.SIGUSR1, "", False),
+    "SIGTERM to one rank": ("rank", None, "SIGTERM", False),
+    "SIGUSR1 to one rank while it reads": ("rank", None, "reading:SIGUSR1", False),
+    "SIGTERM to rank 0 while it saves": ("rank", None, "saving:SIGTERM", False),
+    "torchrun killed by SIGUSR1, which it does not know by default": ("default", signal.SIGUSR1, "", False),
+    "kill -9 of torchrun": ("rank", None, "parent", True),
+}
+
+
+@pytest.mark.parametrize("what", STOPS)
+def test_a_run_that_is_told_to_stop_saves_and_goes_on(new_run, undisturbed, told, is_full, what):
+    whom, number, fault, is_short = STOPS[what]
+    if not (is_short or is_full):
+        pytest.skip(NOT_FULL)
+    run = new_run()
+    process = run.start(*(("--epochs", "400") if number else ()), fault=fault, step=8 if "reading" in fault else 2,
+                        rank=0 if "saving" in fault else 1, torchrun=TORCHRUN[:3] if whom == "default" else TORCHRUN)
+    begun = None
+    if number:  # at any moment of a run that would be long
+        run.until("metrics.jsonl", process)
+        time.sleep(0.5)
+        begun = time.time()
+        for _ in range(2 if "twice" in what else 1):
+            process.send_signal(number)
+    seconds = run.end(process) if begun is None else run.end(process) or time.time() - begun
+    status = run.status()
+    assert (status["status"], status["exit_code"]) == ("stopped", 75), run.output.read_text()
+    assert status["step"] == checkpoint.read(run.run_dir)[1]["step"]
+    assert seconds < LIMIT
+    if not number:
+        assert run.finish() == undisturbed.hash()
+    told(what, f"saved at once{'' if number else ', goes on to the same bits'}", seconds)
+
+
+def test_an_evaluation_that_is_killed_leaves_no_scores_that_pass_for_whole(undisturbed, tmp_path, told, is_full):
+    if not is_full:
+        pytest.skip(NOT_FULL)
+    times, moments, out = 10, random.Random(3), tmp_path / "evaluation"
+    command = ("evaluate.py", "--checkpoint", undisturbed.run_dir, "--threads", "1", "--examples", "2", "--out", out)
+    whole = tables(evaluated(command))
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for _ in range(times):
+            shutil.rmtree(out)
+            with started_ranks(*command, ranks=1) as (process,):
+                while not out.exists():
+                    time.sleep(0.02)
+                time.sleep(moments.uniform(0, 1.5))
+                os.kill(process.pid, number)
+                process.wait(60)
+            if (out / "scores.json").exists():
+                assert tables(out) == whole
+            assert tables(evaluated(command)) == whole
+    told(f"SIGTERM and kill -9 of evaluate.py at {2 * times} random moments",
+         "no scores, or whole ones; the same when run again")
+
+
+@pytest.mark.parametrize("fields", [3, 7])
+def test_evaluation_is_the_same_to_the_byte_on_any_ranks(undisturbed, fault_screen, tmp_path, told, is_full, fields):
+    if fields == 7 and not is_full:
+        pytest.skip(NOT_FULL)
+    some = fault_screen.with_name(f"{fields}.csv")
+    pd.read_csv(fault_screen, dtype=str).iloc[:fields].to_csv(some, index=False)
+    found = [tables(evaluated(("evaluate.py", "--checkpoint", undisturbed.run_dir, "--threads", "1", "--microbatch", "2",
+                               "--oversubscribe", "true", "--sites", some, "--image-root", fault_screen.parent,
+                               "--examples", "0", "--out", tmp_path / str(ranks)), ranks)) for ranks in (1, 2, 3, 4)]
+    assert len(found[0]) == 5
+    assert all(each == found[0] for each in found)
+    told(f"evaluation of {fields} fields on 1 to 4 ranks", "the same tables to the byte")
+
+
+def evaluated(command: tuple[object, ...], ranks: int = 1) -> Path:
+    """Where the evaluation was written."""
+    done = run_python(*command, ranks=ranks)
+    assert done.returncode == 0, done.stderr
+    return Path(command[command.index("--out") + 1])
+
+
+def tables(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in [*sorted(folder.glob("*.csv")), folder / "scores.json"]}
+
+
+def test_runs_end_in_order(new_run, told, is_full):
+    """gloo's threads may abort a process that leaves in the wrong order."""
+    if not is_full:
+        pytest.skip(NOT_FULL)
+    times = 50
+    for number in range(times):
+        run = new_run(f"run-{number}")
+        process = run.start("--max-steps", "1")
+        run.end(process)
+        output = run.output.read_text()
+        assert process.returncode == 0, output
+        assert "abort" not in output.lower()
+        assert "terminate" not in output
+        assert run.status()["status"] == "finished"
+        assert not list((run.run_dir / "log").glob("*.json"))
+        shutil.rmtree(run.folder)
+    told(f"{times} trainings to their end", f"{times}/{times} with exit code 0 on all ranks")
+
+
+def test_a_disk_that_fills_up_costs_no_checkpoint(new_run, undisturbed, told, is_full):
+    if not is_full:
+        pytest.skip(NOT_FULL)
+    run = new_run()
+    run.run_dir.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK}M", "tmpfs", run.run_dir]).returncode:
+        pytest.skip("no small disk can be mounted here: that takes root")
+    try:
+        process = run.start("--keep", "9")
+        run.end(process)
+        output = run.output.read_text()
+        assert run.status()["exit_code"] == 3, output
+        assert "NOT SAVED: the checkpoint of step" in output
+        assert len(run.errors()) == 1
+        good = checkpoint.steps(run.run_dir / "checkpoints")
+        assert good
+        assert all(checkpoint.load(path) for path in good)
+        subprocess.run(["mount", "-o", f"remount,size={10 * DISK}M", run.run_dir], check=True)
+        assert run.finish() == undisturbed.hash()
+    finally:
+        subprocess.run(["umount", "-l", run.run_dir], check=True)
+    told("disk full", "told at each checkpoint, exit code 3 at the end; given room, goes on to the same bits")
+
+
+def test_a_run_directory_that_vanishes_is_told(new_run, told, is_full):
+    if not is_full:
+        pytest.skip(NOT_FULL)
+    run = new_run()
+    seconds = run.end(process := run.start(fault="vanish"))
+    output = run.output.read_text()
+    assert process.returncode != 0
+    assert "NOT SAVED: the checkpoint of step" in output
+    assert len(run.errors()) == 1, output
+    assert "the last checkpoint could not be written" in run.errors()[0]
+    assert "Traceback" not in output
+    told("run directory removed", "told at each checkpoint, exit code 3 at the end", seconds)
+
+
+@pytest.mark.parametrize("kind", ["tiff", "packed"])
+def test_data_that_is_damaged_while_it_is_used_is_named(new_run, fault_screen, undisturbed, told, is_full, kind):
+    if kind == "packed" and not is_full:
+        pytest.skip(NOT_FULL)
+    run = new_run()
+    place = run.folder / "data"
+    shutil.copytree(fault_screen.parent, place)
+    run.data = ("--sites", place / "sites.csv")
+    if kind == "packed":
+        subprocess.run([sys.executable, "-m", "mscnn", "pack", "--sites", place / "sites.csv", "--out",
+                        run.folder / "pack"], check=True, cwd=ROOT, capture_output=True)
+        run.data = ("--packed", run.folder / "pack")
+    seconds = run.end(run.start(fault="cut", step=8))
+    output = run.output.read_text()
+    assert run.status()["exit_code"] == 3, output
+    assert len(run.errors()) == 1, output
+    assert re.search(r"plate-0001\.fields: was cut short" if kind == "packed" else r"\.tif: .*(cut short|unreadable)",
+                     run.errors()[0]), output
+    assert seconds < LIMIT
+    assert all(checkpoint.load(path) for path in checkpoint.steps(run.run_dir / "checkpoints"))
+    run.data = ("--sites", fault_screen)
+    told(f"a {kind} file cut short while it is read from", "named by the one rank that finds it, exit code 3", seconds)
+    if is_full and kind == "tiff":
+        assert run.finish() == undisturbed.hash()
+
+
+def test_a_pixel_that_is_no_number_costs_a_step(new_run, told, is_full):
+    if not is_full:
+        pytest.skip(NOT_FULL)
+    run = new_run()
+    run.end(process := run.start(fault="nan", step=8))
+    output = run.output.read_text()
+    assert process.returncode == 0, output
+    assert len(re.findall(r"step \d skipped, 1 in a row: .* fields: 00123 \w+ \w+", output)) == 1
+    assert checkpoint.read(run.run_dir)[1]["step"] == STEPS
+    told("NaN in a pixel on one rank alone", "the step is left out by all ranks, the field named")
+
+
+def test_a_learning_rate_that_explodes_ends_the_run(new_run, told, is_full):
+    if not is_full:
+        pytest.skip(NOT_FULL)
+    run = new_run()
+    run.end(run.start("--lr", "1e30", "--epochs", "9"))
+    output = run.output.read_text()
+    assert run.status()["exit_code"] == 2, output
+    assert "training diverged" in run.status()["reason"]
+    assert len(run.errors()) == 1, output
+    assert all(checkpoint.load(path) for path in checkpoint.steps(run.run_dir / "checkpoints"))  # if it is finite
+    told("exploding learning rate", "exit code 2, no checkpoint that is not finite")
+
+
+def test_damaged_checkpoints_are_never_used(undisturbed, tmp_path, told, is_full):
+    path = checkpoint.steps(undisturbed.run_dir / "checkpoints")[0]
+    content, number, moments = path.read_bytes(), 300 if is_full else 20, random.Random(5)
+    damaged = tmp_path / "damaged.pt"
+    refused = 0
+    for turn in range(number):
+        place, bit = moments.randrange(len(content)), 1 << moments.randrange(8)
+        damaged.write_bytes(content[:place] if turn % 2 else
+                            content[:place] + bytes([content[place] ^ bit]) + content[place + 1:])
+        try:
+            loaded = checkpoint.load(damaged)
+        except DataError:
+            refused += 1
+        else:  # a byte that means nothing, such as padding: all that is in it is what was written
+            assert loaded["sha256"] == checkpoint.load(path)["sha256"]
+    assert refused >= 0.9 * number
+    told(f"{number} checkpoints cut short or with a flipped bit", f"{refused} refused, {number - refused} flips in padding")

@@ -1,0 +1,194 @@
+"""Who is at fault when ranks do not meet, told from beats written by hand; whole jobs are in tests/faults."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from mscnn import watchdog
+from mscnn.errors import DataError, RankLost, Stopped, UsageError
+from mscnn.watchdog import EXCHANGE, FAILED, LEFT, RUNNING, _process, _Watch
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(watchdog, "SILENT", 0.3)
+    monkeypatch.setattr(watchdog, "BEAT", 0.1)
+    monkeypatch.setattr(watchdog, "_own", _Watch())
+
+
+@pytest.fixture
+def sleeper():
+    """A process that does nothing."""
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    time.sleep(0.2)
+    yield process
+    process.kill()
+    process.wait()
+
+
+def write_beat(folder, rank, *, host="other", pid=1, number=1, state=RUNNING, reason="", main="computing", born=None):
+    born = born if born is not None else (_process(pid) or ("",))[0]
+    (folder / f"rank-{rank}.json").write_text(json.dumps({
+        "rank": rank, "host": host, "pid": pid, "born": born, "number": number, "state": state, "reason": reason, "step": 7,
+        "main": main, "doing": []}))
+
+
+def rank_of(folder, rank: int, size: int) -> _Watch:
+    """This process as a rank that has just beaten."""
+    own = _Watch(rank, size)
+    own.folder = folder
+    own.beat()
+    return own
+
+
+def test_a_beat_tells_what_each_thread_does(tmp_path):
+    watchdog.doing("computing")
+    watchdog.at_step(12)
+    watchdog.write_to(tmp_path)
+    (beat,) = watchdog._own.beats().values()
+    assert (beat["rank"], beat["step"], beat["main"], beat["state"]) == (0, 12, "computing", RUNNING)
+    assert beat["doing"] == ["computing, 0 s"]
+    assert (beat["pid"], beat["born"]) == (os.getpid(), _process(os.getpid())[0])
+
+
+def test_what_is_done_within_something_else_begins_anew_after_it():
+    watchdog.doing("computing")
+    begun = watchdog._own.doing.copy()
+    with watchdog.during(EXCHANGE):
+        assert watchdog._own.main() == EXCHANGE
+        time.sleep(0.01)
+    assert watchdog._own.main() == "computing"
+    ((_, since),), ((_, before),) = watchdog._own.doing.values(), begun.values()
+    assert since > before
+    watchdog.resting()
+    assert not watchdog._own.doing
+    with pytest.raises(ValueError, match="x"), watchdog.during("reading"):
+        raise ValueError("x")
+    assert not watchdog._own.doing
+
+
+def test_time_in_which_the_process_was_stopped_counts_for_nobody():
+    own = _Watch(seconds=10)
+    now = time.monotonic()
+    own.doing = {1: ("computing", now - 9), 2: ("reading", now - 1)}
+    own.shift(5)
+    assert own.doing[1] == ("computing", now - 4)
+    assert own.doing[2][1] == pytest.approx(now, abs=0.1)  # never in the future
+
+
+def test_a_rank_that_has_said_why_it_fails_is_not_spoken_over(tmp_path):
+    write_beat(tmp_path, 0, state=FAILED, reason="disk on fire")
+    own = rank_of(tmp_path, 1, 3)
+    write_beat(tmp_path, 2)
+    assert own.verdict("lost") == ("disk on fire", False)
+
+
+@pytest.mark.parametrize(("rank", "speaks"), [(0, True), (2, False)])
+def test_a_rank_whose_beat_has_stopped_is_named_by_the_first_of_the_others(tmp_path, rank, speaks):
+    write_beat(tmp_path, 1, main="reading P1 B02 3")
+    own = rank_of(tmp_path, rank, 3)
+    write_beat(tmp_path, 2 - rank, state=LEFT)  # gone, too, but for the fault of another
+    text, is_speaker = own.verdict("lost")
+    assert text.startswith("rank 1 on other (last seen at step 7, reading P1 B02 3) has gone without a word")
+    assert is_speaker is speaks
+
+
+def test_a_rank_whose_beat_goes_on_is_not_lost(tmp_path, monkeypatch):
+    own = rank_of(tmp_path, 0, 2)
+    numbers = iter(range(1000))
+    known = own.beats
+
+    def beats():
+        write_beat(tmp_path, 1, number=next(numbers))
+        return known()
+    monkeypatch.setattr(own, "beats", beats)
+    assert own.verdict("rank 0 waited")[0].startswith("rank 0 waited; see what they say")
+
+
+def test_a_local_rank_that_was_stopped_is_lost_at_once_and_killed(tmp_path, sleeper):
+    os.kill(sleeper.pid, signal.SIGSTOP)
+    write_beat(tmp_path, 1, host=socket.gethostname(), pid=sleeper.pid)
+    begun = time.monotonic()
+    text, speaks = rank_of(tmp_path, 0, 2).verdict("lost")
+    assert time.monotonic() - begun < watchdog.SILENT
+    assert "rank 1 on" in text
+    assert speaks
+    assert sleeper.wait(10) == -signal.SIGKILL
+
+
+def test_a_process_that_has_got_the_number_of_one_that_ended_is_left_alone(tmp_path, sleeper):
+    write_beat(tmp_path, 1, host=socket.gethostname(), pid=sleeper.pid, born="1")
+    assert rank_of(tmp_path, 0, 2).verdict("lost")[0].startswith("rank 1 on")
+    assert sleeper.poll() is None
+
+
+def test_without_a_folder_the_ranks_can_only_tell_that_they_lost_one():
+    assert _Watch(0, 2).verdict("lost")[0].startswith("lost; see what they say")
+
+
+def ends(problem: BaseException, folder) -> tuple[BaseException, dict, list[dict]]:
+    """What a watched program that raises this ends with, its last beat, and what is told of the run."""
+    told = []
+
+    def program():
+        watchdog.write_to(folder, tell=lambda **facts: told.append(facts))
+        raise problem
+    with pytest.raises(BaseException) as raised:  # noqa: PT011
+        watchdog.watch(program, 100)
+    path = folder / "rank-0.json"
+    return raised.value, json.loads(path.read_text()) if path.exists() else {}, told
+
+
+@pytest.mark.parametrize(("problem", "code"),
+                         [(UsageError("bad lr"), 2), (DataError("bad file"), 3), (RuntimeError("bug"), 1)])
+def test_a_failure_is_left_behind_and_told(tmp_path, problem, code):
+    raised, beat, told = ends(problem, tmp_path)
+    assert raised is problem
+    assert beat["state"] == FAILED
+    assert told == [{"status": "failed", "reason": beat["reason"], "step": 0, "exit_code": code}]
+    assert str(problem) in beat["reason"]
+
+
+def test_a_run_that_is_told_to_stop_has_not_failed(tmp_path):
+    raised, beat, told = ends(Stopped("SIGTERM"), tmp_path)
+    assert isinstance(raised, Stopped)
+    assert (beat, told) == ({}, [])
+
+
+@pytest.mark.parametrize("problem", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to "
+                                                                 "allocate 7 bytes")])
+def test_want_of_memory_is_a_setting_that_cannot_work(tmp_path, problem):
+    raised, _, told = ends(problem, tmp_path)
+    assert isinstance(raised, UsageError)
+    assert raised.alone
+    assert "ran out of memory while starting" in str(raised)
+    assert "lower --microbatch" in told[0]["reason"]
+
+
+def test_after_a_good_end_nothing_stays(tmp_path):
+    folder = tmp_path / "log"
+    folder.mkdir()
+    assert watchdog.watch(lambda: watchdog.write_to(folder) or 7, 100) == 7
+    assert not folder.exists()
+
+
+def test_a_thread_that_is_late_ends_the_process_with_its_stacks(tmp_path):
+    program = (f"import sys, time; from pathlib import Path; from mscnn import watchdog\n"
+               f"def reading_forever():\n"
+               f"    with watchdog.during('reading P1 B02 1'): time.sleep(600)\n"
+               f"def main():\n"
+               f"    watchdog.write_to(Path({str(tmp_path)!r}), tell=lambda **facts: print(facts))\n"
+               f"    reading_forever()\n"
+               f"watchdog.watch(main, 1.5)")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == RankLost.exit_code
+    assert "got no further: reading P1 B02 1 took longer than --step-timeout 1.5 s" in done.stderr
+    assert "in reading_forever" in done.stderr
+    assert "in reading_forever" in (tmp_path / "rank-0.txt").read_text()
+    assert "'exit_code': 4" in done.stdout
