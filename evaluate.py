@@ -29,12 +29,14 @@ from mscnn.report import results
 
 def main(settings: config.Evaluation) -> None:
     """One evaluation."""
-    ranks = world.join(settings.backend, join_seconds=settings.join_timeout, wait_seconds=settings.start_timeout)
+    ranks = world.join(settings.backend, join_seconds=settings.join_timeout)
     out = Path(settings.out or Path(settings.checkpoint) / "evaluation")
     rundir.make(out / "log")
-    watchdog.write_to(out / "log")
     open_logs(ranks.rank, None)
+    if ranks.rank == 0:
+        watchdog.clear(out / "log")
     ranks.agree(**rundir.versions())
+    watchdog.write_to(out / "log")
     plan = placement.settle(ranks, settings)
     cpu.keep_memory()
     path, content = ranks.together(lambda: checkpoint.read(Path(settings.checkpoint)))
@@ -46,6 +48,7 @@ def main(settings: config.Evaluation) -> None:
     all_views = config.from_flat(content["config"]).levels.views == "all"
     probabilities, features = run_network(settings, network, fields, ranks, plan, all_views)
     ranks.leave()
+    watchdog.resting()  # pictures take as long as they take
     if ranks.rank == 0:
         results.begin(out)
         (out / "gallery" / "gallery.json").unlink(missing_ok=True)
@@ -64,7 +67,7 @@ def run_network(settings: config.Evaluation, network: MCNN, fields: Fields, rank
                 plan: cpu.Plan, all_views: bool) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities (S, K) and features (S, 512) of all sites of the table, in float32 whatever trained the network."""
     number = len(fields.table)
-    watchdog.allow(settings.step_timeout)
+    watchdog.allow(settings.step_timeout, "--step-timeout")
     with progress(number, "predicting", ranks.rank, unit="field") as shown:
         probabilities, features = predict(
             network, fields, np.arange(number), microbatch=settings.microbatch, world=ranks,

@@ -41,8 +41,7 @@ from mscnn.objective import Objective
 
 def main(settings: config.Config, resolved: str, told: Stop) -> None:
     """One training run."""
-    ranks = world.join(settings.ranks.backend, join_seconds=settings.ranks.join_timeout,
-                       wait_seconds=settings.ranks.start_timeout)
+    ranks = world.join(settings.ranks.backend, join_seconds=settings.ranks.join_timeout)
     ranks.together(lambda: rundir.refuse_taken(settings.run.run_dir, settings.run.resume))
     open_logs(ranks.rank, None)
     if ranks.gather(settings.run.resume == "auto" and (Path(settings.run.run_dir) / rundir.SUMMARY).exists())[0]:
@@ -80,6 +79,7 @@ def main(settings: config.Config, resolved: str, told: Stop) -> None:
     run_dir = None
     if ranks.rank == 0:
         run_dir = str(rundir.create(settings.run.run_dir, settings.preset, resolved, rundir.environment(**used)))
+        watchdog.clear(Path(run_dir) / "log")
         splits.write(split, table, Path(run_dir))
         if isinstance(normalisation, Intensity):
             from mscnn.report import intensity  # here: matplotlib takes its time
@@ -196,7 +196,7 @@ def learn(settings: config.Config, trainer: Trainer, split: splits.Split, run_di
             tally = Tally()
             for rate, taken in trainer.steps(loaded, rates, tally):
                 if course.step == begun:
-                    watchdog.allow(settings.ranks.step_timeout)  # what comes once has come: compilers, first reads
+                    watchdog.allow(settings.ranks.step_timeout, "--step-timeout")  # compilers and first reads have ended
                 course.follow(taken, trainer, run.max_skipped)
                 shown.advance(note=f"epoch {epoch + 1}/{optim.epochs}")
                 ends = course.step in (total, (epoch + 1) * per_epoch)

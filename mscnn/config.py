@@ -16,6 +16,9 @@ SCREENS = ("bbbc021", "sites", "packed")  # settings that name a screen
 PLATE_SETTINGS = ("plate_sites", "reference", "camera_offset", "illumination", "scaling", "transform")
 
 
+LONGEST = 1e7  # seconds that a timeout may be: 115 days
+
+
 def setting(default: Any, help: str) -> Any:
     """A dataclass field that carries its own line of --help."""
     return dataclasses.field(default=default, metadata={"help": help})
@@ -236,13 +239,14 @@ class Ranks:
     start_timeout: float = setting(1800.0, "seconds that anything may take before the first step, such as looking at all "
                                            "files: a rank that takes longer, or that others wait for so long, ends the job")
     step_timeout: float = setting(300.0, "the same from then on, of one thing: reading or computing a microbatch, saving, "
-                                         "waiting for the other ranks")
+                                         "waiting for the other ranks, who may have a microbatch more to compute")
 
     def __post_init__(self):
         for name in ("threads", "loader_cores"):
             require(getattr(self, name) >= 0, f"{name.replace('_', '-')} must be 0 or more", getattr(self, name))
         for name in ("join_timeout", "start_timeout", "step_timeout"):
-            require(getattr(self, name) > 0, f"{name.replace('_', '-')} must be more than 0", getattr(self, name))
+            require(0 < getattr(self, name) <= LONGEST, f"{name.replace('_', '-')} must be more than 0, no more than "
+                    f"{LONGEST:.0f}", getattr(self, name))
 
 
 @dataclass(frozen=True, kw_only=True)

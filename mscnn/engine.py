@@ -118,8 +118,11 @@ class Trainer:
         """
         if self.world.size > 1:
             *given, _, _ = self._load(self.lessons.sites[:1], self.lessons.sites[:1], False, True, 0)
-            with self.acceleration.autocast():
-                self.objective(*given)["loss"].backward()
+            with self.world.accumulate(self.objective, last=True):
+                with self.acceleration.autocast():
+                    result = self.objective(*given)
+                with watchdog.during(watchdog.EXCHANGE):
+                    result["loss"].backward()
             self.optimiser.zero_grad()
 
     def averaged(self) -> AbstractContextManager:
@@ -159,10 +162,8 @@ class Trainer:
             with self.world.accumulate(self.objective, last=last):
                 with self.acceleration.autocast():
                     result = self.objective(*given)
-                if last and self.world.size > 1:
-                    watchdog.doing(watchdog.EXCHANGE)
-                (result["loss"] * self.world.size).backward()  # ranks average, the objective's shares want a sum
-            watchdog.doing("computing")
+                with watchdog.during(watchdog.EXCHANGE if last and self.world.size > 1 else "computing"):
+                    (result["loss"] * self.world.size).backward()  # ranks average, the objective's shares want a sum
             _, _, weights_N, _, shares_N = given
             own_loss += result["loss"].item()
             broken += sites[~(result["finite_N"] | (shares_N == 0)).numpy()].tolist()
@@ -218,7 +219,8 @@ def predict(network: MCNN, fields: Fields, sites: np.ndarray, *, microbatch: int
             enter_reader: Callable[[], object] = lambda: None, all_views: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities (S, K) and features (S, 512) float64 of the given sites, each computed once, known to all ranks.
 
-    Ranks take whole microbatches, which are the same for any number of ranks: so are the numbers, to the last bit.
+    Ranks take whole microbatches, which are the same for any number of ranks: so are the numbers to the last bit, with the
+    same threads a rank.
     advance: told how many sites this rank has just finished; all_views: features are means over `views` in place of those
     of the field as it is, and probabilities the classifier's of them.
     """
@@ -229,9 +231,11 @@ def predict(network: MCNN, fields: Fields, sites: np.ndarray, *, microbatch: int
     jobs = ((lambda piece=piece: acceleration.place(fields.read(sites[piece]))) for piece in pieces)
     with torch.inference_mode(), acceleration.autocast():
         for piece, images_NCHW in zip(pieces, ahead(jobs, enter=enter_reader), strict=True):
-            watchdog.doing("predicting")
-            seen = views(images_NCHW) if all_views else [images_NCHW]
-            features_NF = torch.stack([network.features(acceleration.place(view_NCHW)) for view_NCHW in seen]).mean(0)
+            seen, found = views(images_NCHW) if all_views else [images_NCHW], []
+            for view_NCHW in seen:
+                watchdog.doing("predicting")
+                found.append(network.features(acceleration.place(view_NCHW)))
+            features_NF = torch.stack(found).mean(0)
             probabilities_NK = torch.softmax(network.classify(features_NF).double(), dim=1)
             computed[piece, :-1] = torch.cat([probabilities_NK, features_NF.double()], dim=1).numpy()
             computed[piece, -1] += 1

@@ -9,7 +9,6 @@ Exercised by `pytest tests/test_watchdog.py tests/faults`.
 import contextlib
 import faulthandler
 import json
-import math
 import os
 import signal
 import socket
@@ -22,13 +21,16 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from mscnn import launchers
-from mscnn.errors import DataError, RankLost, Result, Stopped, UsageError, say
+from mscnn.errors import PAUSE, DataError, RankLost, Result, Stopped, UsageError, say
 
 EXCHANGE = "waiting for the other ranks"
 BEAT = 1.0      # seconds between two looks, and between two beats
 GRACE = 5.0     # seconds by which a rank that waits for others is more patient than they are
 SILENT = 3.5    # seconds without a beat, after which a rank has gone
 STOPPED = 4.0   # seconds by which a look comes late when this process itself was stopped, or the machine asleep
+AGES = 86400.0  # seconds that backends may wait, whose own clocks go on while a job is suspended: the watchdog comes first
+SAID = "said"   # the file of the rank that says what ended the job
+ALONE = launchers.Place(launchers.NONE)
 RUNNING, FAILED, LEFT = "running", "failed", "left"  # left: for the fault of another rank, which says so itself
 
 
@@ -53,15 +55,20 @@ def during(what: str) -> Iterator[None]:
         doing(before) if before else resting()
 
 
-def allow(seconds: float) -> None:
-    """From now on nothing may take longer."""
-    _own.seconds = seconds
-    _own.shift(math.inf)
+def allow(seconds: float, setting: str) -> None:
+    """From now on nothing may take longer; setting: the one that says so."""
+    _own.seconds, _own.setting, _own.not_before = seconds, setting, time.monotonic()
 
 
 def at_step(step: int) -> None:
     """Steps taken so far, for whoever looks."""
     _own.step = step
+
+
+def clear(folder: Path) -> None:
+    """Remove what ranks that failed or were killed have left there; one rank does so, before others write."""
+    for stale in [*folder.glob("rank-*.json"), folder / SAID]:
+        stale.unlink(missing_ok=True)
 
 
 def write_to(folder: Path, tell: Callable[..., None] = lambda **facts: None) -> None:
@@ -73,14 +80,13 @@ def write_to(folder: Path, tell: Callable[..., None] = lambda **facts: None) -> 
 
 
 def watch(program: Callable[[], Result], seconds: float) -> Result:
-    """Run a program under a watch, as one rank of a job; nothing in it may take longer than that, until `allow`.
+    """Run a program under a watch, as one rank of a job; nothing in it may take longer than --start-timeout, until `allow`.
 
     What it raises is raised, but for a loss of other ranks, which becomes a RankLost that says which and why, and a want of
     memory, which becomes a UsageError.
     """
     global _own
-    place = launchers.here()
-    _own = _Watch(place.rank, place.size, seconds)
+    _own = _Watch(launchers.here(), seconds)
     faulthandler.enable()  # a crash in compiled code shows where
     for work in (_own.look, _own.keep_beating):
         threading.Thread(target=work, name="watchdog", daemon=True).start()
@@ -101,8 +107,9 @@ def watch(program: Callable[[], Result], seconds: float) -> Result:
 class _Watch:
     """What this process knows of itself; one is enough."""
 
-    def __init__(self, rank: int = 0, size: int = 1, seconds: float = 1e9):
-        self.rank, self.size, self.seconds = rank, size, seconds
+    def __init__(self, place: launchers.Place = ALONE, seconds: float = 1e9):
+        self.rank, self.size, self.launcher = place.rank, place.size, place.launcher
+        self.seconds, self.setting, self.not_before = seconds, "--start-timeout", 0.0  # nothing counts from before that
         self.host, self.parent, self.step = socket.gethostname(), os.getppid(), 0
         self.doing: dict[int, tuple[str, float]] = {}  # what each thread does, and since when
         self.folder: Path | None = None
@@ -118,49 +125,46 @@ class _Watch:
         """What the program's own thread does."""
         return self.doing.get(threading.main_thread().ident, ("nothing", 0.0))[0]
 
-    def shift(self, seconds: float) -> None:
-        """Let all threads have begun so much later, at most now."""
-        now = time.monotonic()
-        for thread, (what, since) in list(self.doing.items()):
-            self.doing[thread] = what, min(since + seconds, now)
-
     def look(self) -> None:
         """Until closed: end the rank if a thread is late, stop it in order if whatever started it has gone."""
         before = time.monotonic()
         while not self.closed.wait(BEAT):
             now = time.monotonic()
             if now - before > BEAT + STOPPED:  # nobody here could do anything in that time
-                self.shift(now - before)
+                self.not_before = now
             before = now
-            if os.getppid() != self.parent and self.size > 1:
+            if os.getppid() != self.parent and self.launcher != launchers.NONE:
                 self.parent = os.getppid()
                 os.kill(os.getpid(), signal.SIGTERM)
             late = [(since, what) for what, since in list(self.doing.values())
-                    if now - since > self.seconds + (GRACE if what == EXCHANGE else 0)]
+                    if now - max(since, self.not_before) > self.seconds + (GRACE if what == EXCHANGE else 0)]
             if late:
-                self.give_up(*min(late))
+                self.give_up(min(late)[1])
 
-    def give_up(self, since: float, what: str) -> NoReturn:
+    def give_up(self, what: str) -> NoReturn:
         """End this rank, which has been at one thing for too long, and with it the job."""
-        late = f"longer than --step-timeout {self.seconds:g} s"
+        late = f"longer than {self.setting} {self.seconds:g} s"
         threading.Timer(2 * GRACE, os._exit, (RankLost.exit_code,)).start()  # whatever else hangs, such as a file system
         self.ending.acquire()
         if what == EXCHANGE:
             problem = self.lost(f"{self.who()} waited {late} for the other ranks")
-            text, speaks, stacks = str(problem), problem.alone, False
+            text, speaks = str(problem), problem.alone
         else:
-            text, speaks, stacks = f"{self.who()} got no further: {what} took {late}", True, True
+            text, speaks = f"{self.who()} got no further: {what} took {late}", self.speaks()
         if speaks:
             say(f"error: {text}")
-        if stacks:
-            faulthandler.dump_traceback(sys.stderr)
-            self.end_with(FAILED, text, RankLost.exit_code, speaks=True)
+        if what != EXCHANGE:
+            if speaks:
+                faulthandler.dump_traceback(sys.stderr)
+            self.end_with(FAILED, text, RankLost.exit_code, speaks=speaks)
         if self.stacks:
             faulthandler.dump_traceback(self.stacks)
+        if not speaks:
+            time.sleep(PAUSE)
         os._exit(RankLost.exit_code)
 
     def lost(self, how: str) -> RankLost:
-        """What to raise when other ranks were not met: only the first of those that are left says whose fault it is."""
+        """What to raise when other ranks were not met: only the first to find out says whose fault it is."""
         problem = RankLost(how)
         text, problem.alone = self.verdict(how)
         problem.args = (text,)
@@ -173,20 +177,32 @@ class _Watch:
         while first and not gone and time.monotonic() - begun < SILENT + BEAT:
             time.sleep(BEAT / 5)
             seen, is_late = self.beats(), time.monotonic() - begun > SILENT
+            first = seen | first  # a beat that was being written at the first look
             gone = {rank: beat for rank, beat in seen.items() if beat["state"] == RUNNING and rank != self.rank
-                    and (self.is_dead(beat) or (is_late and beat["number"] == first.get(rank, beat)["number"]))}
+                    and (self.is_dead(beat) or (is_late and beat["number"] == first[rank]["number"]))}
             if failed := [beat["reason"] for beat in self.beats().values() if beat["state"] == FAILED]:  # perhaps just now
                 return failed[0], False
-        speaks = self.rank == min((rank for rank in self.beats() if rank not in gone), default=0)
+        if not self.folder:  # while starting; either of these two may be the one that was lost
+            return f"{how}; see what they say", self.rank in (0, 1)
         if not gone:
-            return f"{how}; see what they say, and the stacks in log/", speaks
+            return f"{how}; see what they say, and the stacks in {self.folder}", self.speaks()
         for beat in gone.values():
             self.kill(beat)
         named = ", ".join(f"rank {rank} on {beat['host']} (last seen at step {beat['step']}, {beat['main']})"
                           for rank, beat in sorted(gone.items()))
         has = "has" if len(gone) == 1 else "have"
         return (f"{named} {has} gone without a word: killed, stopped, or short of memory; see "
-                "what the system says, and start again"), speaks
+                "what the system says, and start again"), self.speaks()
+
+    def speaks(self) -> bool:
+        """Whether this rank is the first that has something to say; what others say then follows from it."""
+        try:
+            with contextlib.nullcontext() if self.folder is None else (self.folder / SAID).open("x"):
+                return True
+        except FileExistsError:
+            return False
+        except OSError:  # the folder is gone
+            return True
 
     def beats(self) -> dict[int, dict[str, Any]]:
         """The newest beat of each rank; of none where there is no folder yet."""
@@ -210,6 +226,9 @@ class _Watch:
         """What to raise in its place, once word has been left for the others."""
         if isinstance(problem, RankLost):
             return self.lost(str(problem))
+        if isinstance(problem, KeyboardInterrupt):
+            self.end_with(FAILED, "interrupted from the keyboard", 130, speaks=self.rank == 0)
+            return problem
         if isinstance(problem, UsageError | DataError):
             speaks = self.rank == 0 or getattr(problem, "alone", False)
             self.end_with(FAILED, str(problem), problem.exit_code, speaks=speaks)
@@ -217,18 +236,16 @@ class _Watch:
         return self.unforeseen(problem)
 
     def unforeseen(self, problem: BaseException) -> BaseException:
-        """As explained; what all ranks run into is said by rank 0."""
+        """As explained, of a fault of ours: the first rank says it, what others run into may follow from it."""
         text = f"{type(problem).__name__}: {(str(problem).splitlines() or [''])[0]}"
         if isinstance(problem, MemoryError) or ("allocate" in text and "memory" in text):
             text = (f"{self.who()} ran out of memory while {self.main()} ({text}); lower --microbatch, or start fewer "
                     "ranks on a host")
             problem = UsageError(text)
             problem.alone = True
-        elif self.rank and self.folder:
-            time.sleep(BEAT)
-            first = self.beats().get(0, {})
-            problem.said = (first.get("state"), first.get("reason")) == (FAILED, text)
-        self.end_with(FAILED, text, getattr(problem, "exit_code", 1), speaks=not getattr(problem, "said", False))
+        speaks = self.speaks()
+        problem.said = not speaks
+        self.end_with(FAILED, text, getattr(problem, "exit_code", 1), speaks=speaks)
         return problem
 
     def end_with(self, state: str, reason: str, exit_code: int, *, speaks: bool) -> None:
@@ -247,7 +264,7 @@ class _Watch:
                 faulthandler.dump_traceback_later(self.seconds + GRACE / 2, file=self.stacks)
 
     def beat(self) -> None:
-        """Write what this rank does; whoever reads half of it reads it again."""
+        """Write what this rank does; whoever reads half of it looks again."""
         if self.folder is None:
             return
         with self.writes, contextlib.suppress(OSError):

@@ -6,12 +6,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
 from mscnn import watchdog
 from mscnn.errors import DataError, RankLost, Stopped, UsageError
+from mscnn.launchers import TORCHRUN, Place
 from mscnn.watchdog import EXCHANGE, FAILED, LEFT, RUNNING, _process, _Watch
 
 
@@ -41,7 +43,7 @@ def write_beat(folder, rank, *, host="other", pid=1, number=1, state=RUNNING, re
 
 def rank_of(folder, rank: int, size: int) -> _Watch:
     """This process as a rank that has just beaten."""
-    own = _Watch(rank, size)
+    own = _Watch(Place(TORCHRUN, rank, size))
     own.folder = folder
     own.beat()
     return own
@@ -73,13 +75,23 @@ def test_what_is_done_within_something_else_begins_anew_after_it():
     assert not watchdog._own.doing
 
 
-def test_time_in_which_the_process_was_stopped_counts_for_nobody():
+def late(own: _Watch, seconds_ago: float) -> list[str]:
+    """What a look finds late that was begun so long ago."""
+    found, own.doing = [], {1: ("computing", time.monotonic() - seconds_ago)}
+    own.give_up = lambda what: found.append(what) or own.closed.set()
+    threading.Timer(0.35, own.closed.set).start()
+    own.look()
+    return found
+
+
+def test_time_in_which_the_process_was_stopped_counts_for_nobody(monkeypatch):
+    assert late(_Watch(seconds=10), 60) == ["computing"]
+    assert late(_Watch(seconds=10), 9) == []
     own = _Watch(seconds=10)
-    now = time.monotonic()
-    own.doing = {1: ("computing", now - 9), 2: ("reading", now - 1)}
-    own.shift(5)
-    assert own.doing[1] == ("computing", now - 4)
-    assert own.doing[2][1] == pytest.approx(now, abs=0.1)  # never in the future
+    own.not_before = time.monotonic() - 9  # allowed anew since
+    assert late(own, 60) == []
+    monkeypatch.setattr(watchdog, "STOPPED", -1.0)  # as if each look came late
+    assert late(_Watch(seconds=10), 60) == []
 
 
 def test_a_rank_that_has_said_why_it_fails_is_not_spoken_over(tmp_path):
@@ -89,14 +101,23 @@ def test_a_rank_that_has_said_why_it_fails_is_not_spoken_over(tmp_path):
     assert own.verdict("lost") == ("disk on fire", False)
 
 
-@pytest.mark.parametrize(("rank", "speaks"), [(0, True), (2, False)])
-def test_a_rank_whose_beat_has_stopped_is_named_by_the_first_of_the_others(tmp_path, rank, speaks):
+def test_a_rank_whose_beat_has_stopped_is_named_by_the_first_to_find_out(tmp_path):
     write_beat(tmp_path, 1, main="reading P1 B02 3")
-    own = rank_of(tmp_path, rank, 3)
-    write_beat(tmp_path, 2 - rank, state=LEFT)  # gone, too, but for the fault of another
-    text, is_speaker = own.verdict("lost")
-    assert text.startswith("rank 1 on other (last seen at step 7, reading P1 B02 3) has gone without a word")
-    assert is_speaker is speaks
+    for rank, speaks in ((2, True), (0, False)):
+        own = rank_of(tmp_path, rank, 3)
+        write_beat(tmp_path, 2 - rank, state=LEFT)  # gone, too, but for the fault of another
+        text, is_speaker = own.verdict("lost")
+        assert text.startswith("rank 1 on other (last seen at step 7, reading P1 B02 3) has gone without a word")
+        assert is_speaker is speaks
+
+
+def test_a_beat_that_was_being_written_at_the_first_look_is_not_taken_for_the_last(tmp_path, monkeypatch):
+    own = rank_of(tmp_path, 0, 2)
+    (tmp_path / "rank-1.json").write_text("")
+    numbers, known = iter(range(1000)), own.beats
+    looks = iter([known, *[lambda: write_beat(tmp_path, 1, number=next(numbers)) or known()] * 100])
+    monkeypatch.setattr(own, "beats", lambda: next(looks)())
+    assert own.verdict("rank 0 waited")[0].startswith("rank 0 waited; see what they say")
 
 
 def test_a_rank_whose_beat_goes_on_is_not_lost(tmp_path, monkeypatch):
@@ -105,7 +126,7 @@ def test_a_rank_whose_beat_goes_on_is_not_lost(tmp_path, monkeypatch):
     known = own.beats
 
     def beats():
-        write_beat(tmp_path, 1, number=next(numbers))
+        write_beat(tmp_path, 1, number=next(numbers), pid=2**22 + 1)  # which there is not on this host
         return known()
     monkeypatch.setattr(own, "beats", beats)
     assert own.verdict("rank 0 waited")[0].startswith("rank 0 waited; see what they say")
@@ -125,11 +146,14 @@ def test_a_local_rank_that_was_stopped_is_lost_at_once_and_killed(tmp_path, slee
 def test_a_process_that_has_got_the_number_of_one_that_ended_is_left_alone(tmp_path, sleeper):
     write_beat(tmp_path, 1, host=socket.gethostname(), pid=sleeper.pid, born="1")
     assert rank_of(tmp_path, 0, 2).verdict("lost")[0].startswith("rank 1 on")
+    time.sleep(0.3)
     assert sleeper.poll() is None
 
 
-def test_without_a_folder_the_ranks_can_only_tell_that_they_lost_one():
-    assert _Watch(0, 2).verdict("lost")[0].startswith("lost; see what they say")
+@pytest.mark.parametrize(("rank", "speaks"), [(0, True), (1, True), (2, False)])
+def test_without_a_folder_ranks_can_only_tell_that_they_lost_one(rank, speaks):
+    """Rank 1 says so too, as it may be rank 0 that is lost."""
+    assert _Watch(Place(TORCHRUN, rank, 3)).verdict("lost") == ("lost; see what they say", speaks)
 
 
 def ends(problem: BaseException, folder) -> tuple[BaseException, dict, list[dict]]:
@@ -155,6 +179,19 @@ def test_a_failure_is_left_behind_and_told(tmp_path, problem, code):
     assert str(problem) in beat["reason"]
 
 
+def test_an_interrupt_from_the_keyboard_is_told_as_such(tmp_path):
+    raised, _, told = ends(KeyboardInterrupt(), tmp_path)
+    assert isinstance(raised, KeyboardInterrupt)
+    assert told == [{"status": "failed", "reason": "interrupted from the keyboard", "step": 0, "exit_code": 130}]
+
+
+def test_of_what_several_ranks_run_into_the_first_speaks(tmp_path):
+    for expected in (False, True):
+        own = rank_of(tmp_path, int(expected), 2)
+        problem = own.explained(KeyError("ours"))
+        assert problem.said is expected
+
+
 def test_a_run_that_is_told_to_stop_has_not_failed(tmp_path):
     raised, beat, told = ends(Stopped("SIGTERM"), tmp_path)
     assert isinstance(raised, Stopped)
@@ -169,6 +206,12 @@ def test_want_of_memory_is_a_setting_that_cannot_work(tmp_path, problem):
     assert raised.alone
     assert "ran out of memory while starting" in str(raised)
     assert "lower --microbatch" in told[0]["reason"]
+
+
+def test_beats_of_ranks_that_were_killed_are_cleared(tmp_path):
+    write_beat(tmp_path, 1, state=FAILED, reason="long ago")
+    watchdog.clear(tmp_path)
+    assert rank_of(tmp_path, 0, 2).beats().keys() == {0}
 
 
 def test_after_a_good_end_nothing_stays(tmp_path):
@@ -188,7 +231,7 @@ def test_a_thread_that_is_late_ends_the_process_with_its_stacks(tmp_path):
                f"watchdog.watch(main, 1.5)")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert done.returncode == RankLost.exit_code
-    assert "got no further: reading P1 B02 1 took longer than --step-timeout 1.5 s" in done.stderr
+    assert "got no further: reading P1 B02 1 took longer than --start-timeout 1.5 s" in done.stderr
     assert "in reading_forever" in done.stderr
     assert "in reading_forever" in (tmp_path / "rank-0.txt").read_text()
     assert "'exit_code': 4" in done.stdout

@@ -14,6 +14,7 @@ import numpy as np
 import tifffile
 from PIL import Image
 
+from mscnn import watchdog
 from mscnn.errors import DataError, ImageError
 
 DTYPES = ("uint8", "uint16")
@@ -67,7 +68,8 @@ def inspect(sites: Iterable[Sequence[str]]) -> list[list]:
     found = []
     for path in dict.fromkeys(path for files in sites for path in files):
         try:
-            found.append([path, *read_header(path)])
+            with watchdog.during(f"reading the header of {path}"):
+                found.append([path, *read_header(path)])
         except ImageError as problem:
             found.append([path, problem.what.removeprefix(f"{path}: ")])
     return found

@@ -43,8 +43,7 @@ class Fields:
         fields_NCHW, changes = torch.empty(0), []
         by_plate = isinstance(self.normalisation, Intensity)
         for position, site in enumerate(sites):
-            with watchdog.during(f"reading {self.table.name(site)}"):
-                site_CHW = pixels(self.table, site)
+            site_CHW = pixels(self.table, site)
             if by_plate:  # a plate's light is that of the whole field, before it is cropped or turned
                 site_CHW = self.normalisation.apply(site_CHW, self.table.frame["plate"].iat[site])
             site_CHW = fit(site_CHW, self.size)

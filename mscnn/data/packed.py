@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from mscnn import watchdog
 from mscnn.data.images import Header, read_site
 from mscnn.data.tables import METADATA, SiteTable
 from mscnn.errors import DataError, ImageError, UsageError
@@ -192,10 +193,11 @@ def inspect(table: SiteTable) -> tuple[Header | None, list[str]]:
 
 def pixels(table: SiteTable, site: int) -> np.ndarray:
     """(C, H, W) counts of a site, from its record or its files; only to be read. Raises ImageError."""
-    if not is_packed(table):
-        return read_site(table.frame["files"].iat[site])
-    path, number, _ = table.frame["record"].iat[site]
-    return plate_file(path).record(number)
+    with watchdog.during(f"reading {table.name(site)}"):
+        if not is_packed(table):
+            return read_site(table.frame["files"].iat[site])
+        path, number, _ = table.frame["record"].iat[site]
+        return plate_file(path).record(number)
 
 
 def let_go(table: SiteTable, site: int) -> None:

@@ -158,11 +158,11 @@ def _meeting() -> Iterator[None]:
         raise
 
 
-def join(backend: str = "gloo", *, join_seconds: float = 30.0, wait_seconds: float = 1800.0) -> World:
+def join(backend: str = "gloo", *, join_seconds: float = 30.0, wait_seconds: float = watchdog.AGES) -> World:
     """Find out who this process is, and meet the other ranks.
 
-    join_seconds: until ranks that are missing end the job; wait_seconds: until a collective that does not end does, if the
-    watchdog has not ended it before.
+    join_seconds: until ranks that are missing end the job; wait_seconds: until a collective that does not end does; under
+    watchdog.watch that ends it much earlier.
     Raises UsageError for launchers' variables that do not fit, ranks that are missing or come twice, ports in use.
     """
     place = launchers.here()

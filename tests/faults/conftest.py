@@ -53,9 +53,10 @@ class Run:
                                     env=environment)
 
     @contextmanager
-    def forked(self) -> Iterator[list[nursery.Started]]:
+    def forked(self, *options: object) -> Iterator[list[nursery.Started]]:
         """Its ranks as forked processes, which start in a moment; torchrun has no part in it."""
-        with started_ranks("train.py", "screen", *self.data, *SETTINGS, "--run-dir", self.run_dir, ranks=2) as ranks:
+        command = ("train.py", "screen", *self.data, *SETTINGS, "--run-dir", self.run_dir, *options)
+        with started_ranks(*command, ranks=2) as ranks:
             yield ranks
 
     def until(self, name: str, process: subprocess.Popen | nursery.Started) -> None:
@@ -96,7 +97,7 @@ class Run:
         _, content = checkpoint.read(self.run_dir)
         assert content["step"] == STEPS
         del content["sha256"]
-        for name in ("run_dir", "resume", "sites", "packed", "image_root"):
+        for name in ("run_dir", "resume", "sites", "packed", "image_root", "step_timeout"):
             del content["config"][name]
         return checkpoint.digest(content)
 

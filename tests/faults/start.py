@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from mscnn import checkpoint, engine, launchers
-from mscnn.data import loader
+from mscnn.data import loader, packed
 from mscnn.data.loader import Fields
 
 HOURS = 10**5  # seconds
@@ -91,7 +91,7 @@ def arm(fault: str, step: int, when: Path) -> None:
             return fields_NCHW
         Fields.read = faulty_read
     elif where == "reading":
-        before(loader, "pixels")
+        before(packed, "read_site")
     elif where == "saving":
         before(checkpoint, "put")
     else:

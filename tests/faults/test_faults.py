@@ -116,6 +116,24 @@ def test_runs_that_are_killed_anywhere_end_alike(new_run, undisturbed, told, is_
          f"{times}/{times} go on to the same bits", max(seconds))
 
 
+def test_a_job_that_is_suspended_as_a_whole_goes_on(new_run, undisturbed, told, is_full):
+    """As batch systems do it for a more urgent one; all ranks seem to be late then."""
+    if not is_full:
+        pytest.skip(NOT_FULL)
+    run = new_run()
+    with run.forked("--step-timeout", TIMEOUT) as ranks:
+        run.until("metrics.jsonl", ranks[0])
+        for process in ranks:
+            os.kill(process.pid, signal.SIGSTOP)
+        time.sleep(3 * TIMEOUT)
+        assert [process.poll() for process in ranks] == [None, None]
+        for process in ranks:
+            os.kill(process.pid, signal.SIGCONT)
+        assert [process.wait(100) for process in ranks] == [0, 0], [process.outputs() for process in ranks]
+    assert run.hash() == undisturbed.hash()
+    told("all ranks suspended for three timeouts", "goes on to the same bits")
+
+
 STOPS = {  # who is told, by what, and where; whether `make test` has it
     "SIGTERM to torchrun": ("agent", signal.SIGTERM, "", False),
     "SIGUSR1 to torchrun, twice": ("agent", signal.SIGUSR1, "", False),

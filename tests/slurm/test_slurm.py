@@ -135,7 +135,7 @@ def test_the_warning_before_the_time_limit_stops_training_which_is_queued_again_
     go_on(job)
     assert {re.search("--run-dir (\\S+) --resume auto", line)[1] for line in called(job)} == {f"runs/demo-{job.number}"}
     assert job.fact("JobState") == "COMPLETED"
-    told(f"SIGUSR1 to the batch shell of {script}", "passed on to the ranks; queued again on their 75, goes on in its folder")
+    told(f"SIGUSR1 to the batch shell of {script}", "passed on; queued again on exit code 75, goes on in its folder")
 
 
 def go_on(job: Job) -> None:
