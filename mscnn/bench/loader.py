@@ -160,9 +160,8 @@ def write_packed(fields_NCHW: list[np.ndarray], folder: Path) -> Path:
     """As `python -m mscnn pack` does, all of one plate."""
     images, out = folder / "images", folder / "packed"
     images.mkdir()
-    same = dict.fromkeys(METADATA, "") | {"plate": "P1", "concentration": np.nan}
-    frame = pd.DataFrame({"files": write_tiffs(fields_NCHW, images)}).assign(**same)
-    pack(SiteTable(frame, channels=()), Header(*fields_NCHW[0].shape, fields_NCHW[0].dtype.name), out, screen="sites")
+    header = Header(*fields_NCHW[0].shape, fields_NCHW[0].dtype.name)
+    pack(site_table(write_tiffs(fields_NCHW, images)), header, out, screen="sites")
     shutil.rmtree(images)
     return out
 
@@ -176,9 +175,15 @@ FORMATS: dict[str, Callable[[list[np.ndarray], Path], Files | Path]] = {
 }
 
 
+def site_table(files: Files) -> SiteTable:
+    """Sites of one plate of which nothing is known but their files."""
+    same = dict.fromkeys(METADATA, "") | {"plate": "P1", "concentration": np.nan}
+    return SiteTable(pd.DataFrame({"files": files}).assign(**same), channels=())
+
+
 def reader(written: Files | Path) -> Fields:
     """What training reads these fields with, normalised by their own mean and standard deviation."""
-    table = read_packed(written) if isinstance(written, Path) else SiteTable(pd.DataFrame({"files": written}), channels=())
+    table = read_packed(written) if isinstance(written, Path) else site_table(written)
     moments = np.stack([normalise.moments(pixels(table, site)) for site in range(len(table))])
     return Fields(table, normalise.Normalisation("dataset", *normalise.statistics(moments)), size=None)
 

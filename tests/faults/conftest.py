@@ -97,7 +97,7 @@ class Run:
         _, content = checkpoint.read(self.run_dir)
         assert content["step"] == STEPS
         del content["sha256"]
-        for name in ("run_dir", "resume", "sites", "packed", "image_root", "step_timeout"):
+        for name in ("run_dir", "resume", "sites", "packed", "image_root", "step_timeout", "start_timeout"):
             del content["config"][name]
         return checkpoint.digest(content)
 

@@ -53,11 +53,11 @@ def arm(fault: str, step: int, when: Path) -> None:
     file that is read next, nan a pixel.
     """
     where, _, action = fault.rpartition(":")
-    count = 0
+    count, trains = 0, where != "reading"
 
     def perhaps() -> bool:
         nonlocal count
-        count += 1
+        count += trains
         if count != step:
             return False
         when.write_text(str(time.time()))
@@ -90,8 +90,15 @@ def arm(fault: str, step: int, when: Path) -> None:
                 fields_NCHW[0, 0, 5, 7] = float("nan")
             return fields_NCHW
         Fields.read = faulty_read
-    elif where == "reading":
+    elif where == "reading":  # for training, and not for the preparations
         before(packed, "read_site")
+        take_step = engine.Trainer._step
+
+        def first_step(*arguments):
+            nonlocal trains
+            trains = True
+            return take_step(*arguments)
+        engine.Trainer._step = first_step
     elif where == "saving":
         before(checkpoint, "put")
     else:

@@ -54,7 +54,7 @@ def test_a_rank_that_fails_ends_the_job_with_its_reason_once(new_run, undisturbe
     run = new_run()
     rank = 0 if "saving" in fault else 1
     process = run.start(*(("--step-timeout", timeout) if timeout else ()), fault=fault, rank=rank,
-                        step=8 if "reading" in fault else 3)
+                        step=2 if "reading" in fault else 3)
     seconds = run.end(process)
     output = run.output.read_text()
     assert process.returncode != 0
@@ -121,7 +121,7 @@ def test_a_job_that_is_suspended_as_a_whole_goes_on(new_run, undisturbed, told, 
     if not is_full:
         pytest.skip(NOT_FULL)
     run = new_run()
-    with run.forked("--step-timeout", TIMEOUT) as ranks:
+    with run.forked("--step-timeout", TIMEOUT, "--start-timeout", 2 * TIMEOUT) as ranks:
         run.until("metrics.jsonl", ranks[0])
         for process in ranks:
             os.kill(process.pid, signal.SIGSTOP)
@@ -151,8 +151,8 @@ def test_a_run_that_is_told_to_stop_saves_and_goes_on(new_run, undisturbed, told
     if not (is_short or is_full):
         pytest.skip(NOT_FULL)
     run = new_run()
-    process = run.start(*(("--epochs", "400") if number else ()), fault=fault, step=8 if "reading" in fault else 2,
-                        rank=0 if "saving" in fault else 1, torchrun=TORCHRUN[:3] if whom == "default" else TORCHRUN)
+    process = run.start(*(("--epochs", "400") if number else ()), fault=fault, step=2, rank=0 if "saving" in fault else 1,
+                        torchrun=TORCHRUN[:3] if whom == "default" else TORCHRUN)
     begun = None
     if number:  # at any moment of a run that would be long
         run.until("metrics.jsonl", process)
