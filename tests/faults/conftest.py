@@ -53,11 +53,11 @@ class Run:
                                     env=environment)
 
     @contextmanager
-    def forked(self, *options: object) -> Iterator[list[nursery.Started]]:
+    def forked(self, *options: object, ranks: int = 2) -> Iterator[list[nursery.Started]]:
         """Its ranks as forked processes, which start in a moment; torchrun has no part in it."""
         command = ("train.py", "screen", *self.data, *SETTINGS, "--run-dir", self.run_dir, *options)
-        with started_ranks(*command, ranks=2) as ranks:
-            yield ranks
+        with started_ranks(*command, ranks=ranks) as started:
+            yield started
 
     def until(self, name: str, process: subprocess.Popen | nursery.Started) -> None:
         """Wait until a file of the run is there."""

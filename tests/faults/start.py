@@ -49,8 +49,8 @@ ACTIONS = {
 
 
 def arm(fault: str, step: int, when: Path) -> None:
-    """Put the fault in: ACTION comes before a step, reading:ACTION before a read, saving:ACTION in a save; cut damages the
-    file that is read next, nan a pixel.
+    """Put the fault in: ACTION comes before a step, reading:ACTION before a read, saving:ACTION in a save, starting:ACTION
+    before the first exchange of gradients; cut damages the file that is read next, nan a pixel.
     """
     where, _, action = fault.rpartition(":")
     count, trains = 0, where != "reading"
@@ -101,6 +101,8 @@ def arm(fault: str, step: int, when: Path) -> None:
         engine.Trainer._step = first_step
     elif where == "saving":
         before(checkpoint, "put")
+    elif where == "starting":
+        before(engine.Trainer, "rehearse")
     else:
         before(engine.Trainer, "_step")
 

@@ -41,6 +41,7 @@ CRASHES = {
                      TIMEOUT, True),
     "reading:raise": ("exception in the thread that reads", BROKEN, 0, False),
     "reading:kill": ("kill -9 of a rank while it reads", LOST, 0, False),
+    "starting:kill": ("kill -9 of a rank before its first step", LOST, 0, False),
     "saving:kill": ("kill -9 of rank 0 while it saves",
                     LOST.replace("1", "0", 1), 0, False),
 }
@@ -54,7 +55,7 @@ def test_a_rank_that_fails_ends_the_job_with_its_reason_once(new_run, undisturbe
     run = new_run()
     rank = 0 if "saving" in fault else 1
     process = run.start(*(("--step-timeout", timeout) if timeout else ()), fault=fault, rank=rank,
-                        step=2 if "reading" in fault else 3)
+                        step={"reading": 2, "starting": 1}.get(fault.split(":")[0], 3))
     seconds = run.end(process)
     output = run.output.read_text()
     assert process.returncode != 0
@@ -114,6 +115,23 @@ def test_runs_that_are_killed_anywhere_end_alike(new_run, undisturbed, told, is_
     assert early > times / 2
     told(f"kill -9 of {whom} at {times} random moments, {early} of them before its end",
          f"{times}/{times} go on to the same bits", max(seconds))
+
+
+def test_of_many_ranks_one_says_which_has_gone(new_run, told):
+    """The neighbours of a lost rank know of it first, and long before rank 0 where there are many."""
+    run = new_run()
+    with run.forked(ranks=4) as ranks:
+        run.until("metrics.jsonl", ranks[0])
+        begun = time.monotonic()
+        ranks[2].kill()
+        codes = [process.wait(LIMIT) for process in ranks]
+        seconds = time.monotonic() - begun
+        said = "".join(errors for process in ranks for _, errors in [process.outputs()])
+    assert codes == [4, 4, -signal.SIGKILL, 4]
+    assert said.count("\n") == 1, said
+    assert re.match(LOST.replace("1", "2", 1), said.removeprefix("train.py: error: ")), said
+    assert run.status()["reason"] == said.removeprefix("train.py: error: ").strip()
+    told("kill -9 of one of 4 ranks", "told once", seconds)
 
 
 def test_a_job_that_is_suspended_as_a_whole_goes_on(new_run, undisturbed, told, is_full):
