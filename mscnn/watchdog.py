@@ -58,6 +58,7 @@ def during(what: str) -> Iterator[None]:
 def allow(seconds: float, setting: str) -> None:
     """From now on nothing may take longer; setting: the one that says so."""
     _own.seconds, _own.setting, _own.not_before = seconds, setting, time.monotonic()
+    _own.arm()
 
 
 def at_step(step: int) -> None:
@@ -260,8 +261,12 @@ class _Watch:
         """Until closed. A thread of its own: the file system may hang."""
         while not self.closed.wait(BEAT):
             self.beat()
-            if self.stacks:  # written even when no thread gets to run Python
-                faulthandler.dump_traceback_later(self.seconds + GRACE / 2, file=self.stacks)
+            self.arm()
+
+    def arm(self) -> None:
+        """Have all stacks written if no thread gets to run Python for so long."""
+        if self.stacks:
+            faulthandler.dump_traceback_later(self.seconds + GRACE / 2, file=self.stacks)
 
     def beat(self) -> None:
         """Write what this rank does; whoever reads half of it looks again."""
