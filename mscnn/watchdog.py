@@ -202,8 +202,8 @@ class _Watch:
                 return True
         except FileExistsError:
             return False
-        except OSError:  # the folder is gone
-            return True
+        except OSError:  # the folder is gone, which rank 0 is the first to notice
+            return self.rank == 0
 
     def beats(self) -> dict[int, dict[str, Any]]:
         """The newest beat of each rank; of none where there is no folder yet."""

@@ -24,7 +24,7 @@ SHARED_DATA = ROOT.parent / "shared" / "data"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """--full: what takes an hour, in tests/slurm and tests/faults."""
+    """--full: what takes half an hour, in tests/slurm and tests/faults."""
     parser.addoption("--full", action="store_true", help="32 ranks of 8 nodes instead of 4 of 2; every fault, many times")
 
 

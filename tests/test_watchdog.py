@@ -111,6 +111,13 @@ def test_a_rank_whose_beat_has_stopped_is_named_by_the_first_to_find_out(tmp_pat
         assert is_speaker is speaks
 
 
+def test_where_the_folder_has_vanished_rank_0_speaks(tmp_path):
+    for rank in (0, 1):
+        own = rank_of(tmp_path, rank, 2)
+        own.folder = tmp_path / "gone"
+        assert own.verdict("lost")[1] is (rank == 0)
+
+
 def test_a_beat_that_was_being_written_at_the_first_look_is_not_taken_for_the_last(tmp_path, monkeypatch):
     own = rank_of(tmp_path, 0, 2)
     (tmp_path / "rank-1.json").write_text("")
