@@ -138,6 +138,17 @@ def test_the_warning_before_the_time_limit_stops_training_which_is_queued_again_
     told(f"SIGUSR1 to the batch shell of {script}", "passed on; queued again on exit code 75, goes on in its folder")
 
 
+def test_a_job_that_is_cancelled_saves_and_stays_cancelled(pretend, told):
+    training = 'trap "echo saved; exit 75" TERM; echo ready; while true; do sleep 0.1; done'
+    job = pretend(training, "slurm/train.sbatch", "demo")
+    job.until(lambda: job.log().count("ready") == 2, "training")
+    job.cluster.run("scancel", job.number)
+    job.wait()
+    assert job.log().count("saved") == 2
+    assert (job.fact("JobState"), job.fact("Restarts")) == ("CANCELLED", "0")
+    told("SIGTERM to all of a Slurm job (scancel)", "saved, not queued again")
+
+
 def go_on(job: Job) -> None:
     """Slurm would wait two minutes before it starts a job again; in the second of its end its credential is refused."""
     job.cluster.run("scontrol", "update", f"JobId={job.number}", "StartTime=now+2")
