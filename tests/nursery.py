@@ -1,4 +1,4 @@
-"""Processes of train.py and evaluate.py that start in a moment: forked from one that has loaded the libraries.
+"""Processes of train.py and others that start in a moment: forked from one that has loaded the libraries.
 
 Loading them takes a rank longer than all that a test has it do.  A forked process runs the script itself, with arguments
 and an environment of its own, and is not taken down as a whole interpreter is; tests of what happens before libraries are
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-SCRIPTS = ("train.py", "evaluate.py")
+SCRIPTS = ("train.py", "evaluate.py", "take_steps.py")
 LOADED = ["torch", "torch._dynamo", "torch.utils.tensorboard", "pandas", "pyarrow.parquet", "tifffile", "mscnn.screen",
           "mscnn.engine", "mscnn.readout", "mscnn.course", "mscnn.trained", "mscnn.profiles", "mscnn.report.results"]
 
