@@ -42,7 +42,7 @@ test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 faults: .venv/dev
-	$(BIN)/python -m pytest --full tests/faults tests/test_security.py tests/slurm -k "faults or refused or queued"
+	$(BIN)/python -m pytest --full tests/faults tests/test_security.py tests/slurm -k "faults or refused or queued or cancelled"
 
 .venv-mpich/runtime: MPI = mpich==5.0.2
 .venv-intel-mpi/runtime: MPI = impi-rt==2021.18.1

@@ -14,8 +14,6 @@ from mscnn.errors import UsageError
 REQUIRED = dataclasses.MISSING
 SCREENS = ("bbbc021", "sites", "packed")  # settings that name a screen
 PLATE_SETTINGS = ("plate_sites", "reference", "camera_offset", "illumination", "scaling", "transform")
-
-
 LONGEST = 1e7  # seconds that a timeout may be: 115 days
 
 

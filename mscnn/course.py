@@ -80,10 +80,10 @@ class Course:
             self.best = self.mean
         if trainer.world.rank:
             return
-        watchdog.doing("saving a checkpoint")
         try:
-            checkpoint.save(run_dir / checkpoint.FOLDER, self._content(settings, trainer, split, is_best=is_best),
-                            keep=settings.run.keep, is_best=is_best)
+            with watchdog.during("saving a checkpoint"):
+                checkpoint.save(run_dir / checkpoint.FOLDER, self._content(settings, trainer, split, is_best=is_best),
+                                keep=settings.run.keep, is_best=is_best)
         except OSError as problem:
             self.unsaved += 1
             log.error("NOT SAVED: the checkpoint of step %d cannot be written (%s); %d so far; older ones are untouched",

@@ -108,6 +108,13 @@ def fault_screen(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def full_only(is_full: bool) -> None:
+    """For what `make test` leaves out."""
+    if not is_full:
+        pytest.skip("only with --full")
+
+
+@pytest.fixture
 def new_run(tmp_path: Path, fault_screen: Path) -> Callable[..., Run]:
     """Makes a run in a new folder."""
     def make(name: str = "a", **how) -> Run:

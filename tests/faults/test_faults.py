@@ -74,10 +74,9 @@ def test_a_rank_that_fails_ends_the_job_with_its_reason_once(new_run, undisturbe
     told(what, outcome, seconds)
 
 
+@pytest.mark.usefixtures("full_only")
 @pytest.mark.parametrize("fault", ["kill", "stop", "raise"])
-def test_over_mpi_a_rank_that_fails_ends_the_job_too(new_run, mpiexec, told, is_full, fault):
-    if not is_full:
-        pytest.skip(NOT_FULL)
+def test_over_mpi_a_rank_that_fails_ends_the_job_too(new_run, mpiexec, told, fault):
     what, says, timeout, _ = CRASHES[fault]
     run = new_run(mpiexec=mpiexec)
     process = run.start("--step-timeout", TIMEOUT, fault=fault)
@@ -134,10 +133,9 @@ def test_of_many_ranks_one_says_which_has_gone(new_run, told):
     told("kill -9 of one of 4 ranks", "told once", seconds)
 
 
-def test_a_job_that_is_suspended_as_a_whole_goes_on(new_run, undisturbed, told, is_full):
+@pytest.mark.usefixtures("full_only")
+def test_a_job_that_is_suspended_as_a_whole_goes_on(new_run, undisturbed, told):
     """As batch systems do it for a more urgent one; all ranks seem to be late then."""
-    if not is_full:
-        pytest.skip(NOT_FULL)
     run = new_run()
     with run.forked("--step-timeout", TIMEOUT, "--start-timeout", 2 * TIMEOUT) as ranks:
         run.until("metrics.jsonl", ranks[0])
@@ -188,9 +186,8 @@ def test_a_run_that_is_told_to_stop_saves_and_goes_on(new_run, undisturbed, told
     told(what, f"saved at once{'' if is_long else ', goes on to the same bits'}", seconds)
 
 
-def test_an_evaluation_that_is_killed_leaves_no_scores_that_pass_for_whole(undisturbed, tmp_path, told, is_full):
-    if not is_full:
-        pytest.skip(NOT_FULL)
+@pytest.mark.usefixtures("full_only")
+def test_an_evaluation_that_is_killed_leaves_no_scores_that_pass_for_whole(undisturbed, tmp_path, told):
     times, moments, out = 10, random.Random(3), tmp_path / "evaluation"
     command = ("evaluate.py", "--checkpoint", undisturbed.run_dir, "--threads", "1", "--examples", "2", "--out", out)
     whole = tables(evaluated(command))
@@ -235,10 +232,9 @@ def tables(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in [*sorted(folder.glob("*.csv")), folder / "scores.json"]}
 
 
-def test_runs_end_in_order(new_run, told, is_full):
+@pytest.mark.usefixtures("full_only")
+def test_runs_end_in_order(new_run, told):
     """gloo's threads may abort a process that leaves in the wrong order."""
-    if not is_full:
-        pytest.skip(NOT_FULL)
     times = 50
     for number in range(times):
         run = new_run(f"run-{number}")
@@ -254,9 +250,8 @@ def test_runs_end_in_order(new_run, told, is_full):
     told(f"{times} trainings to their end", f"{times}/{times} with exit code 0 on all ranks")
 
 
-def test_a_disk_that_fills_up_costs_no_checkpoint(new_run, undisturbed, told, is_full):
-    if not is_full:
-        pytest.skip(NOT_FULL)
+@pytest.mark.usefixtures("full_only")
+def test_a_disk_that_fills_up_costs_no_checkpoint(new_run, undisturbed, told):
     run = new_run()
     run.run_dir.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK}M", "tmpfs", run.run_dir]).returncode:
@@ -278,9 +273,8 @@ def test_a_disk_that_fills_up_costs_no_checkpoint(new_run, undisturbed, told, is
     told("disk full", "told at each checkpoint, exit code 3 at the end; given room, goes on to the same bits")
 
 
-def test_a_run_directory_that_vanishes_is_told(new_run, told, is_full):
-    if not is_full:
-        pytest.skip(NOT_FULL)
+@pytest.mark.usefixtures("full_only")
+def test_a_run_directory_that_vanishes_is_told(new_run, told):
     run = new_run()
     seconds = run.end(process := run.start(fault="vanish"))
     output = run.output.read_text()
@@ -317,9 +311,8 @@ def test_data_that_is_damaged_while_it_is_used_is_named(new_run, fault_screen, u
         assert run.finish() == undisturbed.hash()
 
 
-def test_a_pixel_that_is_no_number_costs_a_step(new_run, told, is_full):
-    if not is_full:
-        pytest.skip(NOT_FULL)
+@pytest.mark.usefixtures("full_only")
+def test_a_pixel_that_is_no_number_costs_a_step(new_run, told):
     run = new_run()
     run.end(process := run.start(fault="nan", step=8))
     output = run.output.read_text()
@@ -329,9 +322,8 @@ def test_a_pixel_that_is_no_number_costs_a_step(new_run, told, is_full):
     told("NaN in a pixel on one rank alone", "the step is left out by all ranks, the field named")
 
 
-def test_a_learning_rate_that_explodes_ends_the_run(new_run, told, is_full):
-    if not is_full:
-        pytest.skip(NOT_FULL)
+@pytest.mark.usefixtures("full_only")
+def test_a_learning_rate_that_explodes_ends_the_run(new_run, told):
     run = new_run()
     run.end(run.start("--lr", "1e30", "--epochs", "9"))
     output = run.output.read_text()
