@@ -2,6 +2,7 @@
 an interrupt from the keyboard.
 """
 
+import signal
 import sys
 import time
 import traceback
@@ -95,20 +96,26 @@ def run(program: Callable[[], Result], speaks: Callable[[], bool] = lambda: True
     """
     try:
         return program()
-    except (UsageError, DataError, Stopped, RankLost) as problem:
-        if getattr(problem, "alone", False) or (speaks() and not isinstance(problem, RankLost)):
-            kind = "stopped" if isinstance(problem, Stopped) else "error"
-            say(f"{kind}: {problem}")
-        else:
-            time.sleep(PAUSE)
-        code = problem.exit_code
-    except KeyboardInterrupt:
-        if speaks():
-            say("interrupted")
-        code = 130
-    except Exception as problem:
-        if not getattr(problem, "said", False):
-            traceback.print_exc()
-        code = 1
+    except (Exception, KeyboardInterrupt) as problem:
+        for number in (signal.SIGTERM, signal.SIGUSR1):  # sent to all when one rank ends; this code would be lost
+            signal.signal(number, signal.SIG_IGN)
+        code = _tell(problem, speaks)
     fails(code)
     sys.exit(code)
+
+
+def _tell(problem: BaseException, speaks: Callable[[], bool]) -> int:
+    """Say what ended the program, or leave that to the rank that does; returns the exit code."""
+    if isinstance(problem, UsageError | DataError | Stopped | RankLost):
+        if getattr(problem, "alone", False) or (speaks() and not isinstance(problem, RankLost)):
+            say(f"{'stopped' if isinstance(problem, Stopped) else 'error'}: {problem}")
+        else:
+            time.sleep(PAUSE)
+        return problem.exit_code
+    if isinstance(problem, KeyboardInterrupt):
+        if speaks():
+            say("interrupted")
+        return 130
+    if not getattr(problem, "said", False):
+        traceback.print_exception(problem)
+    return 1

@@ -1,6 +1,19 @@
+import os
+import signal
+
 import pytest
 
-from mscnn.errors import SHOWN, DataError, ImageError, UsageError, offenders_in, run
+from mscnn.errors import SHOWN, DataError, ImageError, Stopped, UsageError, offenders_in, run
+
+
+@pytest.fixture(autouse=True)
+def got():
+    """The signals that this process gets and does not ignore; `run` has them ignored."""
+    got, numbers = [], (signal.SIGTERM, signal.SIGUSR1)
+    before = [signal.signal(number, lambda number, frame: got.append(number)) for number in numbers]
+    yield got
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
 
 
 def test_few_offenders_are_printed_and_many_are_written(tmp_path):
@@ -59,3 +72,16 @@ def test_an_interrupt_is_told_in_a_line(capsys):
         run(program)
     assert raised.value.code == 130
     assert capsys.readouterr().err.endswith(": interrupted\n")
+
+
+def test_a_signal_while_it_ends_leaves_its_exit_code(got):
+    def is_told() -> bool:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        return False
+
+    def program():
+        raise Stopped("told to stop")
+    with pytest.raises(SystemExit) as raised:
+        run(program, speaks=is_told)
+    assert (raised.value.code, got) == (75, [])
