@@ -23,6 +23,7 @@ VARIABLES = {
     SRUN: ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_STEP_TASKS_PER_NODE", "SLURM_NODEID",
            "SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_STEP_NODELIST"),
 }
+PARENT = "MSCNN_PARENT"  # the process that started this one, which is to end when that has gone; set by programs of ours
 OPENMP_BINDING = ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY")
 
 

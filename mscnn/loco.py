@@ -25,7 +25,7 @@ from typing import Any
 
 import yaml
 
-from mscnn import cpu, rundir
+from mscnn import cpu, launchers, rundir
 from mscnn.errors import DataError, UsageError
 from mscnn.files import put, read_yaml
 from mscnn.log import clock, log
@@ -171,7 +171,8 @@ def _start(plan: Plan, name: str, cpus: frozenset[int], program: str, *arguments
         if plan.out in _ended:
             raise subprocess.CalledProcessError(1, program, "not started: the command was told to end")
         process = subprocess.Popen([sys.executable, str(ROOT / program), *map(str, arguments)], stdout=output,
-                                   stderr=subprocess.STDOUT, close_fds=False)  # the lock lasts as long as they do
+                                   stderr=subprocess.STDOUT, close_fds=False,  # the lock lasts as long as they do
+                                   env=os.environ | {launchers.PARENT: str(os.getpid())})
         _running.add(process)
     code = process.wait()
     _running.discard(process)

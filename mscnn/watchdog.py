@@ -109,9 +109,10 @@ class _Watch:
     """What this process knows of itself; one is enough."""
 
     def __init__(self, place: launchers.Place = ALONE, seconds: float = 1e9):
-        self.rank, self.size, self.launcher = place.rank, place.size, place.launcher
+        self.rank, self.size = place.rank, place.size
         self.seconds, self.setting, self.not_before = seconds, "--start-timeout", 0.0  # nothing counts from before that
-        self.host, self.parent, self.step = socket.gethostname(), os.getppid(), 0
+        self.host, self.parent, self.step = socket.gethostname(), int(os.environ.get(launchers.PARENT, os.getppid())), 0
+        self.ends_with_parent = place.launcher != launchers.NONE or launchers.PARENT in os.environ
         self.doing: dict[int, tuple[str, float]] = {}  # what each thread does, and since when
         self.folder: Path | None = None
         self.tell: Callable[..., None] = lambda **facts: None
@@ -134,7 +135,7 @@ class _Watch:
             if now - before > BEAT + STOPPED:  # nobody here could do anything in that time
                 self.not_before = now
             before = now
-            if os.getppid() != self.parent and self.launcher != launchers.NONE:
+            if os.getppid() != self.parent and self.ends_with_parent:
                 self.parent = os.getppid()
                 os.kill(os.getpid(), signal.SIGTERM)
             late = [(since, what) for what, since in list(self.doing.values())

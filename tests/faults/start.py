@@ -32,6 +32,19 @@ def broken() -> None:
     raise RuntimeError("broken on purpose")
 
 
+def run_dir() -> Path:
+    return Path(sys.argv[sys.argv.index("--run-dir") + 1])
+
+
+def vanish() -> None:
+    shutil.rmtree(run_dir().rename(run_dir().with_name("gone")))  # renamed, nobody can write there in between
+
+
+def read_only() -> None:
+    for path in [run_dir(), *run_dir().rglob("*")]:
+        path.chmod(0o555)
+
+
 ACTIONS = {
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "stop": lambda: os.kill(os.getpid(), signal.SIGSTOP),
@@ -44,7 +57,8 @@ ACTIONS = {
     "SIGTERM": lambda: os.kill(os.getpid(), signal.SIGTERM),
     "SIGUSR1": lambda: os.kill(os.getpid(), signal.SIGUSR1),
     "parent": lambda: os.kill(os.getppid(), signal.SIGKILL),
-    "vanish": lambda: shutil.rmtree(sys.argv[sys.argv.index("--run-dir") + 1]),
+    "read-only": read_only,
+    "vanish": vanish,
 }
 
 

@@ -16,9 +16,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mscnn import checkpoint
+from mscnn import checkpoint, rundir
 from mscnn.errors import DataError
-from tests.conftest import ROOT, run_python, started_ranks
+from tests.conftest import ROOT, processes_with, run_python, started_ranks
 from tests.faults.conftest import STEPS, TORCHRUN
 
 LIMIT = 15.0   # seconds beyond its timeout in which a job has to end
@@ -274,15 +274,43 @@ def test_a_disk_that_fills_up_costs_no_checkpoint(new_run, undisturbed, told):
 
 
 @pytest.mark.usefixtures("full_only")
-def test_a_run_directory_that_vanishes_is_told(new_run, told):
+@pytest.mark.parametrize(("fault", "what"), [("vanish", "run directory removed"), ("read-only", "run directory read-only")])
+def test_a_run_directory_that_cannot_be_written_is_told(new_run, undisturbed, told, fault, what):
     run = new_run()
-    seconds = run.end(process := run.start(fault="vanish"))
+    seconds = run.end(process := run.start(fault=fault))
     output = run.output.read_text()
     assert process.returncode != 0
     assert "NOT SAVED: the checkpoint of step" in output
     assert len(run.errors()) == 1, output
     assert "the last checkpoint could not be written" in run.errors()[0]
-    told("run directory removed", "told at each checkpoint, exit code 3 at the end", seconds)
+    outcome = "told at each checkpoint, exit code 3 at the end"
+    if fault == "read-only":
+        assert checkpoint.steps(run.run_dir / "checkpoints")
+        for path in [run.run_dir, *run.run_dir.rglob("*")]:
+            path.chmod(0o755)
+        assert run.finish() == undisturbed.hash()
+        outcome += "; given back, goes on to the same bits"
+    told(what, outcome, seconds)
+
+
+@pytest.mark.usefixtures("full_only")
+def test_folds_end_with_the_command_that_started_them(fault_screen, tmp_path, told):
+    out = tmp_path / "loco"
+    command = (sys.executable, "-m", "mscnn", "loco", "screen", "--out", out, "--sites", fault_screen, "--split", "k-fold",
+               "--folds", "2", "--minibatch", "3", "--baselines", "false", "--epochs")
+    known = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen([*command, "400"], cwd=ROOT, env=known, stdout=subprocess.DEVNULL) as process:
+        while len(begun := list(out.glob("fold-*/metrics.jsonl"))) == 0:
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.kill()
+    killed = time.monotonic()
+    while left := processes_with(str(out)):
+        assert time.monotonic() < killed + LIMIT, left
+        time.sleep(0.1)
+    seconds = time.monotonic() - killed
+    assert {rundir.status(path.parent)["exit_code"] for path in begun} == {75}
+    told("kill -9 of python -m mscnn loco", "its trainings save and end", seconds)
 
 
 @pytest.mark.parametrize("kind", ["tiff", "packed"])
