@@ -87,6 +87,12 @@ def say(what: str) -> None:
     print(f"{Path(sys.argv[0]).name}: {what}", file=sys.stderr, flush=True)
 
 
+def ignore_signals() -> None:
+    """From here on this process ends by itself, with its own exit code: launchers signal all ranks when the first ends."""
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def run(program: Callable[[], Result], speaks: Callable[[], bool] = lambda: True,
         fails: Callable[[int], object] = lambda code: None) -> Result:
     """Run an entry point; a user's mistake ends it with a plain message and its exit code.
@@ -97,8 +103,7 @@ def run(program: Callable[[], Result], speaks: Callable[[], bool] = lambda: True
     try:
         return program()
     except (Exception, KeyboardInterrupt) as problem:
-        for number in (signal.SIGTERM, signal.SIGUSR1):  # sent to all when one rank ends; this code would be lost
-            signal.signal(number, signal.SIG_IGN)
+        ignore_signals()
         code = _tell(problem, speaks)
     fails(code)
     sys.exit(code)

@@ -23,7 +23,7 @@ VARIABLES = {
     SRUN: ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_STEP_TASKS_PER_NODE", "SLURM_NODEID",
            "SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_STEP_NODELIST"),
 }
-PARENT = "MSCNN_PARENT"  # the process that started this one, which is to end when that has gone; set by programs of ours
+PARENT = "MSCNN_PARENT"  # the process that started this one, if that was a program of ours
 OPENMP_BINDING = ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY")
 
 
@@ -50,6 +50,18 @@ def speaks() -> bool:
         return here().rank == 0
     except UsageError:
         return True
+
+
+def for_child() -> dict[str, str]:
+    """The environment of a process that is to end when this one has gone."""
+    return os.environ | {PARENT: str(os.getpid())}
+
+
+def parent() -> int | None:
+    """The process with which this one is to end: the launcher, or a program of ours; None where nothing is known of one."""
+    if (named := os.environ.get(PARENT, "")).isdigit():
+        return int(named)
+    return None if here().launcher == NONE else os.getppid()
 
 
 def drop_openmp_binding() -> list[str]:

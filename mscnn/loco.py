@@ -172,7 +172,7 @@ def _start(plan: Plan, name: str, cpus: frozenset[int], program: str, *arguments
             raise subprocess.CalledProcessError(1, program, "not started: the command was told to end")
         process = subprocess.Popen([sys.executable, str(ROOT / program), *map(str, arguments)], stdout=output,
                                    stderr=subprocess.STDOUT, close_fds=False,  # the lock lasts as long as they do
-                                   env=os.environ | {launchers.PARENT: str(os.getpid())})
+                                   env=launchers.for_child())
         _running.add(process)
     code = process.wait()
     _running.discard(process)

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from mscnn import launchers
-from mscnn.errors import PAUSE, DataError, RankLost, Result, Stopped, UsageError, say
+from mscnn.errors import PAUSE, DataError, RankLost, Result, Stopped, UsageError, ignore_signals, say
 
-EXCHANGE = "waiting for the other ranks"
+EXCHANGE, NOTHING = "waiting for the other ranks", "nothing"
 BEAT = 1.0      # seconds between two looks, and between two beats
 GRACE = 5.0     # seconds by which a rank that waits for others is more patient than they are
 SILENT = 3.5    # seconds without a beat, after which a rank has gone
@@ -97,6 +97,7 @@ def watch(program: Callable[[], Result], seconds: float) -> Result:
     except Stopped:
         raise
     except BaseException as problem:
+        ignore_signals()
         _own.ending.acquire()  # not while the watchdog ends the process for the same reason
         if (told := _own.explained(problem)) is problem:
             raise
@@ -111,8 +112,7 @@ class _Watch:
     def __init__(self, place: launchers.Place = ALONE, seconds: float = 1e9):
         self.rank, self.size = place.rank, place.size
         self.seconds, self.setting, self.not_before = seconds, "--start-timeout", 0.0  # nothing counts from before that
-        self.host, self.parent, self.step = socket.gethostname(), int(os.environ.get(launchers.PARENT, os.getppid())), 0
-        self.ends_with_parent = place.launcher != launchers.NONE or launchers.PARENT in os.environ
+        self.host, self.step = socket.gethostname(), 0
         self.doing: dict[int, tuple[str, float]] = {}  # what each thread does, and since when
         self.folder: Path | None = None
         self.tell: Callable[..., None] = lambda **facts: None
@@ -125,23 +125,36 @@ class _Watch:
 
     def main(self) -> str:
         """What the program's own thread does."""
-        return self.doing.get(threading.main_thread().ident, ("nothing", 0.0))[0]
+        return self.doing.get(threading.main_thread().ident, (NOTHING, 0.0))[0]
 
     def look(self) -> None:
         """Until closed: end the rank if a thread is late, stop it in order if whatever started it has gone."""
-        before = time.monotonic()
+        before, parent = time.monotonic(), launchers.parent()
         while not self.closed.wait(BEAT):
             now = time.monotonic()
             if now - before > BEAT + STOPPED:  # nobody here could do anything in that time
                 self.not_before = now
             before = now
-            if os.getppid() != self.parent and self.ends_with_parent:
-                self.parent = os.getppid()
+            if parent and os.getppid() != parent:
+                parent = None
                 os.kill(os.getpid(), signal.SIGTERM)
             late = [(since, what) for what, since in list(self.doing.values())
                     if now - max(since, self.not_before) > self.seconds + (GRACE if what == EXCHANGE else 0)]
-            if late:
-                self.give_up(min(late)[1])
+            by_itself = [each for each in late if each[1] != EXCHANGE]
+            if by_itself or (late and not self.others_work()):
+                self.give_up(min(by_itself or late)[1])
+
+    def others_work(self) -> bool:
+        """Whether a rank that this one waits for gets on with something; it would end itself if that took too long."""
+        first, begun = self.beats(), time.monotonic()
+        while time.monotonic() - begun < SILENT:
+            at_work = [beat for rank, beat in first.items() if rank != self.rank and beat["state"] == RUNNING
+                       and beat["main"] not in (EXCHANGE, NOTHING) and not self.is_dead(beat)]
+            seen = self.beats()
+            if not at_work or any(seen.get(beat["rank"], beat)["number"] != beat["number"] for beat in at_work):
+                return bool(at_work)
+            time.sleep(BEAT / 5)
+        return False
 
     def give_up(self, what: str) -> NoReturn:
         """End this rank, which has been at one thing for too long, and with it the job."""
@@ -271,9 +284,9 @@ class _Watch:
 
     def beat(self) -> None:
         """Write what this rank does; whoever reads half of it looks again."""
-        if self.folder is None:
-            return
         with self.writes, contextlib.suppress(OSError):
+            if self.folder is None:
+                return
             self.number += 1
             (self.folder / f"rank-{self.rank}.json").write_text(json.dumps({
                 "rank": self.rank, "host": self.host, "pid": os.getpid(), "born": (_process(os.getpid()) or ("",))[0],

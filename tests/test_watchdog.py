@@ -14,7 +14,7 @@ import pytest
 from mscnn import watchdog
 from mscnn.errors import DataError, RankLost, Stopped, UsageError
 from mscnn.launchers import TORCHRUN, Place
-from mscnn.watchdog import EXCHANGE, FAILED, LEFT, RUNNING, _process, _Watch
+from mscnn.watchdog import EXCHANGE, FAILED, LEFT, NOTHING, RUNNING, _process, _Watch
 
 
 @pytest.fixture(autouse=True)
@@ -22,6 +22,11 @@ def quick(monkeypatch):
     monkeypatch.setattr(watchdog, "SILENT", 0.3)
     monkeypatch.setattr(watchdog, "BEAT", 0.1)
     monkeypatch.setattr(watchdog, "_own", _Watch())
+    numbers = (signal.SIGTERM, signal.SIGUSR1)  # a program that fails ignores them from then on
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -137,6 +142,45 @@ def test_a_rank_whose_beat_goes_on_is_not_lost(tmp_path, monkeypatch):
         return known()
     monkeypatch.setattr(own, "beats", beats)
     assert own.verdict("rank 0 waited")[0].startswith("rank 0 waited; see what they say")
+
+
+@pytest.mark.parametrize(("main", "goes_on", "is_waited_for"), [
+    ("predicting", True, True), ("predicting", False, False), (EXCHANGE, True, False), (NOTHING, True, False)])
+def test_a_rank_that_works_is_waited_for(tmp_path, monkeypatch, main, goes_on, is_waited_for):
+    """However long that takes in all: what it is at would end it if it took too long."""
+    own = rank_of(tmp_path, 0, 2)
+    write_beat(tmp_path, 1, main=main)
+
+    def sleep(seconds: float) -> None:
+        time_sleep(seconds)
+        write_beat(tmp_path, 1, number=2 if goes_on else 1, main=main)
+    time_sleep = time.sleep
+    monkeypatch.setattr(watchdog.time, "sleep", sleep)
+    assert own.others_work() is is_waited_for
+
+
+def test_one_that_waits_for_a_rank_at_work_is_not_late(tmp_path):
+    """The beats of the other go on for twice as long as this one would wait, then stop."""
+    program = (f"import json, threading, time; from pathlib import Path; from mscnn import watchdog\n"
+               f"from mscnn.launchers import Place\n"
+               f"watchdog.launchers.here = lambda: Place('torchrun', 0, 2)\n"
+               f"watchdog.GRACE, watchdog.SILENT, beat = 2.0, 1.0, Path({str(tmp_path)!r}) / 'rank-1.json'\n"
+               f"def beats():\n"
+               f"    for number in range(20):\n"
+               f"        beat.write_text(json.dumps({{'rank': 1, 'host': 'other', 'number': number, 'state': 'running',\n"
+               f"                                    'reason': '', 'step': 7, 'main': 'predicting'}}))\n"
+               f"        time.sleep(0.25)\n"
+               f"    print(time.monotonic())\n"
+               f"def main():\n"
+               f"    threading.Thread(target=beats).start()\n"
+               f"    watchdog.write_to(Path({str(tmp_path)!r}), tell=lambda **facts: print(time.monotonic(), flush=True))\n"
+               f"    with watchdog.during(watchdog.EXCHANGE): time.sleep(600)\n"
+               f"watchdog.watch(main, 0.5)")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == RankLost.exit_code, done.stderr
+    assert "rank 1 on other (last seen at step 7, predicting) has gone without a word" in done.stderr
+    beats_end, given_up = map(float, done.stdout.split())
+    assert beats_end < given_up
 
 
 def test_a_local_rank_that_was_stopped_is_lost_at_once_and_killed(tmp_path, sleeper):
