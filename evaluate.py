@@ -31,7 +31,7 @@ def main(settings: config.Evaluation) -> None:
     """One evaluation."""
     ranks = world.join(settings.backend, join_seconds=settings.join_timeout)
     out = Path(settings.out or Path(settings.checkpoint) / "evaluation")
-    rundir.make(out / "log")
+    ranks.together(lambda: rundir.make(out / "log"))
     open_logs(ranks.rank, None)
     if ranks.rank == 0:
         watchdog.clear(out / "log")

@@ -27,14 +27,14 @@ import torch
 
 from mscnn import accelerate, checkpoint, config, cpu, lessons, placement, rundir, schedule, screen, watchdog, world
 from mscnn.average import Average
-from mscnn.course import Course, require_same
+from mscnn.course import Course, require_same, require_same_data
 from mscnn.data import augment, sampler, splits
 from mscnn.data.intensity import Intensity
 from mscnn.data.loader import Fields
 from mscnn.data.normalise import Normalisation
 from mscnn.data.tables import SiteTable
 from mscnn.engine import Tally, Trainer
-from mscnn.log import Metrics, log, open_logs, progress
+from mscnn.log import HELD_OUT, TRAIN, Metrics, log, open_logs, progress
 from mscnn.model import MCNN, kernel
 from mscnn.objective import Objective
 
@@ -47,6 +47,8 @@ def main(settings: config.Config, resolved: str, told: Stop) -> None:
     if ranks.gather(settings.run.resume == "auto" and (Path(settings.run.run_dir) / rundir.SUMMARY).exists())[0]:
         before = config.absolute(config.from_flat(rundir.settings(Path(settings.run.run_dir)))).flat()
         ranks.together(lambda: require_same(settings, {"config": before}))
+        if ranks.rank == 0:  # again: a kill may have come before it
+            rundir.tell(Path(settings.run.run_dir), status="finished")
         log.info("%s has come to its end before; nothing is left to do", settings.run.run_dir)
         return ranks.leave()
     ranks.agree(**rundir.versions(), settings=rundir.digest(resolved))
@@ -76,9 +78,9 @@ def main(settings: config.Config, resolved: str, told: Stop) -> None:
     used |= {"ranks": ranks.size, "launcher": ranks.launcher, "meeting": ranks.meeting, "malloc": memory,
              "places": places}
     course = Course(rounding)
-    run_dir = None
+    run_dir = ranks.together(lambda: str(rundir.create(
+        settings.run.run_dir, settings.preset, resolved, rundir.environment(**used))) if ranks.rank == 0 else None)
     if ranks.rank == 0:
-        run_dir = str(rundir.create(settings.run.run_dir, settings.preset, resolved, rundir.environment(**used)))
         watchdog.clear(Path(run_dir) / "log")
         splits.write(split, table, Path(run_dir))
         if isinstance(normalisation, Intensity):
@@ -118,6 +120,7 @@ def resumed(settings: config.Config, split: splits.Split, table: SiteTable) -> t
     if found is None:
         return None, None
     require_same(settings, found[1])
+    require_same_data(table, found[1])
     splits.restore(found[1]["split"], table)
     if splits.to_record(split, table)["sha256"] != found[1]["split"]["sha256"]:
         raise errors.DataError(f"{found[0]} was trained on another split; name a new --run-dir")
@@ -129,11 +132,7 @@ def build(settings: config.Config, table: SiteTable, split: splits.Split, normal
     """The network and all that a step needs; and what was asked and used."""
     optim, classes = settings.optim, table.mechanisms()
     jitter = augment.Jitter(**dataclasses.asdict(settings.augment))
-    resampled_by = "nothing, as asked"
-    if jitter.resamples():  # else torchvision is not loaded, which takes as long as torch itself
-        transforms, resampled_by = augment.transforms()
-        if transforms is None:
-            raise errors.UsageError(f"rotate, scale and shift need torchvision: {resampled_by}; install it, or say 0")
+    resampled_by = ranks.together(lambda: augment.resampled_by(jitter))
     log.info("augmentation: fields are resampled by %s", resampled_by)
     torch.manual_seed(settings.run.seed)
     acceleration, chosen = accelerate.choose(settings.accelerate.accelerate, settings.accelerate.precision,
@@ -175,6 +174,7 @@ def learn(settings: config.Config, trainer: Trainer, split: splits.Split, run_di
     pieces, begun = schedule.parse(optim.lr), course.step
     course.steps, epochs = total, range(begun // per_epoch, math.ceil(total / per_epoch)) if begun < total else range(0)
     looks = run.monitor_every if len(split.test()) else 0  # epochs between looks at the held-out side
+    reads_out = settings.levels.readout == "lda"
 
     def minibatches(epoch: int) -> list[np.ndarray]:
         order = sampler.epoch_minibatches(len(training), optim.minibatch, seed=run.seed, epoch=epoch)
@@ -184,13 +184,19 @@ def learn(settings: config.Config, trainer: Trainer, split: splits.Split, run_di
         """Its steps that were taken before this process began."""
         return max(begun - epoch * per_epoch, 0)
 
+    def look_if_due() -> None:
+        """At the ends of epochs; what is looked at has been saved before."""
+        ends, epoch = course.step in (total, math.ceil(course.step / per_epoch) * per_epoch), course.step / per_epoch
+        if looks and course.step and ends and math.ceil(epoch) % looks == 0 \
+                and not trainer.world.any(course.step in metrics.looked_at):
+            monitor(trainer, split.test(), course.step, metrics)
+
     with Metrics(run_dir, trainer.world.rank, begun) as metrics, \
             progress(total, "training", trainer.world.rank, done=begun) as shown, \
             closing(trainer.read_ahead((epoch, minibatches(epoch)[done(epoch):]) for epoch in epochs)) as loaded:
         log.info("training: %d steps of at most %d fields, %d steps an epoch", total, optim.minibatch, per_epoch)
-        if course.is_look_due:
-            monitor(trainer, split.test(), begun, metrics)
         for epoch in epochs:
+            look_if_due()
             rates = [schedule.rate(pieces, epoch + number / per_epoch)
                      for number in range(done(epoch), min(per_epoch, total - epoch * per_epoch))]
             tally = Tally()
@@ -200,35 +206,30 @@ def learn(settings: config.Config, trainer: Trainer, split: splits.Split, run_di
                 course.follow(taken, trainer, run.max_skipped)
                 shown.advance(note=f"epoch {epoch + 1}/{optim.epochs}")
                 ends = course.step in (total, (epoch + 1) * per_epoch)
-                saves = not ends and (taken.is_told or (run.checkpoint_steps and course.step % run.checkpoint_steps == 0))
+                saves = ends and (course.step == total or (epoch + 1) % run.checkpoint_every == 0)
+                if ends:
+                    course.end_epoch(counts=saves)
+                saves = saves or taken.is_told or bool(run.checkpoint_steps and course.step % run.checkpoint_steps == 0)
                 if course.step % run.log_every == 0 or ends or saves:
                     report(course.step, total, course.step / per_epoch, rate, tally.over(trainer.world), metrics)
                     tally.restart()
+                goes_on = course.step < total or reads_out
                 if saves:
-                    course.save(settings, trainer, split, run_dir, is_last=taken.is_told)
-                if taken.is_told:
-                    break
-            if ends:
-                course.end_epoch()
-                course.is_look_due = bool(looks) and (epoch + 1) % looks == 0
-            if taken.is_told and course.step < total:  # time is short: what is due now waits
-                if ends:
-                    course.save(settings, trainer, split, run_dir, is_last=True)
-                raise course.stopped(trainer, run_dir, told.reason)
-            if course.step == total and settings.levels.readout == "lda":
-                trainer.read_out(split.train(), settings.levels.views == "all")
-                log.info("read-out: linear discriminant analysis of %d fields", len(split.train()))
-            if course.is_look_due:
-                monitor(trainer, split.test(), course.step, metrics)
-                course.is_look_due = False
-            if course.step == total or (epoch + 1) % run.checkpoint_every == 0:
-                course.save(settings, trainer, split, run_dir, is_last=course.step == total)
+                    course.save(settings, trainer, split, run_dir, is_last=taken.is_told or not goes_on)
+                if taken.is_told and goes_on:  # time is short: what is due now waits
+                    raise course.stopped(trainer, run_dir, told.reason)
+        if reads_out and not course.is_read_out:
+            trainer.read_out(split.train(), settings.levels.views == "all")
+            course.is_read_out = True
+            log.info("read-out: linear discriminant analysis of %d fields", len(split.train()))
+            course.save(settings, trainer, split, run_dir, is_last=True)
+        look_if_due()
     return sum(len(minibatch) for epoch in range(math.ceil(total / per_epoch)) for minibatch in minibatches(epoch))
 
 
 def report(step: int, total: int, epoch: float, rate: float, numbers: dict[str, float], metrics: Metrics) -> None:
     """A line in the log and in metrics.jsonl."""
-    metrics.write("train", step, epoch=epoch, lr=rate, **numbers)
+    metrics.write(TRAIN, step, epoch=epoch, lr=rate, **numbers)
     log.info("step %5d/%d  epoch %5.2f  loss %.4f  accuracy %5.1f%%  lr %.1e  %5.1f images/s  data %2.0f%%", step, total,
              epoch, numbers["loss"], 100 * numbers["accuracy"], rate, numbers["images_per_second"],
              100 * numbers["data_wait"])
@@ -240,7 +241,7 @@ def monitor(trainer: Trainer, test: np.ndarray, step: int, metrics: Metrics) -> 
     with trainer.averaged():
         predicted = trainer.predict(test)[0].argmax(axis=1)
     correct = int((np.array(table.mechanisms())[predicted] == table.frame["mechanism"].iloc[test]).sum())
-    metrics.write("held_out", step, correct=correct, total=len(test))
+    metrics.write(HELD_OUT, step, correct=correct, total=len(test))
     log.info("held-out fields: %d/%d right (for the curve only)", correct, len(test))
 
 

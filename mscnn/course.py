@@ -15,6 +15,7 @@ from torch import nn
 
 from mscnn import checkpoint, config, rundir, screen, watchdog
 from mscnn.data import splits
+from mscnn.data.tables import SiteTable
 from mscnn.engine import Taken, Trainer
 from mscnn.errors import DataError, Stopped, UsageError
 from mscnn.log import log
@@ -30,9 +31,9 @@ CALM_DOWN = "begin a new --run-dir with a lower --lr, or with --clip-norm 1; a c
 @dataclass
 class Course:
     """step, steps: of the optimiser so far, and in all; losses: of this epoch's steps; mean: of the epoch that has just
-    ended; best: least mean of those saved; is_look_due: the held-out side was not looked at after the epoch that has just
-    ended; skipped: steps in a row; unsaved: checkpoints that could not be written; recent: losses that spikes are told by;
-    rounding: by what sums are rounded: ranks, threads, precision, kernel.
+    ended, if it is one of those after which a run saves; best: least mean of those saved; is_read_out: the last layer is
+    its discriminant analysis; skipped: steps in a row; unsaved: checkpoints that could not be written; recent: losses that
+    spikes are told by; rounding: by what sums are rounded: ranks, threads, precision, kernel.
     """
 
     rounding: dict[str, Any]
@@ -42,7 +43,7 @@ class Course:
     losses: list[float] = field(default_factory=list)
     skipped: int = 0
     mean: float | None = None
-    is_look_due: bool = False
+    is_read_out: bool = False
     unsaved: int = 0
     recent: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
 
@@ -64,27 +65,27 @@ class Course:
                             len(self.recent), mean)
         self.recent.append(taken.loss)
 
-    def end_epoch(self) -> None:
-        """After its last step."""
-        self.mean, self.losses = sum(self.losses) / len(self.losses) if self.losses else None, []
+    def end_epoch(self, *, counts: bool) -> None:
+        """After its last step; counts: the run saves then, and not just because it was told to stop."""
+        self.mean, self.losses = sum(self.losses) / len(self.losses) if self.losses and counts else None, []
 
     def save(self, settings: config.Config, trainer: Trainer, split: splits.Split, run_dir: Path, *, is_last: bool) -> None:
         """Rank 0 writes; the others go on, and meet it at the next step. A broken network is never saved.
 
         A checkpoint that cannot be written is told and counted, and training goes on; DataError if nothing follows it.
         """
-        with trainer.averaged():
-            if not trainer.is_finite():
-                raise UsageError(f"training diverged: weights are not finite after step {self.step}; {CALM_DOWN}")
-        if is_best := self.mean is not None and self.mean < self.best:
-            self.best = self.mean
+        if not trainer.is_finite():
+            raise UsageError(f"training diverged: weights are not finite after step {self.step}; {CALM_DOWN}")
         if trainer.world.rank:
             return
+        before, is_best = self.best, self.mean is not None and self.mean < self.best
+        self.best = self.mean if is_best else before
         try:
             with watchdog.during("saving a checkpoint"):
                 checkpoint.save(run_dir / checkpoint.FOLDER, self._content(settings, trainer, split, is_best=is_best),
                                 keep=settings.run.keep, is_best=is_best)
         except OSError as problem:
+            self.best = before
             self.unsaved += 1
             log.error("NOT SAVED: the checkpoint of step %d cannot be written (%s); %d so far; older ones are untouched",
                       self.step, problem, self.unsaved)
@@ -111,12 +112,13 @@ class Course:
             trainer.optimiser.load_state_dict(training["optimiser"])
             if trainer.average:
                 trainer.average.restore(training["average"])
+            torch.set_rng_state(training["random"])
+            self.step, self.best, self.losses = saved["step"], training["best"], list(training["losses"])
+            self.skipped, self.is_read_out = training["skipped"], training["is_read_out"]
+            self.recent.extend(training["recent"])
         except (RuntimeError, ValueError, KeyError, TypeError) as problem:
             raise DataError(f"the checkpoint does not fit this network ({str(problem).splitlines()[0]}); name a new "
                             "--run-dir") from None
-        torch.set_rng_state(training["random"])
-        self.step, self.best, self.losses = saved["step"], training["best"], list(training["losses"])
-        self.skipped, self.is_look_due = training["skipped"], training["is_look_due"]
         other = [f"{name} {training['rounding'].get(name)}, now {now}" for name, now in self.rounding.items()
                  if training["rounding"].get(name) != now]
         log.info("resumed at step %d: %s", self.step, f"the same fields in the same order, rounded otherwise "
@@ -138,13 +140,22 @@ class Course:
         table = trainer.fields.table
         training = {"objective": _bare(trainer.objective).state_dict(), "optimiser": trainer.optimiser.state_dict(),
                     "average": trainer.average.state() if trainer.average else None, "random": torch.get_rng_state(),
-                    "best": self.best, "losses": self.losses, "skipped": self.skipped,
-                    "is_look_due": self.is_look_due, "is_best": is_best, "rounding": self.rounding}
+                    "best": self.best, "losses": self.losses, "recent": list(self.recent), "skipped": self.skipped,
+                    "is_read_out": self.is_read_out, "is_best": is_best, "rounding": self.rounding}
         with trainer.averaged():
             return {"step": self.step, "steps": self.steps, "config": config.absolute(settings).flat(),
                     "classes": table.mechanisms(), "channels": list(table.channels), "image_size": list(table.shape[1:]),
                     "normalisation": screen.to_record(trainer.fields.normalisation),
                     "split": splits.to_record(split, table), "network": trainer.network.state_dict(), "training": training}
+
+
+def require_same_data(table: SiteTable, saved: dict[str, Any]) -> None:
+    """Raise DataError where a run would go on with other fields than it was begun with, of the same names or not."""
+    for name, now in (("channels", list(table.channels)), ("image_size", list(table.shape[1:])),
+                      ("classes", table.mechanisms())):
+        if saved[name] != now:
+            raise DataError(f"the run was begun with {name} {saved[name]}, its data now has {now}; give the same data, or "
+                            "name a new --run-dir")
 
 
 def require_same(settings: config.Config, saved: dict[str, Any]) -> None:

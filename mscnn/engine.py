@@ -145,8 +145,11 @@ class Trainer:
                 parameter.copy_(torch.from_numpy(values))
 
     def is_finite(self) -> bool:
-        """Whether all parameters are finite numbers; they are the same on all ranks."""
-        return all(bool(torch.isfinite(parameter).all()) for parameter in self.network.parameters())
+        """Whether all that a checkpoint has of the training are finite numbers; they are the same on all ranks."""
+        held = [*self.objective.state_dict().values(), *(self.average.kept if self.average else ())]
+        for state in self.optimiser.state.values():
+            held += [value for value in state.values() if isinstance(value, Tensor)]
+        return all(bool(torch.isfinite(tensor).all()) for tensor in held)
 
     def _step(self, loaded: Iterator[Loaded], tally: Tally) -> Taken:
         """One optimiser step; gradients travel between ranks with the last microbatch only.

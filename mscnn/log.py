@@ -19,6 +19,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from mscnn.files import put
 
 log = logging.getLogger("mscnn")
+TRAIN, HELD_OUT = "train", "held_out"  # kinds of numbers
 PLAIN_INTERVAL = 10.0  # seconds between progress lines where there is no terminal
 
 
@@ -62,16 +63,19 @@ class Metrics:
     """Numbers over time: a line of JSON each in metrics.jsonl, and TensorBoard scalars. Rank 0 writes.
 
     after: the step from which a run goes on; what an earlier process wrote of later ones is taken out, to come again.
+    looked_at: steps after which that one looked at the held-out side.
     """
 
     def __init__(self, run_dir: Path, rank: int, after: int = 0):
         self._file = self._board = None
+        self.looked_at: set[int] = set()
         if rank == 0:
             from torch.utils.tensorboard import SummaryWriter  # slow to import, so not before it is needed
 
             path = run_dir / "metrics.jsonl"
             if path.exists():
                 kept = [line for line in path.read_text().splitlines() if _step_of(line) <= after]
+                self.looked_at = {json.loads(line)["step"] for line in kept if json.loads(line).get("kind") == HELD_OUT}
                 aside = path.with_name(path.name + ".partial")
                 aside.write_text("".join(f"{line}\n" for line in kept))
                 put(aside, path)
@@ -79,7 +83,7 @@ class Metrics:
             self._board = SummaryWriter(str(run_dir / "tensorboard"), purge_step=after + 1)
 
     def write(self, kind: str, step: int, **numbers: float) -> None:
-        """kind: train or held_out; step: optimiser steps taken so far. What is not finite is null in JSON."""
+        """kind: TRAIN or HELD_OUT; step: optimiser steps taken so far. What is not finite is null in JSON."""
         if self._file is not None:
             finite = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
             with self._told(step):

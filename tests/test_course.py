@@ -1,6 +1,5 @@
 """Training that is stopped, broken or cut off, and goes on: whole runs of train.py on a tiny screen."""
 
-import contextlib
 import json
 import shutil
 import signal
@@ -9,6 +8,7 @@ import sys
 import time
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import torch
 
@@ -34,11 +34,13 @@ def metrics(run_dir) -> list[dict]:
             for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
 
 
-def final(run_dir) -> str:
-    """SHA-256 of all that is in the last checkpoint, but for where it lies."""
+def final(run_dir, step: int = STEPS) -> str:
+    """SHA-256 of all that is in the last checkpoint, but for where it lies and when it was to stop."""
     _, content = checkpoint.read(run_dir)
-    assert content["step"] == STEPS
-    del content["sha256"], content["config"]["run_dir"], content["config"]["resume"]
+    assert content["step"] == step
+    del content["sha256"]
+    for name in ("run_dir", "resume", "stop_after"):
+        del content["config"][name]
     return checkpoint.digest(content)
 
 
@@ -61,6 +63,10 @@ def test_a_run_that_goes_on_from_any_step_is_the_one_that_never_stopped(module_s
         (part / "summary.json").unlink()
         for later in checkpoint.steps(part / "checkpoints")[:STEPS - step]:
             later.unlink()
+        if step == STEPS // 2:  # as if it had been killed while it looked at the held-out side after the first epoch
+            lines = (part / "metrics.jsonl").read_text().splitlines(keepends=True)
+            (part / "metrics.jsonl").write_text("".join(line for line in lines if '"held_out", "step": 3,' not in line))
+            assert len(metrics(part)) == len(metrics(whole)) - 1
         done = train(part, module_screen, *options, "--resume", "auto", ranks=ranks)
         assert done.returncode == 0, done.stderr
         assert f"resumed at step {step}: bit for bit" in done.stdout
@@ -89,6 +95,28 @@ def test_the_clock_stops_a_run_which_says_where(module_screen, tmp_path):
     status = json.loads((tmp_path / "run" / rundir.STATUS).read_text())
     assert (status["status"], status["step"], status["steps"], status["exit_code"]) == ("stopped", 1, 6, 75)
     assert [path.name for path in checkpoint.steps(tmp_path / "run" / "checkpoints")] == ["step-00000001.pt"]
+
+
+def test_a_run_that_was_stopped_before_its_read_out_goes_on_with_it(module_screen, tmp_path):
+    whole, part, options = tmp_path / "whole", tmp_path / "part", ("--readout", "lda", "--max-steps", "1")
+    assert train(whole, module_screen, *options).returncode == 0
+    done = train(part, module_screen, *options, "--stop-after", "1e-9")
+    assert (done.returncode, "read-out" in done.stdout) == (75, False), done.stderr
+    assert final(part, step=1) != final(whole, step=1)
+    done = train(part, module_screen, *options, "--resume", "auto")
+    assert (done.returncode, "read-out" in done.stdout) == (0, True), done.stderr
+    assert final(part, step=1) == final(whole, step=1)
+    assert metrics(part) == metrics(whole)
+
+
+def test_data_of_the_same_names_that_is_other_data_is_refused(module_screen, tmp_path):
+    swapped = pd.read_csv(module_screen, dtype=str)
+    swapped = swapped[["FileName_RNA", "FileName_DNA", *swapped.columns[2:]]]
+    swapped.to_csv(module_screen.with_name("swapped.csv"), index=False)
+    assert train(tmp_path / "run", module_screen, "--stop-after", "1e-9").returncode == 75
+    done = train(tmp_path / "run", module_screen.with_name("swapped.csv"), "--resume", "auto")
+    assert done.returncode == 3
+    assert "was begun with channels ['DNA', 'RNA'], its data now has ['RNA', 'DNA']" in done.stderr
 
 
 def test_a_run_that_never_gets_further_is_not_started_for_ever(module_screen, tmp_path):
@@ -176,7 +204,6 @@ class Full:
     """A trainer whose checkpoints find no room."""
 
     world = SimpleNamespace(rank=0)
-    averaged = staticmethod(contextlib.nullcontext)
     is_finite = staticmethod(lambda: True)
 
 
@@ -208,13 +235,12 @@ def test_the_best_epoch_is_told_from_those_that_were_saved(tmp_path, monkeypatch
         for loss in losses:
             course.follow(Taken(loss, False, [], False), None, 3)
             course.save(settings, Full(), None, tmp_path, is_last=False)  # within an epoch it is never the best
-        course.end_epoch()
-        if saves:
-            course.save(settings, Full(), None, tmp_path, is_last=False)
+        course.end_epoch(counts=saves)
+        course.save(settings, Full(), None, tmp_path, is_last=False)  # where it does not count, as it was told to stop
 
     for losses, saves in (((4, 2), True), ((1, 1), False), ((2, 2), True), ((3, 3), True)):
         epoch(*losses, saves=saves)
-    assert [number for number, is_best in enumerate(saved) if is_best] == [2, 7]
+    assert [number for number, is_best in enumerate(saved) if is_best] == [2, 8]
 
 
 def test_a_loss_spike_is_told(monkeypatch):

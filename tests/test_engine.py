@@ -5,6 +5,7 @@ import numpy as np
 import torch
 
 from mscnn.accelerate import Acceleration
+from mscnn.average import Average
 from mscnn.engine import Trainer, predict, views
 from mscnn.lessons import Lessons
 from mscnn.model import MCNN
@@ -30,6 +31,22 @@ def test_the_next_epochs_first_fields_are_read_while_this_ones_last_are_computed
         time.sleep(0.01)
     assert read == [((5, 0), [4, 2]), ((5, 0), [0]), ((5, 1), [1, 3])]
     assert [microbatch[1].tolist() for microbatch in loaded] == [[1, 3]]
+
+
+def test_one_number_that_is_not_finite_anywhere_in_the_training_is_found():
+    layer = torch.nn.Linear(2, 1)
+    optimiser, average = torch.optim.SGD(layer.parameters(), lr=0.1, momentum=0.9), Average(layer, 0.9)
+    layer(torch.ones(1, 2)).sum().backward()
+    optimiser.step()
+    trainer = Trainer(world=World(), acceleration=None, network=None, objective=layer, optimiser=optimiser, fields=None,
+                      jitter=None, lessons=None, microbatch=1, clip_norm=0.0, seed=0, average=average)
+    assert trainer.is_finite()
+    for tensor in (layer.weight, optimiser.state[layer.bias]["momentum_buffer"], average.kept[0]):
+        for value in (float("nan"), float("-inf")):
+            before, tensor.data = tensor.data, torch.full_like(tensor, value)
+            assert not trainer.is_finite()
+            tensor.data = before
+    assert trainer.is_finite()
 
 
 def test_views_are_all_orientations_once():

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mscnn.errors import UsageError
+
 _kept_alive: list[torch.library.Library] = []
 
 
@@ -88,6 +90,16 @@ def affine(field_CHW: Tensor, *, angle: float, scale: float, right: float, down:
     background = field_CHW[:, ::4, ::4].flatten(1).quantile(0.05, dim=1).tolist()
     return functional.affine(field_CHW, angle=angle, translate=[right, down], scale=scale, shear=[0.0, 0.0],
                              interpolation=functional.InterpolationMode.BILINEAR, fill=background)
+
+
+def resampled_by(jitter: Jitter) -> str:
+    """What resamples fields, for the log. Raises UsageError where that takes torchvision, and it cannot be loaded."""
+    if not jitter.resamples():  # torchvision takes as long to load as torch itself
+        return "nothing, as asked"
+    functional, how = transforms()
+    if functional is None:
+        raise UsageError(f"rotate, scale and shift need torchvision: {how}; install it, or say 0")
+    return how
 
 
 @functools.cache
