@@ -40,22 +40,45 @@ one_a_node() {
     srun --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 "$@"
 }
 
-# Run a training to its end and return its status.  Slurm's warning that time is nearly up is passed on: all ranks then stop
-# at one step, save, and end with 75, and the job is queued again, to go on there.  train.py refuses to be started again and
-# again without getting further (exit code 2), which ends that.
+# Run a program to its end and return its status.  Slurm's warning that time is nearly up is passed on: all ranks then stop
+# at one step, save, and end with 75, and the job is queued again, to go on there.  So is one that has lost a rank, or a node
+# with it.  train.py refuses to be started again and again without getting further (exit code 2), which ends that.
 run_and_requeue() {
-    local status told interrupted=$((128 + $(kill -l USR1)))
-    trap 'echo "time is nearly up: saving, to go on later"; kill -USR1 "$program"' USR1
-    "$@" &
-    program=$!
-    while true; do
-        status=0
-        wait $program || status=$?     # comes back early when the trap fires
-        [ $status = $interrupted ] && kill -0 $program 2>/dev/null || break
-    done
-    trap : USR1                        # what follows, such as an evaluation, takes seconds and goes on
-    if [ $status = 75 ]; then
+    local status=75 interrupted=$((128 + $(kill -l USR1))) before told
+    before=$(run_status)
+    if [ ! "$warned" ]; then
+        "$@" &
+        program=$!
+        while true; do
+            status=0
+            wait $program || status=$?     # comes back early when the trap fires
+            [ $status = $interrupted ] && kill -0 $program 2>/dev/null || break
+        done
+        if [ $status = $interrupted ]; then    # it ended in that moment: once more, for its own status
+            status=0
+            wait $program || status=$?
+        fi
+        program=
+        [ "$warned" ] && [ $status = $interrupted ] && status=75    # the warning came before a rank could listen to it
+    fi
+    if [ $status = 75 ] || { [ $status != 0 ] && [ "$(run_status)" != "$before" ] && lost_a_rank; }; then
         told=$(scontrol requeue "$SLURM_JOB_ID" 2>&1) || echo "not queued again: $told"
     fi
     return $status
 }
+
+run_status() {
+    cat "$run_dir/RUN_STATUS.json" 2>/dev/null || true
+}
+
+lost_a_rank() {
+    [[ $(run_status) =~ '"exit_code": 4'[^0-9] ]]
+}
+
+program='' warned=''
+warn() {
+    warned=yes
+    echo "time is nearly up: saving, to go on later"
+    [ ! "$program" ] || kill -USR1 "$program"
+}
+trap warn USR1

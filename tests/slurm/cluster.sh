@@ -68,6 +68,7 @@ SlurmdParameters=config_overrides
 SchedulerParameters=sched_interval=2,bf_interval=2,batch_sched_delay=0,requeue_delay=0
 PropagateResourceLimits=NONE
 KillWait=5
+SlurmdTimeout=60
 MinJobAge=3600
 NodeName=DEFAULT Port=$((PORT + 1)) Sockets=2 CoresPerSocket=20 ThreadsPerCore=1 RealMemory=190000
 $(for i in $(seq "$NODES"); do echo "NodeName=node$i NodeAddr=$NETWORK.$i"; done)

@@ -11,10 +11,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from mscnn import rundir
 from tests.conftest import ROOT
 from tests.slurm.conftest import HOME, Job
 
@@ -152,7 +154,7 @@ def test_a_job_that_is_cancelled_saves_and_stays_cancelled(pretend, told):
 def go_on(job: Job) -> None:
     """Slurm would wait two minutes before it starts a job again; in the second of its end its credential is refused."""
     job.cluster.run("scontrol", "update", f"JobId={job.number}", "StartTime=now+2")
-    job.wait()
+    job.wait(SLOW)
 
 
 def test_training_that_fails_is_not_queued_again(pretend):
@@ -177,6 +179,44 @@ def test_one_task_that_fails_ends_the_job_and_the_tasks_that_go_on(pretend):
     job = pretend('[ "$SLURM_PROCID" = 0 ] && exec sleep 1000; exit 7', "slurm/train.sbatch", "demo").wait()
     assert job.fact("JobState") == "FAILED"
     job.until(lambda: not job.processes(), "its processes to go", timeout=10)
+
+
+# What they share, without a cluster
+
+PROGRAMS = r"""
+run_dir=$1 SLURM_JOB_ID=7
+scontrol() { echo "$*" >>"$run_dir/queue"; }
+tell() { printf '{\n "started": %s,\n "exit_code": %s\n}\n' $RANDOM $1 >"$run_dir/RUN_STATUS.json"; }
+saves() { trap 'exit 75' USR1; while :; do sleep 0.1; done; }
+goes_on() { trap : USR1; sleep 1; sleep 1; echo done; }
+ends() { [ ! "$2" ] || tell "$2"; return "$1"; }
+source slurm/job.sh
+set +e
+"""
+WARN = "kill -USR1 $$"
+LATER = f"(sleep 0.5; {WARN}) &"
+
+
+@pytest.mark.parametrize(("steps", "status", "is_queued"), [
+    (f"{WARN}; run_and_requeue echo done", 75, True),     # warned while data is copied
+    (f"{LATER} run_and_requeue sleep 20", 75, True),      # before ranks can listen
+    (f"{LATER} run_and_requeue saves", 75, True),
+    (f"{LATER} run_and_requeue goes_on", 0, False),
+    ("run_and_requeue ends 138", 138, False),
+    ("run_and_requeue ends 3 3", 3, False),
+    ("run_and_requeue ends 137 42", 137, False),
+    ("run_and_requeue ends 137 4", 137, True),            # a rank was lost
+    ("run_and_requeue ends 4 4", 4, True),
+    ("tell 4; run_and_requeue ends 137", 137, False),     # that was an earlier start
+    ("tell 4; run_and_requeue ends 0", 0, False)])
+def test_what_comes_of_a_program_and_a_warning(tmp_path, steps, status, is_queued):
+    done = subprocess.run(["bash", "-c", PROGRAMS + steps, "job", tmp_path], cwd=ROOT, text=True, capture_output=True,
+                          timeout=60)
+    assert done.returncode == status, done
+    assert ("time is nearly up" in done.stdout) is ("USR1" in steps)
+    assert ("done" in done.stdout) is ("goes_on" in steps)
+    assert (tmp_path / "queue").exists() is is_queued
+    assert not is_queued or (tmp_path / "queue").read_text() == "requeue 7\n"
 
 
 # What training does in them
@@ -236,13 +276,46 @@ def test_train_over_mpi(cluster, plates, size):
     assert used["launcher"].startswith("mpi")
 
 
-def test_a_rank_killed_in_training_ends_the_job(cluster, plates):
-    job = cluster.submit(*TWO_BY_ONE, "slurm/train.sbatch", *SHORT, "--epochs", 100_000, "--log-every", 1, DATA="plates")
+ENDED_BY = ["a rank killed", "a node lost", "time nearly up"]
+
+
+@pytest.mark.parametrize("what", ENDED_BY)
+def test_a_job_that_loses_a_rank_a_node_or_its_time_is_queued_again_and_goes_on(cluster, plates, is_full, told, what):
+    """Where a node has gone, by Slurm itself."""
+    if not is_full and what != ENDED_BY[0]:
+        pytest.skip("only with --full")
+    job = cluster.submit(*TWO_BY_ONE, "slurm/train.sbatch", *SHORT, "--epochs", 60, "--log-every", 1,
+                         "--checkpoint-steps", 1, DATA="plates")
     job.until(lambda: "step " in job.log(), "the first step", timeout=SLOW)
-    os.kill(next(pid for pid, rank in job.processes().items() if rank == "1"), signal.SIGKILL)
-    job.wait(60)
-    assert job.fact("JobState") == "FAILED"
+    begun = time.monotonic()
+    if what == "time nearly up":
+        cluster.run("scancel", "--batch", "--signal=USR1", job.number)
+    elif what == "a rank killed":
+        os.kill(next(pid for pid, rank in job.processes().items() if rank == "1"), signal.SIGKILL)
+    else:
+        for pid in cluster.run("ip", "netns", "pids", "mscnn-node2").split():
+            os.kill(int(pid), signal.SIGKILL)
+    job.until(lambda: job.fact("JobState") == "PENDING", "its turn in the queue", timeout=SLOW)
+    seconds = time.monotonic() - begun
     job.until(lambda: not job.processes(), "its processes to go", timeout=10)
+    go_on(job)
+    run_dir = cluster.checkout / "runs" / f"demo-{job.number}"
+    assert job.fact("JobState") == "COMPLETED", job.log()
+    assert job.fact("Restarts") == "1"
+    assert "resumed at step" in job.log()
+    assert rundir.status(run_dir)["status"] == "finished"
+    told(f"{what}, in a Slurm job of two nodes", "queued again, goes on in its folder", None if "node" in what else seconds)
+
+
+def test_a_run_that_cannot_be_begun_is_not_queued_again_whatever_was_told_of_it_before(pretend, cluster):
+    """Else a job that fails at once would be queued for ever."""
+    job = pretend("exit 4", "--hold", "--nodes=1", "slurm/train.sbatch", "demo")
+    run_dir = cluster.checkout / "runs" / f"demo-{job.number}"
+    run_dir.mkdir(parents=True)
+    rundir.write_json(run_dir / rundir.STATUS, {"status": "failed", "exit_code": 4})
+    cluster.run("scontrol", "release", job.number)
+    job.wait()
+    assert (job.fact("JobState"), job.fact("Restarts")) == ("FAILED", "0")
 
 
 def test_leaving_each_compound_out_gathers_one_score(cluster, plates):
