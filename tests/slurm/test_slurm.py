@@ -260,32 +260,40 @@ def test_train_over_gloo(cluster, plates, size):
     assert used["meeting"].endswith("interface eth0")
 
 
-def test_train_over_mpi(cluster, plates, size):
+def by_mpi(cluster, a_node: int) -> dict[str, str]:
+    """What train_mpi.sbatch has to be told about the MPI that there is."""
     pytest.importorskip("mpi4py")
     mpirun = shutil.which("mpirun", path=cluster.environment["PATH"])
     if not mpirun:
         pytest.skip("no mpirun here")
+    version = subprocess.run([mpirun, "--version"], text=True, capture_output=True).stdout
+    if "Open MPI" in version:  # it looks at the cores that there are
+        return {"MPI_FLAGS": f"--map-by ppr:{a_node}:node:OVERSUBSCRIBE --bind-to none", **AS_ROOT}
+    hydra = {"MPIRUN": mpirun.replace("mpirun", "mpiexec.hydra")} if "Intel" in version else {}
+    return {"MPI_FLAGS": f"-ppn {a_node}", **hydra}
+
+
+def test_train_over_mpi(cluster, plates, size):
     nodes, a_node = size
-    flags = f"-ppn {a_node}"
-    if "Open MPI" in subprocess.run([mpirun, "--version"], text=True, capture_output=True).stdout:
-        flags = f"--map-by ppr:{a_node}:node:OVERSUBSCRIBE --bind-to none"  # it looks at the cores that there are
     job = cluster.submit(f"--nodes={nodes}", f"--ntasks-per-node={a_node}", "slurm/train_mpi.sbatch", *SHORT, "--max-steps",
-                         2, DATA="plates", MPI_FLAGS=flags, **AS_ROOT).wait(SLOW)
+                         2, DATA="plates", **by_mpi(cluster, a_node)).wait(SLOW)
     used = check_trained(job, "demo", nodes, a_node)
     assert used["meeting"] == "MPI"
     assert used["launcher"].startswith("mpi")
 
 
-ENDED_BY = ["a rank killed", "a node lost", "time nearly up"]
+ENDED_BY = [("a rank killed", "train.sbatch"), ("a node lost", "train.sbatch"), ("time nearly up", "train.sbatch"),
+            ("time nearly up", "train_mpi.sbatch")]
 
 
-@pytest.mark.parametrize("what", ENDED_BY)
-def test_a_job_that_loses_a_rank_a_node_or_its_time_is_queued_again_and_goes_on(cluster, plates, is_full, told, what):
+@pytest.mark.parametrize(("what", "script"), ENDED_BY)
+def test_a_job_that_loses_a_rank_a_node_or_its_time_is_queued_again_and_goes_on(cluster, plates, is_full, told, what,
+                                                                                script):
     """Where a node has gone, by Slurm itself."""
-    if not is_full and what != ENDED_BY[0]:
+    if not is_full and what != "a rank killed":
         pytest.skip("only with --full")
-    job = cluster.submit(*TWO_BY_ONE, "slurm/train.sbatch", *SHORT, "--epochs", 60, "--log-every", 1,
-                         "--checkpoint-steps", 1, DATA="plates")
+    job = cluster.submit(*TWO_BY_ONE, f"slurm/{script}", *SHORT, "--epochs", 60, "--log-every", 1,
+                         "--checkpoint-steps", 1, DATA="plates", **(by_mpi(cluster, 1) if "mpi" in script else {}))
     job.until(lambda: "step " in job.log(), "the first step", timeout=SLOW)
     begun = time.monotonic()
     if what == "time nearly up":
@@ -304,7 +312,8 @@ def test_a_job_that_loses_a_rank_a_node_or_its_time_is_queued_again_and_goes_on(
     assert job.fact("Restarts") == "1"
     assert "resumed at step" in job.log()
     assert rundir.status(run_dir)["status"] == "finished"
-    told(f"{what}, in a Slurm job of two nodes", "queued again, goes on in its folder", None if "node" in what else seconds)
+    told(f"{what}, in a job of {script} on two nodes", "queued again, goes on in its folder",
+         None if what == "a node lost" else seconds)
 
 
 def test_a_run_that_cannot_be_begun_is_not_queued_again_whatever_was_told_of_it_before(pretend, cluster):
