@@ -127,7 +127,6 @@ def _read_shares(table: SiteTable, wanted: list[tuple[int, Callable[[np.ndarray]
     for site, take in shard(wanted, rank=world.rank, size=world.size):
         try:
             take(packed.pixels(table, site))
-            packed.let_go(table, site)
         except ImageError as problem:
             damaged.append(problem.what)
     if everywhere := sorted(what for part in world.gather(damaged) for what in part):

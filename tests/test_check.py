@@ -81,6 +81,11 @@ def write_tiff_bomb(path: Path) -> None:
             tiff.pages[0].tags[name].overwrite(60_000)
 
 
+def lose_strip(path: Path) -> None:
+    with tifffile.TiffFile(path, mode="r+") as tiff:
+        tiff.pages[0].tags["StripByteCounts"].overwrite(0)
+
+
 def cut_png(path: Path) -> None:
     Image.fromarray(pixels()).save(path, format="png")
     path.write_bytes(path.read_bytes()[:4000])
@@ -96,6 +101,7 @@ def saturate(path: Path, number: int) -> None:
     (lambda path: path.unlink(), "missing"),
     (lambda path: path.write_text("not an image"), "unreadable"),
     (lambda path: path.write_bytes(path.read_bytes()[:-5]), "cut short"),
+    (lose_strip, "damaged or sparse: strips or tiles are not there"),
     (cut_png, "truncated"),
     (lambda path: tifffile.imwrite(path, pixels(64, 32)), "1 x 64x32 uint16, most are 1 x 64x64 uint16"),
     (lambda path: tifffile.imwrite(path, pixels(dtype=np.uint8)), "1 x 64x64 uint8, most are"),

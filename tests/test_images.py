@@ -85,12 +85,96 @@ def test_pages_written_one_by_one_are_channels_and_others_are_refused(tmp_path):
         read_header(path)
 
 
-def test_a_tiff_that_was_cut_short_is_known_by_its_header(tmp_path):
+@pytest.mark.parametrize(("shape", "compression", "rest"), [((128, 128), None, 0.99), ((3, 128, 128), "lzw", 0.5)])
+def test_a_tiff_that_was_cut_short_is_known_by_its_header(tmp_path, shape, compression, rest):
     path = tmp_path / "a.tif"
-    tifffile.imwrite(path, counts(128, 128))
-    path.write_bytes(path.read_bytes()[:-5])
+    tifffile.imwrite(path, counts(*shape), compression=compression, photometric="minisblack")
+    raw = path.read_bytes()
+    path.write_bytes(raw[:int(rest * len(raw))])
     with pytest.raises(ImageError, match="cut short"):
         read_header(str(path))
+
+
+# Damage to the tags of a TIFF: tifffile would read zeros, or whatever lies behind the pixels, without a word.
+LAYOUTS = {"Strip": {"rowsperstrip": 16}, "Tile": {"tile": (32, 32)}, "Strip alone": {"rowsperstrip": 128}}
+ABSENT = "strips or tiles are not there"
+
+
+def change(path, tag: str, to, page: int = 0) -> None:
+    """Overwrite the values of a tag by what `to` makes of them."""
+    with tifffile.TiffFile(path, mode="r+") as tiff:
+        found = tiff.pages.get(page, aspage=True).tags[tag]
+        found.overwrite(to(found.value))
+
+
+def refusal(path) -> str:
+    """Why a site is refused, in one line that names its file."""
+    with pytest.raises(ImageError) as problem:
+        read_site([str(path)])
+    assert str(problem.value).startswith(f"{path}: unreadable (")
+    assert "\n" not in str(problem.value)
+    return str(problem.value)
+
+
+@pytest.mark.parametrize("compression", [None, "lzw", "zlib", "packbits"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(("tag", "to", "reason"), [
+    ("Offsets", lambda values: (*values[:-1], 0), ABSENT),
+    ("ByteCounts", lambda values: (*values[:-1], 0), ABSENT),
+    ("Offsets", lambda values: (*values[:-1], values[-1] + 10), "cut short"),  # the last one ends with the file
+    ("ByteCounts", lambda values: (*values[:-1], values[-1] + 10), "cut short"),
+    ("ByteCounts", lambda values: (*values[:-1], values[-1] // 2), ""),  # the decoder says so, or the sum of bytes
+])
+def test_strips_and_tiles_that_are_not_whole_are_never_read_as_zeros(tmp_path, compression, layout, tag, to, reason):
+    pixels, path = counts(128, 128), tmp_path / "a.tif"
+    tifffile.imwrite(path, pixels, compression=compression, metadata=None, **LAYOUTS[layout])
+    np.testing.assert_array_equal(read_site([str(path)]), pixels[None])
+    change(path, layout.split()[0] + tag, to)
+    assert reason in refusal(path)
+
+
+@pytest.mark.parametrize("compression", [None, "lzw"])
+@pytest.mark.parametrize(("layout", "tags", "to", "reason"), [
+    ("Strip", ["StripOffsets", "StripByteCounts"], lambda values: values[:-1], "lists 7 strips or tiles of 8"),
+    ("Strip", ["StripByteCounts"], lambda values: values[:-1], "lists 7 strips or tiles of 8"),
+    ("Strip", ["ImageLength"], lambda rows: 2 * rows, "lists 8 strips or tiles of 16"),
+    ("Strip", ["RowsPerStrip"], lambda rows: rows // 2, "lists 8 strips or tiles of 16"),
+    ("Tile", ["TileOffsets", "TileByteCounts"], lambda values: values[:-1], "lists 15 strips or tiles of 16"),
+    ("Tile", ["ImageLength"], lambda rows: 2 * rows, "lists 16 strips or tiles of 32"),
+    ("Tile", ["TileWidth"], lambda columns: columns // 2, "lists 16 strips or tiles of 32"),
+    ("Strip alone", ["ImageLength"], lambda rows: rows + 1, "lists 1 strips or tiles of 2"),
+])
+def test_a_tiff_that_lists_too_few_strips_or_tiles_is_refused(tmp_path, compression, layout, tags, to, reason):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, counts(128, 128), compression=compression, metadata=None, **LAYOUTS[layout])
+    for tag in tags:
+        change(path, tag, to)
+    assert reason in refusal(path)
+
+
+def test_raw_pixels_that_would_reach_into_what_lies_behind_them_are_refused(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, counts(2, 128, 128), photometric="minisblack", metadata=None)
+    change(path, "StripByteCounts", lambda values: (values[0] - 1,))
+    assert "hold 32767 bytes, its pixels take 32768" in refusal(path)
+
+
+@pytest.mark.parametrize("compression", [None, "lzw"])
+@pytest.mark.parametrize("options", [{"metadata": None}, {"metadata": {"axes": "CYX"}},
+                                     {"metadata": {"axes": "CYX"}, "ome": True}])
+def test_a_later_page_of_a_tiff_is_checked_like_the_first(tmp_path, compression, options):
+    pixels, path = counts(3, 128, 128), tmp_path / "a.tif"
+    tifffile.imwrite(path, pixels, compression=compression, photometric="minisblack", **options)
+    np.testing.assert_array_equal(read_site([str(path)]), pixels)
+    change(path, "StripOffsets", lambda values: (0,), page=2)
+    assert ABSENT in refusal(path)
+
+
+def test_an_image_that_ome_metadata_promises_and_the_file_lacks_is_refused(tmp_path):
+    path = tmp_path / "a.ome.tif"
+    tifffile.imwrite(path, counts(2, 128, 128), photometric="minisblack", metadata={"axes": "CYX"})
+    change(path, "ImageDescription", lambda text: text.replace('SizeC="2"', 'SizeC="3"'))
+    assert "one of its images is not there" in refusal(path)
 
 
 def test_what_pillow_would_silently_change_is_refused(tmp_path):

@@ -133,6 +133,12 @@ def test_a_role_or_pair_that_is_not_known_is_refused():
         parse_columns("plat=Barcode,well")
 
 
+def test_a_site_is_named_on_one_line_and_its_values_stay_as_they_are(tmp_path):
+    table = read_sites(write(tmp_path, 'filename,plate,well,site,compound\n1.png,"P\n\x1b[31mµ",B02,1,x\n'))
+    assert table.name(0) == "P\\n\\x1b[31mµ B02 1"
+    assert table.frame["plate"][0] == "P\n\x1b[31mµ"
+
+
 def test_natural_order():
     assert sorted(["Week10", "Week2", "Week1"], key=natural) == ["Week1", "Week2", "Week10"]
 

@@ -95,11 +95,9 @@ def _each(table: SiteTable, function: Callable[[SiteTable], dict | str], workers
 def _of_site(site: SiteTable, nuclei: int) -> dict[str, float] | str:
     """Features of the one site of a table, or why it cannot be read."""
     try:
-        found = features(packed.pixels(site, 0), channels=site.channels, nuclei=nuclei)
+        return features(packed.pixels(site, 0), channels=site.channels, nuclei=nuclei)
     except ImageError as problem:
         return "; ".join((problem.what, *problem.offenders))
-    packed.let_go(site, 0)
-    return found
 
 
 def _on_grid(site_CHW: np.ndarray) -> np.ndarray:

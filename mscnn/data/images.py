@@ -4,10 +4,12 @@ Exercised by `pytest tests/test_images.py`.  Shapes: C channels, H W pixels.
 """
 
 import math
+import operator
 import os
 import stat
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -134,12 +136,29 @@ def _tiff_header(path: str) -> Header:
         facts = {(*_channels_first(series.axes, series.shape), str(series.dtype)) for series in tiff.series}
         if len(facts) != 1:
             raise ValueError(f"holds {len(tiff.series)} images of different sizes or types, not the channels of one")
-        end = max(offset + length for page in tiff.pages
-                  for offset, length in zip(page.dataoffsets, page.databytecounts, strict=True))
-        if end > tiff.filehandle.size:
-            raise ValueError(f"cut short: {tiff.filehandle.size} bytes of {end}")
+        for page in dict.fromkeys(chain(tiff.pages, *tiff.series)):
+            _require_whole(page)
         channels, height, width, dtype = facts.pop()
         return Header(channels * len(tiff.series), height, width, dtype)
+
+
+def _require_whole(page: tifffile.TiffPage | None) -> None:
+    """Raise ValueError unless a page's strips or tiles are all in the file: tifffile would read zeros, or what lies behind.
+
+    page: None where metadata promises one (OME) that is not there.
+    """
+    if page is None:
+        raise ValueError("damaged: one of its images is not there")
+    offsets, counts, needed = page.dataoffsets, page.databytecounts, math.prod(page.chunked)
+    if (listed := min(len(offsets), len(counts))) < needed:
+        raise ValueError(f"damaged: lists {listed} strips or tiles of {needed}")
+    if 0 in offsets or 0 in counts:
+        raise ValueError("damaged or sparse: strips or tiles are not there")
+    size, end = page.parent.filehandle.size, max(map(operator.add, offsets, counts))
+    if end > size:
+        raise ValueError(f"cut short: {size} bytes of {end}")
+    if sum(counts) < page.nbytes and page.is_contiguous:
+        raise ValueError(f"damaged: its strips or tiles hold {sum(counts)} bytes, its pixels take {page.nbytes}")
 
 
 def _png_header(path: str) -> Header:

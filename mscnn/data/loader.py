@@ -18,7 +18,7 @@ from mscnn.data.augment import Jitter, augment, draw, orient
 from mscnn.data.images import fit
 from mscnn.data.intensity import Intensity
 from mscnn.data.normalise import Normalisation
-from mscnn.data.packed import let_go, pixels
+from mscnn.data.packed import pixels
 from mscnn.data.sampler import Stream
 from mscnn.data.tables import SiteTable
 
@@ -57,7 +57,6 @@ class Fields:
                 np.copyto(fields_NCHW[position].numpy(), site_CHW)
             else:
                 self.normalisation.apply(site_CHW, fields_NCHW[position].numpy())
-            let_go(self.table, site)
         if jitter is not None:
             augment(fields_NCHW, changes, jitter)
         return fields_NCHW

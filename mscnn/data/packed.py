@@ -1,4 +1,4 @@
-"""Packed fields: a file a plate of raw pixels, laid out for memory mapping, and an index of which site is which record.
+"""Packed fields: a file a plate of raw pixels, and an index of which site is which record.
 
 A folder that `python -m mscnn pack` wrote holds
 
@@ -15,8 +15,10 @@ import errno
 import functools
 import hashlib
 import json
-import mmap
+import math
+import os
 import re
+import weakref
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -27,6 +29,7 @@ import pandas as pd
 
 from mscnn import watchdog
 from mscnn.data.images import Header, read_site
+from mscnn.data.problems import printable
 from mscnn.data.tables import METADATA, SiteTable
 from mscnn.errors import DataError, ImageError, UsageError
 
@@ -60,7 +63,10 @@ def header_bytes(records: int, shape: tuple[int, int, int], dtype: str, source: 
 
 @dataclass(eq=False)
 class PlateFile:
-    """A plate file, mapped into memory. Raises DataError where it is not what its header promises."""
+    """A plate file, open as long as this lives; threads and forked processes may read it at the same time.
+
+    Raises DataError where it is not what its header promises.
+    """
 
     path: Path
     shape: tuple[int, int, int] = field(init=False)
@@ -70,10 +76,10 @@ class PlateFile:
 
     def __post_init__(self):
         try:
-            with self.path.open("rb") as file:
-                raw = file.read(HEADER.itemsize)
-                size = file.seek(0, 2)
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+            self._file = os.open(self.path, os.O_RDONLY)
+            weakref.finalize(self, os.close, self._file)
+            raw = os.pread(self._file, HEADER.itemsize, 0)
+            self._size = os.fstat(self._file).st_size
         except OSError as problem:
             remedy = "raise `ulimit -n`: each plate takes one" if problem.errno == errno.EMFILE else AGAIN
             raise DataError(f"{self.path}: cannot be read ({problem.strerror}); {remedy}") from None
@@ -88,33 +94,40 @@ class PlateFile:
         self.source = header["source"].decode()
         self._stride = stride(*self.shape, self.dtype)
         table, promised = PAGE + records * self._stride, PAGE + records * (self._stride + 4)
-        if size != promised:
-            cut = f"; record {max(0, size - PAGE) // self._stride} of {records} is the first that is not whole" \
-                if size < table else ""
-            raise DataError(f"{self.path}: {size:,} bytes, its header promises {promised:,}{cut}; copy it again, or "
+        if self._size != promised:
+            cut = f"; record {max(0, self._size - PAGE) // self._stride} of {records} is the first that is not whole" \
+                if self._size < table else ""
+            raise DataError(f"{self.path}: {self._size:,} bytes, its header promises {promised:,}{cut}; copy it again, or "
                             f"{AGAIN}")
-        self.crc32s = np.frombuffer(self._map, "<u4", records, table)
-        if zlib.crc32(self.crc32s.tobytes()) != header["crc32s"]:
+        self.crc32s = self._read(table, 4 * records, "its table of CRC-32s").view("<u4")
+        if zlib.crc32(self.crc32s) != header["crc32s"]:
             raise DataError(f"{self.path}: its table of CRC-32s is damaged; copy it again, or {AGAIN}")
         self._checked = np.zeros(records, bool)
 
     def record(self, number: int) -> np.ndarray:
-        """(C, H, W) pixels of a record, in the file's own memory. Raises ImageError where they are damaged."""
-        if self._map.size() < len(self._map):  # memory beyond the end of a file cannot be touched: the process would crash
-            raise ImageError(f"{self.path}: was cut short while it was in use, to {self._map.size():,} bytes of "
-                             f"{len(self._map):,}; copy it again, or {AGAIN}")
-        pixels_CHW = np.frombuffer(self._map, self.dtype, int(np.prod(self.shape)), PAGE + number * self._stride)
+        """(C, H, W) pixels of a record. Raises ImageError where they are damaged or cannot be read."""
+        raw = self._read(PAGE + number * self._stride, math.prod(self.shape) * self.dtype.itemsize, f"record {number}")
         if not self._checked[number]:
-            if (found := zlib.crc32(pixels_CHW)) != self.crc32s[number]:
+            if (found := zlib.crc32(raw)) != self.crc32s[number]:
                 raise ImageError(f"{self.path}: record {number} is damaged (CRC-32 {found:08x}, written as "
                                  f"{self.crc32s[number]:08x}); copy the file again, or {AGAIN}")
             self._checked[number] = True
-        return pixels_CHW.reshape(self.shape)
+        return raw.view(self.dtype).reshape(self.shape)
 
-    def let_go(self, number: int) -> None:
-        """Take a record out of this process's memory; the system keeps it as long as it has room."""
-        if PAGE % mmap.PAGESIZE == 0:
-            self._map.madvise(mmap.MADV_DONTNEED, PAGE + number * self._stride, self._stride)
+    def _read(self, start: int, length: int, what: str) -> np.ndarray:
+        """(length,) uint8.  Read, not mapped: an error of the disk under a memory map kills the process without a word."""
+        raw, done = np.empty(length, np.uint8), 0
+        try:
+            while done < length and (more := os.preadv(self._file, [raw[done:]], start + done)):
+                done += more
+            size = os.fstat(self._file).st_size
+        except OSError as problem:
+            raise ImageError(f"{self.path}: {what} cannot be read ({problem.strerror}); copy the file again, or {AGAIN}") \
+                from None
+        if done < length or size < self._size:
+            raise ImageError(f"{self.path}: was cut short while it was in use, to {size:,} bytes of {self._size:,}; "
+                             f"copy it again, or {AGAIN}")
+        return raw
 
 
 @functools.cache
@@ -132,7 +145,7 @@ def read_packed(folder: Path, control: str | None = None) -> SiteTable:
     description = describe(folder)
     if control and control.casefold() != description["control"].casefold():
         raise UsageError(f"{folder} was packed with untreated wells {description['control']!r}, got --control {control}; "
-                         f"say --control {description['control']}")
+                         f"say --control {printable(description['control'])}")
     try:
         raw = (folder / INDEX).read_bytes()
     except OSError as problem:
@@ -182,8 +195,8 @@ def inspect(table: SiteTable) -> tuple[Header | None, list[str]]:
             wrong.append(problem.what)
             continue
         headers.add(Header(*plate.shape, plate.dtype.newbyteorder("=").name))
-        wrong += [f"{path}: record {number} is not the one of the index (CRC-32 {crc32:08x} there), plate {row.plate} well "
-                  f"{row.well} site {row.site}; {AGAIN}"
+        wrong += [f"{path}: record {number} is not the one of the index (CRC-32 {crc32:08x} there), "
+                  f"{printable(f'plate {row.plate} well {row.well} site {row.site}')}; {AGAIN}"
                   for row, (_, number, crc32) in zip(rows.itertuples(), rows["record"], strict=True)
                   if number >= len(plate.crc32s) or plate.crc32s[number] != crc32][:1]
     if len(headers) > 1:
@@ -192,19 +205,12 @@ def inspect(table: SiteTable) -> tuple[Header | None, list[str]]:
 
 
 def pixels(table: SiteTable, site: int) -> np.ndarray:
-    """(C, H, W) counts of a site, from its record or its files; only to be read. Raises ImageError."""
+    """(C, H, W) counts of a site, from its record or its files. Raises ImageError."""
     with watchdog.during(f"reading {table.name(site)}"):
         if not is_packed(table):
             return read_site(table.frame["files"].iat[site])
         path, number, _ = table.frame["record"].iat[site]
         return plate_file(path).record(number)
-
-
-def let_go(table: SiteTable, site: int) -> None:
-    """What was read of a site need not be kept."""
-    if is_packed(table):
-        path, number, _ = table.frame["record"].iat[site]
-        plate_file(path).let_go(number)
 
 
 def verify(table: SiteTable, advance: Callable[[int], object] = lambda number: None) -> list[str]:
@@ -213,7 +219,6 @@ def verify(table: SiteTable, advance: Callable[[int], object] = lambda number: N
     for site in range(len(table)) if not wrong else ():
         try:
             pixels(table, site)
-            let_go(table, site)
         except ImageError as problem:
             wrong.append(problem.what)
         advance(1)

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from mscnn.data.paths import locate
-from mscnn.data.problems import Problem, refuse
+from mscnn.data.problems import Problem, printable, refuse
 from mscnn.errors import DataError
 from mscnn.log import log
 
@@ -66,8 +66,8 @@ class SiteTable:
         return replace(self, frame=self.frame.iloc[chosen].reset_index(drop=True))
 
     def name(self, site: int) -> str:
-        """Plate, well and site, for people."""
-        return " ".join(self.frame[column].iat[site] for column in ("plate", "well", "site"))
+        """Plate, well and site, for people: on one line, whatever the table holds."""
+        return printable(" ".join(self.frame[column].iat[site] for column in ("plate", "well", "site")))
 
     def fingerprint(self) -> str:
         """A short name of sites, metadata, file names, channels and size: the same on ranks that read the same table.
