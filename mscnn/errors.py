@@ -82,9 +82,15 @@ def offenders_in(folder: Path, *, speak: bool = True) -> Iterator[None]:
         raise
 
 
+def printable(text: str) -> str:
+    """The text on one line, with control characters written as `\\n`: a name may hold any."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
 def say(what: str) -> None:
-    """A line on the error output, as of the entry point."""
-    print(f"{Path(sys.argv[0]).name}: {what}", file=sys.stderr, flush=True)
+    """A line, or several, on the error output, as of the entry point."""
+    lines = map(printable, f"{Path(sys.argv[0]).name}: {what}".split("\n"))
+    print("\n".join(lines), file=sys.stderr, flush=True)
 
 
 def ignore_signals() -> None:

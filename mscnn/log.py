@@ -16,6 +16,7 @@ from pathlib import Path
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from mscnn.errors import printable
 from mscnn.files import put
 
 log = logging.getLogger("mscnn")
@@ -35,17 +36,24 @@ def open_logs(rank: int, run_dir: Path | None) -> None:
     log.handlers.clear()
     console = logging.StreamHandler(sys.stdout)
     console.setLevel(logging.INFO if rank == 0 else logging.ERROR)
-    console.setFormatter(logging.Formatter("%(message)s"))
+    console.setFormatter(_Lines("%(message)s"))
     log.addHandler(console)
     if run_dir is None:
         log.addHandler(MemoryHandler(capacity=sys.maxsize, flushLevel=sys.maxsize))
     else:
         (run_dir / "log").mkdir(parents=True, exist_ok=True)
         lines = _File(run_dir / "log" / f"rank-{rank}.txt")
-        lines.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        lines.setFormatter(_Lines("%(asctime)s %(levelname)s %(message)s"))
         log.addHandler(lines)
         for record in early:
             lines.handle(record)
+
+
+class _Lines(logging.Formatter):
+    """A table's names come into the log as they are, and may hold control characters, which a terminal would obey."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(map(printable, super().format(record).split("\n")))
 
 
 class _File(logging.FileHandler):

@@ -17,9 +17,9 @@ from PIL import Image
 from mscnn.data.bbbc021 import find_csvs, read_bbbc021
 from mscnn.data.check import check_files, check_table, plane_facts, plate_maps, summary, well_place
 from mscnn.data.images import read_header
-from mscnn.data.problems import Problem, in_order, printable, write_csv
+from mscnn.data.problems import Problem, in_order, write_csv
 from mscnn.data.tables import read_sites
-from mscnn.errors import DataError, ImageError
+from mscnn.errors import DataError, ImageError, printable
 from mscnn.report.plates import MAX_PLATES, OTHER, _figure
 from tests.conftest import ROOT, make_table, run_python
 from tests.test_bbbc021 import image_row, write_screen

@@ -3,7 +3,7 @@ import signal
 
 import pytest
 
-from mscnn.errors import SHOWN, DataError, ImageError, Stopped, UsageError, offenders_in, run
+from mscnn.errors import SHOWN, DataError, ImageError, Stopped, UsageError, offenders_in, run, say
 
 
 @pytest.fixture(autouse=True)
@@ -85,3 +85,8 @@ def test_a_signal_while_it_ends_leaves_its_exit_code(got):
     with pytest.raises(SystemExit) as raised:
         run(program, speaks=is_told)
     assert (raised.value.code, got) == (75, [])
+
+
+def test_what_a_terminal_would_obey_is_spelt_out(capsys):
+    say("plate \x1b[2J\rP1\u202e\n  of week 1")
+    assert capsys.readouterr().err.endswith(": plate \\x1b[2J\\rP1\\u202e\n  of week 1\n")

@@ -26,6 +26,13 @@ def test_lines_before_the_run_directory_reach_its_file_too(tmp_path):
     assert [line.split()[-1] for line in lines] == ["early", "late"]
 
 
+def test_what_a_terminal_would_obey_is_spelt_out(tmp_path, capsys):
+    open_logs(0, tmp_path)
+    log.info("compound %s\n  of week 1", "\x1b[2Ja\r")
+    assert capsys.readouterr().out == "compound \\x1b[2Ja\\r\n  of week 1\n"
+    assert "compound \\x1b[2Ja\\r\n" in (tmp_path / "log" / "rank-0.txt").read_text()
+
+
 def test_metrics_are_the_same_in_json_and_tensorboard(tmp_path):
     with Metrics(tmp_path, rank=0) as metrics:
         metrics.write("train", 5, loss=0.25, lr=0.5)

@@ -19,7 +19,7 @@ STRATA = [
 WITHIN = {"config": {"errors", "schedule"}, "tools": {"errors", "config"},
           "benches": {"config"}, "commandline": {"errors", "files", "config", "tools", "benches", "presets"},
           "rundir": {"errors", "files"}, "launchers": {"errors"}, "presets": set(),
-          "log": {"files"}, "errors": set(), "files": {"errors"}, "schedule": set(), "stopping": set(),
+          "log": {"errors", "files"}, "errors": set(), "files": {"errors"}, "schedule": set(), "stopping": set(),
           "watchdog": {"errors", "launchers"},
           "bench": {"report"}, "loco": {"report"},
           "comparison": {"report"},

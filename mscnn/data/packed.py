@@ -29,9 +29,8 @@ import pandas as pd
 
 from mscnn import watchdog
 from mscnn.data.images import Header, read_site
-from mscnn.data.problems import printable
 from mscnn.data.tables import METADATA, SiteTable
-from mscnn.errors import DataError, ImageError, UsageError
+from mscnn.errors import DataError, ImageError, UsageError, printable
 
 FORMAT, VERSION, MAGIC = "mscnn packed fields", 1, b"MSCNNPCK"
 PLATE_FILE = r"plate-\d{4,}\.fields"

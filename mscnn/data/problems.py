@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mscnn import spreadsheet
-from mscnn.errors import DataError
+from mscnn.errors import DataError, printable
 
 COLUMNS = ("row", "file", "reason")
 
@@ -59,8 +59,3 @@ def write_csv(problems: Sequence[Problem], path: Path) -> None:
         rows.writerows(["" if problem.row is None else problem.row,
                         *(spreadsheet.cell(printable(text)) for text in (problem.file, problem.reason))]
                        for problem in problems)
-
-
-def printable(text: str) -> str:
-    """The text on one line, with control characters written as `\\n`: a name may hold any."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)

@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 
 from mscnn.data.paths import locate
-from mscnn.data.problems import Problem, printable, refuse
-from mscnn.errors import DataError
+from mscnn.data.problems import Problem, refuse
+from mscnn.errors import DataError, printable
 from mscnn.log import log
 
 # Metadata of a site, in the order of every table this program writes (there with the prefix Metadata_).
