@@ -1,5 +1,7 @@
 import json
+import re
 import time
+from pathlib import Path
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -42,6 +44,26 @@ def test_metrics_are_the_same_in_json_and_tensorboard(tmp_path):
                      {"kind": "train", "step": 10, "loss": None, "lr": 0.5}]
     board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert next((event.step, event.value) for event in board.Scalars("train/loss")) == (5, 0.25)
+
+
+def test_what_a_full_disk_does_not_take_is_told_and_left_out(tmp_path, capsys):
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("no /dev/full here")
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / "rank-0.txt").symlink_to(full)
+    open_logs(0, tmp_path)
+    log.info("one")
+    log.info("two")
+    out, err = capsys.readouterr()
+    assert out == "one\ntwo\n"
+    assert re.fullmatch(r"NOT LOGGED: \S+/rank-0.txt \(.*No space left on device.*\)\n", err)
+    open_logs(0, None)
+    with Metrics(tmp_path, rank=0) as metrics:
+        metrics._file = full.open("w")
+        metrics.write("train", 3, loss=0.5)
+    out, _ = capsys.readouterr()
+    assert re.search(r"NOT WRITTEN: the numbers of step 3 \(.*No space left on device\)\n", out)
 
 
 def test_other_ranks_write_no_metrics(tmp_path):
