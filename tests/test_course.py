@@ -1,6 +1,7 @@
 """Training that is stopped, broken or cut off, and goes on: whole runs of train.py on a tiny screen."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -63,7 +64,7 @@ def test_a_run_that_goes_on_from_any_step_is_the_one_that_never_stopped(module_s
         (part / "summary.json").unlink()
         for later in checkpoint.steps(part / "checkpoints")[:STEPS - step]:
             later.unlink()
-        if step == STEPS // 2:  # as if it had been killed while it looked at the held-out side after the first epoch
+        if step == STEPS // 2 and ranks != 2:  # as if it had been killed while it looked at the held-out side, not after
             lines = (part / "metrics.jsonl").read_text().splitlines(keepends=True)
             (part / "metrics.jsonl").write_text("".join(line for line in lines if '"held_out", "step": 3,' not in line))
             assert len(metrics(part)) == len(metrics(whole)) - 1
@@ -107,6 +108,20 @@ def test_a_run_that_was_stopped_before_its_read_out_goes_on_with_it(module_scree
     assert (done.returncode, "read-out" in done.stdout) == (0, True), done.stderr
     assert final(part, step=1) == final(whole, step=1)
     assert metrics(part) == metrics(whole)
+
+
+def test_a_stop_after_an_epoch_that_would_not_have_been_saved_does_not_count_as_its_best(module_screen, tmp_path):
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    options = ("--checkpoint-every", "2", "--lr", "0.3")  # a rate at which the second epoch is worse than the first
+    assert train(whole, module_screen, *options).returncode == 0
+    first, second = (sum(line["loss"] for line in metrics(whole)[place:place + 2]) for place in (0, 3))
+    assert first < second
+    stopped = subprocess.run([sys.executable, "tests/faults/start.py", "SIGTERM", "0", "3", tmp_path / "when", "train.py",
+                              *COMMON, "--sites", module_screen, "--run-dir", part, *options], cwd=ROOT,
+                             env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"})
+    assert (stopped.returncode, checkpoint.read(part)[1]["step"]) == (75, 3)
+    assert train(part, module_screen, *options, "--resume", "auto").returncode == 0
+    assert final(part) == final(whole)
 
 
 def test_data_of_the_same_names_that_is_other_data_is_refused(module_screen, tmp_path):
