@@ -1,4 +1,4 @@
-"""Run train.py with a fault in one of its ranks.   start.py FAULT RANK STEP WHEN train.py [ARGUMENTS]
+"""Run train.py, or evaluate.py, with a fault in one of its ranks.   start.py FAULT RANK STEP WHEN SCRIPT [ARGUMENTS]
 
 The fault comes at that step (from 1) of that rank, and when it does, the file WHEN is written.  Faults are put in from
 outside: train.py knows nothing of them.
@@ -21,6 +21,7 @@ from mscnn.data import loader, packed
 from mscnn.data.loader import Fields
 
 HOURS = 10**5  # seconds
+SLOW = 2.5
 
 
 def no_memory() -> None:
@@ -64,7 +65,7 @@ ACTIONS = {
 
 def arm(fault: str, step: int, when: Path) -> None:
     """Put the fault in: ACTION comes before a step, reading:ACTION before a read, saving:ACTION in a save, starting:ACTION
-    before the first exchange of gradients; cut damages the file that is read next, nan a pixel.
+    before the first exchange of gradients; cut damages the file that is read next, nan a pixel; slow makes each read so.
     """
     where, _, action = fault.rpartition(":")
     count, trains = 0, where != "reading"
@@ -86,7 +87,14 @@ def arm(fault: str, step: int, when: Path) -> None:
             return known(*arguments, **named)
         setattr(owner, name, faulty)
 
-    if action == "cut":  # the very file that is read next
+    if action == "slow":
+        quick_pixels = loader.pixels
+
+        def slow_pixels(table, site):
+            time.sleep(SLOW)
+            return quick_pixels(table, site)
+        loader.pixels = slow_pixels
+    elif action == "cut":  # the very file that is read next
         known_pixels = loader.pixels
 
         def faulty_pixels(table, site):

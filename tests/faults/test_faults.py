@@ -19,7 +19,7 @@ import pytest
 from mscnn import checkpoint, rundir
 from mscnn.errors import DataError
 from tests.conftest import ROOT, processes_with, run_python, started_ranks
-from tests.faults.conftest import STEPS, TORCHRUN
+from tests.faults.conftest import START, STEPS, TORCHRUN
 
 LIMIT = 15.0   # seconds beyond its timeout in which a job has to end
 TIMEOUT = 8.0  # --step-timeout of the faults that are only noticed by it
@@ -219,6 +219,20 @@ def test_evaluation_is_the_same_to_the_byte_on_any_ranks(undisturbed, fault_scre
     assert len(found[0]) == 5
     assert all(each == found[0] for each in found)
     told(f"evaluation of {fields} fields on 1 to 4 ranks", "the same tables to the byte")
+
+
+@pytest.mark.usefixtures("full_only")
+def test_ranks_of_unequal_speed_wait_for_each_other(undisturbed, fault_screen, tmp_path, told):
+    """One rank needs 15 s more for its fields than the other, 2.5 s for each; nothing may take longer than 3 s."""
+    out = tmp_path / "evaluation"
+    process = subprocess.run([*TORCHRUN, "--nproc-per-node", "2", START, "slow", "1", "0", tmp_path / "when", "evaluate.py",
+                              "--checkpoint", undisturbed.run_dir, "--threads", "1", "--microbatch", "1", "--oversubscribe",
+                              "true", "--sites", fault_screen, "--examples", "0", "--out", out, "--step-timeout", "3"],
+                             cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, text=True,
+                             capture_output=True)
+    assert process.returncode == 0, process.stderr
+    assert (out / "scores.json").exists()
+    told("a rank that is 15 s later than the other, of an evaluation with `--step-timeout 3`", "is waited for")
 
 
 def evaluated(command: tuple[object, ...], ranks: int = 1) -> Path:
