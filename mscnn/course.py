@@ -116,11 +116,11 @@ class Course:
             self.step, self.best, self.losses = saved["step"], training["best"], list(training["losses"])
             self.skipped, self.is_read_out = training["skipped"], training["is_read_out"]
             self.recent.extend(training["recent"])
-        except (RuntimeError, ValueError, KeyError, TypeError) as problem:
+            other = [f"{name} {training['rounding'].get(name)}, now {now}" for name, now in self.rounding.items()
+                     if training["rounding"].get(name) != now]
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as problem:
             raise DataError(f"the checkpoint does not fit this network ({str(problem).splitlines()[0]}); name a new "
                             "--run-dir") from None
-        other = [f"{name} {training['rounding'].get(name)}, now {now}" for name, now in self.rounding.items()
-                 if training["rounding"].get(name) != now]
         log.info("resumed at step %d: %s", self.step, f"the same fields in the same order, rounded otherwise "
                  f"({'; '.join(other)})" if other else "bit for bit as if it had not been stopped")
 

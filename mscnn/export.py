@@ -28,6 +28,8 @@ WEIGHTS, CONFIG, CARD, PROGRAM, ONNX = "model.safetensors", "config.json", "READ
 PLATES = "normalisation.safetensors"  # fields and scales of --normalise plate, where config.json holds the facts
 ONNX_PACKAGES = ("onnx", "onnxscript")
 KEYS = ("format", "classes", "channels", "image_size", "head_relu", "normalisation", "mscnn", "step", "split", "settings")
+HEADER = 100_000_000  # bytes: the longest header that safetensors reads, and the longest config.json
+PLATE = 2**16         # bytes that the field and scale of a plate may take in one channel; 64x64 nodes take a quarter of it
 _INPUT, _OUTPUTS = "fields", ("probabilities", "features")
 
 
@@ -92,8 +94,9 @@ def load(folder: Path) -> tuple[MCNN, dict[str, Any]]:
     Runs no code from the files. Raises DataError naming what is wrong.
     """
     described = _read_config(folder / CONFIG)
-    network = _build(described)
-    weights, expected = _read_tensors(folder / WEIGHTS), network.state_dict()
+    with torch.device("meta"):  # takes no memory, whatever the size
+        expected = _build(described).state_dict()
+    weights = _read_tensors(folder / WEIGHTS, sum(tensor.nbytes for tensor in expected.values()))
     wrong = [f"{name} is missing" for name in expected if name not in weights]
     wrong += [f"{name} is not of this network" for name in weights if name not in expected]
     for name in expected.keys() & weights.keys():
@@ -104,9 +107,10 @@ def load(folder: Path) -> tuple[MCNN, dict[str, Any]]:
             wrong.append(f"{name} holds values that are not finite")
     if wrong:
         raise DataError(f"{folder / WEIGHTS} does not fit {CONFIG}; export the checkpoint again", sorted(wrong))
+    network = _build(described)
     network.load_state_dict(weights)
     if described["normalisation"]["mode"] == "plate":
-        described["normalisation"]["arrays"] = _read_tensors(folder / PLATES)
+        described["normalisation"]["arrays"] = _read_tensors(folder / PLATES, _plates_bytes(described))
     return network.eval(), described
 
 
@@ -177,19 +181,21 @@ def _build(described: dict[str, Any]) -> MCNN:
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
+        _require_size(path, HEADER)
         described = json.loads(path.read_text())
         if not isinstance(described, dict) or described.get("format") != FORMAT:
             raise ValueError(f"not of format {FORMAT}")
         if missing := [name for name in KEYS if name not in described]:
             raise ValueError(f"lacks {', '.join(missing)}")
         _build_check(described)
-    except (OSError, ValueError, TypeError, KeyError) as problem:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as problem:
         raise DataError(f"{path}: no usable description ({problem}); export the checkpoint again") from None
     return described
 
 
 def _build_check(described: dict[str, Any]) -> None:
-    """Raise ValueError for a size that would be no network, before memory is taken for it."""
+    """Raise an exception for a size that would be no network, before memory is taken for it, or for no normalisation."""
+    _plates_bytes(described)
     size = described["image_size"]
     if len(size) != 2 or not all(isinstance(side, int) for side in size) or math.prod(size) > 2**26:
         raise ValueError(f"image_size {size} is not two sides of at most {2**26} pixels together")
@@ -197,11 +203,27 @@ def _build_check(described: dict[str, Any]) -> None:
         _build(described)
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
+def _plates_bytes(described: dict[str, Any]) -> int:
+    """What PLATES may hold, at most."""
+    scale = described["normalisation"]
+    return len(scale["facts"]["plates"]) * len(described["channels"]) * PLATE if scale["mode"] == "plate" else 0
+
+
+def _read_tensors(path: Path, num_bytes: int) -> dict[str, Tensor]:
+    """num_bytes: of the tensors that are expected, at most. Raises DataError."""
     try:
+        _require_size(path, num_bytes + HEADER)
         return safetensors.torch.load_file(path)
-    except (OSError, SafetensorError) as problem:
+    except (OSError, ValueError, SafetensorError) as problem:
         raise DataError(f"{path}: not a readable file of weights ({problem}); export the checkpoint again") from None
+
+
+def _require_size(path: Path, limit: int) -> None:
+    """Raise ValueError for what is no file, and could be read for ever, or a larger one."""
+    if not path.is_file():
+        raise ValueError("no file is there")
+    if (size := path.stat().st_size) > limit:
+        raise ValueError(f"{size:,} bytes, where at most {limit:,} are expected")
 
 
 @contextlib.contextmanager

@@ -1,10 +1,11 @@
 """From a checkpoint to what it predicts with: the sites, their scale, the network.
 
-Exercised by `pytest tests/test_train_and_evaluate.py`.
+Exercised by `pytest tests/test_train_and_evaluate.py tests/test_security.py`.
 """
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ class Chosen:
 
 def sites(settings: config.Evaluation, content: dict[str, Any], ranks: World) -> Chosen:
     """The held-out sites, or those of another table; with --profiles all also those that were trained on. Checked."""
-    data = _source(settings, content)
+    data = ranks.together(lambda: _source(settings, content))
     if settings.another():
         table = ranks.together(lambda: read_table(data))
         notes, is_scored = splits.overlap(content["split"], table), np.ones(len(table), bool)
@@ -93,13 +94,18 @@ def network(content: dict[str, Any], acceleration: accelerate.Acceleration) -> M
 
 
 def _source(settings: config.Evaluation, content: dict[str, Any]) -> config.Data:
-    """Where the table is, by the checkpoint's settings and what the command line puts in their place."""
+    """Where the table is, by the checkpoint's settings and what the command line puts in their place. Raises DataError
+    where the checkpoint, which anybody can have made, names what is no file: /dev/zero would be read for ever.
+    """
     data = config.from_flat(content["config"]).data
     if settings.another():
         channels = None if settings.packed else settings.channels or ",".join(content["channels"])
         data = dataclasses.replace(data, **{name: getattr(settings, name) for name in config.SCREENS},
                                    columns=settings.columns, channels=channels, image_root=None)
-    return data.at(settings.moved, settings.image_root)
+    data = data.at(settings.moved, settings.image_root)
+    if data.sites and not (settings.sites or settings.moved) and not Path(data.sites).is_file():
+        raise DataError(f"{data.sites}: the checkpoint's site table is not there, or no file; say where it is with --moved")
+    return data
 
 
 def _require_same_form(table: SiteTable, data: config.Data, content: dict[str, Any]) -> None:

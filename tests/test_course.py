@@ -104,6 +104,8 @@ def test_a_run_that_was_stopped_before_its_read_out_goes_on_with_it(module_scree
     done = train(part, module_screen, *options, "--stop-after", "1e-9")
     assert (done.returncode, "read-out" in done.stdout) == (75, False), done.stderr
     assert final(part, step=1) != final(whole, step=1)
+    noted = [checkpoint.notes(*checkpoint.read(run_dir)) for run_dir in (part, whole)]
+    assert noted == [["training was stopped before its read-out: its last layer is as trained"], []]
     done = train(part, module_screen, *options, "--resume", "auto")
     assert (done.returncode, "read-out" in done.stdout) == (0, True), done.stderr
     assert final(part, step=1) == final(whole, step=1)

@@ -1,5 +1,6 @@
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
@@ -102,8 +103,17 @@ def test_damaged_files_are_refused(copy):
     (copy / export.WEIGHTS).write_bytes((copy / export.WEIGHTS).read_bytes()[:1000])
     with pytest.raises(DataError, match="not a readable file"):
         export.load(copy)
-    (copy / export.CONFIG).write_text("{}")
-    with pytest.raises(DataError, match="not of format 1"):
+    described = json.loads((copy / export.CONFIG).read_text())
+    for normalisation in ([], {}, {"mode": "plate"}, {"mode": "plate", "facts": {"plates": 2}}):
+        (copy / export.CONFIG).write_text(json.dumps(described | {"normalisation": normalisation}))
+        with pytest.raises(DataError, match="no usable description"):
+            export.load(copy)
+    for text, reason in (("{}", "not of format 1"), ("[" * 10**5, "recursion")):
+        (copy / export.CONFIG).write_text(text)
+        with pytest.raises(DataError, match=reason):
+            export.load(copy)
+    os.truncate(copy / export.CONFIG, export.HEADER + 1)
+    with pytest.raises(DataError, match="100,000,001 bytes, where at most 100,000,000"):
         export.load(copy)
 
 
@@ -149,6 +159,10 @@ def test_plates_on_one_scale_travel_with_the_network(run, tmp_path):
     site = np.random.default_rng(0).integers(0, 4000, (scale.field_PChw.shape[1], *scale.size), dtype=np.uint16)
     for plate in (*scale.plates, "another"):
         np.testing.assert_array_equal(restored.apply(site, plate), scale.apply(site, plate))
+    with (tmp_path / "out" / export.PLATES).open("ab") as file:  # more than two plates of two channels can take
+        file.truncate(4 * export.PLATE + export.HEADER + 1)
+    with pytest.raises(DataError, match="bytes, where at most"):
+        export.load(tmp_path / "out")
     (tmp_path / "out" / export.PLATES).unlink()
     with pytest.raises(DataError, match="not a readable file of weights"):
         export.load(tmp_path / "out")

@@ -23,7 +23,7 @@ import pandas as pd
 import pytest
 import torch
 
-from mscnn import loco, profiles, screen, spreadsheet, world
+from mscnn import config, export, loco, profiles, screen, spreadsheet, trained, world
 from mscnn.data import splits
 from mscnn.data.check import plate_maps
 from mscnn.data.pack import pack
@@ -33,6 +33,7 @@ from mscnn.data.tables import read_csv, read_sites
 from mscnn.errors import DataError
 from mscnn.report import curves, figures, html, intensity, results, run
 from tests.conftest import ROOT, make_table, run_python
+from tests.test_checkpoint import CONTENT, Calls, forge
 from tests.test_intensity import tiny
 from tests.test_loco import pretended  # noqa: F401 a fixture
 
@@ -439,6 +440,22 @@ def test_a_gallery_names_pictures_of_its_own_folder_only(tmp_path, name):
             html._pictures(entry | {"files": files})
 
 
+@pytest.mark.parametrize("to", ["../secret.jpg", "/etc/passwd", "deeper/001.jpg"])
+def test_a_link_in_a_gallery_leads_no_other_file_into_the_page(tmp_path, to):
+    """Another picture of the gallery may be linked to, and the gallery itself be a link."""
+    gallery = tmp_path / "far" / "gallery"
+    (gallery / "deeper").mkdir(parents=True)
+    for path in (tmp_path / "far" / "secret.jpg", gallery / "deeper" / "001.jpg", gallery / "002.jpg"):
+        path.write_text("secret")
+    (gallery / "000.jpg").symlink_to(to)
+    (gallery / "003.jpg").symlink_to("002.jpg")
+    (tmp_path / "gallery").symlink_to(gallery)
+    for folder in (gallery, tmp_path / "gallery"):
+        with pytest.raises(DataError, match=r"000\.jpg: is a link out of its gallery"):
+            html._file(folder, "000.jpg")
+        assert html._file(folder, "003.jpg") == html._file(folder, "002.jpg")
+
+
 # ---- files that would run code, or fill the memory
 
 LOADERS = """
@@ -459,9 +476,11 @@ print((peak() - before) // 1024)
 
 
 def refusals(load: str, imports: str, paths: list[Path]) -> list[str]:
-    """What loading each file says, a line each, in a process of its own whose memory grows by less than 100 MiB."""
+    """What loading each file says, a line each, in a process of its own whose memory grows by less than 100 MiB, in two
+    minutes.
+    """
     done = subprocess.run([sys.executable, "-c", LOADERS.format(load=load, imports=imports), *map(str, paths)], cwd=ROOT,
-                          text=True, capture_output=True)
+                          text=True, capture_output=True, timeout=120)
     assert done.returncode == 0, done.stderr
     *lines, growth = done.stdout.splitlines()
     assert len(lines) == len(paths)
@@ -498,12 +517,49 @@ def test_checkpoints_that_would_run_code_or_fill_the_memory_are_refused(tmp_path
     with zipfile.ZipFile(tmp_path / "fine.pt") as fine, bomb:
         for name in fine.namelist():  # 256 MiB in a quarter of one
             bomb.writestr(name, bytes(1 << 28) if name.endswith("/data/0") else fine.read(name))
-    paths = [tmp_path / f"{name}.pt" for name in ("zip", "old", "pickle", "bomb")]
+    laughs = []
+    for _ in range(12):  # 10 of 10 of 10 ..., a billion of each letter that the file has
+        laughs = [laughs] * 10
+    for name, hostile in {"laughs": laughs, "array": Calls(bytearray, 1 << 29), "wide": torch.zeros(1).expand(1 << 28),
+                          "endless": torch.zeros(1).expand(1 << 42)}.items():
+        torch.save({"format": 2, "sha256": "", **CONTENT, "network": hostile}, tmp_path / f"{name}.pt")
+    paths = [tmp_path / f"{name}.pt" for name in ("zip", "old", "pickle", "bomb", "laughs", "array", "wide", "endless")]
+    assert max(path.stat().st_size for path in paths) < 1 << 20
     for path, line in zip(paths, refusals("checkpoint.load(path)", "from mscnn import checkpoint", paths), strict=True):
         assert line.startswith(f"DataError '{path}: not a readable checkpoint")
         assert "\\n" not in line
     assert not canary.exists()
-    told(f"{len(paths)} malicious .pt files, a memory bomb among them", "refused in a line each; nothing of them runs")
+    told(f"{len(paths)} malicious .pt files, memory bombs among them", "refused in a line each; nothing of them runs")
+
+
+def test_a_checkpoint_names_files_for_tables_and_nothing_that_is_read_for_ever(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    asked, moved = (config.Evaluation(checkpoint="a.pt", out="b", moved=moved) for moved in (None, "elsewhere.csv"))
+    for named in ("/dev/zero", tmp_path / "pipe", tmp_path, tmp_path / "missing", "a\0b"):
+        content = CONTENT | {"config": CONTENT["config"] | {"sites": str(named)}}
+        with pytest.raises(DataError, match="site table is not there, or no file; say where it is with --moved"):
+            trained._source(asked, content)
+        assert trained._source(moved, content).sites == "elsewhere.csv"
+
+
+def test_a_table_that_is_on_one_host_only_is_missed_by_all_ranks_together(tmp_path):
+    class Apart(world.World):
+        def together(self, action):
+            raise DataError("rank 1 on node2 alone: its table is missing")
+
+    with pytest.raises(DataError, match="rank 1 on node2 alone"):
+        trained.sites(config.Evaluation(checkpoint="a.pt", out="b"), CONTENT, Apart())
+
+
+def test_an_evaluation_of_a_checkpoint_that_anybody_can_make_ends_with_a_line(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    piped = forge(tmp_path / "piped.pt", config=CONTENT["config"] | {"sites": str(tmp_path / "pipe")})
+    large = forge(tmp_path / "large.pt", image_size=[1 << 20, 1 << 20])
+    for path, reason in ((piped, f"{tmp_path / 'pipe'}: the checkpoint's site table is"), (large, f"{large}: its network")):
+        done = run_python("evaluate.py", "--checkpoint", path, "--out", tmp_path / "out", timeout=120)
+        assert done.returncode == 3, done.stderr
+        assert done.stderr.startswith(f"evaluate.py: error: {reason}")
+        assert done.stderr.count("\n") == 1
 
 
 def put_intensity(folder: Path, packed: bytes) -> Path:
@@ -615,10 +671,34 @@ def test_weights_with_a_header_of_absurd_length_are_refused(tmp_path, told):
     for name, raw in headers.items():
         paths.append(tmp_path / f"{name}.safetensors")
         paths[-1].write_bytes(raw)
-    for path, line in zip(paths, refusals("export._read_tensors(path)", "from mscnn import export", paths), strict=True):
+    lines = refusals("export._read_tensors(path, 1 << 30)", "from mscnn import export", paths)
+    for path, line in zip(paths, lines, strict=True):
         assert line.startswith(f"DataError '{path}: not a readable file of weights")
         assert "\\n" not in line
     told(f"{len(paths)} malicious headers of safetensors", "refused in a line each")
+
+
+def test_weights_are_as_large_as_their_network_before_they_are_read(tmp_path):
+    """Weights of 4 GiB to a small network, a network of 8 GiB to no weights, and what is no file: links bring it along."""
+    described = dict.fromkeys(export.KEYS) | {"format": 1, "classes": ["a", "b"], "channels": ["DNA"],
+                                              "head_relu": True, "normalisation": {"mode": "field"}}
+    header = json.dumps({"w": {"dtype": "F32", "shape": [1 << 30], "data_offsets": [0, 1 << 32]}}).encode()
+    raw = struct.pack("<Q", len(header)) + header
+    for name, size in (("wide", 128), ("empty", 8192), ("piped", 128), ("endless", 128)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / export.CONFIG).write_text(json.dumps(described | {"image_size": [size, size]}))
+    (tmp_path / "wide" / export.WEIGHTS).write_bytes(raw)
+    os.truncate(tmp_path / "wide" / export.WEIGHTS, len(raw) + (1 << 32))  # takes no room on the disk
+    (tmp_path / "empty" / export.WEIGHTS).write_bytes(struct.pack("<Q", 2) + b"{}")
+    os.mkfifo(tmp_path / "piped" / export.WEIGHTS)
+    (tmp_path / "endless" / export.CONFIG).unlink()
+    (tmp_path / "endless" / export.CONFIG).symlink_to("/dev/zero")
+    paths = [tmp_path / name for name in ("wide", "empty", "piped", "endless")]
+    reasons = (f"{len(raw) + (1 << 32):,} bytes, where at most", "does not fit config.json", "no file is there",
+               "no file is there")
+    for line, reason in zip(refusals("export.load(path)", "from mscnn import export", paths), reasons, strict=True):
+        assert line.startswith("DataError ")
+        assert reason in line
 
 
 # ---- what is installed

@@ -10,7 +10,7 @@ STRATA = [
     {"errors", "files", "launchers", "schedule", "config", "tools", "benches", "presets", "commandline", "log",
      "rundir", "spreadsheet", "stopping", "watchdog"},                                 # words
     {"world", "cpu", "model", "data"},                                                 # facts
-    {"screen", "objective", "accelerate", "checkpoint", "placement", "profiles", "scoring", "uncertainty",
+    {"screen", "objective", "accelerate", "checkpoint", "form", "placement", "profiles", "scoring", "uncertainty",
      "attribution", "export", "average", "readout", "lessons",
      "baselines"},                                                                     # acts
     {"engine", "trained", "course"},                                                   # loop
@@ -24,7 +24,7 @@ WITHIN = {"config": {"errors", "schedule"}, "tools": {"errors", "config"},
           "bench": {"report"}, "loco": {"report"},
           "comparison": {"report"},
           "scoring": {"uncertainty"}, "profiles": {"scoring"},
-          "baselines": {"readout"}, "lessons": {"objective"}, "course": {"engine"}}
+          "baselines": {"readout"}, "checkpoint": {"form"}, "lessons": {"objective"}, "course": {"engine"}}
 DOORS = {
     "torch.distributed": {"world"}, "torch.nn.parallel": {"world"}, "mpi4py": {"world"},
     "torchvision": {"data/augment.py"}, "matplotlib": {"report"}, "jsonargparse": {"commandline.py"},

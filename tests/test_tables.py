@@ -1,8 +1,10 @@
 import gzip
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from mscnn.data import tables
 from mscnn.data.tables import natural, parse_columns, read_csv, read_sites
 from mscnn.errors import DataError
 
@@ -148,3 +150,11 @@ def test_the_shared_fields_work_as_they_are(shared_data):
     treatments = table.frame.groupby(["compound", "concentration"])
     assert (len(table), len(treatments), table.frame["compound"].nunique(), len(table.mechanisms())) == (540, 45, 14, 6)
     assert "mevinolin/lovastatin" in set(table.frame["compound"])
+
+
+def test_a_table_without_an_end_is_refused_before_it_fills_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "LARGEST", 2**20)
+    (tmp_path / "bomb.csv.gz").write_bytes(gzip.compress(b"\n" * (2**20 + 1)))
+    for path in (tmp_path / "bomb.csv.gz", Path("/dev/zero")):
+        with pytest.raises(DataError, match="more than 1,048,576 bytes"):
+            read_csv(path)

@@ -26,6 +26,7 @@ from mscnn.log import log
 METADATA = ("plate", "week", "well", "site", "replicate", "compound", "concentration", "mechanism")
 PUBLIC_NAMES = {name: "Metadata_" + ("MOA" if name == "mechanism" else name.capitalize()) for name in METADATA}
 REQUIRED = ("plate", "well", "compound")
+LARGEST = 2**31  # bytes of a table that is read: /dev/zero has no end, and a few packed ones stand for many
 _SPELLINGS = {
     "file": ("file", "filename", "path", "image"),
     "plate": ("plate", "plateid"),
@@ -135,7 +136,10 @@ def read_sites(path: Path, *, image_root: Path | None = None, channels: tuple[st
 def read_csv(path: Path) -> pd.DataFrame:
     """Read a CSV (or .csv.gz) with every value as the text it is, any line ends; the index counts from 1, the header."""
     try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            raw = file.read(LARGEST + 1)
+        if len(raw) > LARGEST:
+            raise OSError(f"more than {LARGEST:,} bytes")
         lines = io.StringIO(raw.decode("utf-8-sig"), newline="")  # line ends within a value stay as they are
         numbered = [(number, row) for number, row in enumerate(csv.reader(lines), 1) if row]
     except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as problem:

@@ -196,4 +196,6 @@ def _file(folder: Path, name: str) -> str:
     path = folder / name
     if not path.is_file():
         raise DataError(f"{path}: is missing; evaluate the run again")
+    if path.resolve().parent != folder.resolve():  # as above: a link may name any file too
+        raise DataError(f"{path}: is a link out of its gallery; evaluate the run again")
     return "data:image/jpeg;base64," + base64.b64encode(path.read_bytes()).decode()
