@@ -3,6 +3,7 @@
 Without --full a few of them, for `make test`.
 """
 
+import contextlib
 import os
 import random
 import re
@@ -188,7 +189,7 @@ def test_a_run_that_is_told_to_stop_saves_and_goes_on(new_run, undisturbed, told
 
 @pytest.mark.usefixtures("full_only")
 def test_an_evaluation_that_is_killed_leaves_no_scores_that_pass_for_whole(undisturbed, tmp_path, told):
-    times, moments, out = 10, random.Random(3), tmp_path / "evaluation"
+    times, moments, out, early = 10, random.Random(3), tmp_path / "evaluation", 0
     command = ("evaluate.py", "--checkpoint", undisturbed.run_dir, "--threads", "1", "--examples", "2", "--out", out)
     whole = tables(evaluated(command))
     for number in (signal.SIGTERM, signal.SIGKILL):
@@ -197,13 +198,16 @@ def test_an_evaluation_that_is_killed_leaves_no_scores_that_pass_for_whole(undis
             with started_ranks(*command, ranks=1) as (process,):
                 while not out.exists():
                     time.sleep(0.02)
-                time.sleep(moments.uniform(0, 1.5))
-                os.kill(process.pid, number)
-                process.wait(60)
+                time.sleep(moments.uniform(0, 1.0))
+                if process.poll() is None:
+                    with contextlib.suppress(ProcessLookupError):  # it has just ended
+                        os.kill(process.pid, number)
+                early += process.wait(60) == -number
             if (out / "scores.json").exists():
                 assert tables(out) == whole
             assert tables(evaluated(command)) == whole
-    told(f"SIGTERM and kill -9 of evaluate.py at {2 * times} random moments",
+    assert early
+    told(f"SIGTERM and kill -9 of evaluate.py at {2 * times} random moments, {early} of them before its end",
          "no scores, or whole ones; the same when run again")
 
 
