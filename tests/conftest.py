@@ -113,7 +113,8 @@ def started_ranks(*arguments: object, ranks: int, **variables: str) -> Iterator[
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False) if ranks > 1 else None
     base = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **variables}
     single = {name: value for name, value in base.items() if "WORLD" not in name and "MASTER" not in name}
-    start = nursery.start if Path(arguments[0]).name in nursery.SCRIPTS and not variables else nursery.start_fresh
+    # Variables may be for libraries, which look at them when they are loaded.
+    start = nursery.start_fresh if arguments[0] == "-c" or variables else nursery.start
     started = []
     for rank in range(ranks):
         meeting = {} if store is None else {

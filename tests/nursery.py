@@ -1,8 +1,8 @@
 """Processes of train.py and others that start in a moment: forked from one that has loaded the libraries.
 
-Loading them takes a rank longer than all that a test has it do.  A forked process runs the script itself, with arguments
-and an environment of its own, and is not taken down as a whole interpreter is; tests of what happens before libraries are
-loaded, or at the very end, start fresh ones.
+Loading them takes a rank longer than all that a test has it do.  A forked process runs the script or module itself, with
+arguments and an environment of its own, and is not taken down as a whole interpreter is; tests of what happens before
+libraries are loaded, or at the very end, start fresh ones.
 """
 
 import contextlib
@@ -13,12 +13,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import IO
 
-SCRIPTS = ("train.py", "evaluate.py", "take_steps.py")
 LOADED = ["torch", "torch._dynamo", "torch.utils.tensorboard", "pandas", "pyarrow.parquet", "tifffile", "mscnn.screen",
-          "mscnn.engine", "mscnn.readout", "mscnn.course", "mscnn.trained", "mscnn.profiles", "mscnn.report.results"]
+          "mscnn.engine", "mscnn.readout", "mscnn.course", "mscnn.trained", "mscnn.profiles", "mscnn.report.results",
+          "mscnn.comparison", "mscnn.report.html", "mscnn.report.gallery", "mscnn.bench.scaling"]
 
 
 class Started:
@@ -54,7 +55,8 @@ class Started:
 
 
 def start(words: list[str], environment: dict[str, str], folder: Path) -> Started:
-    """A script of SCRIPTS with its arguments, in a forked process."""
+    """A script, or -m and a module, with its arguments, in a forked process."""
+    _serve()
     said = _files()
     process = _CONTEXT.Process(target=_become, args=(words, environment, str(folder), [file.name for file in said]))
     process.start()
@@ -78,6 +80,18 @@ def start_fresh(words: list[str], environment: dict[str, str], folder: Path) -> 
     return Started(process.pid, wait, said)
 
 
+def _serve() -> None:
+    """Have the process that forks, if it is not there yet. Its libraries start no threads, which would not come along."""
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        forkserver.ensure_running()
+    finally:
+        del os.environ["OMP_NUM_THREADS"]
+        if before is not None:
+            os.environ["OMP_NUM_THREADS"] = before
+
+
 def _files() -> list[IO[bytes]]:
     """For output and errors; they live as long as what holds them."""
     return [tempfile.NamedTemporaryFile("w+b") for _ in range(2)]
@@ -90,9 +104,14 @@ def _become(words: list[str], environment: dict[str, str], folder: str, said: li
     os.chdir(folder)
     for number, name in enumerate(said, 1):
         os.dup2(os.open(name, os.O_WRONLY | os.O_APPEND), number)
-    sys.argv = words
     sys.path.insert(0, folder)
-    runpy.run_path(words[0], run_name="__main__")
+    tempfile.tempdir = None  # as this environment has it
+    if words[0] == "-m":
+        sys.argv = words[1:]
+        runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = words
+        runpy.run_path(words[0], run_name="__main__")
 
 
 _CONTEXT = multiprocessing.get_context("forkserver")

@@ -185,8 +185,9 @@ ranks.leave()
 
 
 @pytest.mark.ranks
-def test_gradients_are_exchanged_in_one_kind_of_step_and_not_in_the_other():
-    done = run_python("-c", ONE_STEP_OF_EACH_KIND, ranks=2)
+def test_gradients_are_exchanged_in_one_kind_of_step_and_not_in_the_other(tmp_path):
+    (tmp_path / "steps.py").write_text(ONE_STEP_OF_EACH_KIND)
+    done = run_python(tmp_path / "steps.py", ranks=2)
     assert done.returncode == 0, done.stderr
 
 

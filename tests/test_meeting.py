@@ -6,7 +6,6 @@ import os
 import re
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from mscnn.errors import UsageError
 from mscnn.launchers import MPICH, SRUN, TORCHRUN, VARIABLES, Place
 from mscnn.world import meeting
 from mscnn.world.addresses import interface, listening_address
+from tests import nursery
 from tests.conftest import ROOT, run_python
 
 SRUN_SET = {"SLURM_JOB_ID": "17", "SLURM_STEP_ID": "2", "SLURM_STEP_NODELIST": "node[3-4]"}
@@ -28,23 +28,26 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def start(rank: int, size: int, port: int, *arguments: object, **variables: str) -> subprocess.Popen:
+def start(rank: int, size: int, port: int, *arguments: object, forked: bool = False, folder: Path = ROOT,
+          **variables: str) -> nursery.Started:
     """A process that believes to be this rank, on a port that nobody but rank 0 opens."""
     known = {name for names in VARIABLES.values() for name in names} | {"TORCHELASTIC_USE_AGENT_STORE"}
     place = {"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1",
              "MASTER_PORT": port}
     clean = {name: value for name, value in os.environ.items() if name not in known}
-    return subprocess.Popen([sys.executable, *map(str, arguments or WORLD)], text=True, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, cwd=ROOT,
-                            env={**clean, **{name: str(value) for name, value in place.items()}, **variables})
+    begin = nursery.start if forked else nursery.start_fresh
+    return begin([str(word) for word in arguments or WORLD],
+                 {**clean, **{name: str(value) for name, value in place.items()}, **variables}, folder)
 
 
 WORLD = ("-m", "mscnn.world", "--join-timeout", "3", "--oversubscribe", "true")
+BRIEFLY = (*WORLD, "--join-timeout", "1")  # for those who wait for nobody
 
 
-def ends(process: subprocess.Popen, code: int) -> str:
+def ends(process: nursery.Started, code: int) -> str:
     """What it says, which is one line or nothing."""
-    output, errors = process.communicate(timeout=60)
+    process.wait(60)
+    output, errors = process.outputs()
     assert process.returncode == code, errors
     assert len(errors.splitlines()) <= 1, errors
     return errors + output
@@ -61,13 +64,13 @@ def test_ranks_that_meet_tell_who_is_where():
 
 def test_a_rank_that_does_not_come_is_named():
     started = time.monotonic()
-    assert "3 ranks were to meet, but in 3 s rank 1, 2 did not come; see" in ends(start(0, 3, free_port()), 2)
+    assert "3 ranks were to meet, but in 1 s rank 1, 2 did not come; see" in ends(start(0, 3, free_port(), *BRIEFLY), 2)
     assert time.monotonic() - started < 30
 
 
 def test_rank_0_that_does_not_come_is_named_by_those_who_look_for_it():
     port = free_port()
-    assert f"rank 1 did not reach rank 0 at 127.0.0.1:{port} within 3 s" in ends(start(1, 2, port), 2)
+    assert f"rank 1 did not reach rank 0 at 127.0.0.1:{port} within 1 s" in ends(start(1, 2, port, *BRIEFLY), 2)
 
 
 def test_two_ranks_of_one_number_are_named():
@@ -87,7 +90,7 @@ def test_a_port_in_use_is_named():
 def test_ranks_with_other_settings_are_named(tiny_screen):
     port = free_port()
     processes = [start(rank, 2, port, "train.py", "screen", "--sites", tiny_screen, "--seed", rank, "--run-dir",
-                       tiny_screen.parent / "run") for rank in range(2)]
+                       tiny_screen.parent / "run", forked=True) for rank in range(2)]
     said = [ends(process, 2) for process in processes]
     assert "rank 1 on " in said[0]
     assert " has settings " in said[0]
@@ -102,13 +105,9 @@ def test_ranks_with_another_table_are_named(tiny_screen):
         (other / name.name).write_bytes(name.read_bytes())
     table = (other / "sites.csv").read_text()
     (other / "sites.csv").write_text(table.replace("0.30", "0.31"))
-    port, arguments = free_port(), ("train.py", "screen", "--sites", "sites.csv", "--run-dir", "run")
-    processes = []
-    for rank, folder in enumerate((tiny_screen.parent, other)):
-        command = ["-c", f"import os, sys, runpy; os.chdir({str(folder)!r}); sys.argv = {list(arguments)!r}; "
-                         f"sys.path.insert(0, {str(ROOT)!r}); "
-                         f"runpy.run_path({str(ROOT / 'train.py')!r}, run_name='__main__')"]
-        processes.append(start(rank, 2, port, *command))
+    port, command = free_port(), (ROOT / "train.py", "screen", "--sites", "sites.csv", "--run-dir", "run")
+    processes = [start(rank, 2, port, *command, forked=True, folder=folder)
+                 for rank, folder in enumerate((tiny_screen.parent, other))]
     said = [ends(process, 2) for process in processes]
     assert " has data " in said[0]
 
@@ -201,15 +200,15 @@ def test_job_scripts_make_one_up_for_the_ranks_they_start():
     assert all(re.fullmatch("MSCNN_NONCE=[0-9a-f]{32}\n", line) for line in made_up), made_up
 
 
-@pytest.mark.parametrize(("seconds", "why"), [((30, 3), "in 3 s rank 0 did not come; see"),
+@pytest.mark.parametrize(("seconds", "why"), [((10, 3), "in 3 s rank 0 did not come; see"),
                                               ((3, 60), "error: rank 1 of 2 lost rank 0 (")])
 def test_ranks_that_know_something_else_do_not_come_and_say_so(seconds, why):
-    """Whichever ends first: rank 1 has seen no rank 0 that would speak for it."""
+    """Whichever ends first: rank 1 has seen no rank 0 that would speak for it. Forked, they begin at the same time."""
     port = free_port()
-    ranks = [start(rank, 2, port, *WORLD, "--join-timeout", seconds[rank], MSCNN_NONCE=nonce)
+    ranks = [start(rank, 2, port, *WORLD, "--join-timeout", seconds[rank], forked=True, MSCNN_NONCE=nonce)
              for rank, nonce in enumerate(["one", "other"])]
-    said = [process.communicate(timeout=120)[1] for process in ranks]
-    assert [process.returncode for process in ranks] == [2, 2]
+    assert [process.wait(120) for process in ranks] == [2, 2]
+    said = [process.outputs()[1] for process in ranks]
     assert len(said[0].splitlines()) == 1
     assert (f"2 ranks were to meet, but in {seconds[0]} s rank 1 did not come; see what they say, give all of them one "
             "MSCNN_NONCE or none") in said[0]
@@ -220,8 +219,8 @@ def test_two_jobs_on_one_store_each_meet_their_own():
     """Without what tells them apart, two processes are rank 0, or gloo connects ranks of both."""
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     arguments = (store.port, *WORLD, "--join-timeout", "60")
-    jobs = [[start(rank, 2, *arguments, MSCNN_NONCE=nonce, TORCHELASTIC_USE_AGENT_STORE="True") for rank in range(2)]
-            for nonce in ("one", "other")]
+    jobs = [[start(rank, 2, *arguments, forked=True, MSCNN_NONCE=nonce, TORCHELASTIC_USE_AGENT_STORE="True")
+             for rank in range(2)] for nonce in ("one", "other")]
     for job in jobs:
         said = [ends(process, 0) for process in job]
         assert f"gloo, met at 127.0.0.1:{store.port} (torchrun's store, on all interfaces), interface lo\n" in said[0]
@@ -374,7 +373,7 @@ def test_two_agents_on_one_machine_share_its_cores_and_one_place_is_taken_once()
     """Both agents number their ranks from 0."""
     for agents, code in (("01", 0), ("00", 2)):
         port = free_port()
-        processes = [start(rank, 2, port, LOCAL_RANK="0", LOCAL_WORLD_SIZE="1", GROUP_RANK=agent)
+        processes = [start(rank, 2, port, forked=True, LOCAL_RANK="0", LOCAL_WORLD_SIZE="1", GROUP_RANK=agent)
                      for rank, agent in enumerate(agents)]
         said = [ends(process, code) for process in processes]
         if code:
@@ -391,5 +390,8 @@ def test_openmps_own_binding_is_overruled(tiny_screen, ranks):
     arguments = ("train.py", "screen", "--sites", tiny_screen, "--hold-out", "b", "--max-steps", "1", "--minibatch", "2")
     done = run_python(*arguments, "--run-dir", tiny_screen.parent / "run", ranks=ranks, OMP_PROC_BIND="true")
     assert f"{cores} cores for {ranks} rank" in done.stdout, done.stderr
+
+
+def test_where_openmps_own_binding_cannot_be_overruled_it_is_refused():
     refused = run_python("-m", "mscnn.world", OMP_PROC_BIND="true")
     assert "error: OMP_PROC_BIND bound this process before" in refused.stderr
