@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+# Tests run beside one another: threads that wait for their turn leave the core to others. Libraries read this once.
+os.environ |= {"OMP_WAIT_POLICY": "passive", "OPENBLAS_NUM_THREADS": "1"}
+
 import numpy as np
 import pandas as pd
 import pytest
