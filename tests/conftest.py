@@ -95,7 +95,7 @@ def tiny_screen(tmp_path: Path) -> Path:
 
 
 def run_python(*arguments: object, ranks: int = 1, timeout: float = 600, **variables: str) -> subprocess.CompletedProcess:
-    """Run a script of the project as so many processes that meet as ranks; all must end well, or badly together.
+    """Run a script of the project, or -m and a module, as so many processes that meet as ranks; all end well, or badly.
 
     timeout: seconds until a rank counts as hanging. What takes 10 s on idle cores took over a minute on busy ones.
     variables: of the environment, on top of this process's own.  Returns the first process to fail, else that of rank 0.

@@ -81,7 +81,7 @@ def start_fresh(words: list[str], environment: dict[str, str], folder: Path) -> 
 
 
 def _serve() -> None:
-    """Have the process that forks, if it is not there yet. Its libraries start no threads, which would not come along."""
+    """Have the process that forks, if it is not there yet. Threads that its libraries started would not come along."""
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"
     try:
@@ -105,7 +105,7 @@ def _become(words: list[str], environment: dict[str, str], folder: str, said: li
     for number, name in enumerate(said, 1):
         os.dup2(os.open(name, os.O_WRONLY | os.O_APPEND), number)
     sys.path.insert(0, folder)
-    tempfile.tempdir = None  # as this environment has it
+    tempfile.tempdir = None  # TMPDIR may be another one here
     if words[0] == "-m":
         sys.argv = words[1:]
         runpy.run_module(words[1], run_name="__main__", alter_sys=True)
