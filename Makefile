@@ -63,7 +63,7 @@ test-mpich test-intel-mpi: test-%: .venv-%/runtime
 
 test-ipex: .venv-ipex/runtime
 	$(IPEX)/python -c 'import intel_extension_for_pytorch'   # without it the tests of IPEX would only be skipped
-	$(IPEX)/python -m pytest tests/test_model.py tests/test_sparse.py tests/test_kernel.py tests/test_accelerate.py
+	$(IPEX)/python -m pytest tests/model/test_mcnn.py tests/model/test_sparse.py tests/model/test_kernel.py tests/model/test_acceleration.py
 
 bench-ipex: .venv-ipex/runtime
 	$(IPEX)/python -m mscnn.bench step \

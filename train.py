@@ -5,11 +5,13 @@ Reads from top to bottom: settings, ranks, cores, data, network, loop.
 
 import sys
 
-from mscnn import commandline, errors, launchers
-from mscnn.stopping import Stop
+from mscnn.cli import parse
+from mscnn.core import errors
+from mscnn.distributed import launchers
+from mscnn.training.stop_signal import Stop
 
 if __name__ == "__main__":  # settings come before torch is imported, so that --help and refusals come at once
-    SETTINGS, RESOLVED = errors.run(lambda: commandline.train(sys.argv[1:]), speaks=launchers.speaks)
+    SETTINGS, RESOLVED = errors.run(lambda: parse.train(sys.argv[1:]), speaks=launchers.speaks)
     TOLD = Stop(SETTINGS.run.stop_after)  # from here on a signal stops the run after its next step
     if SETTINGS.ranks.bind:
         launchers.drop_openmp_binding()
@@ -25,63 +27,68 @@ from typing import Any
 import numpy as np
 import torch
 
-from mscnn import accelerate, checkpoint, config, cpu, lessons, placement, rundir, schedule, screen, watchdog, world
-from mscnn.average import Average
-from mscnn.course import Course, require_same, require_same_data
-from mscnn.data import augment, sampler, splits
-from mscnn.data.intensity import Intensity
-from mscnn.data.loader import Fields
-from mscnn.data.normalise import Normalisation
-from mscnn.data.tables import SiteTable
-from mscnn.engine import Tally, Trainer
-from mscnn.log import HELD_OUT, TRAIN, Metrics, log, open_logs, progress
+from mscnn.core import config, files, lr_schedule, machine, memory, run_directory
+from mscnn.core.logs import HELD_OUT, TRAIN, Metrics, log, open_logs, progress
+from mscnn.data.pixels import augment
+from mscnn.data.pixels.dataset_scale import Normalisation
+from mscnn.data.pixels.plate_scale import Intensity
+from mscnn.data.pixels.reader import Fields
+from mscnn.data.tables import sampler, splits
+from mscnn.data.tables.site_table import SiteTable
+from mscnn.distributed import core_binding, cpu_topology, heartbeat, world
 from mscnn.model import MCNN, kernel
-from mscnn.objective import Objective
+from mscnn.model.acceleration import choose_acceleration, nesterov_sgd
+from mscnn.training import checkpoint, prepare_data, targets
+from mscnn.training.ema import Average
+from mscnn.training.loss import Objective
+from mscnn.training.train_state import Course, require_same, require_same_data
+from mscnn.training.trainer import Tally, Trainer
 
 
 def main(settings: config.Config, resolved: str, told: Stop) -> None:
     """One training run."""
     ranks = world.join(settings.ranks.backend, join_seconds=settings.ranks.join_timeout)
-    ranks.together(lambda: rundir.refuse_taken(settings.run.run_dir, settings.run.resume))
+    ranks.together(lambda: run_directory.refuse_taken(settings.run.run_dir, settings.run.resume))
     open_logs(ranks.rank, None)
-    if ranks.gather(settings.run.resume == "auto" and (Path(settings.run.run_dir) / rundir.SUMMARY).exists())[0]:
-        before = config.absolute(config.from_flat(rundir.settings(Path(settings.run.run_dir)))).flat()
+    if ranks.gather(settings.run.resume == "auto" and (Path(settings.run.run_dir) / run_directory.SUMMARY).exists())[0]:
+        before = config.absolute(config.from_flat(run_directory.settings(Path(settings.run.run_dir)))).flat()
         ranks.together(lambda: require_same(settings, {"config": before}))
         if ranks.rank == 0:  # again: a kill may have come before it
-            rundir.tell(Path(settings.run.run_dir), status="finished")
+            run_directory.tell(Path(settings.run.run_dir), status="finished")
         log.info("%s has come to its end before; nothing is left to do", settings.run.run_dir)
         return ranks.leave()
-    ranks.agree(**rundir.versions(), settings=rundir.digest(resolved))
-    log.info("ranks: %d by %s; %s", ranks.size, ranks.launcher, ranks.meeting)
-    plan = placement.settle(ranks, settings.ranks)
-    places = placement.describe(ranks, plan)
+    ranks.agree(**machine.versions(), settings=run_directory.digest(resolved))
+    log.info("ranks: %d by %s; %s", ranks.size, ranks.launcher, ranks.rendezvous)
+    plan = core_binding.settle(ranks, settings.ranks)
+    places = core_binding.describe(ranks, plan)
     for line in places:
         log.info("%s", line)
-    memory = cpu.keep_memory() if settings.accelerate.keep_memory else "the system's own, as asked"
-    log.info("malloc: %s", memory)
+    malloc = memory.keep_memory() if settings.accelerate.keep_memory else "the system's own, as asked"
+    log.info("malloc: %s", malloc)
     with errors.offenders_in(Path(settings.run.run_dir or "runs"), speak=ranks.rank == 0):
-        table = screen.check(ranks.together(lambda: screen.read_labelled(settings.data)), settings.data.size(), ranks)
+        table = ranks.together(lambda: prepare_data.read_labelled(settings.data))
+        table = prepare_data.check(table, settings.data.size(), ranks)
         within = settings.split.within and ranks.together(lambda: splits.training_side(Path(settings.split.within), table))
         split = splits.make_split(table, seed=settings.run.seed, **dataclasses.asdict(settings.split) | {"within": within})
         ranks.agree(data=table.fingerprint())
         log.info("split: %s", splits.describe(split, table))
         saved_at, saved = ranks.together(lambda: resumed(settings, split, table))
         ranks.agree(checkpoint=saved["sha256"] if saved else "none")
-        normalisation = (screen.restore(saved["normalisation"]) if saved else
-                         screen.measure(table, split.train(), settings.data, ranks))
+        normalisation = (prepare_data.restore(saved["normalisation"]) if saved else
+                         prepare_data.measure(table, split.train(), settings.data, ranks))
     trainer, used = build(settings, table, split, normalisation, ranks, plan)
     hosts, threads, cpus = (sorted({*every}) for every in zip(
-        *ranks.gather((ranks.host, plan.threads, rundir.cpu_model())), strict=True))
+        *ranks.gather((ranks.host, plan.threads, machine.cpu_model())), strict=True))
     rounding = {"ranks": ranks.size, "nodes": len(hosts), "backend": ranks.backend, "threads": threads, "CPU": cpus,
                 **{name: used[name]["used"] for name in ("accelerate", "precision", "kernel", "gradient")},
-                "compress": settings.accelerate.compress, **rundir.versions()}
-    used |= {"ranks": ranks.size, "launcher": ranks.launcher, "meeting": ranks.meeting, "malloc": memory,
+                "compress": settings.accelerate.compress, **machine.versions()}
+    used |= {"ranks": ranks.size, "launcher": ranks.launcher, "meeting": ranks.rendezvous, "malloc": malloc,
              "places": places}
     course = Course(rounding)
-    run_dir = ranks.together(lambda: str(rundir.create(
-        settings.run.run_dir, settings.preset, resolved, rundir.environment(**used))) if ranks.rank == 0 else None)
+    run_dir = ranks.together(lambda: str(run_directory.create(
+        settings.run.run_dir, settings.preset, resolved, machine.environment(**used))) if ranks.rank == 0 else None)
     if ranks.rank == 0:
-        watchdog.clear(Path(run_dir) / "log")
+        heartbeat.clear(Path(run_dir) / "log")
         splits.write(split, table, Path(run_dir))
         if isinstance(normalisation, Intensity):
             from mscnn.report import intensity  # here: matplotlib takes its time
@@ -90,7 +97,7 @@ def main(settings: config.Config, resolved: str, told: Stop) -> None:
             intensity.draw(normalisation, Path(run_dir) / "intensity.png")
     run_dir = Path(ranks.gather(run_dir)[0])
     open_logs(ranks.rank, run_dir)
-    watchdog.write_to(run_dir / "log", tell=partial(rundir.tell, run_dir))
+    heartbeat.write_to(run_dir / "log", tell=partial(run_directory.tell, run_dir))
     log.info("run directory: %s", run_dir)
     if saved:
         course.resume(saved, trainer)
@@ -98,17 +105,17 @@ def main(settings: config.Config, resolved: str, told: Stop) -> None:
         if saved:
             checkpoint.go_on_from(run_dir / checkpoint.FOLDER, saved_at, is_best=saved["training"].get("is_best", False))
             if course.step < saved["steps"]:
-                rundir.set_aside_scores(run_dir, course.step)
-        rundir.write_json(run_dir / rundir.STATUS, rundir.begun(run_dir, course.step))
+                run_directory.set_aside_scores(run_dir, course.step)
+        files.write_json(run_dir / run_directory.STATUS, run_directory.begun(run_dir, course.step))
     trainer.rehearse()
     started, begun = time.perf_counter(), course.step
     fields = learn(settings, dataclasses.replace(trainer, is_told=told), split, run_dir, course, told)
-    seconds, peak = time.perf_counter() - started, max(ranks.gather(cpu.peak_memory_gib()))
+    seconds, peak = time.perf_counter() - started, max(ranks.gather(memory.peak_memory_gib()))
     if ranks.rank == 0:
         rate = fields * (course.step - begun) / max(course.step, 1) / seconds
-        rundir.write_json(run_dir / rundir.SUMMARY, {
+        files.write_json(run_dir / run_directory.SUMMARY, {
             "fields": fields, "seconds": seconds, "images_per_second": rate, "peak_memory_gib": peak, "resumed_at": begun})
-        rundir.tell(run_dir, status="finished", step=course.step)
+        run_directory.tell(run_dir, status="finished", step=course.step)
     log.info("trained: %s; peak memory of a rank: %.1f GiB", run_dir / checkpoint.FOLDER / checkpoint.LAST, peak)
     del trainer  # the wrapped network goes before the process group
     ranks.leave()
@@ -128,15 +135,15 @@ def resumed(settings: config.Config, split: splits.Split, table: SiteTable) -> t
 
 
 def build(settings: config.Config, table: SiteTable, split: splits.Split, normalisation: Normalisation | Intensity,
-          ranks: world.World, plan: cpu.Plan) -> tuple[Trainer, dict]:
+          ranks: world.World, plan: cpu_topology.Plan) -> tuple[Trainer, dict]:
     """The network and all that a step needs; and what was asked and used."""
     optim, classes = settings.optim, table.mechanisms()
     jitter = augment.Jitter(**dataclasses.asdict(settings.augment))
     resampled_by = ranks.together(lambda: augment.resampled_by(jitter))
     log.info("augmentation: fields are resampled by %s", resampled_by)
     torch.manual_seed(settings.run.seed)
-    acceleration, chosen = accelerate.choose(settings.accelerate.accelerate, settings.accelerate.precision,
-                                             cpu.feature_flags())
+    acceleration, chosen = choose_acceleration(settings.accelerate.accelerate, settings.accelerate.precision,
+                                             machine.feature_flags())
     if acceleration.way == "ipex" and (optim.statistics or optim.average or settings.levels.readout == "lda"):
         raise errors.UsageError("--statistics, --average and --readout lda do not go with --accelerate ipex, which packs "
                                 "the weights; use --accelerate native")
@@ -147,11 +154,11 @@ def build(settings: config.Config, table: SiteTable, split: splits.Split, normal
     gradient = {"asked": settings.network.gradient, "used": f"sparse in branches {network.sparse_branches()} of 0 to 6"}
     log.info("gradient: asked %s, using %s", *gradient.values())
     log.info("network: %s parameters, %d mechanisms", f"{sum(p.numel() for p in network.parameters()):,}", len(classes))
-    fields, read_by = Fields(table, normalisation, settings.data.size()), placement.reader_binding(plan, settings.ranks)
-    taught = lessons.prepare(fields, split, optim, ranks, read_by)
+    fields, read_by = Fields(table, normalisation, settings.data.size()), core_binding.reader_binding(plan, settings.ranks)
+    taught = targets.prepare(fields, split, optim, ranks, read_by)
     objective = Objective(network, optim.label_smoothing, optim.statistics,
                           0 if taught.targets is None else taught.targets.shape[1])
-    optimiser = accelerate.optimiser(objective, momentum=optim.momentum, weight_decay=optim.weight_decay)
+    optimiser = nesterov_sgd(objective, momentum=optim.momentum, weight_decay=optim.weight_decay)
     acceleration.take_over(network, optimiser)
     trainer = Trainer(
         world=ranks, acceleration=acceleration, network=network, lessons=taught,
@@ -171,7 +178,7 @@ def learn(settings: config.Config, trainer: Trainer, split: splits.Split, run_di
     optim, run, training = settings.optim, settings.run, trainer.lessons.sites
     per_epoch = sampler.steps_per_epoch(len(training), optim.minibatch)
     total = min(optim.epochs * per_epoch, optim.max_steps or optim.epochs * per_epoch)
-    pieces, begun = schedule.parse(optim.lr), course.step
+    pieces, begun = lr_schedule.parse(optim.lr), course.step
     course.steps, epochs = total, range(begun // per_epoch, math.ceil(total / per_epoch)) if begun < total else range(0)
     looks = run.monitor_every if len(split.test()) else 0  # epochs between looks at the held-out side
     reads_out = settings.levels.readout == "lda"
@@ -197,12 +204,12 @@ def learn(settings: config.Config, trainer: Trainer, split: splits.Split, run_di
         log.info("training: %d steps of at most %d fields, %d steps an epoch", total, optim.minibatch, per_epoch)
         for epoch in epochs:
             look_if_due()
-            rates = [schedule.rate(pieces, epoch + number / per_epoch)
+            rates = [lr_schedule.rate(pieces, epoch + number / per_epoch)
                      for number in range(done(epoch), min(per_epoch, total - epoch * per_epoch))]
             tally = Tally()
             for rate, taken in trainer.steps(loaded, rates, tally):
                 if course.step == begun:
-                    watchdog.allow(settings.ranks.step_timeout, "--step-timeout")  # compilers and first reads have ended
+                    heartbeat.allow(settings.ranks.step_timeout, "--step-timeout")  # compilers and first reads have ended
                 course.follow(taken, trainer, run.max_skipped)
                 shown.advance(note=f"epoch {epoch + 1}/{optim.epochs}")
                 ends = course.step in (total, (epoch + 1) * per_epoch)
@@ -246,5 +253,5 @@ def monitor(trainer: Trainer, test: np.ndarray, step: int, metrics: Metrics) -> 
 
 
 if __name__ == "__main__":
-    errors.run(lambda: watchdog.watch(lambda: main(SETTINGS, RESOLVED, TOLD), SETTINGS.ranks.start_timeout),
+    errors.run(lambda: heartbeat.watch(lambda: main(SETTINGS, RESOLVED, TOLD), SETTINGS.ranks.start_timeout),
                speaks=launchers.speaks, fails=launchers.end)

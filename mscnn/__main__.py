@@ -19,8 +19,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from mscnn import commandline, config, cpu, errors, files, rundir, tools
-from mscnn.log import log, open_logs, progress
+from mscnn.cli import parse, tools
+from mscnn.core import config, errors, files
+from mscnn.core.logs import log, open_logs, progress
+from mscnn.distributed import cpu_topology
 
 
 def main() -> None:
@@ -38,13 +40,13 @@ def main() -> None:
 
 def check(argv: list[str]) -> None:
     """List all problems of a screen, or tell what it holds."""
-    settings = commandline.check(argv)
+    settings = parse.check(argv)
 
-    from mscnn import spreadsheet  # here, so that --help comes at once
-    from mscnn.data.bbbc021 import find_csvs
-    from mscnn.data.check import check_files, check_table, plate_maps, readers, summary
-    from mscnn.data.problems import Problem, count, in_order, write_csv
-    from mscnn.data.sources import read_table
+    from mscnn.core import csv_safe  # here, so that --help comes at once
+    from mscnn.data.check_screen import check_files, check_table, plate_maps, readers, summary
+    from mscnn.data.read_screen import read_table
+    from mscnn.data.tables.bbbc021 import find_csvs
+    from mscnn.data.tables.problems import Problem, count, in_order, write_csv
     from mscnn.report.plates import draw
 
     source = find_csvs(Path(settings.bbbc021))[0] if settings.bbbc021 else Path(settings.sites)
@@ -53,7 +55,7 @@ def check(argv: list[str]) -> None:
     try:
         table = read_table(settings, problems)
         problems += check_table(table, source)
-        with readers(cpu.allowed_cores()) as each:
+        with readers(cpu_topology.allowed_cores()) as each:
             found, site = check_files(table, source, each)
     except errors.DataError as fatal:
         lines = [Problem(None, str(source), line, "") for line in (fatal.what, *fatal.offenders)]
@@ -66,7 +68,7 @@ def check(argv: list[str]) -> None:
         raise errors.DataError(f"{source}: {len(problems)} problems, all listed in {problems_csv}; mend them, check again",
                                [problem.line(source) for problem in problems])
     maps = plate_maps(table)
-    spreadsheet.write(maps, maps_csv)
+    csv_safe.write(maps, maps_csv)
     draw(maps, table.control, picture)
     log.info("%s\nno problems found; look at %s", summary(table, site), picture)
 
@@ -87,11 +89,12 @@ def _check_outputs(out: Path, source: Path) -> tuple[Path, Path, Path]:
 
 def pack(argv: list[str]) -> None:
     """Pack fields, or go on with it."""
-    settings = commandline.pack(argv)
+    settings = parse.pack(argv)
 
-    from mscnn import screen, world  # here, so that --help comes at once
-    from mscnn.data.pack import pack
-    from mscnn.data.sources import kind, read_table
+    from mscnn.data.pixels.pack import pack
+    from mscnn.data.read_screen import kind, read_table
+    from mscnn.distributed import world  # here, so that --help comes at once
+    from mscnn.training import prepare_data
 
     out = Path(settings.out)
     if settings.packed and out.resolve() == Path(settings.packed).resolve():
@@ -102,10 +105,10 @@ def pack(argv: list[str]) -> None:
             table = table.select((table.frame["mechanism"] != "").to_numpy() | table.is_control())
         if len(table) == 0:
             raise errors.DataError("no site has a known mechanism; fill in that column, or pack them all by --only all")
-        header = screen.inspect(table, world.World())
+        header = prepare_data.inspect(table, world.World())
         with progress(len(table), "packing", unit="field") as shown:
-            kept = pack(screen.named(table, header), header, out, screen=kind(settings), advance=shown.advance,
-                        downscale=settings.downscale, workers=settings.workers or cpu.allowed_cores())
+            kept = pack(prepare_data.named(table, header), header, out, screen=kind(settings), advance=shown.advance,
+                        downscale=settings.downscale, workers=settings.workers or cpu_topology.allowed_cores())
     size = sum(path.stat().st_size for path in out.iterdir())
     log.info("%d fields of %d plates (%d of them there before) in %s, %.2f GiB; train with --packed %s", len(table),
              table.frame["plate"].nunique(), kept, out, size / 2**30, out)
@@ -113,9 +116,9 @@ def pack(argv: list[str]) -> None:
 
 def verify(argv: list[str]) -> None:
     """Compare packed fields with their CRC-32s."""
-    folder = Path(commandline.verify(argv))
+    folder = Path(parse.verify(argv))
 
-    from mscnn.data import packed  # here, so that --help comes at once
+    from mscnn.data.pixels import packed  # here, so that --help comes at once
 
     table = packed.read_packed(folder)
     with progress(len(table), "verifying", unit="field") as shown:
@@ -127,23 +130,24 @@ def verify(argv: list[str]) -> None:
 
 def features(argv: list[str]) -> None:
     """Write the handcrafted features of all sites."""
-    settings = commandline.features(argv)
+    settings = parse.features(argv)
 
     import pandas as pd  # here, so that --help comes at once
 
-    from mscnn import profiles, screen, world
-    from mscnn.data import handcrafted
-    from mscnn.data.sources import read_table
+    from mscnn.data.read_screen import read_table
+    from mscnn.distributed import world
+    from mscnn.evaluation import aggregate, handcrafted
+    from mscnn.training import prepare_data
 
     out = Path(settings.out)
     with errors.offenders_in(out.parent):
         table = read_table(settings)
-        table = screen.named(table, screen.inspect(table, world.World()))
+        table = prepare_data.named(table, prepare_data.inspect(table, world.World()))
         nuclei = handcrafted.nuclei_channel(table.channels, settings.nuclei)
         with _written_aside(out) as aside, progress(len(table), "measuring", unit="field") as shown:
-            measured = handcrafted.of_sites(table, nuclei=nuclei, workers=settings.workers or cpu.allowed_cores(),
+            measured = handcrafted.of_sites(table, nuclei=nuclei, workers=settings.workers or cpu_topology.allowed_cores(),
                                             advance=shown.advance)
-            pd.concat([profiles.metadata(table), measured], axis=1).to_parquet(aside, index=False)
+            pd.concat([aggregate.metadata(table), measured], axis=1).to_parquet(aside, index=False)
     log.info("%d features of %d fields in %s; nuclei counted in %s", measured.shape[1], len(table), out,
              table.channels[nuclei])
 
@@ -155,7 +159,7 @@ def _written_aside(out: Path) -> Iterator[Path]:
     try:
         if out.is_dir():
             raise IsADirectoryError(0, "it is a folder")
-        rundir.make(out.parent)
+        files.make_output_folder(out.parent)
         aside.touch()
     except OSError as problem:
         raise errors.UsageError(f"--out {out} cannot be written ({problem.strerror}); name another file") from None
@@ -168,9 +172,9 @@ def _written_aside(out: Path) -> Iterator[Path]:
 
 def gather(argv: list[str]) -> None:
     """Score folds together."""
-    evaluations, settings = commandline.gather(argv)
+    evaluations, settings = parse.gather(argv)
 
-    from mscnn.report import results  # here, so that --help comes at once
+    from mscnn.evaluation import results  # here, so that --help comes at once
 
     with errors.offenders_in(Path(settings.out)):
         results.gather([Path(folder) for folder in evaluations], Path(settings.out))
@@ -178,25 +182,27 @@ def gather(argv: list[str]) -> None:
 
 def loco(argv: list[str]) -> None:
     """Train without each compound and score on it, one fold after the other."""
-    settings, of_runs = commandline.loco(argv)
+    settings, of_runs = parse.loco(argv)
 
-    from mscnn import loco, screen, world  # here, so that --help comes at once
-    from mscnn.data import handcrafted, splits
+    from mscnn.data.tables import splits
+    from mscnn.distributed import world  # here, so that --help comes at once
+    from mscnn.evaluation import cross_validation, handcrafted
+    from mscnn.training import prepare_data
 
     how, seed = of_runs.split, of_runs.run.seed
-    candidates = commandline.candidates(settings.candidates, argv)
-    table = screen.check(screen.read_labelled(of_runs.data), of_runs.data.size(), world.World())
+    candidates = parse.candidates(settings.candidates, argv)
+    table = prepare_data.check(prepare_data.read_labelled(of_runs.data), of_runs.data.size(), world.World())
     if settings.baselines:  # found here, not after all trainings
         handcrafted.nuclei_channel(table.channels, settings.nuclei)
     folds = splits.fold_compounds(table, split=how.split, folds=how.folds, seed=seed)
-    plan = loco.Plan(Path(settings.out), of_runs.preset, how.split, folds,
-                     settings.jobs or min(cpu.allowed_cores(), len(folds)), candidates, settings.inner_folds)
-    loco.claim(plan, of_runs.flat())
+    plan = cross_validation.Plan(Path(settings.out), of_runs.preset, how.split, folds,
+                     settings.jobs or min(cpu_topology.allowed_cores(), len(folds)), candidates, settings.inner_folds)
+    cross_validation.claim(plan, of_runs.flat())
 
     def prepare(number: int, folder: Path) -> None:
         splits.write(splits.make_split(table, split=how.split, folds=how.folds, fold=number, seed=seed), table, folder)
 
-    loco.run(plan, prepare)
+    cross_validation.run(plan, prepare)
     try:
         if settings.baselines:
             _compare([plan.out], tools.Baselines(nuclei=settings.nuclei))
@@ -206,27 +212,29 @@ def loco(argv: list[str]) -> None:
 
 def baselines(argv: list[str]) -> None:
     """Score baselines on the folds of runs."""
-    runs, settings = commandline.baselines(argv)
+    runs, settings = parse.baselines(argv)
     _compare([Path(run) for run in runs], settings)
 
 
 def _compare(runs: list[Path], settings: tools.Baselines) -> None:
-    from mscnn import comparison  # here, so that --help comes at once
+    from mscnn.evaluation import compare_baselines  # here, so that --help comes at once
 
     for run in runs:
         with errors.offenders_in(run):
-            comparison.compare(run, features=Path(settings.features) if settings.features else None, nuclei=settings.nuclei,
-                               workers=settings.workers or cpu.allowed_cores(), microbatch=settings.microbatch,
-                               moved=settings.moved, image_root=settings.image_root)
+            compare_baselines.compare(run, features=Path(settings.features) if settings.features else None,
+                                      nuclei=settings.nuclei, workers=settings.workers or cpu_topology.allowed_cores(),
+                                      microbatch=settings.microbatch,
+                                      moved=settings.moved, image_root=settings.image_root)
 
 
 def export(argv: list[str]) -> None:
     """Write a trained network for others."""
-    source, settings = commandline.export(argv)
+    source, settings = parse.export(argv)
 
     import json  # here, so that --help comes at once
 
-    from mscnn import checkpoint, export
+    from mscnn.evaluation import export
+    from mscnn.training import checkpoint
 
     _, content = checkpoint.read(Path(source))
     scores = Path(source) / "evaluation" / "scores.json"
@@ -238,7 +246,7 @@ def export(argv: list[str]) -> None:
 
 def report(argv: list[str]) -> None:
     """Write the report of runs."""
-    runs, settings = commandline.report(argv)
+    runs, settings = parse.report(argv)
     _report([Path(run) for run in runs], Path(settings.out or Path(runs[0]) / "report.html"))
 
 
@@ -248,7 +256,7 @@ def _report(runs: list[Path], out: Path) -> None:
     if out.is_dir():
         raise errors.UsageError(f"--out {out} is a folder; name a file")
     read = [run.read(path) for path in runs]
-    rundir.make(out.parent)
+    files.make_output_folder(out.parent)
     size = html.write(read, out)
     log.info("report: %s (%.1f MB)", out, size / 1e6)
     if size > html.LIMIT:
@@ -257,56 +265,56 @@ def _report(runs: list[Path], out: Path) -> None:
 
 def score(argv: list[str]) -> None:
     """Match treatments with their nearest neighbours."""
-    path, settings = commandline.score(argv)
+    path, settings = parse.score(argv)
 
-    from mscnn import profiles, rundir, scoring  # here, so that --help comes at once
-    from mscnn.data import bbbc021, profile_tables
+    from mscnn.data.tables import bbbc021
+    from mscnn.evaluation import aggregate, profile_table, scoring
 
     if settings.json and Path(settings.json).is_dir():
         raise errors.UsageError(f"--json {settings.json} is a folder; name a file")
     prefixes = tuple(settings.features.split(",")) if settings.features else ()
-    table = profile_tables.read(Path(path), prefixes=prefixes, drop_nan=settings.drop_nan)
+    table = profile_table.read(Path(path), prefixes=prefixes, drop_nan=settings.drop_nan)
     if settings.taxol_controls == "drop":
         table = table.select(~bbbc021.is_taxol_control(table.sites()).to_numpy())
     if settings.normalise != "none":
-        table = profiles.normalise(table, settings.normalise, settings.control)
+        table = aggregate.normalise(table, settings.normalise, settings.control)
     if settings.sphere:
-        table = profiles.sphere(table, settings.control)
-    treatments, counted = profiles.treatments(table, settings.control, well_by=settings.well_by,
+        table = aggregate.sphere(table, settings.control)
+    treatments, counted = aggregate.treatments(table, settings.control, well_by=settings.well_by,
                                               treatment_by=settings.aggregate)
     scores = scoring.score(treatments, similarity=settings.similarity, draws=settings.bootstrap,
                            permutations=settings.permutations, seed=settings.seed)
     for line in scoring.lines(scores, counted):
         log.info("%s", line)
     if settings.json:
-        rundir.make(Path(settings.json).absolute().parent)
-        rundir.write_json(Path(settings.json), {
+        files.make_output_folder(Path(settings.json).absolute().parent)
+        files.write_json(Path(settings.json), {
             "profiles": path, "settings": dataclasses.asdict(settings), "counted": counted, "features": table.names,
             **scores})
 
 
 def synth(argv: list[str]) -> None:
     """Write synthetic plates and a picture of them."""
-    settings = commandline.synth(argv)
+    settings = parse.synth(argv)
 
-    from mscnn.data import synthetic  # here, so that --help needs none of them
-    from mscnn.data.bbbc021 import find_csvs, read_bbbc021
-    from mscnn.data.phenotypes import MECHANISMS
+    from mscnn.data.tables.bbbc021 import find_csvs, read_bbbc021
+    from mscnn.synthetic import plates  # here, so that --help needs none of them
+    from mscnn.synthetic.phenotypes import MECHANISMS
 
     out, (height, width) = Path(settings.out), config.parse_size("size", settings.size)
-    named = {"demo": list(synthetic.DEMO_MECHANISMS), "all": list(MECHANISMS)}
+    named = {"demo": list(plates.DEMO_MECHANISMS), "all": list(MECHANISMS)}
     mechanisms = named.get(settings.mechanisms, [name.strip() for name in settings.mechanisms.split(",")])
     if out.exists() and any(out.iterdir()):
         raise errors.UsageError(f"{out} exists and is not empty; name a new folder with --out, or remove it")
     try:
-        plan = synthetic.compounds(mechanisms, settings.compounds)
+        plan = plates.compounds(mechanisms, settings.compounds)
     except ValueError as problem:
         raise errors.UsageError(str(problem)) from None
-    total = synthetic.num_fields(plan, settings.plates, settings.sites)
+    total = plates.num_fields(plan, settings.plates, settings.sites)
     with progress(total, "drawing", unit="field") as shown:
-        synthetic.write_plates(out, mechanisms=mechanisms, compounds_per_mechanism=settings.compounds,
+        plates.write_plates(out, mechanisms=mechanisms, compounds_per_mechanism=settings.compounds,
                                plates_per_week=settings.plates, sites_per_well=settings.sites, height=height,
-                               width=width, seed=settings.seed, workers=cpu.allowed_cores(),
+                               width=width, seed=settings.seed, workers=cpu_topology.allowed_cores(),
                                progress=lambda done, _: shown.advance(done - shown.done))
     table = read_bbbc021(*find_csvs(out), taxol_controls="drop").labelled()
     overview(table, out / "overview.png")
@@ -315,7 +323,7 @@ def synth(argv: list[str]) -> None:
 
 def overview(table, path: Path) -> None:
     """A composite of each mechanism at falling doses of its first compound, and DMSO."""
-    from mscnn.data.images import read_site
+    from mscnn.data.pixels.images import read_site
     from mscnn.report.composite import draw_overview
 
     rows = {}

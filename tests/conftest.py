@@ -19,8 +19,8 @@ import pytest
 import tifffile
 from torch.distributed import TCPStore
 
-from mscnn.data.tables import SiteTable
-from tests import nursery
+from mscnn.data.tables.site_table import SiteTable
+from tests import forked_process
 
 ROOT = Path(__file__).parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -109,7 +109,7 @@ def run_python(*arguments: object, ranks: int = 1, timeout: float = 600, **varia
 
 
 @contextmanager
-def started_ranks(*arguments: object, ranks: int, **variables: str) -> Iterator[list[nursery.Started]]:
+def started_ranks(*arguments: object, ranks: int, **variables: str) -> Iterator[list[forked_process.Started]]:
     """The processes of run_python, which are killed at the end."""
     # As under torchrun, the starter holds the meeting place: a port that is only looked up here could be anybody's by
     # the time rank 0 listens, and the place would go with rank 0, before the others are done.
@@ -117,7 +117,7 @@ def started_ranks(*arguments: object, ranks: int, **variables: str) -> Iterator[
     base = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **variables}
     single = {name: value for name, value in base.items() if "WORLD" not in name and "MASTER" not in name}
     # Variables may be for libraries, which look at them when they are loaded.
-    start = nursery.start_fresh if arguments[0] == "-c" or variables else nursery.start
+    start = forked_process.start_fresh if arguments[0] == "-c" or variables else forked_process.start
     started = []
     for rank in range(ranks):
         meeting = {} if store is None else {

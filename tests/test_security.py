@@ -23,19 +23,22 @@ import pandas as pd
 import pytest
 import torch
 
-from mscnn import config, export, loco, profiles, screen, spreadsheet, trained, world
-from mscnn.data import splits
-from mscnn.data.check import plate_maps
-from mscnn.data.pack import pack
-from mscnn.data.packed import read_packed
-from mscnn.data.problems import Problem, write_csv
-from mscnn.data.tables import read_csv, read_sites
-from mscnn.errors import DataError
-from mscnn.report import curves, figures, html, intensity, results, run
+from mscnn.core import config, csv_safe
+from mscnn.core.errors import DataError
+from mscnn.data.check_screen import plate_maps
+from mscnn.data.pixels.pack import pack
+from mscnn.data.pixels.packed import read_packed
+from mscnn.data.tables import splits
+from mscnn.data.tables.problems import Problem, write_csv
+from mscnn.data.tables.site_table import read_csv, read_sites
+from mscnn.distributed import world
+from mscnn.evaluation import aggregate, cross_validation, export, load_run, results
+from mscnn.report import curves, figures, html, intensity, run
+from mscnn.training import prepare_data
 from tests.conftest import ROOT, make_table, run_python
-from tests.test_checkpoint import CONTENT, Calls, forge
-from tests.test_intensity import tiny
-from tests.test_loco import pretended  # noqa: F401 a fixture
+from tests.data.pixels.test_plate_scale import tiny
+from tests.evaluation.test_cross_validation import pretended  # noqa: F401 a fixture
+from tests.training.test_checkpoint import CONTENT, Calls, forge
 
 OURS = sorted([*(ROOT / "mscnn").rglob("*.py"), ROOT / "train.py", ROOT / "evaluate.py"])
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
@@ -223,14 +226,14 @@ def is_computed(cell: str) -> bool:
 def test_every_text_survives_and_none_is_computed():
     """All texts of up to six of the letters that matter: 55,987 of them."""
     texts = ["".join(letters) for length in range(7) for letters in itertools.product("'=;\t a", repeat=length)]
-    cells = [spreadsheet.cell(text) for text in texts]
-    assert [spreadsheet.original(cell) for cell in cells] == texts
+    cells = [csv_safe.cell(text) for text in texts]
+    assert [csv_safe.original(cell) for cell in cells] == texts
     assert not [cell for cell in cells if is_computed(cell)]
     assert all(cell == text for cell, text in zip(cells, texts, strict=True) if not re.search("[=\t]", text))
 
 
 def test_a_cell_is_defused_by_one_apostrophe():
-    assert [spreadsheet.cell(text) for text in ("=1", "+1", "-2", "@x", "\t=1", "'=1", "'a", "a-b", " =1", "a;=1")] == [
+    assert [csv_safe.cell(text) for text in ("=1", "+1", "-2", "@x", "\t=1", "'=1", "'a", "a-b", " =1", "a;=1")] == [
         "'=1", "'+1", "'-2", "'@x", "'\t'=1", "''=1", "'a", "a-b", "' =1", "a;'=1"]
 
 
@@ -256,14 +259,14 @@ def assert_safe(path: Path) -> None:
 def test_numbers_are_not_touched(tmp_path):
     frame = pd.DataFrame({"text": ["-2", "+1"], "score": [-2.5, np.nan], "count": [-1, 2], "flag": [True, False],
                           "mixed": [-3, "-3"]})
-    pd.testing.assert_frame_equal(spreadsheet.restored(spreadsheet.defused(frame)), frame)
-    spreadsheet.write(frame, tmp_path / "a.csv")
+    pd.testing.assert_frame_equal(csv_safe.restored(csv_safe.defused(frame)), frame)
+    csv_safe.write(frame, tmp_path / "a.csv")
     assert (tmp_path / "a.csv").read_text() == "text,score,count,flag,mixed\n'-2,-2.5,-1,True,-3\n'+1,,2,False,'-3\n"
 
 
 def test_a_table_without_such_names_is_written_as_ever(tmp_path):
     frame = pd.DataFrame({"a": ["x", "y z", "ICI-182,780", 'q"'], "b": [0.1, 2.0, np.nan, -1e-9]})
-    spreadsheet.write(frame, tmp_path / "a.csv")
+    csv_safe.write(frame, tmp_path / "a.csv")
     assert (tmp_path / "a.csv").read_text() == frame.to_csv(index=False)
 
 
@@ -294,7 +297,7 @@ def predictions(names: list[str]) -> pd.DataFrame:
     classes = sorted({*names} - {""})
     table = make_table([(name or "empty", name, name, name, name) for name in names], "compound mechanism plate week well")
     chosen = np.array([classes.index(name) if name else 0 for name in names])
-    return profiles.field_predictions(table, np.eye(len(classes))[chosen], classes)
+    return aggregate.field_predictions(table, np.eye(len(classes))[chosen], classes)
 
 
 @pytest.mark.filterwarnings("ignore:Glyph")
@@ -302,7 +305,7 @@ def test_predictions_with_such_names_are_safe_to_open_and_read_back(tmp_path):
     described = {"control": "DMSO", "well_by": "mean", "treatment_by": "median"}
     fields = predictions(KEPT)
     results.write(fields, described, tmp_path)
-    expected = profiles.aggregate(fields, "DMSO")
+    expected = aggregate.aggregate(fields, "DMSO")
     for level in ("wells", "treatments", "compounds"):
         assert_safe(tmp_path / f"{level}.csv")
         pd.testing.assert_frame_equal(run._text_table(tmp_path / f"{level}.csv"), expected[level], check_dtype=False)
@@ -313,7 +316,7 @@ def test_predictions_with_such_names_are_safe_to_open_and_read_back(tmp_path):
 def test_the_other_tables_are_safe_to_open(tmp_path):
     table = make_table([("=c", f"{name} m", name, f"A{number:02}") for number, name in enumerate(KEPT, 1)],
                        "compound mechanism plate well")
-    spreadsheet.write(plate_maps(table), tmp_path / "plate_maps.csv")
+    csv_safe.write(plate_maps(table), tmp_path / "plate_maps.csv")
     write_csv([Problem(2, name, f"{name}: bad", "") for name in KEPT], tmp_path / "problems.csv")
     intensity.draw(replace(tiny(), plates=("=P1", "@P2")), tmp_path / "intensity.png")
     runs = {Path("=run"): pd.Series({1: 0.5, 2: 0.4}), Path("-run"): pd.Series({1: 0.5, 2: 0.3})}
@@ -368,8 +371,8 @@ def test_packed_plates_are_numbered_whatever_their_names(tiny_screen, tmp_path):
     plates = [HOSTILE[number % len(HOSTILE)] for number in range(len(table))]
     table = replace(table, frame=table.frame.assign(plate=plates))
     before = files_in(tmp_path)
-    header = screen.inspect(table, world.World())
-    pack(screen.named(table, header), header, tmp_path / "pack", screen="sites")
+    header = prepare_data.inspect(table, world.World())
+    pack(prepare_data.named(table, header), header, tmp_path / "pack", screen="sites")
     assert files_in(tmp_path) - before == {"pack", "pack/pack.json", "pack/index.parquet", *(
         f"pack/plate-{number:04}.fields" for number in range(1, len(HOSTILE) + 1))}
     assert set(read_packed(tmp_path / "pack").frame["plate"]) == {*HOSTILE}
@@ -377,10 +380,10 @@ def test_packed_plates_are_numbered_whatever_their_names(tiny_screen, tmp_path):
 
 def test_folds_are_numbered_whatever_their_compounds(pretended, tmp_path):  # noqa: F811
     plan = replace(pretended, out=tmp_path / "other", folds=[HOSTILE[:3], HOSTILE[3:]])
-    loco.claim(plan, {"preset": "demo"})
+    cross_validation.claim(plan, {"preset": "demo"})
     before = files_in(tmp_path.parent)
-    loco.run(plan, lambda number, folder: None)
-    loco.claim(plan, {"preset": "demo"})  # the names are read back as they are
+    cross_validation.run(plan, lambda number, folder: None)
+    cross_validation.claim(plan, {"preset": "demo"})  # the names are read back as they are
     assert not [path for path in files_in(tmp_path.parent) - before if "hostile" in path]
     assert {path.name for path in plan.out.iterdir()} == {
         "config.yaml", "folds.yaml", "lock", "log", "fold-0", "fold-1", "evaluation", "scores"}
@@ -462,7 +465,7 @@ LOADERS = """
 import resource, sys
 from pathlib import Path
 {imports}
-from mscnn.errors import DataError, UsageError
+from mscnn.core.errors import DataError, UsageError
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 before = peak()
 resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
@@ -525,7 +528,8 @@ def test_checkpoints_that_would_run_code_or_fill_the_memory_are_refused(tmp_path
         torch.save({"format": 2, "sha256": "", **CONTENT, "network": hostile}, tmp_path / f"{name}.pt")
     paths = [tmp_path / f"{name}.pt" for name in ("zip", "old", "pickle", "bomb", "laughs", "array", "wide", "endless")]
     assert max(path.stat().st_size for path in paths) < 1 << 20
-    for path, line in zip(paths, refusals("checkpoint.load(path)", "from mscnn import checkpoint", paths), strict=True):
+    lines = refusals("checkpoint.load(path)", "from mscnn.training import checkpoint", paths)
+    for path, line in zip(paths, lines, strict=True):
         assert line.startswith(f"DataError '{path}: not a readable checkpoint")
         assert "\\n" not in line
     assert not canary.exists()
@@ -538,8 +542,8 @@ def test_a_checkpoint_names_files_for_tables_and_nothing_that_is_read_for_ever(t
     for named in ("/dev/zero", tmp_path / "pipe", tmp_path, tmp_path / "missing", "a\0b"):
         content = CONTENT | {"config": CONTENT["config"] | {"sites": str(named)}}
         with pytest.raises(DataError, match="site table is not there, or no file; say where it is with --moved"):
-            trained._source(asked, content)
-        assert trained._source(moved, content).sites == "elsewhere.csv"
+            load_run._source(asked, content)
+        assert load_run._source(moved, content).sites == "elsewhere.csv"
 
 
 def test_a_table_that_is_on_one_host_only_is_missed_by_all_ranks_together(tmp_path):
@@ -548,7 +552,7 @@ def test_a_table_that_is_on_one_host_only_is_missed_by_all_ranks_together(tmp_pa
             raise DataError("rank 1 on node2 alone: its table is missing")
 
     with pytest.raises(DataError, match="rank 1 on node2 alone"):
-        trained.sites(config.Evaluation(checkpoint="a.pt", out="b"), CONTENT, Apart())
+        load_run.sites(config.Evaluation(checkpoint="a.pt", out="b"), CONTENT, Apart())
 
 
 def test_an_evaluation_of_a_checkpoint_that_anybody_can_make_ends_with_a_line(tmp_path):
@@ -583,7 +587,7 @@ def test_arrays_that_would_run_code_or_fill_the_memory_are_refused(tmp_path, can
     assert len(bomb.getvalue()) < 1 << 20
     folders = [put_intensity(tmp_path / name, packed.getvalue())
                for name, packed in (("objects", objects), ("bomb", bomb), ("promise", promise))]
-    lines = refusals("intensity.load(path)", "from mscnn.data import intensity", folders)
+    lines = refusals("plate_scale.load(path)", "from mscnn.data.pixels import plate_scale", folders)
     reasons = ("Object arrays cannot be loaded", "is compressed", "Unable to allocate")
     for folder, line, reason in zip(folders, lines, reasons, strict=True):
         assert line.startswith(f"DataError '{folder}: no usable intensity.json")
@@ -612,9 +616,9 @@ def test_settings_that_would_run_code_or_fill_the_memory_are_refused(tmp_path, c
     for name, text in texts.items():
         paths.append(tmp_path / f"{name}.yaml")
         paths[-1].write_text(text + "\n")
-    for load in ('commandline.train(["demo", "--config", str(path)])', 'commandline.train(["demo", f"--config={path}"])',
-                 'commandline.candidates(str(path), ["demo", "--out", "x"])'):
-        for line in refusals(load, "from mscnn import commandline", paths):
+    for load in ('parse.train(["demo", "--config", str(path)])', 'parse.train(["demo", f"--config={path}"])',
+                 'parse.candidates(str(path), ["demo", "--out", "x"])'):
+        for line in refusals(load, "from mscnn.cli import parse", paths):
             assert line.startswith("UsageError ")
             assert "\\n" not in line
             assert len(line) < 1000
@@ -639,10 +643,11 @@ def test_settings_in_the_folder_of_a_run_that_would_run_code_or_fill_the_memory_
             (paths[-1] / "config.yaml").mkdir()
         else:
             (paths[-1] / "config.yaml").write_bytes(text if isinstance(text, bytes) else f"{text}\n".encode())
-    claim = 'loco.claim(loco.Plan(path, "demo", "k-fold", [], 1), {"preset": "demo"})'
-    for load, remedy in (("rundir.settings(path)", "; name a run directory of train.py"),
+    claim = 'cross_validation.claim(cross_validation.Plan(path, "demo", "k-fold", [], 1), {"preset": "demo"})'
+    for load, remedy in (("run_directory.settings(path)", "; name a run directory of train.py"),
                          (claim, "; name a new folder with --out")):
-        for path, line in zip(paths, refusals(load, "from mscnn import loco, rundir", paths), strict=True):
+        brought = "from mscnn.core import run_directory; from mscnn.evaluation import cross_validation"
+        for path, line in zip(paths, refusals(load, brought, paths), strict=True):
             if load == claim and path.name in alone:
                 assert f"{path} was begun with other settings" in line
                 continue
@@ -671,7 +676,7 @@ def test_weights_with_a_header_of_absurd_length_are_refused(tmp_path, told):
     for name, raw in headers.items():
         paths.append(tmp_path / f"{name}.safetensors")
         paths[-1].write_bytes(raw)
-    lines = refusals("export._read_tensors(path, 1 << 30)", "from mscnn import export", paths)
+    lines = refusals("export._read_tensors(path, 1 << 30)", "from mscnn.evaluation import export", paths)
     for path, line in zip(paths, lines, strict=True):
         assert line.startswith(f"DataError '{path}: not a readable file of weights")
         assert "\\n" not in line
@@ -696,7 +701,8 @@ def test_weights_are_as_large_as_their_network_before_they_are_read(tmp_path):
     paths = [tmp_path / name for name in ("wide", "empty", "piped", "endless")]
     reasons = (f"{len(raw) + (1 << 32):,} bytes, where at most", "does not fit config.json", "no file is there",
                "no file is there")
-    for line, reason in zip(refusals("export.load(path)", "from mscnn import export", paths), reasons, strict=True):
+    lines = refusals("export.load(path)", "from mscnn.evaluation import export", paths)
+    for line, reason in zip(lines, reasons, strict=True):
         assert line.startswith("DataError ")
         assert reason in line
 

@@ -1,4 +1,4 @@
-"""The house: a module imports only from lower strata, and each capability has one door."""
+"""The house: the folder is the stratum, and each capability has one door."""
 
 import ast
 from pathlib import Path
@@ -6,39 +6,26 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-STRATA = [
-    {"errors", "files", "launchers", "schedule", "config", "tools", "benches", "presets", "commandline", "log",
-     "rundir", "spreadsheet", "stopping", "watchdog"},                                 # words
-    {"world", "cpu", "model", "data"},                                                 # facts
-    {"screen", "objective", "accelerate", "checkpoint", "form", "placement", "profiles", "scoring", "uncertainty",
-     "attribution", "export", "average", "readout", "lessons",
-     "baselines"},                                                                     # acts
-    {"engine", "trained", "course"},                                                   # loop
-    {"report", "bench", "loco", "comparison"},                                                               # readers
-]
-WITHIN = {"config": {"errors", "schedule"}, "tools": {"errors", "config"},
-          "benches": {"config"}, "commandline": {"errors", "files", "config", "tools", "benches", "presets"},
-          "rundir": {"errors", "files"}, "launchers": {"errors"}, "presets": set(),
-          "log": {"errors", "files"}, "errors": set(), "files": {"errors"}, "schedule": set(), "stopping": set(),
-          "watchdog": {"errors", "launchers"},
-          "bench": {"report"}, "loco": {"report"},
-          "comparison": {"report"},
-          "scoring": {"uncertainty"}, "profiles": {"scoring"},
-          "baselines": {"readout"}, "checkpoint": {"form"}, "lessons": {"objective"}, "course": {"engine"}}
+# A folder imports from folders with a smaller number and from itself.
+STRATA = {"core": 0, "model": 1, "synthetic": 1, "data": 2, "distributed": 2, "training": 3, "evaluation": 4, "report": 5,
+          "bench": 6, "cli": 7}
 DOORS = {
-    "torch.distributed": {"world"}, "torch.nn.parallel": {"world"}, "mpi4py": {"world"},
-    "torchvision": {"data/augment.py"}, "matplotlib": {"report"}, "jsonargparse": {"commandline.py"},
-    "captum": {"attribution.py"}, "safetensors": {"export.py"},
-    "intel_extension_for_pytorch": {"accelerate.py"}, "tifffile": {"data/images.py", "data/synthetic.py"},
+    "torch.distributed": "distributed", "torch.nn.parallel": "distributed", "mpi4py": "distributed",
+    "matplotlib": "report", "jsonargparse": ("cli", "core/config.py"), "captum": "evaluation/attribution.py",
+    "safetensors": ("training/checkpoint.py", "evaluation/export.py"), "torchvision": "data/pixels/augment.py",
+    "intel_extension_for_pytorch": "model/acceleration.py", "tifffile": ("data/pixels/images.py", "synthetic/plates.py"),
 }
-NAMES = {"torch.save": {"checkpoint.py"}, "torch.load": {"checkpoint.py"},
-         "torch.set_num_threads": {"placement.py"},
-         "torch.compile": {"accelerate.py"}, "torch.autocast": {"accelerate.py", "model/mcnn.py"},
-         "torch.channels_last": {"accelerate.py"},
-         "os.environ": {"launchers.py", "world/__init__.py"}, "os.sched_getaffinity": {"cpu.py"},
-         "os.sched_setaffinity": {"cpu.py"},
-         "sys.argv": {"train.py", "evaluate.py", "__main__.py", "bench/__main__.py", "world/__main__.py", "errors.py",
-                      "rundir.py"}}
+NAMES = {"torch.save": (), "torch.load": (),  # pickles
+         "torch.set_num_threads": "distributed/core_binding.py",
+         "torch.compile": (), "torch.autocast": ("model/acceleration.py", "model/mcnn.py"),
+         "torch.channels_last": "model/acceleration.py",
+         "os.environ": ("distributed/launchers.py", "distributed/world.py"),
+         "os.sched_getaffinity": "distributed/cpu_topology.py", "os.sched_setaffinity": "distributed/cpu_topology.py",
+         "sys.argv": ("cli", "train.py", "evaluate.py", "__main__.py", "bench/__main__.py", "world.py", "core/errors.py",
+                      "core/run_directory.py")}
+WITHOUT_TORCH = ("core", "data/tables", "cli", "distributed/launchers.py", "distributed/cpu_topology.py",
+                 "distributed/heartbeat.py", "training/stop_signal.py")
+ENTRIES = ("train.py", "evaluate.py", "__main__.py", "bench/__main__.py", "world.py")
 FILES = sorted([*(ROOT / "mscnn").rglob("*.py"), ROOT / "train.py", ROOT / "evaluate.py"])
 
 
@@ -47,10 +34,11 @@ def place(path: Path) -> str:
     return str(path.relative_to(ROOT)).removeprefix("mscnn/")
 
 
-def imports(path: Path) -> set[str]:
-    """Dotted names of everything a file imports, wherever in it."""
+def imports(path: Path, *, at_start: bool = False) -> set[str]:
+    """Dotted names of everything a file imports, wherever in it, or only outside of functions."""
+    tree = ast.parse(path.read_text())
     names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in tree.body if at_start else ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -58,26 +46,25 @@ def imports(path: Path) -> set[str]:
     return names
 
 
-def unit(dotted: str) -> str | None:
-    """mscnn.data.tables.SiteTable -> data."""
-    parts = dotted.split(".")
-    return parts[1] if parts[0] == "mscnn" and len(parts) > 1 else None
+def is_behind(here: str, doors: str | tuple[str, ...]) -> bool:
+    """Whether a file is one of these, or in one of these folders."""
+    return any(here == door or here.startswith(f"{door}/") for door in ([doors] if isinstance(doors, str) else doors))
 
 
 @pytest.mark.parametrize("path", FILES, ids=place)
-def test_modules_import_from_lower_strata_only(path):
-    own = place(path).split("/")[0].removesuffix(".py")
-    if place(path) in ("train.py", "evaluate.py", "__main__.py", "world/__main__.py", "__init__.py"):
+def test_a_folder_imports_only_from_lower_ones(path):
+    here = place(path)
+    if here in ENTRIES or here == "__init__.py":
         return
-    level = next(number for number, names in enumerate(STRATA) if own in names)
-    allowed = set().union(*STRATA[:level]) | {own} | WITHIN.get(own, set())
-    used = {name for dotted in imports(path) if (name := unit(dotted))}
-    assert used <= allowed, f"{place(path)} may not import {used - allowed}"
+    own = here.split("/")[0]
+    used = {name.split(".")[1] for name in imports(path) if name.startswith("mscnn.")}
+    upward = {folder for folder in used - {own} if STRATA[folder] >= STRATA[own]}
+    assert not upward, f"{here} imports from {upward}"
 
 
 def test_entry_points_are_never_imported():
     for path in [*FILES, *(ROOT / "tests").rglob("*.py")]:
-        assert not {"train", "evaluate", "mscnn.__main__"} & imports(path), path
+        assert not {"train", "evaluate", "mscnn.__main__", "mscnn.bench.__main__", "mscnn.world"} & imports(path), path
 
 
 @pytest.mark.parametrize("path", FILES, ids=place)
@@ -85,18 +72,24 @@ def test_each_capability_has_one_door(path):
     here = place(path)
     for package, doors in DOORS.items():
         if any(name == package or name.startswith(package + ".") for name in imports(path)):
-            assert here in doors or here.split("/")[0] in doors, f"{here} imports {package}; its door is {doors}"
+            assert is_behind(here, doors), f"{here} imports {package}; its door is {doors}"
     used = {ast.unparse(node) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
     for name, doors in NAMES.items():
-        if name in used:
-            assert here in doors, f"{here} uses {name}; its door is {doors}"
+        assert name not in used or is_behind(here, doors), f"{here} uses {name}; its door is {doors}"
 
 
-def test_words_and_the_command_line_import_no_torch():
-    for name in (*STRATA[0], "cpu"):
-        if name == "log":
-            continue  # TensorBoard is imported when the first metrics file is opened
-        assert not [used for used in imports(ROOT / "mscnn" / f"{name}.py") if used.split(".")[0] == "torch"], name
+@pytest.mark.parametrize("path", [path for path in FILES if is_behind(place(path), WITHOUT_TORCH)], ids=place)
+def test_settings_tables_and_commands_load_without_torch(path):
+    """So --help and refusals come at once, and `check` stays small."""
+    seen, waiting = set(), [path]
+    while waiting:
+        one = waiting.pop()
+        seen.add(one)
+        names = imports(one, at_start=True)
+        assert not [name for name in names if name.split(".")[0] == "torch"], place(one)
+        modules = {name.rsplit(".", cut)[0] for name in names if name.startswith("mscnn.") for cut in (0, 1)}
+        waiting += [found for name in modules if (found := ROOT / f"{name.replace('.', '/')}.py").exists()
+                    and found not in seen]
 
 
 @pytest.mark.parametrize("path", FILES, ids=place)
@@ -113,3 +106,13 @@ def test_every_public_name_has_a_docstring(path):
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
             assert ast.get_docstring(node), f"{place(path)}: {node.name} has no docstring"
+
+
+def test_tests_mirror_the_folders():
+    """A test file stands where the file or folder that it tests stands; whole jobs have folders of their own."""
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        folder = path.parent.relative_to(ROOT / "tests")
+        if str(folder) in (".", "ranks", "mpi", "slurm", "faults"):
+            continue
+        tested = ROOT / "mscnn" / folder / path.name.removeprefix("test_")
+        assert tested.exists(), f"{path.relative_to(ROOT)}: there is no {tested.relative_to(ROOT)}"

@@ -13,11 +13,11 @@ import yaml
 from PIL import Image
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from mscnn.data.augment import Jitter
-from mscnn.data.loader import Fields
-from mscnn.data.normalise import Normalisation
-from mscnn.data.sampler import epoch_minibatches
-from mscnn.data.tables import read_sites
+from mscnn.data.pixels.augment import Jitter
+from mscnn.data.pixels.dataset_scale import Normalisation
+from mscnn.data.pixels.reader import Fields
+from mscnn.data.tables.sampler import epoch_minibatches
+from mscnn.data.tables.site_table import read_sites
 from mscnn.model import MCNN
 from tests.conftest import run_python
 

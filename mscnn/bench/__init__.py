@@ -1,1 +1,1 @@
-"""Measurements that back the claims of the README: `python -m mscnn.bench step`, `python -m mscnn.bench loader`."""
+"""Measurements: `python -m mscnn.bench step|loader|curves|collective|scaling`."""

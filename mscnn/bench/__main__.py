@@ -12,7 +12,9 @@ import sys
 from pathlib import Path
 from typing import Any, TextIO
 
-from mscnn import commandline, cpu, errors, launchers, rundir
+from mscnn.cli import parse
+from mscnn.core import errors, files, machine, memory, run_directory
+from mscnn.distributed import launchers
 
 COMMANDS = ("step", "loader", "curves", "collective", "scaling")
 WORKER = "step-worker"  # what `step` starts for each variant
@@ -32,46 +34,46 @@ def main() -> None:
 
 def bench_step(argv: list[str]) -> None:
     """Training steps."""
-    settings = commandline.bench_step(argv)
+    settings = parse.bench_step(argv)
 
-    from mscnn import placement  # here, so that --help comes at once
     from mscnn.bench import step, worker
+    from mscnn.distributed import core_binding  # here, so that --help comes at once
 
-    threads = placement.alone(settings.threads).threads
+    threads = core_binding.alone(settings.threads).threads
     if sys.argv[1] == WORKER:
-        worker.serve(settings, cpu.feature_flags(), sys.stdin, answers_apart())
+        worker.serve(settings, machine.feature_flags(), sys.stdin, answers_apart())
         return
     results = step.measure(settings)
     print(step.table(results))
     if settings.json:
-        rundir.write_json(Path(settings.json), rundir.environment(threads=threads, **results))
+        files.write_json(Path(settings.json), machine.environment(threads=threads, **results))
 
 
 def bench_loader(argv: list[str]) -> None:
     """Reading of fields."""
-    settings = commandline.bench_loader(argv)
+    settings = parse.bench_loader(argv)
 
-    from mscnn import placement  # here, so that --help comes at once
     from mscnn.bench import loader
+    from mscnn.distributed import core_binding  # here, so that --help comes at once
 
-    threads = placement.alone(settings.threads).threads
-    memory = cpu.keep_memory() if settings.keep_memory else "the system's own, as asked"
-    print(f"malloc: {memory}")
+    threads = core_binding.alone(settings.threads).threads
+    malloc = memory.keep_memory() if settings.keep_memory else "the system's own, as asked"
+    print(f"malloc: {malloc}")
     results = loader.measure(settings)
     print(loader.table(results))
     if settings.json:
-        rundir.write_json(Path(settings.json), rundir.environment(threads=threads, malloc=memory, **results))
+        files.write_json(Path(settings.json), machine.environment(threads=threads, malloc=memory, **results))
 
 
 def bench_curves(argv: list[str]) -> None:
     """Learning curves."""
-    settings = commandline.bench_curves(argv)
+    settings = parse.bench_curves(argv)
 
     from mscnn.report import curves
 
     runs = [Path(run) for run in settings.runs.split(",")]
     losses = {run: curves.losses(run) for run in runs}
-    values = {run: str(rundir.settings(run)[settings.by]) for run in runs}
+    values = {run: str(run_directory.settings(run)[settings.by]) for run in runs}
     table = curves.by_value(losses, values)
     curves.draw(table, settings.by, settings.window, Path(settings.out))
     apart = curves.distances(table, settings.window)
@@ -80,7 +82,7 @@ def bench_curves(argv: list[str]) -> None:
 
 def bench_collective(argv: list[str]) -> None:
     """Sums over ranks: of a launcher, or of two jobs that are started here."""
-    settings = commandline.bench_collective(argv)
+    settings = parse.bench_collective(argv)
     started_here = launchers.here().launcher == launchers.NONE
     if settings.bind:
         launchers.drop_openmp_binding()
@@ -94,7 +96,7 @@ def bench_collective(argv: list[str]) -> None:
 
 def bench_scaling(argv: list[str]) -> None:
     """Steps by number of ranks, and what a cluster would make of them."""
-    settings = commandline.bench_scaling(argv)
+    settings = parse.bench_scaling(argv)
     started_here = launchers.here().launcher == launchers.NONE
     if settings.bind:
         launchers.drop_openmp_binding()
@@ -113,7 +115,7 @@ def finish(table: str, json: str | None, **results: Any) -> None:
     """Print the table, and write the results where asked."""
     print(table)
     if json:
-        rundir.write_json(Path(json), rundir.environment(**results))
+        files.write_json(Path(json), machine.environment(**results))
 
 
 def answers_apart() -> TextIO:

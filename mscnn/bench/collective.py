@@ -1,6 +1,6 @@
 """Sums over ranks by size and type of number: how long gradients of that size travel, over each backend.
 
-Exercised by `python -m mscnn.bench collective` and `pytest tests/test_bench_collective.py`.  Without a launcher a job over
+Exercised by `python -m mscnn.bench collective`.  Without a launcher a job over
 each backend is started on this machine, one after the other; under one, the ranks that are there are measured:
 
     srun python -m mscnn.bench collective        mpirun -n 32 python -m mscnn.bench collective --backend mpi
@@ -20,11 +20,12 @@ from typing import Any
 
 import torch
 
-from mscnn import benches, placement, world
 from mscnn.bench.prediction import bytes_sent
 from mscnn.bench.process import last_words
-from mscnn.errors import UsageError
-from mscnn.world import World
+from mscnn.cli import benches
+from mscnn.core.errors import UsageError
+from mscnn.distributed import core_binding, world
+from mscnn.distributed.world import World
 
 TIMED_BYTES = 2**20     # small sums are timed so many bytes at a time, or
 MOST_CALLS = 50         # so many sums: one alone is shorter than ranks are apart
@@ -56,9 +57,9 @@ def on_these_ranks(settings: benches.CollectiveBench) -> dict[str, dict]:
     ranks = world.join(settings.backend, join_seconds=settings.join_timeout, wait_seconds=settings.start_timeout)
     if ranks.size == 1:
         raise UsageError(f"{ranks.launcher} started one rank, which exchanges nothing; start two or more")
-    places = placement.describe(ranks, placement.settle(ranks, settings))
+    places = core_binding.describe(ranks, core_binding.settle(ranks, settings))
     result = {"ranks": ranks.size, "hosts": len(set(ranks.gather(ranks.host))), "launcher": ranks.launcher,
-              "meeting": ranks.meeting, "places": places, "repeats": settings.repeats, "sums": measure(ranks, settings)}
+              "meeting": ranks.rendezvous, "places": places, "repeats": settings.repeats, "sums": measure(ranks, settings)}
     ranks.leave()
     return {settings.backend: result}
 

@@ -1,6 +1,6 @@
 """Reading fields by file format: fields a second that one rank's reader delivers, MiB on disk, MiB while reading.
 
-Exercised by `python -m mscnn.bench loader` and `pytest tests/test_bench_loader.py`.  The fields are drawn ones of
+Exercised by `python -m mscnn.bench loader`.  The fields are drawn ones of
 untreated cells with camera noise: counts are multiples of 16 up to 65520, as in BBBC021, and LZW squeezes them as it does
 the real ones.  Four are drawn and written again and again, each time to files of their own.  Formats and stages take
 turns within one process, so that a machine whose speed drifts treats them alike.  All files have just been written and
@@ -27,16 +27,17 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from mscnn import benches, config, cpu
-from mscnn.data import normalise
-from mscnn.data.augment import Jitter
-from mscnn.data.images import Header
-from mscnn.data.loader import Fields
-from mscnn.data.pack import pack
-from mscnn.data.packed import pixels, read_packed
-from mscnn.data.sampler import microbatches
-from mscnn.data.synthetic import untreated, write_tiff
-from mscnn.data.tables import METADATA, SiteTable
+from mscnn.cli import benches
+from mscnn.core import config, memory
+from mscnn.data.pixels import dataset_scale
+from mscnn.data.pixels.augment import Jitter
+from mscnn.data.pixels.images import Header
+from mscnn.data.pixels.pack import pack
+from mscnn.data.pixels.packed import pixels, read_packed
+from mscnn.data.pixels.reader import Fields
+from mscnn.data.tables.sampler import microbatches
+from mscnn.data.tables.site_table import METADATA, SiteTable
+from mscnn.synthetic.plates import untreated, write_tiff
 
 NUM_DRAWN = 4
 TINY = 32           # pixels; such a field loads whatever libraries a format needs
@@ -184,8 +185,8 @@ def site_table(files: Files) -> SiteTable:
 def reader(written: Files | Path) -> Fields:
     """What training reads these fields with, normalised by their own mean and standard deviation."""
     table = read_packed(written) if isinstance(written, Path) else site_table(written)
-    moments = np.stack([normalise.moments(pixels(table, site)) for site in range(len(table))])
-    return Fields(table, normalise.Normalisation("dataset", *normalise.statistics(moments)), size=None)
+    moments = np.stack([dataset_scale.moments(pixels(table, site)) for site in range(len(table))])
+    return Fields(table, dataset_scale.Normalisation("dataset", *dataset_scale.statistics(moments)), size=None)
 
 
 def _names(fields_NCHW: list[np.ndarray], folder: Path, ending: str) -> Files:
@@ -208,7 +209,7 @@ def peak_in_a_process_of_its_own(fields: Fields, tiny: Fields, keep_memory: bool
 def peak(fields: Fields, tiny: Fields, keep_memory: bool) -> float | None:
     """The same in this process."""
     if keep_memory:
-        cpu.keep_memory()
+        memory.keep_memory()
     flips(tiny)
     before = _held_mib("VmRSS")
     flips(fields)

@@ -1,4 +1,4 @@
-"""Counts the bytes of the tensors that are alive at once.  Exercised by `pytest tests/test_bench.py`."""
+"""Counts the bytes of the tensors that are alive at once."""
 
 import weakref
 from collections.abc import Iterable

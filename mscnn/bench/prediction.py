@@ -1,13 +1,13 @@
 """What a cluster would do: seconds that ranks take to add gradients, by formula, and the training step that follows.
 
-Exercised by `python -m mscnn.bench scaling` and `pytest tests/test_bench_scaling.py`.
+Exercised by `python -m mscnn.bench scaling`.
 """
 
 import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from mscnn import benches
+from mscnn.cli import benches
 
 FLOAT32, BFLOAT16 = "float32", "bfloat16"
 BUCKETS = 2             # in which DDP adds this network's gradients; the first has 98.5 % of the bytes

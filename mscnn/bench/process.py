@@ -1,7 +1,4 @@
-"""A process that is measured: a line in asks for a step, a line out is JSON.  What `step` and `scaling` start.
-
-Exercised by `pytest tests/test_bench.py tests/test_bench_scaling.py`.
-"""
+"""A process that is measured: a line in asks for a step, a line out is JSON.  What `step` and `scaling` start."""
 
 import json
 import subprocess
@@ -9,7 +6,7 @@ import tempfile
 from contextlib import suppress
 from typing import Any
 
-from mscnn.errors import UsageError
+from mscnn.core.errors import UsageError
 
 LEAVE_SECONDS = 30  # for it to end by itself
 

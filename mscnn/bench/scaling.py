@@ -1,6 +1,6 @@
 """Many ranks: what they exchange (counted), steps by number of ranks (measured), and what a cluster would do (predicted).
 
-Exercised by `python -m mscnn.bench scaling` and `pytest tests/test_bench_scaling.py`.  Without a launcher, each number of
+Exercised by `python -m mscnn.bench scaling`.  Without a launcher, each number of
 ranks has processes of its own on this machine, over gloo, and they take turns; under one, the ranks that are there are
 measured, and the prediction for as many nodes stands beside:
 
@@ -19,16 +19,18 @@ from typing import Any, TextIO
 
 import torch
 
-from mscnn import benches, config, cpu, placement, world
-from mscnn.accelerate import Acceleration
 from mscnn.bench import collective, prediction
 from mscnn.bench.collective import shown
 from mscnn.bench.prediction import FLOAT32, assumed, assumptions, bytes_sent, cluster_of, predict, predictions
 from mscnn.bench.process import Process
 from mscnn.bench.worker import NUM_CLASSES, Step
-from mscnn.errors import DataError, UsageError
+from mscnn.cli import benches
+from mscnn.core import config, memory
+from mscnn.core.errors import DataError, UsageError
+from mscnn.distributed import core_binding, cpu_topology, world
+from mscnn.distributed.world import World
 from mscnn.model import MCNN
-from mscnn.world import World
+from mscnn.model.acceleration import Acceleration
 
 EXCHANGE, ALONE = "exchange", "alone"   # steps with and without exchange of gradients
 
@@ -85,10 +87,10 @@ def kinds(ranks: int) -> list[str]:
 def enter(settings: benches.ScalingBench) -> tuple[World, dict[str, Any]]:
     """Meet the other ranks and take cores; what there is to say of it, the same on all ranks."""
     ranks = world.join(settings.backend, join_seconds=settings.join_timeout, wait_seconds=settings.start_timeout)
-    plan = placement.settle(ranks, settings)
-    cpu.keep_memory()
+    plan = core_binding.settle(ranks, settings)
+    memory.keep_memory()
     return ranks, {"ranks": ranks.size, "hosts": len(set(ranks.gather(ranks.host))), "backend": ranks.backend,
-                   "cores": int(ranks.sum(plan.threads)[0]), "places": placement.describe(ranks, plan)}
+                   "cores": int(ranks.sum(plan.threads)[0]), "places": core_binding.describe(ranks, plan)}
 
 
 def serve(settings: benches.ScalingBench, asked: Iterable[str], answers: TextIO) -> None:
@@ -159,7 +161,7 @@ def by_number(settings: benches.ScalingBench) -> dict[str, Any]:
 
 def measure(settings: benches.ScalingBench) -> list[dict[str, Any]]:
     """Seconds of steps with and without exchange, by number of ranks and type of gradients, in turns."""
-    available = cpu.allowed_cores()
+    available = cpu_topology.allowed_cores()
     numbers = ([number for number in (1, 2, 4) if number <= available] if settings.ranks == "auto"
                else benches.parse_counts("ranks", settings.ranks))
     rows: list[dict[str, Any]] = []

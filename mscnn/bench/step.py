@@ -1,6 +1,6 @@
 """A training step by variant: images a second, operations counted, bytes counted, share of the matrix-product peak.
 
-Exercised by `python -m mscnn.bench step` and `pytest tests/test_bench.py`.  Each variant has a process of its own, so that
+Exercised by `python -m mscnn.bench step`.  Each variant has a process of its own, so that
 none inherits another's memory or kernels; they take turns, so that a machine whose speed drifts treats them alike.
 """
 
@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mscnn import benches, config
 from mscnn.bench.process import Process
 from mscnn.bench.worker import NUM_CLASSES, seconds
-from mscnn.errors import DataError
+from mscnn.cli import benches
+from mscnn.core import config
+from mscnn.core.errors import DataError
 from mscnn.model import MCNN
 
 MATRIX_SIDE = 4096

@@ -1,7 +1,6 @@
 """One variant of a training step in a process of its own: counted at the start, then timed a step at a time when asked.
 
-Started by step.py, which speaks to it in lines: a line in is a step to take, a line out is JSON.  Exercised by
-`pytest tests/test_bench.py`.
+Started by step.py, which speaks to it in lines: a line in is a step to take, a line out is JSON.
 """
 
 import json
@@ -12,10 +11,12 @@ from typing import Any, TextIO
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mscnn import accelerate, benches, config, cpu
 from mscnn.bench.memory import LiveBytes
+from mscnn.cli import benches
+from mscnn.core import config, memory
 from mscnn.model import MCNN
-from mscnn.objective import Objective
+from mscnn.model.acceleration import Acceleration, choose_acceleration, nesterov_sgd
+from mscnn.training.loss import Objective
 
 NUM_CLASSES = 13
 
@@ -23,14 +24,14 @@ NUM_CLASSES = 13
 class Step:
     """A network, its optimiser and a minibatch of random fields."""
 
-    def __init__(self, gradient: str, acceleration: accelerate.Acceleration, shape: tuple[int, int, int, int],
+    def __init__(self, gradient: str, acceleration: Acceleration, shape: tuple[int, int, int, int],
                  kernel: str = "auto"):
         self.acceleration = acceleration
         torch.manual_seed(0)
         self.network = acceleration.prepare(
             MCNN(NUM_CLASSES, *shape[1:], gradient="auto" if gradient == "sparse" else "dense", kernel=kernel))
         self.objective = Objective(self.network)
-        self.optimiser = accelerate.optimiser(self.network, momentum=0.9, weight_decay=5e-5)
+        self.optimiser = nesterov_sgd(self.network, momentum=0.9, weight_decay=5e-5)
         self.optimiser.param_groups[0]["lr"] = 1e-4
         acceleration.take_over(self.network, self.optimiser)
         self.fields = acceleration.place(torch.randn(shape))
@@ -57,19 +58,19 @@ def serve(settings: benches.StepBench, cpu_flags: frozenset[str], asked: Iterabl
     """Answer first with counts, or why this variant is left out; then, for each line, with a step's time and the memory."""
     gradient, precision, modifiers = benches.parse_variant(settings.variants)
     way = "compile" if "compiled" in modifiers else "ipex" if "ipex" in modifiers else "native"
-    _, reports = accelerate.choose(way, precision, cpu_flags)
+    _, reports = choose_acceleration(way, precision, cpu_flags)
     missing = [report["why"] for report in reports.values() if report["used"] != report["asked"]]
     if missing:
         _answer(answers, left_out="; ".join(missing))
         return
     kept = gradient == "sparse" or "kept" in modifiers
-    malloc = cpu.keep_memory() if kept else "the system's own"
-    acceleration = accelerate.Acceleration(precision, channels_last="nchw" not in modifiers, way=way)
+    malloc = memory.keep_memory() if kept else "the system's own"
+    acceleration = Acceleration(precision, channels_last="nchw" not in modifiers, way=way)
     shape = (settings.minibatch, settings.channels, *config.parse_size("size", settings.size))
     step = Step(gradient, acceleration, shape, "torch" if "torch" in modifiers else "auto")
     _answer(answers, malloc=malloc, **warm_up(step, settings.minibatch))
     for _ in asked:
-        _answer(answers, seconds=seconds(step.whole), peak_rss_gib=cpu.peak_memory_gib())
+        _answer(answers, seconds=seconds(step.whole), peak_rss_gib=memory.peak_memory_gib())
 
 
 def warm_up(step: Step, minibatch: int) -> dict[str, float | None]:

@@ -1,1 +1,1 @@
-"""Fields of view: tables, images, splits, scale, order, augmentation, and synthetic plates."""
+"""From a screen's settings to its site table and its pixels."""

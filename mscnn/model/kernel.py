@@ -1,7 +1,6 @@
 """sparse.cpp, compiled once with the machine's own C++ compiler and called through ctypes.
 
 What sparse.py does in PyTorch, several times as fast: for CPUs with AVX-512 or AVX2, float32, and branches of 16 channels.
-Exercised by `pytest tests/test_kernel.py tests/test_sparse.py`.
 
 Shapes: N fields, C input channels, H W pixels, h w windows; everything is stored channels last.
 """

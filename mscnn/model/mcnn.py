@@ -1,4 +1,4 @@
-"""The multi-scale CNN (M-CNN) for whole fields of view.  Exercised by `pytest tests/test_model.py`.
+"""The multi-scale CNN (M-CNN) for whole fields of view.
 
 Topology: Godinez et al., Bioinformatics 33 (2017) 2010-2019; channel counts, initialisation and the linear head as in
 the TensorFlow program of the 2018 8-node training (kdatta/benchmarks, branch mcnn), confirmed by ml-jku/hti-cnn.

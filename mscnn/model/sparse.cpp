@@ -8,7 +8,7 @@
 //
 // The 16 channels of the branch are one vector of AVX-512 or two of AVX2.  Fields are (N, H, W, C), maxima and places
 // (N, H/pool, W/pool, 16), all contiguous float32 and int32; weights and their gradients are PyTorch's (out, in, 5, 5).
-// Threads are those of torch's own OpenMP runtime.  Exercised by `pytest tests/test_kernel.py`.
+// Threads are those of torch's own OpenMP runtime.  Exercised by `pytest tests/model/test_kernel.py`.
 
 #include <immintrin.h>
 #include <omp.h>

@@ -3,7 +3,7 @@
 The gradient that enters the last convolution is zero but at one pixel per window and channel, and each of those pixels
 sees 13x13 input pixels through three 5x5 convolutions.  So the forward pass runs without tracking, in strips of rows
 that stay in cache, keeping only maxima and where they are; the backward pass gathers the 13x13 patches around them, and
-differentiates three convolutions without padding (13 -> 9 -> 5 -> 1).  Exercised by `pytest tests/test_sparse.py`.
+differentiates three convolutions without padding (13 -> 9 -> 5 -> 1).
 
 This is the PyTorch way, for any precision and number of channels; kernel.py does the same in C++ where it can.
 

@@ -1,1 +1,1 @@
-"""Pictures and tables for people; the only package that draws."""
+"""Draws; computes nothing.  The only folder that imports matplotlib."""

@@ -1,7 +1,7 @@
 """Learning curves of several runs, grouped by a setting: does it change how the network learns?
 
 `python -m mscnn.bench curves --runs RUN,RUN,... --by precision --out FILE.png` draws them; exercised by
-`pytest tests/test_curves.py`.
+`pytest tests/report/test_curves.py`.
 """
 
 import json
@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mscnn import spreadsheet
-from mscnn.errors import DataError
+from mscnn.core import csv_safe
+from mscnn.core.errors import DataError
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")  # Okabe and Ito's, told apart by all
 
@@ -66,4 +66,4 @@ def draw(table: pd.DataFrame, setting: str, window: int, path: Path) -> None:
     axes.set_yscale("log")
     axes.legend()
     figure.savefig(path)
-    spreadsheet.write(table, path.with_suffix(".csv"), index=True)
+    csv_safe.write(table, path.with_suffix(".csv"), index=True)

@@ -1,4 +1,4 @@
-"""Pictures of the report as SVG, each an answer to the question in its title.  Exercised by `pytest tests/test_html.py`."""
+"""Pictures of the report as SVG, each an answer to the question in its title."""
 
 import importlib.util
 import io

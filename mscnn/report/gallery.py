@@ -1,7 +1,6 @@
 """Examples of an evaluation: fields in colour, and what each channel and scale adds to the mechanism they are taken for.
 
-Exercised by `pytest tests/test_gallery.py`.  Shapes: C channels, H W pixels, h w of a picture.
-"""
+Shapes: C channels, H W pixels, h w of a picture."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,8 +13,8 @@ from matplotlib import colormaps
 from PIL import Image
 from torch import Tensor
 
-from mscnn import rundir
-from mscnn.attribution import Attribution, attribute
+from mscnn.core import files
+from mscnn.evaluation.attribution import Attribution, attribute
 from mscnn.model import MCNN
 
 FIELD_PX, OVERLAY_PX = 384, 192  # longer sides
@@ -53,7 +52,7 @@ def write(fields: pd.DataFrame, treatments: pd.DataFrame, read: Callable[[int], 
     read: row of fields -> its normalised field (C, H, W).
     """
     folder = out / "gallery"
-    rundir.make(folder)
+    files.make_output_folder(folder)
     for old in (*folder.glob("[0-9]*.jpg"), *folder.glob(GALLERY)):
         old.unlink()
     entries = []
@@ -62,7 +61,7 @@ def write(fields: pd.DataFrame, treatments: pd.DataFrame, read: Callable[[int], 
         found = attribute(network, field_CHW, classes.index(predicted), steps=steps)
         entries.append(_describe(fields.iloc[row], predicted) | _shares(found)
                        | _draw(field_CHW, found, channels, folder, number))
-    rundir.write_json(folder / GALLERY, entries)
+    files.write_json(folder / GALLERY, entries)
     return entries
 
 

@@ -1,4 +1,4 @@
-"""`python -m mscnn report RUN...`: runs -> one HTML file that needs no other.  Exercised by `pytest tests/test_html.py`.
+"""`python -m mscnn report RUN...`: runs -> one HTML file that needs no other.
 
 It reads what the runs have written and computes no prediction.  Everything that comes from a table is escaped.
 """
@@ -12,10 +12,9 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from mscnn import profiles, scoring, uncertainty
-from mscnn.data import profile_tables
-from mscnn.errors import DataError
-from mscnn.files import put
+from mscnn.core.errors import DataError
+from mscnn.core.files import put
+from mscnn.evaluation import aggregate, profile_table, resampling, scoring
 from mscnn.report import figures
 from mscnn.report.run import LEVELS, Run
 
@@ -101,13 +100,13 @@ def _compared(run: Run, fields) -> dict[str, Any] | None:
     if not compounds:
         return None
     counts = np.array([(ours[name][0], theirs[name][0], ours[name][1]) for name in compounds])
-    found = uncertainty.difference(*counts.T)
+    found = resampling.difference(*counts.T)
     more = int(counts[:, 0].sum() - counts[:, 1].sum())
-    told = ("so few compounds cannot tell which is better" if len(compounds) < uncertainty.FEW
+    told = ("so few compounds cannot tell which is better" if len(compounds) < resampling.FEW
             else "by compound, the difference is more than chance" if found["low"] > 0 or found["high"] < 0
             else "by compound, chance may make such a difference")
     return {"name": best, "baseline": run.baselines[best]["held out"], "more": more, "told": told,
-            "few": len(compounds) < uncertainty.FEW, **found}
+            "few": len(compounds) < resampling.FEW, **found}
 
 
 def _shortcuts(baselines: dict[str, Any]) -> list[dict[str, Any]]:
@@ -117,7 +116,7 @@ def _shortcuts(baselines: dict[str, Any]) -> list[dict[str, Any]]:
         if own["kind"] != "shortcut" or name == "largest class":
             continue
         held_out, at_random = own["held out"]["fields"], own["random"] and own["random"]["fields"]
-        if at_random is None or held_out["interval"]["compounds"] < uncertainty.FEW:
+        if at_random is None or held_out["interval"]["compounds"] < resampling.FEW:
             rows.append({"name": name, "held_out": held_out, "random": at_random, "bad": False,
                          "verdict": "too few compounds, or fields, to tell"})
             continue
@@ -144,11 +143,11 @@ def _maps(run: Run, styles: dict[str, tuple[str, str]]) -> dict[str, str]:
         ringed = (table["Predicted_MOA"] != table["Metadata_MOA"]).to_numpy()
         of, ring = "probabilities, each by a network that was trained without the compound", "wrong"
     else:
-        read = profile_tables.read(run.profiles)
+        read = profile_table.read(run.profiles)
         known = (read.metadata["Metadata_MOA"] != "").to_numpy() & ~read.is_control(run.described["control"])
         if read.metadata["Metadata_Compound"][known].nunique() < 2:
             return {}
-        found, _ = profiles.treatments(read, run.described["control"], well_by=run.described["well_by"],
+        found, _ = aggregate.treatments(read, run.described["control"], well_by=run.described["well_by"],
                                        treatment_by=run.described["treatment_by"], need_batches=False)
         features, table = found.profiles_TF, found.frame
         ringed = table["Metadata_Compound"].isin(run.described["compounds"]).to_numpy()

@@ -1,7 +1,4 @@
-"""Fields and scales of a screen's plates, as mscnn.data.intensity measured them.
-
-Exercised by `pytest tests/test_intensity.py`.
-"""
+"""Fields and scales of a screen's plates, as mscnn.data.pixels.plate_scale measured them."""
 
 from pathlib import Path
 
@@ -10,10 +7,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mscnn import spreadsheet
-from mscnn.data.intensity import Intensity
-from mscnn.data.normalise import sample
-from mscnn.data.tables import natural
+from mscnn.core import csv_safe
+from mscnn.data.pixels.dataset_scale import sample
+from mscnn.data.pixels.plate_scale import Intensity
+from mscnn.data.tables.site_table import natural
 
 SHOWN = 12  # plates whose fields are drawn
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")  # Okabe and Ito's, told apart by all
@@ -37,7 +34,7 @@ def draw(intensity: Intensity, path: Path) -> None:
     table = numbers(intensity)
     with matplotlib.rc_context({"text.parse_math": False}):  # a name may hold a dollar sign
         _figure(intensity, table).savefig(path)
-    spreadsheet.write(table, path.with_suffix(".csv"))
+    csv_safe.write(table, path.with_suffix(".csv"))
 
 
 def _figure(intensity: Intensity, table: pd.DataFrame) -> Figure:

@@ -1,7 +1,4 @@
-"""What a run directory, or a folder of folds, holds for a reader: all that the report shows.
-
-Exercised by `pytest tests/test_html.py`.
-"""
+"""What a run directory, or a folder of folds, holds for a reader: all that the report shows."""
 
 import json
 from dataclasses import dataclass
@@ -10,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from mscnn import config, rundir, spreadsheet
-from mscnn.errors import DataError
-from mscnn.report import results
+from mscnn.core import config, csv_safe, run_directory
+from mscnn.core.errors import DataError
+from mscnn.evaluation import results
 
 LEVELS = ("fields", "wells", "treatments", "compounds")
 
@@ -85,7 +82,7 @@ def read(path: Path) -> Run:
     described, baselines = _json(scores / results.EVALUATION), scores / results.BASELINES
     evaluations = [path / "evaluation" / Path(fold["folder"]).name for fold in described.get("folds", [])] or [scores]
     tables = {level: _text_table(scores / f"{level}.csv") for level in LEVELS[1:]}
-    return Run(path=path, settings=config.from_flat(rundir.settings(folders[0])).flat(),
+    return Run(path=path, settings=config.from_flat(run_directory.settings(folders[0])).flat(),
                scores=_json(scores / results.SCORES), described=described,
                tables={"fields": pd.read_parquet(scores / results.FIELDS), **tables},
                baselines=_json(baselines)["baselines"] if baselines.exists() else {},
@@ -102,7 +99,7 @@ def _fold(folder: Path) -> Fold:
 
     metrics = folder / "metrics.jsonl"
     lines = metrics.read_text().splitlines() if metrics.exists() else []
-    return Fold(folder.name, pd.DataFrame([json.loads(line) for line in lines]), optional(rundir.SUMMARY),
+    return Fold(folder.name, pd.DataFrame([json.loads(line) for line in lines]), optional(run_directory.SUMMARY),
                 optional("environment.json"), optional("split.json"))
 
 
@@ -121,4 +118,4 @@ def _text_table(path: Path) -> pd.DataFrame:
         table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"Metadata_Concentration": [""]})
     except (OSError, ValueError) as problem:
         raise DataError(f"{path}: cannot be read ({problem}); evaluate the run again") from None
-    return spreadsheet.restored(table)
+    return csv_safe.restored(table)

@@ -16,9 +16,10 @@ from pathlib import Path
 
 import torch
 
-from mscnn import checkpoint, engine, launchers
-from mscnn.data import loader, packed
-from mscnn.data.loader import Fields
+from mscnn.data.pixels import packed, reader
+from mscnn.data.pixels.reader import Fields
+from mscnn.distributed import launchers
+from mscnn.training import checkpoint, trainer
 
 HOURS = 10**5  # seconds
 SLOW = 2.5
@@ -88,21 +89,21 @@ def arm(fault: str, step: int, when: Path) -> None:
         setattr(owner, name, faulty)
 
     if action == "slow":
-        quick_pixels = loader.pixels
+        quick_pixels = reader.pixels
 
         def slow_pixels(table, site):
             time.sleep(SLOW)
             return quick_pixels(table, site)
-        loader.pixels = slow_pixels
+        reader.pixels = slow_pixels
     elif action == "cut":  # the very file that is read next
-        known_pixels = loader.pixels
+        known_pixels = reader.pixels
 
         def faulty_pixels(table, site):
             if perhaps():
                 path = table.frame["record"].iat[site][0] if "record" in table.frame else table.frame["files"].iat[site][0]
                 os.truncate(path, Path(path).stat().st_size // 2)
             return known_pixels(table, site)
-        loader.pixels = faulty_pixels
+        reader.pixels = faulty_pixels
     elif action == "nan":
         read = Fields.read
 
@@ -114,19 +115,19 @@ def arm(fault: str, step: int, when: Path) -> None:
         Fields.read = faulty_read
     elif where == "reading":  # for training, and not for the preparations
         before(packed, "read_site")
-        take_step = engine.Trainer._step
+        take_step = trainer.Trainer._step
 
         def first_step(*arguments):
             nonlocal trains
             trains = True
             return take_step(*arguments)
-        engine.Trainer._step = first_step
+        trainer.Trainer._step = first_step
     elif where == "saving":
         before(checkpoint, "put")
     elif where == "starting":
-        before(engine.Trainer, "rehearse")
+        before(trainer.Trainer, "rehearse")
     else:
-        before(engine.Trainer, "_step")
+        before(trainer.Trainer, "_step")
 
 
 if __name__ == "__main__":

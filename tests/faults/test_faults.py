@@ -17,8 +17,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mscnn import checkpoint, rundir
-from mscnn.errors import DataError
+from mscnn.core import run_directory
+from mscnn.core.errors import DataError
+from mscnn.training import checkpoint
 from tests.conftest import ROOT, processes_with, run_python, started_ranks
 from tests.faults.conftest import START, STEPS, TORCHRUN
 
@@ -327,7 +328,7 @@ def test_folds_end_with_the_command_that_started_them(fault_screen, tmp_path, to
         assert time.monotonic() < killed + LIMIT, left
         time.sleep(0.1)
     seconds = time.monotonic() - killed
-    assert {rundir.status(path.parent)["exit_code"] for path in begun} == {75}
+    assert {run_directory.status(path.parent)["exit_code"] for path in begun} == {75}
     told("kill -9 of python -m mscnn loco", "its trainings save and end", seconds)
 
 

@@ -12,8 +12,8 @@ import torch
 import torch.distributed as dist
 from torch.distributed import ReduceOp
 
-from mscnn import launchers
-from mscnn.world import mpi
+from mscnn.distributed import launchers
+from mscnn.distributed.mpi import process_group
 from tests.mpi.check_training import training
 
 # N ranks, this one is r.  Rank r brings r + 1 unless said otherwise, so that a sum is N (N + 1) / 2 and no two alike.
@@ -264,7 +264,7 @@ def refusals(r: int, N: int) -> Iterator[Case]:
 def main(backend: str) -> None:
     """Run the cases on all ranks; failed ones are named."""
     if backend == "mpi":
-        mpi.start(timeout_seconds=60)
+        process_group.start(timeout_seconds=60)
     else:
         dist.init_process_group(backend)
     r, N = dist.get_rank(), dist.get_world_size()

@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from mscnn.world import mpi
+from mscnn.distributed.mpi import process_group
 
 
 class Broken:
@@ -23,7 +23,7 @@ class Broken:
 
 def main(what: str) -> None:
     """Meet, then go wrong on the last rank; the others wait for it."""
-    mpi.start(timeout_seconds=3 if what == "stops" else 300)
+    process_group.start(timeout_seconds=3 if what == "stops" else 300)
     last = dist.get_rank() == dist.get_world_size() - 1
     dist.all_reduce(torch.ones(5))
     if what == "raises" and last:

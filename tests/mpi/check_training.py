@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from mscnn.world.compress import bfloat16_hook
+from mscnn.distributed.compress import bfloat16_hook
 
 SITES, CLASSES, STEPS = 11, 5, 3  # sites in a minibatch: uneven shares for 2 and 3 ranks
 

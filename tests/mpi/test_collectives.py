@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mscnn.errors import UsageError
-from mscnn.world import mpi
+from mscnn.core.errors import UsageError
+from mscnn.distributed.mpi import process_group
 from tests.conftest import processes_with, run_mpi, run_python
 
 pytestmark = pytest.mark.ranks
@@ -72,7 +72,7 @@ def test_an_error_in_a_bucket_of_gradients_reaches_backward(mpiexec):
 def test_a_missing_mpi_is_refused_with_the_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "mpi4py", None)
     with pytest.raises(UsageError, match=r"MPI needs mpi4py .*; pip install mpi4py, or use gloo"):
-        mpi.start(1)
+        process_group.start(1)
 
     class WithoutLibrary(types.ModuleType):
         @property
@@ -80,7 +80,7 @@ def test_a_missing_mpi_is_refused_with_the_remedy(monkeypatch):
             raise RuntimeError("cannot load MPI library\nlibmpi.so: no such file")
     monkeypatch.setitem(sys.modules, "mpi4py", WithoutLibrary("mpi4py"))
     with pytest.raises(UsageError, match=r"finds no MPI \(cannot load MPI library libmpi.so: .*\); load the cluster's"):
-        mpi.start(1)
+        process_group.start(1)
 
 
 def test_an_mpi_without_threads_is_refused(monkeypatch):
@@ -88,4 +88,4 @@ def test_an_mpi_without_threads_is_refused(monkeypatch):
     package.MPI = types.SimpleNamespace(THREAD_SINGLE=0, THREAD_FUNNELED=1, THREAD_MULTIPLE=3, Query_thread=lambda: 2)
     monkeypatch.setitem(sys.modules, "mpi4py", package)
     with pytest.raises(UsageError, match=r"MPI_THREAD_SERIALIZED, .* needs MPI_THREAD_MULTIPLE; unset"):
-        mpi.start(1)
+        process_group.start(1)

@@ -9,9 +9,9 @@ import uuid
 import pytest
 import torch.distributed as dist
 
-from mscnn import launchers, world
-from mscnn.errors import UsageError
-from mscnn.world import mpi
+from mscnn.core.errors import UsageError
+from mscnn.distributed import launchers, world
+from mscnn.distributed.mpi import process_group
 from tests.conftest import processes_with, run_mpi, run_python
 
 pytestmark = pytest.mark.ranks
@@ -45,15 +45,15 @@ def test_ranks_of_one_host_meet_over_gloo_where_no_other_host_comes(mpiexec, ran
 
 
 TOLD = r"""
-from mscnn.world import mpi
-comm = mpi.communicator()
+from mscnn.distributed.mpi import process_group
+comm = process_group.communicator()
 for root in range(comm.size):
     for value in (None, "", "Zelle \u00df \U0001f9ec \0", [root, 2.5, True, None], {"at": ["a", 29500]}, "x" * 100_000):
-        assert mpi.broadcast_object(value if comm.rank == root else "ignored", root) == value, (root, value)
-assert mpi.broadcast_object(comm.rank) == 0
+        assert process_group.broadcast_object(value if comm.rank == root else "ignored", root) == value, (root, value)
+assert process_group.broadcast_object(comm.rank) == 0
 print("told", comm.rank, flush=True)
 try:
-    mpi.broadcast_object({comm.rank, "a set"})
+    process_group.broadcast_object({comm.rank, "a set"})
 except TypeError as problem:
     print("refused", problem, flush=True)
 """
@@ -81,7 +81,7 @@ def test_a_torch_that_was_built_with_mpi_brings_the_group(monkeypatch):
     monkeypatch.setitem(sys.modules, "mpi4py.MPI", library)
     monkeypatch.setattr(dist, "is_mpi_available", lambda: True)
     monkeypatch.setattr(dist, "init_process_group", started.append)
-    assert mpi.start(1) == "MPI, PyTorch's own process group"
+    assert process_group.start(1) == "MPI, PyTorch's own process group"
     assert (started, status) == (["mpi"], [1])
     launchers.abort_at_exit(0)
     assert status == [1, 0]

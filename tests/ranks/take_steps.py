@@ -9,13 +9,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mscnn import accelerate, config, lessons, screen, world
-from mscnn.data import splits
-from mscnn.data.augment import Jitter
-from mscnn.data.loader import Fields
-from mscnn.engine import Tally, Trainer
+from mscnn.core import config
+from mscnn.data.pixels.augment import Jitter
+from mscnn.data.pixels.reader import Fields
+from mscnn.data.tables import splits
+from mscnn.distributed import world
 from mscnn.model import MCNN
-from mscnn.objective import Objective
+from mscnn.model.acceleration import Acceleration, nesterov_sgd
+from mscnn.training import prepare_data, targets
+from mscnn.training.loss import Objective
+from mscnn.training.trainer import Tally, Trainer
 
 MINIBATCHES = [[0, 5, 3, 7, 9], [2, 8], [1, 4, 6, 10, 11, 0, 3]]  # uneven shares; two sites leave a third rank with none
 RATES = [0.01, 0.02, 0.01]
@@ -37,19 +40,19 @@ def main(table_csv: str, out: str, backend: str = "gloo", broken: str = "-1") ->
     ranks = world.join(backend)
     torch.set_num_threads(1)
     settings = config.Data(sites=table_csv)
-    table = screen.check(screen.read_labelled(settings), None, ranks)
-    normalisation = screen.measure(table, np.arange(len(table)), settings, ranks)
+    table = prepare_data.check(prepare_data.read_labelled(settings), None, ranks)
+    normalisation = prepare_data.measure(table, np.arange(len(table)), settings, ranks)
     Broken.site = int(broken)
     fields, everything = Broken(table, normalisation, None), splits.make_split(table, split="hold-out")
     optim = config.Optim(class_weights="balanced", statistics=0.5, microbatch=2)
-    taught = lessons.prepare(Fields(table, normalisation, None), everything, optim, ranks)
+    taught = targets.prepare(Fields(table, normalisation, None), everything, optim, ranks)
     torch.manual_seed(0)
-    acceleration = accelerate.Acceleration()
+    acceleration = Acceleration()
     network = acceleration.prepare(MCNN(len(table.mechanisms()), *table.shape))
     objective = Objective(network, 0.1, optim.statistics, taught.targets.shape[1])
     trainer = Trainer(
         world=ranks, acceleration=acceleration, network=network, lessons=taught, objective=ranks.wrap(objective),
-        optimiser=accelerate.optimiser(objective, momentum=0.9, weight_decay=5e-5), fields=fields,
+        optimiser=nesterov_sgd(objective, momentum=0.9, weight_decay=5e-5), fields=fields,
         jitter=Jitter(flips=True, turns=True, gain=0.2), microbatch=2, clip_norm=1.0, seed=0)
     trainer.rehearse()
     tally = Tally()

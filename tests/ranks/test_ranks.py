@@ -61,16 +61,18 @@ def plain_steps(table_csv) -> dict:
     import torch.nn.functional as F
     from sklearn.utils.class_weight import compute_sample_weight
 
-    from mscnn import config, screen, world
-    from mscnn.data.appearance import describe
-    from mscnn.data.augment import Jitter
-    from mscnn.data.loader import Fields
+    from mscnn.core import config
+    from mscnn.data.pixels.augment import Jitter
+    from mscnn.data.pixels.reader import Fields
+    from mscnn.data.pixels.statistics import describe
+    from mscnn.distributed import world
     from mscnn.model import MCNN
+    from mscnn.training import prepare_data
     from tests.ranks.take_steps import MINIBATCHES, RATES
 
     ranks, settings = world.World(), config.Data(sites=str(table_csv))
-    table = screen.check(screen.read_labelled(settings), None, ranks)
-    fields = Fields(table, screen.measure(table, np.arange(len(table)), settings, ranks), None)
+    table = prepare_data.check(prepare_data.read_labelled(settings), None, ranks)
+    fields = Fields(table, prepare_data.measure(table, np.arange(len(table)), settings, ranks), None)
     labels = torch.tensor([table.mechanisms().index(name) for name in table.frame["mechanism"]])
     weights = torch.tensor(compute_sample_weight("balanced", labels.numpy()), dtype=torch.float32)
     torch.manual_seed(0)

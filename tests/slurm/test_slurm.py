@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from mscnn import rundir
+from mscnn.core import files, run_directory
 from tests.conftest import ROOT
 from tests.slurm.conftest import HOME, Job
 
@@ -311,7 +311,7 @@ def test_a_job_that_loses_a_rank_a_node_or_its_time_is_queued_again_and_goes_on(
     assert job.fact("JobState") == "COMPLETED", job.log()
     assert job.fact("Restarts") == "1"
     assert "resumed at step" in job.log()
-    assert rundir.status(run_dir)["status"] == "finished"
+    assert run_directory.status(run_dir)["status"] == "finished"
     told(f"{what}, in a job of {script} on two nodes", "queued again, goes on in its folder",
          None if what == "a node lost" else seconds)
 
@@ -321,7 +321,7 @@ def test_a_run_that_cannot_be_begun_is_not_queued_again_whatever_was_told_of_it_
     job = pretend("exit 4", "--hold", "--nodes=1", "slurm/train.sbatch", "demo")
     run_dir = cluster.checkout / "runs" / f"demo-{job.number}"
     run_dir.mkdir(parents=True)
-    rundir.write_json(run_dir / rundir.STATUS, {"status": "failed", "exit_code": 4})
+    files.write_json(run_dir / run_directory.STATUS, {"status": "failed", "exit_code": 4})
     cluster.run("scontrol", "release", job.number)
     job.wait()
     assert (job.fact("JobState"), job.fact("Restarts")) == ("FAILED", "0")

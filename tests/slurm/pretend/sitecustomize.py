@@ -7,8 +7,8 @@ import functools
 import os
 from pathlib import Path
 
-from mscnn import cpu
+from mscnn.distributed import cpu_topology
 
-cpu.read_topology = functools.partial(cpu.read_topology, Path(os.environ["SLURM_CONF"]).parent)
-cpu.allowed_cpus = lambda: frozenset(one.number for one in cpu.read_topology().cpus)
-cpu.bind = cpu.bind_loader = lambda plan: "not bound: a pretended node"
+cpu_topology.read_topology = functools.partial(cpu_topology.read_topology, Path(os.environ["SLURM_CONF"]).parent)
+cpu_topology.allowed_cpus = lambda: frozenset(one.number for one in cpu_topology.read_topology().cpus)
+cpu_topology.bind = cpu_topology.bind_loader = lambda plan: "not bound: a pretended node"

@@ -1,0 +1,228 @@
+"""All that is wrong with a screen, in one pass over its table and its files, and what a screen without fault holds.
+
+`python -m mscnn check` runs it; exercised by `pytest tests/data/test_check_screen.py`.  Shapes: C channels, H W pixels.
+"""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from mscnn.core.errors import DataError, ImageError
+from mscnn.core.logs import progress
+from mscnn.data.pixels import images
+from mscnn.data.tables.problems import Problem
+from mscnn.data.tables.site_table import SiteTable, natural
+
+SATURATED = 0.05  # share of a channel's pixels at its maximum from which on the camera was at its end
+LAST_ROW, LAST_COLUMN = 32, 48  # AF 48, of a plate of 1,536 wells
+MISSING = "files are missing; name the folder they are in with --image-root, or take their rows out"
+UNREADABLE = "files cannot be read; replace them, or take their rows out"
+_CHUNK = 16  # files handed to a process at once
+Each = Callable[[Callable[[str], Any], Sequence[str], str], Iterable[Any]]
+
+
+class Plane(NamedTuple):
+    """What is kept of one channel's pixels."""
+
+    digest: bytes  # SHA-256 of shape, type and pixels
+    low: int
+    high: int
+    share: float  # of the pixels at the maximum
+
+
+class Use(NamedTuple):
+    """Where a table names a file first."""
+
+    row: int
+    channel: int
+
+
+@contextmanager
+def readers(workers: int) -> Iterator[Each]:
+    """What maps a function over files by so many processes, in order, with a progress bar: each(function, paths, what)."""
+    # Spawned, not forked: the caller may hold threads or sockets that a copy must not inherit.
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+
+    def each(function: Callable[[str], Any], paths: Sequence[str], what: str) -> Iterator[Any]:
+        done = 0
+        with progress(len(paths), what, unit="file") as shown:
+            try:
+                for result in pool.map(function, paths, chunksize=_CHUNK):
+                    yield result
+                    done += 1
+                    shown.advance()
+            except BrokenProcessPool:
+                near = paths[done:done + _CHUNK * (workers + 1)]
+                raise DataError("a process was killed while it read one of these files, by the file or for want of memory; "
+                                "look at them, or free memory", near) from None
+
+    try:
+        yield each
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def check_table(table: SiteTable, source: Path) -> list[Problem]:
+    """What is wrong with a table beyond what reading it tells: wells, mechanisms, and files that are named twice.
+
+    table: read with a list of problems, so that its index counts rows as the file at source does.
+    """
+    frame = table.frame
+    problems = [Problem(row, str(source), f"well {well!r} is no place on a plate",
+                        "wells are no place on a plate; write them A01 to AF48")
+                for row, well in frame["well"].items() if well and well_place(well) is None]
+    if frame.empty:
+        problems.append(Problem(None, str(source), "holds only taxol controls", "tables are empty; --taxol-controls keep"))
+    first = frame[frame["mechanism"] != ""].drop_duplicates(["compound", "mechanism"])
+    for compound, group in first.groupby("compound"):
+        rows = [f"{mechanism!r} in row {row}" for row, mechanism in group["mechanism"].items()]
+        problems += [Problem(row, str(source), f"compound {compound!r} has more than one mechanism: {', '.join(rows)}",
+                             "compounds have more than one mechanism; choose one")
+                     for row in group.index if len(group) > 1]
+    seen: dict[str, Use] = {}
+    for path, use in _uses(frame):
+        other = seen.setdefault(path, use)
+        if other is not use:
+            problems.append(Problem(use.row, path, f"the same file as {_place(table, other)}",
+                                    "files are named more than once; give each row and channel a file of its own"))
+    return problems
+
+
+def check_files(table: SiteTable, source: Path, each: Each) -> tuple[list[Problem], images.Header | None]:
+    """What is wrong with the files of a table, and what a site holds, its channels together, where files agree.
+
+    All headers are read first; pixels only of files whose header is like that of most.  each: see readers.
+    """
+    uses: dict[str, Use] = {}
+    for path, use in _uses(table.frame):
+        uses.setdefault(path, use)
+    headers, problems = {}, []
+    for path, facts in zip(uses, each(header_facts, list(uses), "headers"), strict=True):
+        if len(facts) == 1:
+            problems.append(Problem(uses[path].row, path, facts[0], MISSING if facts == ["missing"] else UNREADABLE))
+        else:
+            headers[path] = images.Header(*facts)
+    if not headers:
+        return problems, None
+    common = Counter(headers.values()).most_common(1)[0][0]
+    problems += [Problem(uses[path].row, path, f"{header}, most are {common}",
+                         "files differ from most in size, type or channels; replace them, or take their rows out")
+                 for path, header in headers.items() if header != common]
+    site = None
+    try:
+        site = images.agree([["", *common]], files_per_site=len(table.frame["files"].iloc[0]), channels=table.channels)
+    except DataError as problem:
+        problems.append(Problem(None, str(source), problem.what, "tables and files disagree about channels"))
+    fine = [path for path, header in headers.items() if header == common]
+    return problems + _check_pixels(table, {path: uses[path] for path in fine}, each), site
+
+
+def _check_pixels(table: SiteTable, uses: dict[str, Use], each: Each) -> list[Problem]:
+    """Files that cannot be decoded, and channels that are constant, saturated, or another's copy."""
+    problems: list[Problem] = []
+    seen: dict[bytes, tuple[str, int]] = {}  # a digest each is all that grows with the number of images
+    for path, facts in zip(uses, each(pixel_facts, list(uses), "pixels"), strict=True):
+        if isinstance(facts, str):
+            problems.append(Problem(uses[path].row, path, facts, UNREADABLE))
+            continue
+        for number, plane in enumerate(facts):
+            channel = f"channel {number + 1} of {len(facts)}: " if len(facts) > 1 else ""
+            other = seen.setdefault(plane.digest, (path, number))
+            reason = kind = ""
+            if plane.low == plane.high:
+                reason, kind = f"empty: all pixels are {plane.low}", "images are empty; take their rows out"
+            elif other != (path, number):
+                reason = f"the same pixels as {other[0]}, {_place(table, uses[other[0]])}"
+                reason += f", channel {other[1] + 1} of {len(facts)}" if channel else ""
+                kind = "images are copies of another one; find out which row each belongs to"
+            elif plane.share >= SATURATED:
+                reason = f"saturated: {plane.share:.1%} of the pixels are at the maximum of {plane.high}"
+                kind = "images are saturated; take their rows out"
+            if reason:
+                problems.append(Problem(uses[path].row, path, channel + reason, kind))
+    return problems
+
+
+def header_facts(path: str) -> list:
+    """[channels, height, width, dtype] of a file, or [reason]."""
+    return images.inspect([[path]])[0][1:]
+
+
+def pixel_facts(path: str) -> list[Plane] | str:
+    """What is kept of each channel of a file, or why it cannot be decoded."""
+    try:
+        return [plane_facts(plane) for plane in images.read_site([path])]
+    except ImageError as problem:
+        return problem.what.removeprefix(f"{path}: ")
+
+
+def plane_facts(plane_HW: np.ndarray) -> Plane:
+    """What is kept of one channel."""
+    digest = hashlib.sha256(repr((plane_HW.shape, str(plane_HW.dtype))).encode())
+    digest.update(np.ascontiguousarray(plane_HW))
+    low, high = int(plane_HW.min()), int(plane_HW.max())
+    return Plane(digest.digest(), low, high, float(np.count_nonzero(plane_HW == high) / plane_HW.size))
+
+
+def well_place(well: str) -> tuple[int, int] | None:
+    """B02 -> (1, 1), AF48 -> (31, 47); None for what is no place on a plate of up to 1,536 wells."""
+    match = re.fullmatch(r"(A?[A-Z])0*([1-9][0-9]?)", well.upper())
+    if not match:
+        return None
+    row, column = (26 if len(match[1]) == 2 else 0) + ord(match[1][-1]) - ord("A"), int(match[2]) - 1
+    return (row, column) if row < LAST_ROW and column < LAST_COLUMN else None
+
+
+def plate_maps(table: SiteTable) -> pd.DataFrame:
+    """A row a well: plate, week, well, row and column from 0, compound, concentration, mechanism, number of fields."""
+    wells = table.frame.groupby(["plate", "well"], sort=False)
+    maps = wells[["week", "compound", "concentration", "mechanism"]].first().reset_index()
+    maps["fields"] = wells.size().to_numpy()
+    maps[["row", "column"]] = [well_place(well) for well in maps["well"]]
+    maps = maps.sort_values(["plate", "row", "column"], key=_natural_order, ignore_index=True)
+    return maps[["plate", "week", "well", "row", "column", "compound", "concentration", "mechanism", "fields"]]
+
+
+def summary(table: SiteTable, site: images.Header) -> str:
+    """What a screen without fault holds, as lines of text; untreated wells are neither compounds nor treatments."""
+    frame, files = table.frame, len(table.frame["files"].iloc[0])
+    treated = frame[~table.is_control()]
+    weeks = set(frame["week"]) - {""}
+    lines = [f"fields      {len(frame):,} of {site}, {len(frame) * files:,} images",
+             f"plates      {frame['plate'].nunique():,}",
+             f"weeks       {len(weeks) or 'not given'}",
+             f"compounds   {treated['compound'].nunique():,} beside {table.control}",
+             f"treatments  {len(treated.drop_duplicates(['compound', 'concentration'])):,}",
+             "images of each mechanism"]
+    counts = frame["mechanism"].replace("", "not known").value_counts().sort_index()
+    width = max(map(len, counts.index))
+    return "\n".join([*lines, *(f"  {name:{width}}  {number * files:,}" for name, number in counts.items())])
+
+
+def _natural_order(column: pd.Series) -> pd.Series:
+    """Week2 before Week10."""
+    if column.name != "plate":
+        return column
+    return column.map({plate: place for place, plate in enumerate(sorted(set(column), key=natural))})
+
+
+def _uses(frame: pd.DataFrame) -> Iterator[tuple[str, Use]]:
+    """Each file that may be looked at, and where it is named."""
+    for row, files in frame["files"].items():
+        yield from ((path, Use(row, channel)) for channel, path in enumerate(files) if path)
+
+
+def _place(table: SiteTable, use: Use) -> str:
+    """row 2, channel DNA; the channel where each has a file of its own."""
+    alone = len(table.frame["files"].iloc[0]) == 1
+    return f"row {use.row}" if alone else f"row {use.row} channel {table.channels[use.channel]}"

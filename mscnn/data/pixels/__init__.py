@@ -1,0 +1,1 @@
+"""From image files or packed fields to the network's input."""

@@ -1,0 +1,181 @@
+"""Writes packed fields (packed.py), a plate at a time, so that a run that was cut off goes on where it was.
+
+Exercised by `python -m mscnn pack`.  Shapes: C channels, H W pixels.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mscnn.core.errors import DataError, ImageError, UsageError
+from mscnn.core.files import put
+from mscnn.data.pixels import packed
+from mscnn.data.pixels.images import Header
+from mscnn.data.pixels.packed import DESCRIPTION, INDEX, PAGE
+from mscnn.data.tables.site_table import METADATA, SiteTable, natural
+
+PARTIAL = ".partial"
+
+
+def pack(table: SiteTable, header: Header, out: Path, *, screen: str, downscale: int = 1, workers: int = 1,
+         advance: Callable[[int], object] = lambda number: None) -> int:
+    """Write a folder of packed fields; returns how many plates were there already.
+
+    header: of every site; screen: "bbbc021" or "sites", the reader of the table; downscale: side of the blocks of pixels
+    that are averaged to one; advance: told how many sites are done.  Raises UsageError for an unfit folder or too little
+    room, DataError listing damaged images after all plates without one are written.
+    """
+    shape = _shape(header, downscale)
+    order = sorted(set(table.frame["plate"]), key=natural)
+    files = {plate: f"plate-{number:04}.fields" for number, plate in enumerate(order, 1)}
+    _make(out, set(files.values()))
+    index, damaged, kept = [], [], 0
+    with ThreadPoolExecutor(workers) as pool:
+        for plate, name in files.items():
+            sites = np.flatnonzero(table.frame["plate"] == plate)
+            rows = table.frame.iloc[sites].assign(file=name)
+            source = _source(rows, shape, header.dtype, downscale)
+            crc32s = _written(out / name, source)
+            if crc32s is not None:
+                kept += 1
+                advance(len(rows))
+            else:
+                _require_room(out, PAGE + len(rows) * packed.stride(*shape, header.dtype))
+                decoded = _in_order(pool, lambda site: _decoded(table, site, downscale), sites, workers + 1)
+                try:
+                    crc32s = _write_plate(out / name, decoded, len(rows), shape, header.dtype, source, advance)
+                except ImageError as problem:
+                    damaged.append(str(problem))
+                    continue
+            index.append(rows.assign(record=range(len(rows)), crc32=np.array(crc32s)))
+    if damaged:
+        raise DataError(f"{len(damaged)} plates hold damaged images; replace them, or take their rows out, and run the "
+                        "same command again: the other plates are kept", damaged)
+    _write_index(out, table, index, {"screen": screen, "shape": shape, "dtype": header.dtype, "downscale": downscale})
+    return kept
+
+
+def _shape(header: Header, downscale: int) -> tuple[int, int, int]:
+    if header.height % downscale or header.width % downscale:
+        raise UsageError(f"downscale must divide both sides of a field, {header.height}x{header.width}, got {downscale}")
+    return header.channels, header.height // downscale, header.width // downscale
+
+
+def _make(out: Path, files: set[str]) -> None:
+    """Make the folder, or take one that holds a pack; what an earlier one left and this one does not have goes."""
+    ours = {name + ending for name in (DESCRIPTION, INDEX) for ending in ("", PARTIAL)}
+    ours |= {path.name for path in out.glob("plate-*.fields*")}
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if foreign := sorted({path.name for path in out.iterdir()} - ours):
+            raise UsageError(f"{out} holds {foreign[0]}, which is no part of a pack; name a new folder with --out")
+        (out / DESCRIPTION).unlink(missing_ok=True)  # until the end there is no pack
+        for name in ours - files - {DESCRIPTION}:
+            (out / name).unlink(missing_ok=True)
+    except OSError as problem:
+        raise UsageError(f"{out} cannot be written ({problem.strerror}); name another folder with --out") from None
+
+
+def _require_room(out: Path, needed: int) -> None:
+    if (free := shutil.disk_usage(out).free) < needed:
+        raise UsageError(f"{out}: {free / 2**30:.2f} GiB are free, the next plate takes {needed / 2**30:.2f}; make room, "
+                         "or name another folder with --out, and run the same command again")
+
+
+def _source(rows, shape: tuple[int, int, int], dtype: str, downscale: int) -> str:
+    """SHA-256 of what a plate file is made from: when it is the same, the file need not be written again."""
+    facts = hashlib.sha256(repr((packed.VERSION, shape, dtype, downscale)).encode())
+    facts.update(rows[[*METADATA]].to_csv(index=False).encode())
+    if "record" in rows:
+        facts.update(repr([crc32 for _, _, crc32 in rows["record"]]).encode())
+        return facts.hexdigest()
+    for files in rows["files"]:
+        for path in files:
+            about = os.stat(path)
+            facts.update(f"{Path(path).name}\n{about.st_size}\n{about.st_mtime_ns}\n".encode())
+    return facts.hexdigest()
+
+
+def _written(path: Path, source: str) -> np.ndarray | None:
+    """The CRC-32s of a plate file that is there already and made from the same; None where it must be written."""
+    if not path.exists():
+        return None
+    try:
+        plate = packed.PlateFile(path)
+    except DataError:  # damaged: it is replaced
+        return None
+    return plate.crc32s if plate.source == source else None
+
+
+def _decoded(table: SiteTable, site: int, downscale: int) -> np.ndarray:
+    """(C, H, W) of a site; each pixel the mean of a block, rounded."""
+    site_CHW = packed.pixels(table, site)
+    if downscale == 1:
+        return site_CHW
+    channels, height, width = site_CHW.shape
+    blocks = site_CHW.reshape(channels, height // downscale, downscale, width // downscale, downscale)
+    return np.rint(blocks.mean(axis=(2, 4))).astype(site_CHW.dtype)
+
+
+def _in_order(pool: ThreadPoolExecutor, decode: Callable[[Any], np.ndarray], items: Iterable[Any],
+              ahead: int) -> Iterator[np.ndarray]:
+    """Decoded sites in order, so many of them ahead; decoders let other threads run."""
+    pending: deque = deque()
+    for item in items:
+        pending.append(pool.submit(decode, item))
+        if len(pending) > ahead:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
+
+
+def _write_plate(path: Path, sites: Iterable[np.ndarray], records: int, shape: tuple[int, int, int], dtype: str,
+                 source: str, advance: Callable[[int], object]) -> np.ndarray:
+    """Write records aside and put the file in its place when it is whole; returns their CRC-32s."""
+    partial, crc32s = path.with_name(path.name + PARTIAL), np.zeros(records, np.uint32)
+    stride = packed.stride(*shape, dtype)
+    try:
+        with partial.open("wb") as file:
+            file.seek(PAGE)
+            for number, site_CHW in enumerate(sites):
+                raw = np.ascontiguousarray(site_CHW, np.dtype(dtype).newbyteorder("<"))
+                crc32s[number] = zlib.crc32(raw)
+                file.write(raw)
+                file.seek(PAGE + (number + 1) * stride)
+                advance(1)
+            file.write(crc32s.astype("<u4").tobytes())
+            file.seek(0)
+            file.write(packed.header_bytes(records, shape, dtype, source, crc32s))
+        put(partial, path)
+    except OSError as problem:
+        raise UsageError(f"{path} cannot be written ({problem.strerror}); make room, or name another folder with --out, "
+                         "and run the same command again") from None
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+    return crc32s
+
+
+def _write_index(out: Path, table: SiteTable, index: list, facts: dict[str, Any]) -> None:
+    """The index in the order of the table, then the description that makes the folder a pack."""
+    rows = pd.concat(index).sort_index()[[*METADATA, "files", "file", "record", "crc32"]]
+    rows["files"] = [[Path(path).name for path in files] for files in rows["files"]]
+    rows.to_parquet(out / (INDEX + PARTIAL), index=False)
+    digest = hashlib.sha256((out / (INDEX + PARTIAL)).read_bytes()).hexdigest()
+    put(out / (INDEX + PARTIAL), out / INDEX)
+    description = {"format": packed.FORMAT, "version": packed.VERSION, "control": table.control,
+                   "channels": list(table.channels), **facts,
+                   "sites": len(rows), "plates": dict(rows.groupby("file")["plate"].first()), "index_sha256": digest}
+    (out / (DESCRIPTION + PARTIAL)).write_text(json.dumps(description, indent=1) + "\n")
+    put(out / (DESCRIPTION + PARTIAL), out / DESCRIPTION)

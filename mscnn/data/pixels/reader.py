@@ -1,0 +1,106 @@
+"""Sites -> tensors, read ahead by a thread while the network computes.
+
+Shapes: N fields of a microbatch, C channels, H W pixels.
+"""
+
+import queue
+import threading
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mscnn.core import activity
+from mscnn.data.pixels.augment import Jitter, augment, draw, orient
+from mscnn.data.pixels.dataset_scale import Normalisation
+from mscnn.data.pixels.images import fit
+from mscnn.data.pixels.packed import pixels
+from mscnn.data.pixels.plate_scale import Intensity
+from mscnn.data.tables.sampler import Stream
+from mscnn.data.tables.site_table import SiteTable
+
+Item = TypeVar("Item")
+_END = object()
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Reads fields of a table as the network's input."""
+
+    table: SiteTable
+    normalisation: Normalisation | Intensity
+    size: tuple[int, int] | None  # crop or pad to (height, width)
+
+    def read(self, sites: np.ndarray, jitter: Jitter | None = None, key: tuple[int, int] = (0, 0)) -> Tensor:
+        """Positions in the table -> (N, C, H, W) float32.
+
+        With jitter each field is augmented by a generator of its own, keyed by (seed, epoch) and the site: the same
+        change on any rank and in any order.  key: (seed, epoch).
+        """
+        fields_NCHW, changes = torch.empty(0), []
+        by_plate = isinstance(self.normalisation, Intensity)
+        for position, site in enumerate(sites):
+            site_CHW = pixels(self.table, site)
+            if by_plate:  # a plate's light is that of the whole field, before it is cropped or turned
+                site_CHW = self.normalisation.apply(site_CHW, self.table.frame["plate"].iat[site])
+            site_CHW = fit(site_CHW, self.size)
+            if position == 0:
+                fields_NCHW = torch.empty(len(sites), *site_CHW.shape)
+            if jitter is not None:
+                rng = np.random.default_rng([Stream.AUGMENTATION, *key, int(site)])
+                changes.append(draw(jitter, rng, channels=len(site_CHW), square=site_CHW.shape[1] == site_CHW.shape[2]))
+                site_CHW = orient(site_CHW, changes[-1])
+            if by_plate:
+                np.copyto(fields_NCHW[position].numpy(), site_CHW)
+            else:
+                self.normalisation.apply(site_CHW, fields_NCHW[position].numpy())
+        if jitter is not None:
+            augment(fields_NCHW, changes, jitter)
+        return fields_NCHW
+
+
+def ahead(jobs: Iterable[Callable[[], Item]], depth: int = 1,
+          enter: Callable[[], object] = lambda: None) -> Generator[Item, None, None]:
+    """Run jobs in a thread, at most `depth` results ahead; an exception in a job is raised here, in its turn.
+
+    enter: what the thread calls first.  Leaving the loop early stops the thread.
+    """
+    results: queue.Queue = queue.Queue(maxsize=depth)
+    stopped = threading.Event()
+
+    def put(result: object) -> None:
+        while not stopped.is_set():
+            try:
+                return results.put(result, timeout=0.1)
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        try:
+            enter()
+            for job in jobs:
+                if stopped.is_set():
+                    return
+                put((job(), None))
+            put(_END)
+        except BaseException as problem:
+            put((None, problem))
+
+    thread = threading.Thread(target=work, name="reader", daemon=True)
+    thread.start()
+    try:
+        while True:
+            with activity.during("waiting for fields that are read ahead"):
+                result = results.get()
+            if result is _END:
+                return
+            item, problem = result
+            if problem is not None:
+                raise problem
+            yield item
+    finally:
+        stopped.set()
+        thread.join()

@@ -1,0 +1,96 @@
+"""What a field looks like, in numbers that need no labels: the targets of a second training task (--statistics).
+
+All are of the network's input, and the same for a field that is mirrored or turned by a quarter, but for quantiles, which
+are those of every seventh pixel.
+
+Shapes: N fields, C channels, H W pixels, P pairs of channels, D numbers.
+"""
+
+from itertools import combinations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.9, 0.99)
+EVERY = 7           # of pixels, for quantiles
+OCTAVES = 5         # bands of a Laplacian pyramid (Burt & Adelson 1983)
+BRIGHT = (0.5, 1.0, 2.0)  # standard deviations above the mean
+SPOT_SCALES = 2
+LEAST = 1e-3        # sd, or share of pixels, that still counts: constant channels stay finite
+
+
+def describe(fields_NCHW: Tensor) -> Tensor:
+    """(N, C, H, W) -> (N, D) float32: shape of the histogram, texture by octaves, channels together, bright spots.
+
+    Means and standard deviations are left out: they are the plate's as much as the cells'.  H and W at least 64.
+    """
+    scaled_NCHW = _standard(fields_NCHW.float())
+    return torch.cat([_histogram(scaled_NCHW), *_octaves(scaled_NCHW), _together(scaled_NCHW), *_spots(scaled_NCHW)], dim=1)
+
+
+def _histogram(scaled_NCHW: Tensor) -> Tensor:
+    """Skewness, logarithm of the kurtosis, quantiles."""
+    flat_NCp = scaled_NCHW.flatten(2)
+    ordered = flat_NCp[:, :, ::EVERY].sort(dim=2).values
+    quantiles = [ordered[:, :, int(share * ordered.shape[2])] for share in QUANTILES]
+    return torch.cat([flat_NCp.pow(3).mean(2).clamp(-6, 6), _tails(flat_NCp), *quantiles], dim=1)
+
+
+def _octaves(scaled_NCHW: Tensor) -> list[Tensor]:
+    """Of each band: its sd, its tails, how channels and their local contrasts go together; and the sd of what is left."""
+    found, rest_NCHW = [], scaled_NCHW
+    for _ in range(OCTAVES):
+        smooth_NCHW = _smooth(_smooth(rest_NCHW))
+        band_NCHW = rest_NCHW - smooth_NCHW
+        standard_NCHW = _standard(band_NCHW)
+        found += [_log_sd(band_NCHW), _tails(standard_NCHW.flatten(2)), _together(standard_NCHW),
+                  _together(_standard(band_NCHW.abs()))]
+        rest_NCHW = F.avg_pool2d(smooth_NCHW, 2)
+    return [*found, _log_sd(rest_NCHW)]
+
+
+def _spots(scaled_NCHW: Tensor) -> list[Tensor]:
+    """Of what is brighter than so many sd: how many peaks, which share of the field, how much of it is inside rather than
+    rim; and what all channels show there.
+    """
+    found, plane_NCHW = [], _smooth(scaled_NCHW)
+    for scale in range(SPOT_SCALES):
+        peaks_NCHW = plane_NCHW == F.max_pool2d(plane_NCHW, 5, stride=1, padding=2)
+        for level in BRIGHT:
+            bright_NCHW = (plane_NCHW > level).float()
+            area_NC = bright_NCHW.sum((2, 3))
+            inside_NCHW = -F.max_pool2d(-bright_NCHW, 5, stride=1, padding=2)
+            found += [torch.log1p((peaks_NCHW * bright_NCHW).sum((2, 3))), (bright_NCHW.mean((2, 3)) + LEAST).log(),
+                      (inside_NCHW.sum((2, 3)) + 1) / (area_NC + 1)]
+            if scale == 0:
+                inside_NCC = bright_NCHW.flatten(2) @ scaled_NCHW.flatten(2).transpose(1, 2)
+                found.append((inside_NCC / (area_NC[:, :, None] + 1)).flatten(1))
+        plane_NCHW = _smooth(F.avg_pool2d(plane_NCHW, 2))
+    return found
+
+
+def _standard(fields_NCHW: Tensor) -> Tensor:
+    """Mean 0 and sd 1 of each channel of each field; 0 where it is constant."""
+    centred = fields_NCHW - fields_NCHW.mean((2, 3), keepdim=True)
+    return centred / (centred.pow(2).mean((2, 3), keepdim=True).sqrt() + LEAST)
+
+
+def _together(standard_NCHW: Tensor) -> Tensor:
+    """(N, P) correlation of each pair of channels."""
+    pairs = [(standard_NCHW[:, one] * standard_NCHW[:, other]).mean((1, 2))
+             for one, other in combinations(range(standard_NCHW.shape[1]), 2)]
+    return torch.stack(pairs, dim=1) if pairs else standard_NCHW.new_zeros(len(standard_NCHW), 0)
+
+
+def _tails(standard_NCp: Tensor) -> Tensor:
+    return standard_NCp.pow(4).mean(2).clamp_min(0.01).log()
+
+
+def _log_sd(fields_NCHW: Tensor) -> Tensor:
+    return (fields_NCHW.std((2, 3)) + LEAST).log()
+
+
+def _smooth(fields_NCHW: Tensor) -> Tensor:
+    """Mean over 3x3 pixels, edges repeated."""
+    return F.avg_pool2d(F.pad(fields_NCHW, (1, 1, 1, 1), mode="replicate"), 3, stride=1)

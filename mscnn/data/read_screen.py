@@ -1,0 +1,38 @@
+"""From the settings that name a screen to its table: BBBC021's CSVs, any other screen's CSV, or packed fields.
+
+Brings no torch, so that `python -m mscnn check` stays small.
+"""
+
+from pathlib import Path
+
+from mscnn.core import config
+from mscnn.data.pixels import packed
+from mscnn.data.tables import bbbc021
+from mscnn.data.tables.problems import Problem
+from mscnn.data.tables.site_table import SiteTable, parse_columns, read_sites
+
+
+def read_table(settings: config.Table, problems: list[Problem] | None = None) -> SiteTable:
+    """All sites of the screen that the settings name, with or without a known mechanism.
+
+    problems: a list that takes what is wrong with rows of a CSV, instead of a DataError that lists it.
+    """
+    root = Path(settings.image_root) if settings.image_root else None
+    if settings.packed:
+        table = packed.read_packed(Path(settings.packed), settings.control)
+        keep = kind(settings) != "bbbc021" or settings.taxol_controls == "keep"
+        return table if keep else table.select(~bbbc021.is_taxol_control(table.frame).to_numpy())
+    if settings.bbbc021:
+        image_csv, moa_csv = bbbc021.find_csvs(Path(settings.bbbc021))
+        return bbbc021.read_bbbc021(image_csv, moa_csv, image_root=root, taxol_controls=settings.taxol_controls,
+                                    problems=problems)
+    channels = tuple(name.strip() for name in (settings.channels or "").split(",") if name.strip())
+    return read_sites(Path(settings.sites), image_root=root, channels=channels, columns=parse_columns(settings.columns),
+                      control=settings.control, problems=problems)
+
+
+def kind(settings: config.Table) -> str:
+    """What the screen was written as: bbbc021 or sites."""
+    if settings.packed:
+        return packed.describe(Path(settings.packed))["screen"]
+    return "bbbc021" if settings.bbbc021 else "sites"

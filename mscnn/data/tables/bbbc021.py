@@ -1,0 +1,122 @@
+"""BBBC021 v1: the two official CSVs, unmodified, -> one site table.
+
+Images and ground truth: Caie et al. 2010, Ljosa et al. 2012, Broad Bioimage Benchmark Collection.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from mscnn.core.errors import DataError
+from mscnn.data.tables.image_paths import locate
+from mscnn.data.tables.problems import Problem, refuse
+from mscnn.data.tables.site_table import (
+    METADATA,
+    SiteTable,
+    concentrations,
+    find_case_twins,
+    find_duplicates,
+    find_unfit,
+    read_csv,
+)
+
+CHANNELS = {"DNA": "DAPI", "Tubulin": "Tubulin", "Actin": "Actin"}  # our name: the CSV's
+TAXOL_CONTROL_WELLS = ("B11", "C11", "D11", "E02", "F02", "G02")    # taxol 0.3 uM on every plate
+_IMAGE_COLUMNS = ("Image_Metadata_Plate_DAPI", "Image_Metadata_Well_DAPI", "Replicate", "Image_Metadata_Compound",
+                  "Image_Metadata_Concentration",
+                  *(f"Image_{kind}Name_{channel}" for kind in ("File", "Path") for channel in CHANNELS.values()))
+
+
+def find_csvs(folder: Path) -> tuple[Path, Path]:
+    """Paths of BBBC021_v1_image.csv and BBBC021_v1_moa.csv (or .csv.gz) in a folder. Raises DataError."""
+    found = []
+    for name in ("BBBC021_v1_image.csv", "BBBC021_v1_moa.csv"):
+        here = [path for path in (folder / name, folder / f"{name}.gz") if path.is_file()]
+        if not here:
+            raise DataError(f"{folder}: no {name} there; name the folder that holds the official CSVs with --bbbc021")
+        found.append(here[0])
+    return found[0], found[1]
+
+
+def read_bbbc021(image_csv: Path, moa_csv: Path, *, image_root: Path | None = None,
+                 taxol_controls: str = "drop", problems: list[Problem] | None = None) -> SiteTable:
+    """Join image.csv with moa.csv by compound and numeric concentration.
+
+    All 13,200 fields are returned; those without an annotated mechanism have mechanism "".
+    taxol_controls: "keep" or "drop" the taxol 0.3 uM plate-control wells (1,320 of the 3,848 labelled fields).
+    Channels of a field do not share a GUID, so files are joined through the CSV's rows, never by name.
+    Raises DataError listing missing columns; or duplicate sites or annotations, bad concentrations and names together.
+    problems: a list that takes the latter instead, and annotated treatments without images too; the frame's index then
+    counts rows as image.csv does, and a file name that must not be followed is "".
+    """
+    assert taxol_controls in ("keep", "drop")
+    found = [] if problems is None else problems
+    images, annotations = read_csv(image_csv), read_csv(moa_csv)
+    _require_columns(images, _IMAGE_COLUMNS, image_csv)
+    _require_columns(annotations, ("compound", "concentration", "moa"), moa_csv)
+    frame = pd.DataFrame({
+        "plate": images["Image_Metadata_Plate_DAPI"],
+        "week": images["Image_Metadata_Plate_DAPI"].str.split("_").str[0],
+        "well": images["Image_Metadata_Well_DAPI"],
+        "site": _site_numbers(images["Image_FileName_DAPI"], found),
+        "replicate": images["Replicate"],
+        "compound": images["Image_Metadata_Compound"],
+        "concentration": concentrations(images["Image_Metadata_Concentration"], image_csv, found),
+    }, index=images.index)
+    annotations = annotations.assign(dose=concentrations(annotations["concentration"], moa_csv, found))
+    frame["mechanism"] = _mechanisms(frame, annotations, moa_csv, found)
+    parts = [pd.DataFrame({"folder": images[f"Image_PathName_{channel}"], "name": images[f"Image_FileName_{channel}"]})
+             for channel in CHANNELS.values()]
+    frame["files"] = locate(parts, image_root or image_csv.parent, found)
+    found += [*find_unfit(frame, image_csv), *find_duplicates(frame[frame["site"] != ""], image_csv),
+              *find_case_twins(frame, image_csv)]
+    if problems is None:
+        refuse(found, image_csv)
+    else:
+        found += _without_images(frame, annotations, moa_csv)
+    kept = (frame if taxol_controls == "keep" else frame[~is_taxol_control(frame)])[[*METADATA, "files"]]
+    return SiteTable(kept.reset_index(drop=True) if problems is None else kept, tuple(CHANNELS))
+
+
+def is_taxol_control(frame: pd.DataFrame) -> pd.Series:
+    """Which sites are in the taxol 0.3 uM control wells that every plate has."""
+    return (frame["compound"] == "taxol") & (frame["concentration"] == 0.3) & frame["well"].isin(TAXOL_CONTROL_WELLS)
+
+
+def _mechanisms(frame: pd.DataFrame, annotations: pd.DataFrame, moa_csv: Path, problems: list[Problem]) -> list[str]:
+    """Mechanism of each field by (compound, concentration as a number), or ""."""
+    again = annotations[annotations.duplicated(["compound", "dose"], keep=False)]
+    problems += [Problem(row, str(moa_csv), f"{compound} {dose:g}: not the only row of this treatment",
+                         "treatments are annotated more than once; keep one row each")
+                 for row, compound, dose, _ in _treatments(again)]
+    known = {(compound, dose): mechanism for _, compound, dose, mechanism in _treatments(annotations)}
+    return [known.get(key, "") for key in zip(frame["compound"], frame["concentration"], strict=True)]
+
+
+def _without_images(frame: pd.DataFrame, annotations: pd.DataFrame, moa_csv: Path) -> list[Problem]:
+    """Annotated treatments that no field shows."""
+    shown = set(zip(frame["compound"], frame["concentration"], strict=True))
+    return [Problem(row, str(moa_csv), f"{compound} {dose:g}: annotated, but no row of the images has this treatment",
+                    "annotated treatments have no images; complete the images' table, or take the annotations out")
+            for row, compound, dose, _ in _treatments(annotations) if (compound, dose) not in shown]
+
+
+def _treatments(annotations: pd.DataFrame) -> list[tuple[int, str, float, str]]:
+    """(row, compound, dose, mechanism) of the annotations whose dose is a number."""
+    given = annotations[annotations["dose"].notna()]
+    return list(zip(given.index, given["compound"], given["dose"], given["moa"], strict=True))
+
+
+def _site_numbers(file_names: pd.Series, problems: list[Problem]) -> pd.Series:
+    """Week1_150607_B02_s3_w1<GUID>.tif -> "3"; rows of a well are not always in site order, so only the name tells."""
+    numbers = file_names.str.extract(r"(?:^|_)[A-P]\d\d_s(\d+)_w", expand=False)
+    problems += [Problem(row, name, f"{name} has no site number like _s1_",
+                         "file names are without a site number like _s1_; these are not BBBC021's")
+                 for row, name in file_names[numbers.isna()].items()]
+    return numbers.fillna("")
+
+
+def _require_columns(table: pd.DataFrame, needed: tuple[str, ...], path: Path) -> None:
+    missing = [name for name in needed if name not in table.columns]
+    if missing:
+        raise DataError(f"{path}: lacks columns of the official file; for other screens use --sites", missing)

@@ -1,0 +1,100 @@
+"""Folders and file names of a table -> paths below the image root, and never out of it."""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import NamedTuple
+
+import pandas as pd
+
+from mscnn.data.tables.problems import Problem
+
+OUTSIDE = "image names are empty or leave the image root; write them without `..`"
+CONTROL = "image names hold a NUL or a line break; rename the files"
+LINKS = "image files are links that leave the image root; copy the files, or name the folder of all as --image-root"
+
+
+class _Folder(NamedTuple):
+    """A folder with image files. plain: its files that are no links, as far as it can be listed."""
+
+    path: str
+    inside: bool
+    plain: frozenset[str]
+
+
+def locate(parts: Sequence[pd.DataFrame], image_root: Path, problems: list[Problem]) -> list[tuple[str, ...]]:
+    """Join folders and file names to paths below image_root, one tuple of files per row.
+
+    parts: per channel a table of columns folder and name.  Tables keep the folders of the machine that wrote them, so
+    the longest tail of a folder that exists below image_root is used (BBBC021: Week4/Week4_27481 -> Week4_27481).
+    A name that would leave image_root, by `..` or by a symbolic link, or that cannot be a name becomes "", and a problem.
+    Folders are resolved and listed once each, which takes far fewer calls than resolving files.
+    """
+    root = os.path.realpath(image_root)
+    tails: dict[str, Path] = {}
+    folders: dict[tuple[str, ...], _Folder] = {}
+    columns = []
+    for part in parts:
+        paths = []
+        for row, folder, name in zip(part.index, part["folder"], part["name"], strict=True):
+            pieces, fault = _pieces(name), _fault(folder, name)
+            if fault:
+                problems.append(Problem(row, name, f"{folder!r} {name!r} {fault[0]}", fault[1]))
+                paths.append("")
+                continue
+            place = tails.get(folder) or _find_folder(image_root, _pieces(folder), pieces)
+            if folder not in tails and place.is_dir():  # else another of its files may tell where it is
+                tails[folder] = place
+            key = (str(place), *pieces[:-1])
+            if key not in folders:
+                folders[key] = _open_folder(place.joinpath(*pieces[:-1]), root)
+            path = os.path.join(folders[key].path, pieces[-1])
+            if not folders[key].inside or (pieces[-1] not in folders[key].plain and not _inside(path, root)):
+                problems.append(Problem(row, path, f"a link to {os.path.realpath(path)}, outside of the image root", LINKS))
+                path = ""
+            paths.append(path)
+        columns.append(paths)
+    return list(zip(*columns, strict=True))
+
+
+def _fault(folder: str, name: str) -> tuple[str, str] | None:
+    """Why a name cannot be used, and the kind of problem; None where it can."""
+    if any(letter in folder or letter in name for letter in "\0\n\r"):
+        return "holds a NUL or a line break", CONTROL
+    if not name.strip() or not _pieces(name):
+        return "is empty", OUTSIDE
+    if ".." in folder + name and ".." in (*_pieces(folder), *_pieces(name)):
+        return "leaves the image root", OUTSIDE
+    return None
+
+
+def _find_folder(root: Path, folder: list[str], name: list[str]) -> Path:
+    """root/a/b/c, root/b/c, root/c, whichever exists first; root if the file lies there; else root/c, to be missed."""
+    tails = [root.joinpath(*folder[start:]) for start in range(len(folder))]
+    if existing := [tail for tail in tails if tail.is_dir()]:
+        return existing[0]
+    return root if not tails or root.joinpath(*name).is_file() else tails[-1]
+
+
+def _open_folder(path: Path, root: str) -> _Folder:
+    if not _inside(str(path), root):
+        return _Folder(str(path), False, frozenset())
+    try:
+        with os.scandir(path) as entries:
+            return _Folder(str(path), True, frozenset(entry.name for entry in entries if not entry.is_symlink()))
+    except OSError:  # missing, or closed to listing: each file is resolved then
+        return _Folder(str(path), True, frozenset())
+
+
+def _inside(path: str, root: str) -> bool:
+    """Whether a path is below the root once all links are followed."""
+    return os.path.commonpath([os.path.realpath(path), root]) == root
+
+
+def _pieces(path: str) -> list[str]:
+    """Parts of a path written on any system, without drive and root."""
+    if "/" not in path and "\\" not in path and ":" not in path:  # a plain name, as most are
+        return [path] if path not in ("", ".") else []
+    pure = PureWindowsPath(path) if "\\" in path or re.match(r"[A-Za-z]:", path) else PurePosixPath(path)
+    return [piece for piece in pure.parts if piece not in (pure.anchor, ".")]

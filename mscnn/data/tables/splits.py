@@ -1,0 +1,249 @@
+"""Who is in training and who is held out: a pure function of the site table, checked, and written to a file.
+
+DMSO wells are controls: they may train, and only a random split tests them."""
+
+import csv
+import difflib
+import hashlib
+import io
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mscnn.core import csv_safe
+from mscnn.core.errors import DataError, UsageError
+from mscnn.data.tables.sampler import Stream
+from mscnn.data.tables.site_table import SiteTable, natural, read_csv
+
+TRAIN, TEST, UNUSED = "train", "test", "unused"
+
+
+@dataclass(frozen=True)
+class Split:
+    """side: "train", "test" or "unused" for every site of the table; leaks: why a score on it flatters, or ""."""
+
+    method: str
+    side: np.ndarray
+    held_out: tuple[str, ...]  # the compounds on the test side, in alphabetical order
+    leaks: str = ""
+
+    def train(self) -> np.ndarray:
+        return np.flatnonzero(self.side == TRAIN)
+
+    def test(self) -> np.ndarray:
+        return np.flatnonzero(self.side == TEST)
+
+
+def make_split(table: SiteTable, *, split: str, hold_out: str = "none", folds: int = 5, fold: int = 0,
+               test_fraction: float = 0.1, seed: int = 0, within: np.ndarray | None = None) -> Split:
+    """Split labelled sites by compound, week or at random. Raises UsageError or DataError naming what does not fit.
+
+    within: (S,) bool, the sites that are split; the others are on neither side.
+    """
+    assert (table.frame["mechanism"] != "").all(), "only labelled sites are split"
+    if within is not None:
+        inner = make_split(table.select(within), split=split, hold_out=hold_out, folds=folds, fold=fold,
+                           test_fraction=test_fraction, seed=seed)
+        side = np.full(len(table), UNUSED, dtype=object)
+        side[within] = inner.side
+        return _checked(replace(inner, side=side.astype(str)), table)
+    if split == "random":
+        return _random(table, test_fraction, seed)
+    held_out = parse_names(hold_out, treated_compounds(table)) if split == "hold-out" else _pick(
+        fold_compounds(table, split=split, folds=folds, seed=seed), fold, split)
+    if split == "leave-week-out":
+        return _leave_week_out(table, set(held_out))
+    side = np.where(table.frame["compound"].isin(held_out), TEST, TRAIN)
+    return _checked(Split(split, side, tuple(sorted(held_out))), table)
+
+
+def fold_compounds(table: SiteTable, *, split: str, folds: int = 5, seed: int = 0) -> list[list[str]]:
+    """The compounds that each fold holds out, in the order of --fold."""
+    if split == "leave-compound-out":
+        return [[compound] for compound in treated_compounds(table)]
+    if split == "k-fold":
+        return grouped_folds(table, folds, seed)
+    assert split == "leave-week-out", split
+    if (table.frame["week"] == "").any():
+        raise UsageError("split leave-week-out needs a week for every site; name the column with --columns week=COLUMN")
+    home = home_weeks(table)
+    return [sorted(compound for compound in home if home[compound] == week)
+            for week in sorted(set(home.values()), key=natural)]
+
+
+def training_side(path: Path, table: SiteTable) -> np.ndarray:
+    """(S,) bool: the training side of a split.csv that `write` wrote for this table. Raises DataError."""
+    return read_sides(path, table) == TRAIN
+
+
+def read_sides(path: Path, table: SiteTable) -> np.ndarray:
+    """(S,) the side of each site in a split.csv that `write` wrote for this table. Raises DataError."""
+    rows = csv_safe.restored(read_csv(path))
+    if "side" not in rows or rows.drop(columns="side").to_csv(index=False) != _site_rows(table).to_csv(index=False):
+        raise DataError(f"{path}: is no split of this table; name the split.csv of a run on the same table")
+    return rows["side"].to_numpy()
+
+
+def treated_compounds(table: SiteTable) -> list[str]:
+    """Compounds other than the control, in alphabetical order."""
+    return sorted(set(table.frame["compound"][~table.is_control()]))
+
+
+def parse_names(text: str, compounds: list[str]) -> list[str]:
+    """"taxol,ICI-182,780" -> ["taxol", "ICI-182,780"]: commas inside a compound's name are found by trying.
+
+    "none" and "" hold nothing out.  Raises UsageError naming what is not a compound, with the nearest one.
+    """
+    if text.strip().lower() in ("none", ""):
+        return []
+    pieces = [piece.strip() for piece in next(csv.reader(io.StringIO(text), skipinitialspace=True))]
+    names = _join_pieces(pieces, set(compounds))
+    if names is None:
+        parts = {part.strip() for compound in compounds for part in compound.split(",")}
+        wrong = [piece for piece in pieces if piece not in parts] or pieces
+        near = sorted({match for piece in wrong for match in difflib.get_close_matches(piece, compounds, n=1)})
+        raise UsageError(f"hold-out: no compound {', '.join(map(repr, wrong))} with a known mechanism in the table; "
+                         + (f"did you mean {'; '.join(near)}?" if near else f"it has {'; '.join(compounds)}"))
+    return sorted(set(names))
+
+
+def _join_pieces(pieces: list[str], compounds: set[str]) -> list[str] | None:
+    """Join neighbouring pieces so that each group is a compound, the longest first; None where that is impossible."""
+    if not pieces:
+        return []
+    for end in range(len(pieces), 0, -1):
+        name = next((name for comma in (",", ", ") if (name := comma.join(pieces[:end])) in compounds), None)
+        if name is not None and (others := _join_pieces(pieces[end:], compounds)) is not None:
+            return [name, *others]
+    return None
+
+
+def grouped_folds(table: SiteTable, folds: int, seed: int) -> list[list[str]]:
+    """Compounds in `folds` groups of near equal size that spread each mechanism over the groups."""
+    mechanism_of = dict(zip(table.frame["compound"], table.frame["mechanism"], strict=True))
+    compounds = treated_compounds(table)
+    if folds > len(compounds):
+        raise UsageError(f"folds is {folds}, but there are only {len(compounds)} compounds; use at most that many")
+    shuffled = np.random.default_rng([Stream.FOLDS, seed]).permutation(compounds).tolist()
+    dealt = sorted(shuffled, key=lambda compound: mechanism_of[compound])  # stable: random within a mechanism
+    return [sorted(dealt[group::folds]) for group in range(folds)]
+
+
+def home_weeks(table: SiteTable) -> dict[str, str]:
+    """{compound: the week in which most of its concentrations were run}; the earlier one where weeks tie.
+
+    A compound's week is unique in BBBC021 but for taxol, whose control wells are in every week.
+    """
+    treated = table.frame[~table.is_control()]
+    doses = treated.groupby(["compound", "week"])["concentration"].nunique().reset_index()
+    doses["order"] = doses["week"].map(natural)
+    doses = doses.sort_values(["order"], kind="stable").sort_values("concentration", ascending=False, kind="stable")
+    return doses.drop_duplicates("compound").set_index("compound")["week"].to_dict()
+
+
+def write(split: Split, table: SiteTable, folder: Path) -> None:
+    """split.csv says who is where; split.json sums it up, with a SHA-256 over the rows as the table has them."""
+    csv_safe.write(_rows(split, table), folder / "split.csv")
+    record = {key: value for key, value in to_record(split, table).items() if key != "sides"}
+    (folder / "split.json").write_text(json.dumps(record, indent=1) + "\n")
+
+
+def to_record(split: Split, table: SiteTable) -> dict:
+    """The split as builtins, for a checkpoint; sha256 is over sites and sides together."""
+    digest = hashlib.sha256(_rows(split, table).to_csv(index=False).encode()).hexdigest()
+    return {"method": split.method, "held_out": list(split.held_out), "leaks": split.leaks, "sha256": digest,
+            "sites": {side: int((split.side == side).sum()) for side in (TRAIN, TEST, UNUSED)},
+            "trained": {f"{column}s": trained_on(split, table, column) for column in ("compound", "mechanism", "week")},
+            "unlearnable": unlearnable(split, table), "sides": split.side.tolist()}
+
+
+def restore(record: dict, table: SiteTable) -> Split:
+    """The split of a checkpoint, laid over the same table read again. Raises DataError where the table has changed."""
+    split = Split(record["method"], np.array(record["sides"]), tuple(record["held_out"]), record["leaks"])
+    if len(split.side) != len(table) or to_record(split, table)["sha256"] != record["sha256"]:
+        raise DataError("the site table is not the one that the checkpoint was trained on (its split's SHA-256 differs);"
+                        " restore it, or name a table to score with --sites")
+    return split
+
+
+def trained_on(split: Split, table: SiteTable, column: str) -> list[str]:
+    """The compounds, mechanisms or weeks on the training side."""
+    return sorted(set(table.frame[column][split.side == TRAIN]))
+
+
+def overlap(record: dict, table: SiteTable) -> list[str]:
+    """What to say of a table scored with a checkpoint that was trained on some of its compounds."""
+    seen = sorted(set(record["trained"]["compounds"]) & set(treated_compounds(table)))
+    return [f"the network was trained on {len(seen)} of these compounds, so its score on them says nothing of new ones: "
+            f"{'; '.join(seen)}"] if seen else []
+
+
+def unlearnable(split: Split, table: SiteTable) -> list[str]:
+    """Mechanisms that are only on the test side, so that no network can learn them."""
+    return sorted(set(table.frame["mechanism"][split.side == TEST]) - set(trained_on(split, table, "mechanism")))
+
+
+def describe(split: Split, table: SiteTable) -> str:
+    """What the log says of it."""
+    counts = ", ".join(f"{number} {side}" for side in (TRAIN, TEST, UNUSED) if (number := (split.side == side).sum()))
+    lines = [f"{split.method}: {counts} fields"]
+    if split.leaks:
+        lines.append(f"LEAKS: {split.leaks}")
+    else:
+        lines.append(f"held out: {'; '.join(split.held_out) or 'nothing'}")
+    if alien := unlearnable(split, table):
+        lines.append(f"only on the held-out side, so always wrong: {'; '.join(alien)}")
+    return "; ".join(lines)
+
+
+def _rows(split: Split, table: SiteTable) -> pd.DataFrame:
+    return _site_rows(table).assign(side=split.side)
+
+
+def _site_rows(table: SiteTable) -> pd.DataFrame:
+    return table.frame[["plate", "week", "well", "site", "compound", "concentration", "mechanism"]]
+
+
+def _random(table: SiteTable, test_fraction: float, seed: int) -> Split:
+    order = np.random.default_rng([Stream.RANDOM_SPLIT, seed]).permutation(len(table))
+    num_test = max(1, round(test_fraction * len(table)))
+    side = np.full(len(table), TRAIN, dtype=object)
+    side[order[:num_test]] = TEST
+    held_out = tuple(sorted(set(table.frame["compound"][side == TEST])))
+    leaks = "fields of the same wells, plates and compounds are on both sides; this score says nothing of new compounds"
+    return _checked(Split("random", side.astype(str), held_out, leaks), table)
+
+
+def _leave_week_out(table: SiteTable, compounds: set[str]) -> Split:
+    """Test: these compounds of one week. Unused: the rest of that week, and those compounds in other weeks."""
+    own = table.frame["compound"].isin(compounds)
+    in_week = table.frame["week"] == home_weeks(table)[min(compounds)]
+    side = np.select([own & in_week, own | in_week], [TEST, UNUSED], TRAIN)
+    held_out = tuple(sorted(set(table.frame["compound"][side == TEST])))
+    return _checked(Split("leave-week-out", side, held_out), table)
+
+
+def _checked(split: Split, table: SiteTable) -> Split:
+    """Assert that nothing leaks where nothing may, and refuse a split that leaves nothing to learn from."""
+    frame = table.frame
+    train, test = frame[split.side == TRAIN], frame[split.side == TEST]
+    assert set(test["compound"]) == set(split.held_out)
+    if not split.leaks:
+        assert not set(train["compound"]) & set(test["compound"]), "a compound is on both sides"
+        assert not table.is_control()[split.side == TEST].any(), "control wells are held out"
+    if split.method == "leave-week-out":
+        assert not set(train["week"]) & set(test["week"]), "a week is on both sides"
+    if train["mechanism"].nunique() < 2:
+        raise UsageError(f"holding out {', '.join(split.held_out) or 'nothing'} leaves "
+                         f"{train['mechanism'].nunique()} mechanisms to train on; hold out fewer compounds")
+    return split
+
+
+def _pick(choices: list[list[str]], fold: int, split: str) -> list[str]:
+    if fold >= len(choices):
+        what = {"leave-compound-out": "compounds", "leave-week-out": "weeks", "k-fold": "folds"}[split]
+        raise UsageError(f"fold is {fold}, but there are {len(choices)} {what}; use 0 to {len(choices) - 1}")
+    return choices[fold]

@@ -1,0 +1,1 @@
+"""The ranks of a job: launchers, rendezvous, process group, cores, heartbeats."""

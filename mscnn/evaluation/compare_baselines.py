@@ -1,0 +1,121 @@
+"""Baselines on the folds of a run, scored as its network is.
+
+A run is a run directory of train.py, or a folder of folds (`python -m mscnn loco`, slurm/loco.sh).
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow
+import torch
+
+from mscnn.core import config, files, run_directory
+from mscnn.core.errors import DataError, UsageError
+from mscnn.core.logs import log, progress
+from mscnn.data.pixels.dataset_scale import Normalisation
+from mscnn.data.pixels.reader import Fields
+from mscnn.data.tables import splits
+from mscnn.data.tables.site_table import SiteTable
+from mscnn.distributed import world
+from mscnn.evaluation import aggregate, baselines, handcrafted, scoring
+from mscnn.evaluation.results import BASELINES
+from mscnn.model import MCNN
+from mscnn.model.acceleration import Acceleration
+from mscnn.report.run import scores_folder
+from mscnn.report.run import trainings as trainings_of
+from mscnn.training import prepare_data
+from mscnn.training.trainer import predict
+
+FEATURES = "features.parquet"
+DRAWS = 1000  # of compounds and of labels, for each baseline
+
+
+def compare(run: Path, *, features: Path | None, nuclei: str | None, workers: int, microbatch: int,
+            moved: str | None = None, image_root: str | None = None) -> dict[str, Any]:
+    """Score all baselines on the run's folds, and on random ones; writes baselines.json beside the run's scores.
+
+    features: what `python -m mscnn features` wrote for the run's table; else they are measured, into RUN/features.parquet.
+    moved, image_root: where table and images are now.
+    """
+    trainings = trainings_of(run)
+    settings = config.from_flat(run_directory.settings(trainings[0]))
+    settings = dataclasses.replace(settings, data=settings.data.at(moved, image_root))
+    table = prepare_data.read_labelled(settings.data)
+    folds = [_sides(training / "split.csv", table) for training in trainings]
+    table = prepare_data.check(table, settings.data.size(), world.World())
+    measured = baselines.align(table, _features(run, table, features, nuclei, workers))
+    seen = baselines.Screen(table, measured, _untrained(table, settings, microbatch))
+    held_out = np.concatenate([test for _, test in folds])
+    if not len(held_out):
+        raise UsageError(f"{run} holds nothing out, so that there is nothing to compare")
+    try:
+        at_random = list(baselines.random_folds(table.frame["mechanism"].to_numpy(), held_out))
+    except DataError as problem:
+        log.warning("no random split to compare with: %s", problem)
+        at_random = []
+    found = {}
+    for name in baselines.available(seen):
+        found[name] = {"kind": "shortcut" if name in baselines.SHORTCUTS else "real",
+                       "held out": _score(name, seen, folds, settings),
+                       "random": _score(name, seen, at_random, settings) if at_random else None}
+        log.info("%-26s %s fields right", name, ", ".join(
+            f"{how} {own['fields']['correct']}/{own['fields']['total']}" for how in ("held out", "random")
+            if (own := found[name][how])))
+    out = scores_folder(run) / BASELINES
+    files.write_json(out, {"folds": len(folds), "baselines": found})
+    log.info("baselines: %s", out)
+    return found
+
+
+def _sides(path: Path, table: SiteTable) -> baselines.Fold:
+    side = splits.read_sides(path, table)
+    return np.flatnonzero(side == splits.TRAIN), np.flatnonzero(side == splits.TEST)
+
+
+def _features(run: Path, table: SiteTable, given: Path | None, nuclei: str | None, workers: int) -> pd.DataFrame:
+    """As given, as measured before, or measured now."""
+    path = given or run / FEATURES
+    if given and nuclei:
+        raise UsageError(f"--nuclei {nuclei} is for features that are measured, and --features {given} are not; drop one")
+    if given and not given.is_file():
+        raise UsageError(f"--features {given} is not there; leave it out, and they are measured")
+    if nuclei or not path.exists():
+        number = handcrafted.nuclei_channel(table.channels, nuclei)
+        with progress(len(table), "measuring", unit="field") as shown:
+            measured = handcrafted.of_sites(table, nuclei=number, workers=workers, advance=shown.advance)
+        aside = path.with_name(path.name + ".partial")
+        pd.concat([aggregate.metadata(table), measured], axis=1).to_parquet(aside, index=False)
+        files.put(aside, path)
+    try:
+        found = pd.read_parquet(path)
+    except (OSError, pyarrow.ArrowException) as problem:
+        raise DataError(f"{path}: no features to read ({str(problem).splitlines()[0]}); write them again") from None
+    if missing := {"Metadata_Plate", "Metadata_Well", "Metadata_Site"} - {*found}:
+        raise DataError(f"{path}: lacks {', '.join(sorted(missing))}; take what `python -m mscnn features` wrote")
+    return found
+
+
+def _untrained(table: SiteTable, settings: config.Config, microbatch: int) -> np.ndarray:
+    """Features (S, 512) of the network that training would start from; fields are scaled each within itself, so that no
+    statistic of the test side enters.
+    """
+    torch.manual_seed(settings.run.seed)
+    acceleration = Acceleration()
+    network = acceleration.prepare(MCNN(len(table.mechanisms()), *table.shape, head_relu=settings.network.head_relu))
+    fields = Fields(table, Normalisation("field", (), ()), settings.data.size())
+    with progress(len(table), "the untrained network", unit="field") as shown:
+        return predict(network, fields, np.arange(len(table)), microbatch=microbatch, world=world.World(),
+                       acceleration=acceleration, advance=shown.advance)[1]
+
+
+def _score(name: str, seen: baselines.Screen, folds: list[baselines.Fold], settings: config.Config) -> dict[str, Any]:
+    classes = seen.table.mechanisms()
+    positions, probabilities_SK = baselines.over_folds(name, seen, folds, classes)
+    fields = aggregate.field_predictions(seen.table.select(positions), probabilities_SK, classes)
+    levels = aggregate.aggregate(fields, seen.table.control, well_by=settings.levels.well_by,
+                                treatment_by=settings.levels.treatment_by)
+    return scoring.scores(levels, draws=DRAWS, permutations=DRAWS, seed=settings.run.seed) | {
+        "compounds' fields": scoring.by_compound(fields)}

@@ -1,0 +1,164 @@
+"""Features of a field that need no training: what any network has to better.  `python -m mscnn features` writes them.
+
+A field is first resized to GRID pixels, its aspect kept: 256x256 stays as it is, 1024x1280 becomes 229x286.  All lengths
+and areas below are in pixels of that grid, so that screens of any size are measured alike.  Intensity is a share of what
+the type can hold (counts / 256 or / 65,536): 16-bit counts 256 times those of 8 bits give the very same features.
+Shapes: C channels, H W pixels.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from itertools import combinations
+from multiprocessing import get_context
+
+import numpy as np
+import pandas as pd
+from scipy import ndimage, stats
+from skimage.filters import threshold_otsu
+from skimage.measure import regionprops_table
+from skimage.morphology import disk
+from skimage.transform import resize
+
+from mscnn.core.errors import DataError, ImageError, UsageError
+from mscnn.data.pixels import packed
+from mscnn.data.tables.site_table import SiteTable
+
+PREFIX = "Image_Basic_"
+NUCLEI = ("dna", "dapi", "hoechst", "nuclei")
+GRID = 256 * 256                     # pixels of a field when it is measured
+PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
+SIGMAS = (0.5, 1, 2, 4, 8)           # of Gaussians; neighbours enclose a band
+RADII = (1, 2, 4, 8)                 # of the openings' discs; a nucleus of BBBC021 has a radius of some 6
+SMOOTH, LEAST_NUCLEUS = 1.0, 20      # sigma before the threshold; pixels of the smallest nucleus
+FLAT = 1e-9                          # a channel that varies less is constant: one count of 16 bits is 1.5e-5
+_CHUNK = 8                           # sites handed to a process at once
+
+
+def features(site_CHW: np.ndarray, *, channels: tuple[str, ...], nuclei: int) -> dict[str, float]:
+    """Image_Basic_<Kind>_<Channel>[_<detail>] of one field: 19 numbers a channel, 1 a pair of channels, 4 of nuclei.
+
+    site_CHW: uint8 or uint16, as read; nuclei: which channel shows them.
+    All are finite.  A constant channel has skewness, kurtosis, bands, granularity and correlations 0, and no nuclei;
+    without nuclei their area is 0, and with one nucleus its sd is.
+    """
+    grid_CHW = _on_grid(site_CHW)
+    found = {}
+    for channel, plane_HW in zip(channels, grid_CHW, strict=True):
+        found |= _named(channel, _moments(plane_HW) | _percentiles(plane_HW) | _bands(plane_HW) | _granularity(plane_HW))
+    for one, other in combinations(range(len(channels)), 2):
+        found |= _named(channels[one], {("Correlation", channels[other]): _correlation(grid_CHW[one], grid_CHW[other])})
+    return found | _named(channels[nuclei], _nuclei(grid_CHW[nuclei]))
+
+
+def nuclei_channel(channels: tuple[str, ...], asked: str | None) -> int:
+    """Which channel shows nuclei: the one that was asked for, else the one called so. Raises UsageError."""
+    wanted = (asked.casefold(),) if asked else NUCLEI
+    fitting = [number for number, name in enumerate(channels) if name.casefold() in wanted]
+    if len(fitting) != 1:
+        raise UsageError(f"{len(fitting)} channels are called {' or '.join(wanted)}, one has to be; say by --nuclei NAME "
+                         f"which one shows nuclei: {', '.join(channels)}")
+    return fitting[0]
+
+
+def of_sites(table: SiteTable, *, nuclei: int, workers: int = 1,
+             advance: Callable[[int], object] = lambda number: None) -> pd.DataFrame:
+    """A row a site, in the table's order, by so many processes; advance: told how many sites are done.
+
+    table: its channels are named.  Raises DataError naming all images that cannot be read.
+    """
+    rows, damaged = [], []
+    for found in _each(table, partial(_of_site, nuclei=nuclei), workers):
+        (damaged if isinstance(found, str) else rows).append(found)
+        advance(1)
+    if damaged:
+        raise DataError(f"{len(damaged)} sites cannot be read; replace their images, or take their rows out", damaged)
+    return pd.DataFrame(rows)
+
+
+def _each(table: SiteTable, function: Callable[[SiteTable], dict | str], workers: int) -> Iterator[dict | str]:
+    """What a function makes of each site, in order. Raises DataError where a process was killed."""
+    sites = (table.select([site]) for site in range(len(table)))
+    # Spawned, not forked: the caller may hold threads that a copy must not inherit.
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        try:
+            yield from pool.map(function, sites, chunksize=_CHUNK)
+        except BrokenProcessPool:
+            raise DataError("a process was killed while it measured a field, for want of memory or by an image; use fewer "
+                            "--workers, or look for the image with `python -m mscnn check`") from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _of_site(site: SiteTable, nuclei: int) -> dict[str, float] | str:
+    """Features of the one site of a table, or why it cannot be read."""
+    try:
+        return features(packed.pixels(site, 0), channels=site.channels, nuclei=nuclei)
+    except ImageError as problem:
+        return "; ".join((problem.what, *problem.offenders))
+
+
+def _on_grid(site_CHW: np.ndarray) -> np.ndarray:
+    """(C, h, w) float64 in [0, 1) of about GRID pixels, smoothed first where it shrinks."""
+    share_CHW = site_CHW / 2.0 ** (8 * site_CHW.itemsize)
+    side = np.sqrt(GRID / site_CHW[0].size)
+    shape = [max(1, round(side * length)) for length in site_CHW.shape[1:]]
+    return np.stack([resize(plane_HW, shape, order=1, mode="reflect", anti_aliasing=side < 1) for plane_HW in share_CHW])
+
+
+def _moments(plane_HW: np.ndarray) -> dict[tuple, float]:
+    moments = {("Mean",): plane_HW.mean(), ("Sd",): plane_HW.std(), ("Skewness",): 0.0, ("Kurtosis",): 0.0}
+    if not _is_flat(plane_HW):
+        moments |= {("Skewness",): stats.skew(plane_HW, axis=None), ("Kurtosis",): stats.kurtosis(plane_HW, axis=None)}
+    return moments
+
+
+def _percentiles(plane_HW: np.ndarray) -> dict[tuple, float]:
+    return {("Percentile", f"{rank:02}"): value
+            for rank, value in zip(PERCENTILES, np.percentile(plane_HW, PERCENTILES), strict=True)}
+
+
+def _bands(plane_HW: np.ndarray) -> dict[tuple, float]:
+    """Sd of the differences of Gaussians; waves 3.3 times as long as the outer sigma pass best."""
+    blurred = [ndimage.gaussian_filter(plane_HW, sigma) for sigma in SIGMAS]
+    return {("Band", f"{sigma}"): 0.0 if _is_flat(plane_HW) else (inner - outer).std()
+            for sigma, inner, outer in zip(SIGMAS[1:], blurred, blurred[1:], strict=False)}
+
+
+def _granularity(plane_HW: np.ndarray) -> dict[tuple, float]:
+    """The share of intensity above the darkest pixel that each larger opening takes away, as CellProfiler's spectrum.
+
+    Openings are plain, without its reconstruction.
+    """
+    light = plane_HW.mean() - plane_HW.min()
+    if _is_flat(plane_HW):
+        return {("Granularity", f"{radius}"): 0.0 for radius in RADII}
+    left = [plane_HW.mean(), *(ndimage.grey_opening(plane_HW, footprint=disk(radius)).mean() for radius in RADII)]
+    return {("Granularity", f"{radius}"): (before - after) / light
+            for radius, before, after in zip(RADII, left, left[1:], strict=False)}
+
+
+def _correlation(one_HW: np.ndarray, other_HW: np.ndarray) -> float:
+    if _is_flat(one_HW) or _is_flat(other_HW):
+        return 0.0
+    return float(np.corrcoef(one_HW.ravel(), other_HW.ravel())[0, 1])
+
+
+def _nuclei(plane_HW: np.ndarray) -> dict[tuple, float]:
+    """Number, mean and sd of area, share of the field: parts above Otsu's threshold; those that touch count as one."""
+    smooth_HW = ndimage.gaussian_filter(plane_HW, SMOOTH)
+    above_HW = smooth_HW > threshold_otsu(smooth_HW) if not _is_flat(plane_HW) else np.zeros(plane_HW.shape, bool)
+    areas = regionprops_table(ndimage.label(above_HW)[0], properties=("area",))["area"]
+    areas = areas[areas >= LEAST_NUCLEUS]
+    return {("NucleusCount",): len(areas), ("NucleusArea", "mean"): areas.mean() if len(areas) else 0.0,
+            ("NucleusArea", "sd"): areas.std() if len(areas) else 0.0, ("NucleusCover",): areas.sum() / plane_HW.size}
+
+
+def _is_flat(plane_HW: np.ndarray) -> bool:
+    return np.ptp(plane_HW) < FLAT
+
+
+def _named(channel: str, kinds: dict[tuple, float]) -> dict[str, float]:
+    """{("Percentile", "05"): 0.1} -> {"Image_Basic_Percentile_DNA_05": 0.1}."""
+    return {PREFIX + "_".join((kind, channel, *detail)): float(value) for (kind, *detail), value in kinds.items()}

@@ -1,0 +1,152 @@
+"""A table of profiles, ours or any other program's, -> metadata and features.
+One row a field, a well or a treatment: Metadata_Compound, Metadata_Concentration, Metadata_MOA, Metadata_Week (or
+Metadata_Batch), optionally Metadata_Plate and Metadata_Well; all other numeric columns are features.
+"""
+
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow
+import pyarrow.parquet
+
+from mscnn.core.errors import DataError, UsageError
+from mscnn.data.tables.site_table import PUBLIC_NAMES
+
+NEEDED = ("Metadata_Compound", "Metadata_Concentration", "Metadata_MOA")
+BATCHES = ("Metadata_Week", "Metadata_Batch")
+SCORED = "Metadata_Scored"  # false: the network was trained on it, so that it may be a neighbour but does not count
+PLACES = ("Metadata_Plate", "Metadata_Well")
+_NO_FEATURES = ("Metadata_", "Image_Metadata_", "Probability_", "Predicted_", "ImageNumber", "TableNumber", "ObjectNumber",
+                "Unnamed: ")
+_NAN = ["", "nan", "NaN", "NA", "N/A", "null", "None"]
+
+
+@dataclass(frozen=True)
+class ProfileTable:
+    """metadata: a row a profile: NEEDED, Metadata_Week, and those of PLACES that the file has; text, but concentrations
+    float; Scored: whether it counts, bool; features_SF: (S, F) float64, finite; names: the F columns.
+    """
+
+    metadata: pd.DataFrame
+    features_SF: np.ndarray
+    names: list[str]
+
+    def select(self, rows: np.ndarray) -> "ProfileTable":
+        """The profiles at a boolean mask or at positions."""
+        chosen = np.flatnonzero(rows) if np.asarray(rows).dtype == bool else np.asarray(rows, dtype=int)
+        return ProfileTable(self.metadata.iloc[chosen].reset_index(drop=True), self.features_SF[chosen], self.names)
+
+    def sites(self) -> pd.DataFrame:
+        """compound, concentration, mechanism and well as a site table names them; a well that is not given is ""."""
+        names = {public: name for name, public in PUBLIC_NAMES.items()}
+        return self.metadata.rename(columns=names).assign(**({} if "Metadata_Well" in self.metadata else {"well": ""}))
+
+    def is_control(self, control: str) -> np.ndarray:
+        """(S,) bool: rows of untreated wells, by their compound, in any case."""
+        return (self.metadata["Metadata_Compound"].str.casefold() == control.casefold()).to_numpy()
+
+
+def read(path: Path, *, prefixes: tuple[str, ...] = (), drop_nan: bool = False) -> ProfileTable:
+    """Read .csv, .csv.gz or .parquet. Raises DataError or UsageError naming the columns or rows that do not fit.
+
+    prefixes: take features whose names start so, in place of all numeric columns; drop_nan: leave out features that are
+    not finite in some row, in place of refusing them.
+    """
+    table = _read_file(path)
+    batch = next((name for name in BATCHES if name in table), None)
+    missing = [name for name in NEEDED if name not in table] + ([] if batch else [" or ".join(BATCHES)])
+    if missing:
+        raise DataError(f"{path}: no column {', '.join(missing)}; add it, or rename the one that holds it "
+                        f"(the file has {_some(list(table))})")
+    names = [name for name in table if name.startswith(prefixes)] if prefixes else _numeric(table)
+    if not names:
+        raise UsageError(f"{path}: no feature columns" + (f" that start with {' or '.join(prefixes)}" if prefixes else "")
+                         + f"; the file has {_some(list(table))}")
+    metadata = table[[*NEEDED, *(name for name in PLACES if name in table)]].assign(Metadata_Week=table[batch])
+    for name in metadata:
+        metadata[name] = _numbers(metadata[name], path) if name == "Metadata_Concentration" else _text(metadata[name])
+    metadata["Metadata_MOA"] = metadata["Metadata_MOA"].where(~metadata["Metadata_MOA"].isin(_NAN), "")
+    metadata["Scored"] = _text(table[SCORED]).str.lower().isin(["true", "1"]) if SCORED in table else True
+    _refuse_case_twins(metadata["Metadata_Compound"], path)
+    names, features_SF = _features(table, names, path, drop_nan)
+    return ProfileTable(metadata.reset_index(drop=True), features_SF, names)
+
+
+def _refuse_case_twins(compounds: pd.Series, path: Path) -> None:
+    """One of two that differ in case only would be the other's neighbour."""
+    names = compounds.drop_duplicates()
+    twins = names[names.str.casefold().duplicated(keep=False)]
+    if len(twins):
+        raise DataError(f"{path}: compounds are written in more than one way; choose one spelling of each", sorted(twins))
+
+
+def _read_file(path: Path) -> pd.DataFrame:
+    if path.suffix == ".parquet":
+        try:
+            return pyarrow.parquet.read_table(path).to_pandas()
+        except (OSError, pyarrow.ArrowException) as problem:
+            raise DataError(f"{path}: no readable parquet file ({str(problem).splitlines()[0]}); write it again") from None
+    if not path.name.endswith((".csv", ".csv.gz")):
+        raise UsageError(f"{path}: profiles are read from .csv, .csv.gz or .parquet, got {path.suffix or 'no ending'}; "
+                         "convert them")
+    try:  # metadata as the text it is: a compound NA stays one
+        header = pd.read_csv(path, nrows=0)
+        kinds = {name: str for name in header if name.startswith("Metadata_")}
+        return pd.read_csv(path, dtype=kinds, keep_default_na=False, low_memory=False,
+                           na_values={name: _NAN for name in header if name not in kinds})
+    except (OSError, EOFError, zlib.error, ValueError) as problem:  # pandas' own errors are ValueErrors
+        raise DataError(f"{path}: cannot be read ({str(problem).splitlines()[0]}); give a CSV in UTF-8, with a header and "
+                        "a row a profile") from None
+
+
+def _numeric(table: pd.DataFrame) -> list[str]:
+    """Columns of numbers that are no identifiers; of a CSV, those whose first filled value is a number."""
+    def is_number(column: pd.Series) -> bool:
+        if pd.api.types.is_numeric_dtype(column):
+            return not pd.api.types.is_bool_dtype(column)
+        filled = column[column.notna() & (column != "")]
+        return not len(filled) or pd.notna(pd.to_numeric(filled.iloc[0], errors="coerce"))
+
+    return [name for name in table if not name.startswith(_NO_FEATURES) and is_number(table[name])]
+
+
+def _features(table: pd.DataFrame, names: list[str], path: Path, drop_nan: bool) -> tuple[list[str], np.ndarray]:
+    """The columns as finite numbers, and which are left."""
+    features_SF = np.empty((len(table), len(names)))
+    for position, name in enumerate(names):
+        features_SF[:, position] = pd.to_numeric(table[name], errors="coerce")
+    finite_F = np.isfinite(features_SF).all(axis=0)
+    if not finite_F.all() and not drop_nan:
+        bad = [f"{name}: {int((~np.isfinite(features_SF[:, position])).sum())} of {len(table)} rows"
+               for position, name in enumerate(names) if not finite_F[position]]
+        raise DataError(f"{path}: {len(bad)} of {len(names)} features are not finite numbers everywhere; mend them, or "
+                        "leave these features out with --drop-nan true", bad)
+    if not finite_F.any():
+        raise DataError(f"{path}: no feature is a finite number in all of the {len(table)} rows; mend the table")
+    return [name for name, finite in zip(names, finite_F, strict=True) if finite], features_SF[:, finite_F]
+
+
+def _numbers(column: pd.Series, path: Path) -> pd.Series:
+    """Concentrations as numbers; empty is NaN: not given."""
+    text = _text(column)
+    numbers = pd.to_numeric(text.where(text != ""), errors="coerce").astype(float)
+    if (wrong := numbers.isna() & ~text.isin(_NAN)).any():
+        raise DataError(f"{path}: Metadata_Concentration has values that are no numbers; mend them",
+                        sorted(set(text[wrong])))
+    return numbers
+
+
+def _text(column: pd.Series) -> pd.Series:
+    """As text without blanks around it; what is missing is "". A week 1.0 that was numbers with gaps is "1"."""
+    if pd.api.types.is_float_dtype(column):
+        return column.map(lambda value: "" if pd.isna(value) else f"{value:.15g}")
+    return column.where(column.notna(), "").astype(str).str.strip()
+
+
+def _some(names: list[str]) -> str:
+    """Columns of metadata first, at most twelve."""
+    names = sorted(names, key=lambda name: not name.startswith("Metadata_"))
+    return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")

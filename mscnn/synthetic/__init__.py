@@ -1,0 +1,1 @@
+"""Drawn plates: cells, phenotypes of mechanisms, whole screens in the layout of BBBC021."""

@@ -1,0 +1,1 @@
+"""One training run, and all that it saves."""

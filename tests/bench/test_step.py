@@ -1,0 +1,169 @@
+import io
+import json
+import os
+import signal
+
+import pytest
+import torch
+
+from mscnn.bench import step, worker
+from mscnn.bench.memory import LiveBytes
+from mscnn.cli import benches, parse
+from mscnn.core.errors import DataError, UsageError
+from mscnn.model.acceleration import Acceleration, obstacle
+from tests.conftest import run_python
+
+MIB = 2**20
+
+
+def test_live_bytes_are_those_alive_at_once():
+    given = torch.zeros(MIB, dtype=torch.uint8)
+    with LiveBytes() as memory:
+        first = given + 1                       # 1 MiB
+        second = torch.cat([first, first])      # 2 more
+        second.add_(1)                          # in place: none
+        view = second[:10]                      # a view: none
+        del first, second                       # 1 goes, the view keeps 2
+        third = torch.zeros(3 * MIB, dtype=torch.uint8)   # 5 at once
+        del view, third
+        stays = torch.zeros(4 * MIB, dtype=torch.uint8)
+    assert memory.peak() == 5 * MIB
+    assert memory.peak(without=[stays]) == 5 * MIB
+    with LiveBytes() as memory:
+        stays = torch.zeros(4 * MIB, dtype=torch.uint8)
+        given + 1
+    assert (memory.peak(), memory.peak(without=[stays])) == (5 * MIB, MIB)
+
+
+def test_counts_of_a_small_step():
+    """Dense operations on 128x128 by formula, the sparse ones fewer; activations of the dense branches by hand."""
+    dense = step.dense_gflop(1, 128, 128)
+    branches = [(16, 1), (16, 2), (16, 4), (32, 8), (32, 16), (32, 32), (64, 64)]
+    forward = sum(2 * 25 * (128 // scale) ** 2 * (b + 2 * b * b) for b, scale in branches)
+    first = sum(2 * 25 * (128 // scale) ** 2 * b for b, scale in branches)  # no gradient of the field is computed
+    head = 2 * (4 * 208 * 1024 + 1024 * 512 + 512 * 13)
+    assert dense == pytest.approx((3 * forward - first + 3 * head) / 1e9, rel=1e-6)
+
+    counted = {gradient: worker.warm_up(worker.Step(gradient, Acceleration(), (2, 1, 128, 128)), 2)
+               for gradient in ("dense", "sparse")}
+    assert counted["dense"]["gflop_per_image"] == pytest.approx(dense, rel=1e-6)
+    assert counted["sparse"]["gflop_per_image"] < 0.7 * dense
+    branch_0 = 3 * 16 * 128 * 128 * 4 / MIB  # three layers of activations that the dense way keeps
+    assert counted["dense"]["mib_per_image"] > branch_0
+    assert counted["sparse"]["mib_per_image"] < counted["dense"]["mib_per_image"]
+
+
+def served(variant: str, cpu_flags: set[str], lines: int) -> list[dict]:
+    """What the worker of a variant answers, in this process."""
+    settings = parse.bench_step(["--size", "128x128", "--minibatch", "1", "--variants", variant])
+    answers = io.StringIO()
+    worker.serve(settings, frozenset(cpu_flags), ["\n"] * lines, answers)
+    return [json.loads(line) for line in answers.getvalue().splitlines()]
+
+
+@pytest.fixture
+def kept(monkeypatch) -> list[str]:
+    """Notes calls of cpu.keep_memory, which would change malloc for all later tests."""
+    calls = []
+    monkeypatch.setattr(worker.cpu, "keep_memory", lambda: calls.append("kept") or "kept")
+    return calls
+
+
+def test_a_worker_answers_once_with_counts_and_then_each_time_it_is_asked(kept):
+    first, *steps = served("dense-fp32", set(), 3)
+    assert first["gflop_per_image"] == pytest.approx(step.dense_gflop(3, 128, 128), rel=1e-6)
+    assert len(steps) == 3
+    for answer in steps:
+        assert 0 < answer["seconds"] < 60
+        assert 0.1 < answer["peak_rss_gib"] < 24  # torch alone takes more
+
+
+@pytest.mark.parametrize(("variant", "keeps"), [("dense-fp32", False), ("dense-fp32-kept", True), ("sparse-fp32", True),
+                                                ("dense-fp32-nchw", False), ("dense-fp32-nchw-kept", True)])
+def test_dense_variants_get_the_systems_malloc_unless_kept(kept, variant, keeps):
+    assert served(variant, set(), 0)[0]["malloc"] == ("kept" if keeps else "the system's own")
+    assert len(kept) == keeps
+
+
+def test_words_of_a_variant_reach_the_step(kept, monkeypatch):
+    seen = []
+
+    class Noted(worker.Step):
+        def __init__(self, gradient, acceleration, shape, kernel):
+            super().__init__(gradient, acceleration, shape, kernel)
+            seen.append((acceleration.precision, acceleration.channels_last, acceleration.way,
+                         bool(self.network.sparse_branches()), kernel))
+
+    monkeypatch.setattr(worker, "Step", Noted)
+    for variant in ("dense-fp32-nchw", "sparse-bf16", "sparse-fp32-torch"):
+        served(variant, {"avx512_bf16"}, 0)
+    assert seen == [("float32", False, "native", False, "auto"), ("bfloat16", True, "native", True, "auto"),
+                    ("float32", True, "native", True, "torch")]
+
+
+def test_what_cannot_be_had_is_left_out_and_said():
+    assert served("sparse-bf16", set(), 1) == [{"left_out": "no AVX512_BF16 or AMX in this CPU"}]
+    if reason := obstacle("ipex"):
+        assert served("dense-fp32-ipex", set(), 1) == [{"left_out": reason}]
+
+
+def test_the_table_names_what_is_left_out_and_what_is_not_counted():
+    row = {"images_per_second": [1.0, 3.0, 2.0], "gflop_per_image": 5.0, "mib_per_image": 7.0, "peak_rss_gib": 1.25,
+           "share_of_peak": 0.5}
+    lines = step.table({"size": "128x128", "minibatch": 4, "repeats": 3, "matrix_product_gflops": {"float32": 100.0},
+                        "variants": {"dense-fp32": row, "dense-bf16": {"left_out": "why"},
+                                     "dense-fp32-compiled": {**row, "images_per_second": [4.0], "gflop_per_image": None,
+                                                             "mib_per_image": None}}}).splitlines()
+    assert lines[2].split() == ["dense-fp32", "2.00", "1.00", "3.00", "1.00", "5.0", "7.0", "1.25", "50%"]
+    assert lines[3].split() == ["dense-bf16", "left", "out:", "why"]
+    assert lines[4].split() == ["dense-fp32-compiled", "4.00", "4.00", "4.00", "2.00", "-", "-", "1.25", "50%"]
+
+
+def test_a_worker_that_dies_is_named_with_its_last_words():
+    settings = parse.bench_step(["--size", "128x128", "--minibatch", "1"])
+    with step.worker("sparse-fp64", settings) as refused, \
+            pytest.raises(UsageError, match=r"sparse-fp64 ended with code 2: .*a variant is dense\|sparse-.*'sparse-fp64'"):
+        refused.answer()
+    with step.worker("dense-fp32", settings) as killed:
+        assert killed.answer()["gflop_per_image"]
+        os.kill(killed._process.pid, signal.SIGKILL)
+        with pytest.raises(UsageError, match="the process of dense-fp32 was killed by signal 9; a smaller step may fit"):
+            killed.ask()
+
+
+def test_refusals():
+    for variants, message in (
+            ("sparse-fp64", "'sparse-fp64'"), ("dense", "'dense'"), ("dense-fp32-fast", "'dense-fp32-fast'"),
+            ("dense-fp32-kept-kept", "'dense-fp32-kept-kept'"), ("dense-fp32-compiled-ipex", "compiled or ipex, not both"),
+            ("sparse-fp32-kept", "leave out kept"), ("dense-fp32-torch", "leave out torch"),
+            ("dense-fp32,dense-fp32", "variants must differ")):
+        with pytest.raises(UsageError) as refusal:
+            parse.bench_step(["--variants", variants])
+        assert message in str(refusal.value)
+    for arguments, message in ((["--size", "9"], "HEIGHTxWIDTH"), (["--repeats", "0"], "repeats must be at least 1")):
+        with pytest.raises(UsageError) as refusal:
+            parse.bench_step(arguments)
+        assert message in str(refusal.value)
+    with pytest.raises(DataError, match="multiples of 128"):
+        step.measure(parse.bench_step(["--size", "100x100"]))
+
+
+def test_words_of_variants():
+    assert benches.parse_variant("dense-bf16-kept-nchw") == ("dense", "bfloat16", {"kept", "nchw"})
+    assert benches.parse_variant("sparse-fp32") == ("sparse", "float32", set())
+    for variant in benches.STEP_VARIANTS:
+        benches.parse_variant(variant)
+
+
+def test_the_command_writes_a_table_and_json(tmp_path):
+    done = run_python("-m", "mscnn.bench", "step", "--size", "128x128", "--minibatch", "2", "--repeats", "2", "--variants",
+                      "dense-fp32-nchw,sparse-fp32", "--threads", "1", "--json", tmp_path / "step.json")
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "step.json").read_text())
+    assert set(results["variants"]) == {"dense-fp32-nchw", "sparse-fp32"}
+    for row in results["variants"].values():
+        assert len(row["images_per_second"]) == 2
+        rate, peak = sum(row["images_per_second"]) / 2, results["matrix_product_gflops"]["float32"]  # a median of two
+        assert row["share_of_peak"] == pytest.approx(rate * results["dense_gflop_per_image"] / peak)
+    assert results["packages"]["torch"]
+    assert "sparse-fp32" in done.stdout

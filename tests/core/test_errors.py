@@ -1,0 +1,92 @@
+import os
+import signal
+
+import pytest
+
+from mscnn.core.errors import SHOWN, DataError, ImageError, Stopped, UsageError, offenders_in, run, say
+
+
+@pytest.fixture(autouse=True)
+def got():
+    """The signals that this process gets and does not ignore; `run` has them ignored."""
+    got, numbers = [], (signal.SIGTERM, signal.SIGUSR1)
+    before = [signal.signal(number, lambda number, frame: got.append(number)) for number in numbers]
+    yield got
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+def test_few_offenders_are_printed_and_many_are_written(tmp_path):
+    names = [f"file{n}" for n in range(SHOWN + 5)]
+    with pytest.raises(DataError) as few, offenders_in(tmp_path):
+        raise DataError("bad", names[:SHOWN])
+    assert all(name in str(few.value) for name in names[:SHOWN])
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(DataError) as many, offenders_in(tmp_path / "run"):
+        raise DataError("bad", names)
+    assert "and 5 more" in str(many.value)
+    assert "problems.txt" in str(many.value)
+    assert (tmp_path / "run" / "problems.txt").read_text().split() == names
+
+
+@pytest.mark.parametrize(("problem", "code"), [(UsageError("wrong"), 2), (DataError("wrong"), 3), (ImageError("wrong"), 3)])
+def test_a_users_mistake_ends_with_one_line_and_its_code(problem, code, capsys):
+    def program():
+        raise problem
+
+    with pytest.raises(SystemExit) as end:
+        run(program)
+    assert end.value.code == code
+    assert capsys.readouterr().err.endswith("error: wrong\n")
+
+
+def test_what_every_rank_knows_is_said_once(capsys):
+    for problem, said in ((DataError("common"), ""), (ImageError("alone"), "alone")):
+        def program(problem=problem):
+            raise problem
+
+        with pytest.raises(SystemExit):
+            run(program, speaks=lambda: False)
+        err = capsys.readouterr().err
+        assert (err == "") if not said else err.endswith(f"error: {said}\n")
+
+
+@pytest.mark.parametrize("said", [False, True])
+def test_our_own_faults_end_with_their_traceback_unless_another_rank_has_said_it(capsys, said):
+    ended = []
+
+    def program():
+        problem = ZeroDivisionError("ours")
+        problem.said = said
+        raise problem
+    with pytest.raises(SystemExit) as raised:
+        run(program, fails=ended.append)
+    assert (raised.value.code, ended) == (1, [1])
+    assert ("ZeroDivisionError: ours" in capsys.readouterr().err) is not said
+
+
+def test_an_interrupt_is_told_in_a_line(capsys):
+    def program():
+        raise KeyboardInterrupt
+    with pytest.raises(SystemExit) as raised:
+        run(program)
+    assert raised.value.code == 130
+    assert capsys.readouterr().err.endswith(": interrupted\n")
+
+
+def test_a_signal_while_it_ends_leaves_its_exit_code(got):
+    def is_told() -> bool:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        return False
+
+    def program():
+        raise Stopped("told to stop")
+    with pytest.raises(SystemExit) as raised:
+        run(program, speaks=is_told)
+    assert (raised.value.code, got) == (75, [])
+
+
+def test_what_a_terminal_would_obey_is_spelt_out(capsys):
+    say("plate \x1b[2J\rP1\u202e\n  of week 1")
+    assert capsys.readouterr().err.endswith(": plate \\x1b[2J\\rP1\\u202e\n  of week 1\n")

@@ -1,0 +1,98 @@
+import json
+import re
+import time
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from mscnn.core import logs as module
+from mscnn.core.logs import Metrics, clock, log, open_logs, progress
+
+
+def test_rank_0_speaks_and_every_rank_keeps_a_file(tmp_path, capsys):
+    for rank in (0, 1):
+        open_logs(rank, tmp_path)
+        log.info("hello from %d", rank)
+    assert capsys.readouterr().out == "hello from 0\n"
+    for rank in (0, 1):
+        assert f"hello from {rank}" in (tmp_path / "log" / f"rank-{rank}.txt").read_text()
+
+
+def test_lines_before_the_run_directory_reach_its_file_too(tmp_path):
+    open_logs(0, None)
+    log.info("early")
+    open_logs(0, tmp_path)
+    log.info("late")
+    lines = (tmp_path / "log" / "rank-0.txt").read_text().splitlines()
+    assert [line.split()[-1] for line in lines] == ["early", "late"]
+
+
+def test_what_a_terminal_would_obey_is_spelt_out(tmp_path, capsys):
+    open_logs(0, tmp_path)
+    log.info("compound %s\n  of week 1", "\x1b[2Ja\r")
+    assert capsys.readouterr().out == "compound \\x1b[2Ja\\r\n  of week 1\n"
+    assert "compound \\x1b[2Ja\\r\n" in (tmp_path / "log" / "rank-0.txt").read_text()
+
+
+def test_metrics_are_the_same_in_json_and_tensorboard(tmp_path):
+    with Metrics(tmp_path, rank=0) as metrics:
+        metrics.write("train", 5, loss=0.25, lr=0.5)
+        metrics.write("train", 10, loss=float("nan"), lr=0.5)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert lines == [{"kind": "train", "step": 5, "loss": 0.25, "lr": 0.5},
+                     {"kind": "train", "step": 10, "loss": None, "lr": 0.5}]
+    board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert next((event.step, event.value) for event in board.Scalars("train/loss")) == (5, 0.25)
+
+
+def test_what_a_full_disk_does_not_take_is_told_and_left_out(tmp_path, capsys):
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("no /dev/full here")
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / "rank-0.txt").symlink_to(full)
+    open_logs(0, tmp_path)
+    log.info("one")
+    log.info("two")
+    out, err = capsys.readouterr()
+    assert out == "one\ntwo\n"
+    assert re.fullmatch(r"NOT LOGGED: \S+/rank-0.txt \(.*No space left on device.*\)\n", err)
+    open_logs(0, None)
+    with Metrics(tmp_path, rank=0) as metrics:
+        metrics._file = full.open("w")
+        metrics.write("train", 3, loss=0.5)
+    out, _ = capsys.readouterr()
+    assert re.search(r"NOT WRITTEN: the numbers of step 3 \(.*No space left on device\)\n", out)
+
+
+def test_other_ranks_write_no_metrics(tmp_path):
+    with Metrics(tmp_path / "none", rank=1) as metrics:
+        metrics.write("train", 1, loss=1.0)
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(("rank", "lines"), [(0, 2), (1, 0)])
+def test_progress_is_plain_lines_without_a_terminal(capsys, monkeypatch, rank, lines):
+    monkeypatch.setattr(module, "PLAIN_INTERVAL", 0.0)
+    open_logs(rank, None)
+    with progress(3, "training", rank) as shown:
+        for _ in range(3):
+            shown.advance(note="epoch 1/2")
+    out = capsys.readouterr().out.splitlines()
+    assert len(out) == lines  # not after the last one
+    assert all("training" in line and "eta" in line and "epoch 1/2" in line for line in out)
+
+
+def test_progress_is_a_bar_on_a_terminal(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    open_logs(0, None)
+    with progress(2, "training") as shown:
+        shown.advance()
+        time.sleep(0.11)  # the bar redraws at most ten times a second
+        shown.advance()
+    assert "100%" in capsys.readouterr().err
+
+
+def test_clock():
+    assert [clock(seconds) for seconds in (9.4, 95, 3_700, float("nan"))] == ["9s", "1m35s", "1h01m", "?"]

@@ -1,0 +1,114 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from mscnn.data.pixels.augment import Jitter, affine, augment, draw, orient, transforms
+
+
+def augmented(field_CHW: torch.Tensor, jitter: Jitter, rng: np.random.Generator) -> torch.Tensor:
+    """One field drawn for, turned and changed as a minibatch of its own."""
+    change = draw(jitter, rng, channels=len(field_CHW), square=field_CHW.shape[1] == field_CHW.shape[2])
+    fields_NCHW = torch.from_numpy(np.array(orient(field_CHW.numpy(), change)))[None]
+    augment(fields_NCHW, [change], jitter)
+    return fields_NCHW[0]
+
+
+def field(height=6, width=6):
+    return torch.randn(2, height, width, generator=torch.Generator().manual_seed(0))
+
+
+def test_torchvision_loads_where_it_is_installed():
+    functional, why = transforms()
+    assert functional is not None, why
+
+
+def test_mirrored_and_turned_views_are_exact():
+    pixels = field().numpy()
+    still = draw(Jitter(), np.random.default_rng(0), channels=2, square=True)
+    for left_right, up_down, turns, expected in (
+            (True, False, 0, pixels[:, :, ::-1]), (False, True, 0, pixels[:, ::-1]), (False, False, 0, pixels),
+            *((False, False, turns, np.rot90(pixels, turns, axes=(1, 2))) for turns in range(4)),
+            (True, False, 1, np.rot90(pixels[:, :, ::-1], 1, axes=(1, 2)))):
+        change = dataclasses.replace(still, left_right=left_right, up_down=up_down, turns=turns)
+        turned = orient(pixels, change)
+        np.testing.assert_array_equal(turned, expected)
+        assert np.shares_memory(turned, pixels)
+
+
+def test_all_eight_symmetries_of_a_square_occur_and_only_four_of_an_oblong():
+    for shape, symmetries in (((2, 6, 6), 8), ((2, 4, 6), 4)):
+        start = torch.arange(float(np.prod(shape))).reshape(shape)
+        seen = {tuple(augmented(start, Jitter(flips=True, turns=True), np.random.default_rng(n)).flatten().tolist())
+                for n in range(100)}
+        assert len(seen) == symmetries
+
+
+def test_each_field_of_a_minibatch_changes_in_its_own_way():
+    jitter = Jitter(gain=0.2, offset=0.3, rotate=20.0)
+    fields_NCHW = torch.stack([field(), field(), 2 * field()])
+    changes = [draw(jitter, np.random.default_rng(n), channels=2, square=True) for n in range(3)]
+    expected = [augmented(one, jitter, np.random.default_rng(n)) for n, one in enumerate(fields_NCHW)]
+    augment(fields_NCHW, changes, jitter)
+    torch.testing.assert_close(fields_NCHW, torch.stack(expected), rtol=0, atol=0)
+    assert not torch.equal(fields_NCHW[0], fields_NCHW[1])
+
+
+def test_nothing_switched_on_changes_nothing():
+    assert augmented(field(), Jitter(), np.random.default_rng(0)) is not None
+    torch.testing.assert_close(augmented(field(), Jitter(), np.random.default_rng(0)), field(), rtol=0, atol=0)
+
+
+def test_one_setting_does_not_change_anothers_draws():
+    plain = augmented(field(), Jitter(flips=True), np.random.default_rng(5))
+    scaled = augmented(field(), Jitter(flips=True, gain=0.5), np.random.default_rng(5))
+    ratio = scaled / plain
+    torch.testing.assert_close(ratio, ratio[:, :1, :1].expand_as(ratio))  # one gain a channel, over the same flip
+
+
+def test_a_move_by_whole_pixels_moves_and_fills_with_background():
+    pixels = torch.rand(2, 8, 8, generator=torch.Generator().manual_seed(0)) + torch.tensor([1.0, 5.0])[:, None, None]
+    moved = affine(pixels, angle=0.0, scale=1.0, right=2.0, down=1.0)
+    torch.testing.assert_close(moved[:, 1:, 2:], pixels[:, :-1, :-2])
+    background = pixels[:, ::4, ::4].flatten(1).quantile(0.05, dim=1)
+    torch.testing.assert_close(moved[:, 0], background[:, None].expand(2, 8))
+
+
+def test_enlarging_keeps_the_centre():
+    pixels = torch.zeros(1, 9, 9)
+    pixels[0, 4, 4] = 1
+    grown = affine(pixels, angle=0.0, scale=2.0, right=0.0, down=0.0)
+    assert grown[0, 4, 4] == 1
+    assert grown.sum() == pytest.approx(4, rel=0.01)  # twice as wide and high
+
+
+@pytest.mark.parametrize(("jitter", "low", "high"), [(Jitter(gain=0.2), 0.8, 1.2), (Jitter(offset=0.1), 0.9, 1.1)])
+def test_gain_and_offset_fill_their_range_each_channel_on_its_own(jitter, low, high):
+    start = torch.ones(3, 4, 4)
+    values = torch.stack([augmented(start, jitter, np.random.default_rng(n))[:, 0, 0] for n in range(200)])
+    assert low <= values.min() < low + 0.02
+    assert high - 0.02 < values.max() <= high + 1e-6
+    assert abs(torch.corrcoef(values.T)[0, 1]) < 0.3
+
+
+def test_gain_multiplies_and_offset_adds():
+    start = torch.tensor([[[0.0, 2.0]]])
+    assert augmented(start, Jitter(gain=0.2), np.random.default_rng(0))[0, 0, 0] == 0
+    shifted = augmented(start, Jitter(offset=0.2), np.random.default_rng(0))
+    assert shifted[0, 0, 1] - shifted[0, 0, 0] == 2
+
+
+@pytest.mark.parametrize(("setting", "amount", "moved_px"), [("rotate", 20, 13), ("scale", 0.3, 12), ("shift", 0.2, 13)])
+def test_moves_move_a_spot_within_their_setting(setting, amount, moved_px):
+    """A spot 32 px right of the centre of a 65 px field: 20 degrees and 30 % move it by at most 12, a fifth by 13."""
+    start = torch.zeros(1, 65, 65)
+    start[0, 32, 62] = 1
+    places = []
+    for n in range(60):
+        field = augmented(start, Jitter(**{setting: amount}), np.random.default_rng(n))[0]
+        if field.max() > 0.2:  # still inside
+            places.append(np.unravel_index(int(field.argmax()), field.shape))
+    away = np.hypot(*(np.array(places) - (32, 62)).T)
+    assert 0.5 * moved_px < away.max() <= moved_px * 1.5
+    assert len({tuple(place) for place in places}) > 5

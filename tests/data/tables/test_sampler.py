@@ -1,0 +1,36 @@
+import numpy as np
+import pytest
+
+from mscnn.data.tables.sampler import epoch_minibatches, microbatches, shard, steps_per_epoch
+
+
+@pytest.mark.parametrize(("num_sites", "minibatch"), [(10, 4), (264, 16), (7, 7), (5, 8), (9, 1)])
+def test_an_epoch_takes_every_site_once_in_even_minibatches(num_sites, minibatch):
+    parts = epoch_minibatches(num_sites, minibatch, seed=0, epoch=3)
+    assert len(parts) == steps_per_epoch(num_sites, minibatch) == int(np.ceil(num_sites / minibatch))
+    assert sorted(np.concatenate(parts)) == list(range(num_sites))
+    sizes = {len(part) for part in parts}
+    assert max(sizes) <= minibatch
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_order_depends_on_seed_and_epoch_alone():
+    def order(seed, epoch):
+        return np.concatenate(epoch_minibatches(50, 8, seed=seed, epoch=epoch)).tolist()
+
+    assert order(1, 2) == order(1, 2)
+    assert len({tuple(order(seed, epoch)) for seed in range(3) for epoch in range(3)}) == 9
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_shards_cover_a_minibatch_without_overlap(size):
+    sites = np.arange(100, 105)
+    parts = [shard(sites, rank=rank, size=size) for rank in range(size)]
+    assert sorted(np.concatenate(parts)) == sites.tolist()
+    lengths = [len(part) for part in parts]
+    assert max(lengths) - min(lengths) <= 1
+
+
+def test_microbatches_keep_order_and_bound():
+    assert [part.tolist() for part in microbatches(np.arange(5), 2)] == [[0, 1], [2, 3], [4]]
+    assert microbatches(np.arange(0), 2) == []

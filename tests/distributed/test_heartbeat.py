@@ -1,0 +1,294 @@
+"""Who is at fault when ranks do not meet, told from beats written by hand; whole jobs are in tests/faults."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from mscnn.core import activity
+from mscnn.core.errors import DataError, RankLost, Stopped, UsageError
+from mscnn.distributed import heartbeat
+from mscnn.distributed.heartbeat import EXCHANGE, FAILED, LEFT, NOTHING, RUNNING, _process, _Watch
+from mscnn.distributed.launchers import TORCHRUN, Place
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(heartbeat, "SILENT", 0.3)
+    monkeypatch.setattr(heartbeat, "BEAT", 0.1)
+    monkeypatch.setattr(heartbeat, "_own", _Watch())
+    monkeypatch.setattr(activity, "_activities", {})
+    numbers = (signal.SIGTERM, signal.SIGUSR1)  # a program that fails ignores them from then on
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def sleeper():
+    """A process that does nothing."""
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    time.sleep(0.2)
+    yield process
+    process.kill()
+    process.wait()
+
+
+def write_beat(folder, rank, *, host="other", pid=1, number=1, state=RUNNING, reason="", main="computing", born=None):
+    born = born if born is not None else (_process(pid) or ("",))[0]
+    (folder / f"rank-{rank}.json").write_text(json.dumps({
+        "rank": rank, "host": host, "pid": pid, "born": born, "number": number, "state": state, "reason": reason, "step": 7,
+        "main": main, "doing": []}))
+
+
+def rank_of(folder, rank: int, size: int) -> _Watch:
+    """This process as a rank that has just beaten."""
+    own = _Watch(Place(TORCHRUN, rank, size))
+    own.folder = folder
+    own.beat()
+    return own
+
+
+def test_a_beat_tells_what_each_thread_does(tmp_path):
+    activity.set_activity("computing")
+    heartbeat.at_step(12)
+    heartbeat.write_to(tmp_path)
+    (beat,) = heartbeat._own.beats().values()
+    assert (beat["rank"], beat["step"], beat["main"], beat["state"]) == (0, 12, "computing", RUNNING)
+    assert beat["doing"] == ["computing, 0 s"]
+    assert (beat["pid"], beat["born"]) == (os.getpid(), _process(os.getpid())[0])
+
+
+def test_what_is_done_within_something_else_begins_anew_after_it():
+    activity.set_activity("computing")
+    begun = activity.current()
+    with activity.during(EXCHANGE):
+        assert heartbeat._own.main() == EXCHANGE
+        time.sleep(0.01)
+    assert heartbeat._own.main() == "computing"
+    ((_, since),), ((_, before),) = activity.current().values(), begun.values()
+    assert since > before
+    activity.clear()
+    assert not activity.current()
+    with pytest.raises(ValueError, match="x"), activity.during("reading"):
+        raise ValueError("x")
+    assert not activity.current()
+
+
+def late(own: _Watch, seconds_ago: float) -> list[str]:
+    """What a look finds late that was begun so long ago."""
+    found = []
+    activity._activities[1] = "computing", time.monotonic() - seconds_ago
+    own.give_up = lambda what: found.append(what) or own.closed.set()
+    threading.Timer(0.35, own.closed.set).start()
+    own.look()
+    return found
+
+
+def test_time_in_which_the_process_was_stopped_counts_for_nobody(monkeypatch):
+    assert late(_Watch(seconds=10), 60) == ["computing"]
+    assert late(_Watch(seconds=10), 9) == []
+    own = _Watch(seconds=10)
+    own.not_before = time.monotonic() - 9  # allowed anew since
+    assert late(own, 60) == []
+    monkeypatch.setattr(heartbeat, "STOPPED", -1.0)  # as if each look came late
+    assert late(_Watch(seconds=10), 60) == []
+
+
+def test_a_rank_that_has_said_why_it_fails_is_not_spoken_over(tmp_path):
+    write_beat(tmp_path, 0, state=FAILED, reason="disk on fire")
+    own = rank_of(tmp_path, 1, 3)
+    write_beat(tmp_path, 2)
+    assert own.verdict("lost") == ("disk on fire", False)
+
+
+def test_a_rank_whose_beat_has_stopped_is_named_by_the_first_to_find_out(tmp_path):
+    write_beat(tmp_path, 1, main="reading P1 B02 3")
+    for rank, speaks in ((2, True), (0, False)):
+        own = rank_of(tmp_path, rank, 3)
+        write_beat(tmp_path, 2 - rank, state=LEFT)  # gone, too, but for the fault of another
+        text, is_speaker = own.verdict("lost")
+        assert text.startswith("rank 1 on other (last seen at step 7, reading P1 B02 3) has gone without a word")
+        assert is_speaker is speaks
+
+
+def test_where_the_folder_has_vanished_rank_0_speaks(tmp_path):
+    for rank in (0, 1):
+        own = rank_of(tmp_path, rank, 2)
+        own.folder = tmp_path / "gone"
+        assert own.verdict("lost")[1] is (rank == 0)
+
+
+def test_a_beat_that_was_being_written_at_the_first_look_is_not_taken_for_the_last(tmp_path, monkeypatch):
+    own = rank_of(tmp_path, 0, 2)
+    (tmp_path / "rank-1.json").write_text("")
+    numbers, known = iter(range(1000)), own.beats
+    looks = iter([known, *[lambda: write_beat(tmp_path, 1, number=next(numbers)) or known()] * 100])
+    monkeypatch.setattr(own, "beats", lambda: next(looks)())
+    assert own.verdict("rank 0 waited")[0].startswith("rank 0 waited; see what they say")
+
+
+def test_a_rank_whose_beat_goes_on_is_not_lost(tmp_path, monkeypatch):
+    own = rank_of(tmp_path, 0, 2)
+    numbers = iter(range(1000))
+    known = own.beats
+
+    def beats():
+        write_beat(tmp_path, 1, number=next(numbers), pid=2**22 + 1)  # which there is not on this host
+        return known()
+    monkeypatch.setattr(own, "beats", beats)
+    assert own.verdict("rank 0 waited")[0].startswith("rank 0 waited; see what they say")
+
+
+@pytest.mark.parametrize(("main", "goes_on", "is_waited_for"), [
+    ("predicting", True, True), ("predicting", False, False), (EXCHANGE, True, False), (NOTHING, True, False)])
+def test_a_rank_that_works_is_waited_for(tmp_path, monkeypatch, main, goes_on, is_waited_for):
+    """However long that takes in all: what it is at would end it if it took too long."""
+    own = rank_of(tmp_path, 0, 2)
+    write_beat(tmp_path, 1, main=main)
+
+    def sleep(seconds: float) -> None:
+        time_sleep(seconds)
+        write_beat(tmp_path, 1, number=2 if goes_on else 1, main=main)
+    time_sleep = time.sleep
+    monkeypatch.setattr(heartbeat.time, "sleep", sleep)
+    assert own.others_work() is is_waited_for
+
+
+def test_one_that_waits_for_a_rank_at_work_is_not_late(tmp_path):
+    """The beats of the other go on for twice as long as this one would wait, then stop."""
+    program = ("import json, threading, time; from pathlib import Path\n"
+               "from mscnn.core import activity; from mscnn.distributed import heartbeat\n"
+               f"from mscnn.distributed.launchers import Place\n"
+               f"heartbeat.launchers.here = lambda: Place('torchrun', 0, 2)\n"
+               f"heartbeat.GRACE, heartbeat.SILENT, beat = 2.0, 1.0, Path({str(tmp_path)!r}) / 'rank-1.json'\n"
+               f"def beats():\n"
+               f"    for number in range(20):\n"
+               f"        beat.write_text(json.dumps({{'rank': 1, 'host': 'other', 'number': number, 'state': 'running',\n"
+               f"                                    'reason': '', 'step': 7, 'main': 'predicting'}}))\n"
+               f"        time.sleep(0.25)\n"
+               f"    print(time.monotonic())\n"
+               f"def main():\n"
+               f"    threading.Thread(target=beats).start()\n"
+               f"    heartbeat.write_to(Path({str(tmp_path)!r}),\n"
+               f"                       tell=lambda **facts: print(time.monotonic(), flush=True))\n"
+               f"    with activity.during(activity.EXCHANGE): time.sleep(600)\n"
+               f"heartbeat.watch(main, 0.5)")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == RankLost.exit_code, done.stderr
+    assert "rank 1 on other (last seen at step 7, predicting) has gone without a word" in done.stderr
+    beats_end, given_up = map(float, done.stdout.split())
+    assert beats_end < given_up
+
+
+def test_a_local_rank_that_was_stopped_is_lost_at_once_and_killed(tmp_path, sleeper):
+    os.kill(sleeper.pid, signal.SIGSTOP)
+    write_beat(tmp_path, 1, host=socket.gethostname(), pid=sleeper.pid)
+    begun = time.monotonic()
+    text, speaks = rank_of(tmp_path, 0, 2).verdict("lost")
+    assert time.monotonic() - begun < heartbeat.SILENT
+    assert "rank 1 on" in text
+    assert speaks
+    assert sleeper.wait(10) == -signal.SIGKILL
+
+
+def test_a_process_that_has_got_the_number_of_one_that_ended_is_left_alone(tmp_path, sleeper):
+    write_beat(tmp_path, 1, host=socket.gethostname(), pid=sleeper.pid, born="1")
+    assert rank_of(tmp_path, 0, 2).verdict("lost")[0].startswith("rank 1 on")
+    time.sleep(0.3)
+    assert sleeper.poll() is None
+
+
+@pytest.mark.parametrize(("rank", "speaks"), [(0, True), (1, True), (2, False)])
+def test_without_a_folder_ranks_can_only_tell_that_they_lost_one(rank, speaks):
+    """Rank 1 says so too, as it may be rank 0 that is lost."""
+    assert _Watch(Place(TORCHRUN, rank, 3)).verdict("lost") == ("lost; see what they say", speaks)
+
+
+def ends(problem: BaseException, folder) -> tuple[BaseException, dict, list[dict]]:
+    """What a watched program that raises this ends with, its last beat, and what is told of the run."""
+    told = []
+
+    def program():
+        heartbeat.write_to(folder, tell=lambda **facts: told.append(facts))
+        raise problem
+    with pytest.raises(BaseException) as raised:  # noqa: PT011
+        heartbeat.watch(program, 100)
+    path = folder / "rank-0.json"
+    return raised.value, json.loads(path.read_text()) if path.exists() else {}, told
+
+
+@pytest.mark.parametrize(("problem", "code"),
+                         [(UsageError("bad lr"), 2), (DataError("bad file"), 3), (RuntimeError("bug"), 1)])
+def test_a_failure_is_left_behind_and_told(tmp_path, problem, code):
+    raised, beat, told = ends(problem, tmp_path)
+    assert raised is problem
+    assert beat["state"] == FAILED
+    assert told == [{"status": "failed", "reason": beat["reason"], "step": 0, "exit_code": code}]
+    assert str(problem) in beat["reason"]
+
+
+def test_an_interrupt_from_the_keyboard_is_told_as_such(tmp_path):
+    raised, _, told = ends(KeyboardInterrupt(), tmp_path)
+    assert isinstance(raised, KeyboardInterrupt)
+    assert told == [{"status": "failed", "reason": "interrupted from the keyboard", "step": 0, "exit_code": 130}]
+
+
+def test_of_what_several_ranks_run_into_the_first_speaks(tmp_path):
+    for expected in (False, True):
+        own = rank_of(tmp_path, int(expected), 2)
+        problem = own.explained(KeyError("ours"))
+        assert problem.said is expected
+
+
+def test_a_run_that_is_told_to_stop_has_not_failed(tmp_path):
+    raised, beat, told = ends(Stopped("SIGTERM"), tmp_path)
+    assert isinstance(raised, Stopped)
+    assert (beat, told) == ({}, [])
+
+
+@pytest.mark.parametrize("problem", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to "
+                                                                 "allocate 7 bytes")])
+def test_want_of_memory_is_a_setting_that_cannot_work(tmp_path, problem):
+    raised, _, told = ends(problem, tmp_path)
+    assert isinstance(raised, UsageError)
+    assert raised.alone
+    assert "ran out of memory while starting" in str(raised)
+    assert "lower --microbatch" in told[0]["reason"]
+
+
+def test_beats_of_ranks_that_were_killed_are_cleared(tmp_path):
+    write_beat(tmp_path, 1, state=FAILED, reason="long ago")
+    heartbeat.clear(tmp_path)
+    assert rank_of(tmp_path, 0, 2).beats().keys() == {0}
+
+
+def test_after_a_good_end_nothing_stays(tmp_path):
+    folder = tmp_path / "log"
+    folder.mkdir()
+    assert heartbeat.watch(lambda: heartbeat.write_to(folder) or 7, 100) == 7
+    assert not folder.exists()
+
+
+def test_a_thread_that_is_late_ends_the_process_with_its_stacks(tmp_path):
+    program = ("import sys, time; from pathlib import Path\n"
+               "from mscnn.core import activity; from mscnn.distributed import heartbeat\n"
+               f"def reading_forever():\n"
+               f"    with activity.during('reading P1 B02 1'): time.sleep(600)\n"
+               f"def main():\n"
+               f"    heartbeat.write_to(Path({str(tmp_path)!r}), tell=lambda **facts: print(facts))\n"
+               f"    reading_forever()\n"
+               f"heartbeat.watch(main, 1.5)")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == RankLost.exit_code
+    assert "got no further: reading P1 B02 1 took longer than --start-timeout 1.5 s" in done.stderr
+    assert "in reading_forever" in done.stderr
+    assert "in reading_forever" in (tmp_path / "rank-0.txt").read_text()
+    assert "'exit_code': 4" in done.stdout

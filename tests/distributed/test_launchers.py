@@ -1,0 +1,116 @@
+"""Recorded environments: what launchers set, alone and nested, with the values of other ranks' variables left out."""
+
+import pytest
+
+from mscnn.core.errors import UsageError
+from mscnn.distributed.launchers import (
+    MPICH,
+    NONE,
+    OPEN_MPI,
+    SRUN,
+    TORCHRUN,
+    VARIABLES,
+    Place,
+    discover,
+    hosts,
+    speaks,
+    tasks_per_node,
+)
+
+TORCHRUN_SET = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "1",
+                "MASTER_ADDR": "node1", "MASTER_PORT": "29500", "TORCHELASTIC_RUN_ID": "none"}
+OPEN_MPI_SET = {"OMPI_COMM_WORLD_RANK": "9", "OMPI_COMM_WORLD_SIZE": "32", "OMPI_COMM_WORLD_LOCAL_RANK": "1",
+                "OMPI_COMM_WORLD_LOCAL_SIZE": "4", "OMPI_COMM_WORLD_NODE_RANK": "1", "PMIX_RANK": "9"}
+MPICH_SET = {"PMI_RANK": "2", "PMI_SIZE": "3", "PMI_FD": "7", "MPI_LOCALRANKID": "0", "MPI_LOCALNRANKS": "1"}
+BATCH_SET = {"SLURM_JOB_ID": "17", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_NTASKS": "32",
+             "SLURM_JOB_NODELIST": "node[1-8]", "SLURM_TASKS_PER_NODE": "4(x8)"}
+SRUN_SET = BATCH_SET | {"SLURM_PROCID": "30", "SLURM_LOCALID": "2", "SLURM_NODEID": "7", "SLURM_STEP_ID": "0",
+                        "SLURM_STEP_NUM_TASKS": "32", "SLURM_STEP_TASKS_PER_NODE": "4(x8)",
+                        "SLURM_STEP_NODELIST": "node[1-8]"}
+IN_SRUN = Place(SRUN, rank=30, size=32, local_rank=2, local_size=4, node=7)
+IN_TORCHRUN = Place(TORCHRUN, rank=3, size=4, local_rank=1, local_size=2, node=1)
+IN_OPEN_MPI = Place(OPEN_MPI, rank=9, size=32, local_rank=1, local_size=4)
+
+
+@pytest.mark.parametrize(("environment", "place"), [
+    ({}, Place(NONE)),
+    (TORCHRUN_SET, IN_TORCHRUN),
+    (OPEN_MPI_SET, IN_OPEN_MPI),
+    (MPICH_SET, Place(MPICH, rank=2, size=3, local_rank=0, local_size=1)),
+    (SRUN_SET, IN_SRUN),
+    (BATCH_SET, Place(NONE)),                                       # the batch script itself
+    (SRUN_SET | {"PMI_RANK": "30", "PMI_SIZE": "32", "PMI_FD": "9"}, IN_SRUN),  # srun --mpi=pmi2
+    (SRUN_SET | {"PMIX_RANK": "30", "PMIX_NAMESPACE": "slurm.pmix.17.0"}, IN_SRUN),  # srun --mpi=pmix
+])
+def test_each_launcher_alone(environment, place):
+    assert discover(environment) == place
+
+
+@pytest.mark.parametrize(("environment", "place"), [
+    (BATCH_SET | OPEN_MPI_SET, IN_OPEN_MPI),                       # mpirun in sbatch
+    (SRUN_SET | {"SLURM_PROCID": "0", "SLURM_LOCALID": "0"} | OPEN_MPI_SET, IN_OPEN_MPI),  # whose daemons srun started
+    (SRUN_SET | MPICH_SET, Place(MPICH, rank=2, size=3, local_rank=0, local_size=1)),
+    (SRUN_SET | TORCHRUN_SET, IN_TORCHRUN),                        # torchrun in srun
+    (OPEN_MPI_SET | TORCHRUN_SET, IN_TORCHRUN),                    # an agent for each rank of mpirun
+])
+def test_nested_launchers_the_innermost_wins_with_all_its_values(environment, place):
+    assert discover(environment) == place
+
+
+@pytest.mark.parametrize(("launcher", "environment"), [
+    (TORCHRUN, TORCHRUN_SET), (OPEN_MPI, OPEN_MPI_SET), (MPICH, MPICH_SET), (SRUN, SRUN_SET)])
+def test_a_set_that_lacks_one_is_refused_by_name(launcher, environment):
+    for name in VARIABLES[launcher]:
+        if launcher == SRUN and name == "SLURM_STEP_NUM_TASKS":
+            continue  # without it nothing tells a step from a batch script
+        partial = {key: value for key, value in environment.items() if key != name}
+        with pytest.raises(UsageError, match=f"{name} is not set"):
+            discover(BATCH_SET | partial if launcher != SRUN else partial)
+
+
+@pytest.mark.parametrize("changed", [{"RANK": "4"}, {"LOCAL_RANK": "2"}, {"RANK": "-1"}, {"LOCAL_WORLD_SIZE": "9"}])
+def test_impossible_places_are_refused(changed):
+    with pytest.raises(UsageError, match="cannot be"):
+        discover(TORCHRUN_SET | changed)
+
+
+def test_a_node_beyond_those_that_have_tasks_cannot_be():
+    with pytest.raises(UsageError, match="local rank 2 of 0 cannot be"):
+        discover(SRUN_SET | {"SLURM_NODEID": "8"})
+
+
+def test_numbers_that_are_none_are_shown():
+    with pytest.raises(UsageError, match="WORLD_SIZE=four"):
+        discover(TORCHRUN_SET | {"WORLD_SIZE": "four"})
+
+
+@pytest.mark.parametrize(("text", "names"), [
+    ("node1", ["node1"]), ("node[1-3]", ["node1", "node2", "node3"]), ("n[08-10,12]", ["n08", "n09", "n10", "n12"]),
+    ("a,b[1-2]-ib,c", ["a", "b1-ib", "b2-ib", "c"]), ("rack1-n[7]", ["rack1-n7"]),
+    ("r[1-2]n[08-09]", ["r1n08", "r1n09", "r2n08", "r2n09"])])
+def test_node_lists_of_slurm(text, names):
+    assert hosts(text) == names
+
+
+@pytest.mark.parametrize("text", ["n[1-2", "n]", "", "a,,b", "n[a-b]"])
+def test_node_lists_that_are_not_understood_are_shown(text):
+    with pytest.raises(UsageError, match="not understood"):
+        hosts(text)
+
+
+def test_tasks_by_node():
+    assert tasks_per_node("4(x8)") == [4] * 8
+    assert tasks_per_node("2,4(x2),1") == [2, 4, 4, 1]
+
+
+def test_rank_0_speaks_and_whoever_cannot_tell(monkeypatch):
+    for name in {name for names in VARIABLES.values() for name in names}:
+        monkeypatch.delenv(name, raising=False)
+    assert speaks()
+    for name, value in TORCHRUN_SET.items():
+        monkeypatch.setenv(name, value)
+    assert not speaks()
+    monkeypatch.setenv("RANK", "0")
+    assert speaks()
+    monkeypatch.setenv("RANK", "4")  # cannot be
+    assert speaks()

@@ -1,0 +1,100 @@
+"""Baselines on a run's folds: against scikit-learn by hand, and a screen whose layout alone gives mechanisms away."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from mscnn.core.errors import UsageError
+from mscnn.data.pixels.images import read_site
+from mscnn.data.tables import splits
+from mscnn.data.tables.site_table import read_sites
+from mscnn.evaluation import aggregate, compare_baselines, results
+from mscnn.report import html
+from mscnn.report import run as runs
+
+tifffile = pytest.importorskip("tifffile")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Folds of a screen of noise: 8 compounds of 2 mechanisms, each in its own well of 6 plates; the network guesses."""
+    root = tmp_path_factory.mktemp("noise")
+    rng, rows = np.random.default_rng(0), []
+    for number in range(8):
+        for plate in range(6):
+            name = f"{plate}-{number}.tif"
+            tifffile.imwrite(root / name, rng.poisson(200, (128, 128)).astype(np.uint16))
+            rows.append((name, f"P{plate}", "Week1", f"{'BCDEFGHI'[number]}{number + 2:02d}", "1", f"c{number}", "1",
+                         "MN"[number % 2]))
+    columns = ["FileName_DNA", *(f"Metadata_{name}" for name in ("Plate", "Week", "Well", "Site", "Compound",
+                                                                 "Concentration", "MOA"))]
+    pd.DataFrame(rows, columns=columns).to_csv(root / "sites.csv", index=False)
+    table, out = read_sites(root / "sites.csv"), root / "loco"
+    folds = []
+    for number in range(8):
+        folder = out / f"fold-{number}"
+        folder.mkdir(parents=True)
+        (folder / "config.yaml").write_text(f"preset: screen\nsites: {root / 'then' / 'sites.csv'}\n")
+        split = splits.make_split(table, split="leave-compound-out", fold=number)
+        splits.write(split, table, folder)
+        folds.append({"folder": str(number), "checkpoint": f"fold-{number}/checkpoints/last.pt",
+                      "split": splits.to_record(split, table)})
+    (out / "scores").mkdir()
+    guessed = aggregate.field_predictions(table, np.tile([0.6, 0.4], (48, 1)), ["M", "N"])
+    results.write(guessed, {"control": "DMSO", "well_by": "mean", "treatment_by": "median", "views": "one",
+                            "readout": "softmax", "notes": [], "seed": 0, "channels": ["DNA"], "folds": folds},
+                  out / "scores")
+    found = compare_baselines.compare(out, features=None, nuclei=None, workers=1, microbatch=8,
+                                      moved=str(root / "sites.csv"))
+    return out, table, found
+
+
+def test_a_baseline_is_fitted_on_each_folds_training_side_alone(run):
+    out, table, found = run
+    measured = pd.read_parquet(out / compare_baselines.FEATURES)
+    assert measured["Metadata_Plate"].tolist() == table.frame["plate"].tolist()
+    features, labels = measured.filter(like="Image_Basic_").to_numpy(), table.frame["mechanism"].to_numpy()
+    for name, classifier in (("handcrafted features", LogisticRegression(class_weight="balanced", max_iter=5000)),
+                             ("handcrafted features, LDA", LinearDiscriminantAnalysis(
+                                 solver="lsqr", shrinkage="auto", priors=[0.5, 0.5]))):
+        right = {}
+        for compound in sorted(set(table.frame["compound"])):
+            test = (table.frame["compound"] == compound).to_numpy()
+            model = make_pipeline(StandardScaler(), classifier).fit(features[~test], labels[~test])
+            right[compound] = [int((model.predict(features[test]) == labels[test]).sum()), 6]
+        assert found[name]["held out"]["compounds' fields"] == right
+    assert json.loads((out / "scores" / "baselines.json").read_text())["baselines"] == found
+
+
+def test_the_layout_tells_under_a_random_split_and_not_where_compounds_are_left_out(run):
+    out, _, found = run
+    well = found["well position only"]
+    assert well["random"]["fields"]["correct"] == 48
+    assert well["held out"]["fields"]["correct"] <= 24
+    assert well["random"]["fields"]["permuted"]["p"] <= html.CHANCE < well["held out"]["fields"]["permuted"]["p"]
+    page = out / "report.html"
+    html.write([runs.read(out)], page)
+    text = page.read_text()
+    row = text[text.index("<td>well position</td>"):]
+    assert "would be learned from a random split; leaving compounds out prevents it" in row[:row.index("</tr>")]
+
+
+def test_features_that_are_given_are_taken(run, tmp_path):
+    out, table, _ = run
+    with pytest.raises(UsageError, match="is not there; leave it out"):
+        compare_baselines.compare(out, features=tmp_path / "none.parquet", nuclei=None, workers=1, microbatch=8,
+                           moved=str(out.parent / "sites.csv"))
+    bright = [float(read_site(files).mean()) for files in table.frame["files"]]
+    tells = (table.frame["mechanism"] == "M").astype(float)
+    given = aggregate.metadata(table).assign(Image_Basic_Percentile_DNA_50=tells, Image_Basic_Mean_DNA=bright,
+                                            Image_Basic_Sd_DNA=1.0)
+    given.sample(frac=1, random_state=0).to_parquet(tmp_path / "given.parquet")  # in another order
+    found = compare_baselines.compare(out, features=tmp_path / "given.parquet", nuclei=None, workers=1, microbatch=8,
+                           moved=str(out.parent / "sites.csv"))
+    assert found["handcrafted features"]["held out"]["fields"]["correct"] == 48  # the one that holds the mechanism

@@ -1,0 +1,260 @@
+"""Folds one after the other: with programs that only pretend to train, and once in earnest."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from mscnn.cli import parse
+from mscnn.core.errors import UsageError
+from mscnn.evaluation import cross_validation, results
+from tests.conftest import ROOT, processes_with, run_python
+
+FOLDS = [["a"], ["b"], ["c"]]
+TRAIN = """
+    import json, os, sys, time
+    from pathlib import Path
+    options = dict(zip(sys.argv[2::2], sys.argv[3::2]))
+    run_dir = Path(options["--run-dir"])
+    run_dir.mkdir(parents=True, exist_ok=True)  # --resume auto
+    with open(os.environ["HISTORY"], "a") as file:
+        print(json.dumps([options, sorted(os.sched_getaffinity(0))]), file=file)
+    time.sleep(float(os.environ.get("SLEEP", 0)))
+    if options["--fold"] == os.environ.get("FAIL"):
+        sys.exit("train.py: error: no luck")
+    (run_dir / "options.json").write_text(json.dumps(options))
+    (run_dir / "summary.json").write_text("{}")
+"""
+EVALUATE = """
+    import json, shutil, sys
+    from pathlib import Path
+    options = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+    trained = json.loads((Path(options["--checkpoint"]) / "options.json").read_text())
+    out = Path(options["--out"])
+    right = trained.get("--epochs", "5") == "5"      # what is trained otherwise is wrong
+    out.mkdir(parents=True)
+    shutil.copy(Path(__file__).with_name(f"{trained['--fold']}-{right}.parquet"), out / "predictions.parquet")
+    (out / "evaluation.json").write_text(json.dumps({
+        "control": "DMSO", "well_by": "mean", "treatment_by": "median", "views": "one", "readout": "softmax", "notes": [],
+        "split": {"method": "x", "leaks": "", "trained": {"compounds": []}}}))
+    (out / "scores.json").write_text(json.dumps({level: {"correct": int(right), "total": 1}
+                                                 for level in ("fields", "treatments")}))
+"""
+
+
+@pytest.fixture
+def pretended(tmp_path, monkeypatch):
+    """A plan whose train.py and evaluate.py take no time; their calls are in history()."""
+    (tmp_path / "train.py").write_text(textwrap.dedent(TRAIN))
+    (tmp_path / "evaluate.py").write_text(textwrap.dedent(EVALUATE))
+    for fold, compound in enumerate("abc"):
+        for right in (True, False):
+            predicted(fold, compound, right).to_parquet(tmp_path / f"{fold}-{right}.parquet")
+    monkeypatch.setattr(cross_validation, "ROOT", tmp_path)
+    monkeypatch.setenv("HISTORY", str(tmp_path / "history"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    plan = cross_validation.Plan(tmp_path / "out", "demo", "leave-compound-out", FOLDS, jobs=1)
+    cross_validation.claim(plan, {"preset": "demo"})
+    return plan
+
+
+def predicted(fold: int, compound: str, right: bool) -> pd.DataFrame:
+    """What evaluation writes of one field."""
+    return pd.DataFrame({"Metadata_Plate": "P", "Metadata_Well": "B02", "Metadata_Site": str(fold), "Metadata_Week": "W",
+                         "Metadata_Replicate": "1", "Metadata_Compound": compound, "Metadata_Concentration": 1.0,
+                         "Metadata_MOA": "M", "Predicted_MOA": "M" if right else "N", "Probability_M": float(right),
+                         "Probability_N": float(not right)}, index=[0])
+
+
+def history() -> list:
+    path = Path(os.environ["HISTORY"])
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def folds_of(calls: list) -> list[str]:
+    return sorted(options["--fold"] for options, _ in calls)
+
+
+def test_every_fold_is_trained_scored_and_gathered_once(pretended):
+    scores = cross_validation.run(pretended)
+    assert folds_of(history()) == ["0", "1", "2"]
+    options = history()[0][0]
+    assert (options["--split"], options["--config"]) == ("leave-compound-out", str(pretended.out / "config.yaml"))
+    fields = pd.read_parquet(scores / results.FIELDS)
+    assert sorted(fields["Metadata_Compound"]) == ["a", "b", "c"]
+    cross_validation.run(pretended)
+    assert len(history()) == 3  # nothing again
+
+
+def test_a_fold_that_fails_is_named_the_others_go_on_and_it_alone_is_run_again(pretended, monkeypatch):
+    monkeypatch.setenv("FAIL", "1")
+    with pytest.raises(UsageError, match=r"(?s)1 of 3 folds failed.*fold 1 \(b\): exit code 1: train.py: error: no luck"):
+        cross_validation.run(pretended)
+    assert not (pretended.out / "scores").exists()
+    assert folds_of(history()) == ["0", "1", "2"]
+    monkeypatch.delenv("FAIL")
+    cross_validation.run(pretended)  # over what the failed one left behind
+    assert folds_of(history()) == ["0", "1", "1", "2"]
+
+
+def test_a_fold_that_is_trained_and_not_scored_is_not_trained_again(pretended):
+    cross_validation.run(pretended)
+    (pretended.out / "evaluation" / "2" / results.SCORES).unlink()
+    (pretended.out / "evaluation" / "2").rename(pretended.out / "cut-off")
+    cross_validation.run(pretended)
+    assert len(history()) == 3
+
+
+def test_folds_side_by_side_have_cores_of_their_own(pretended, monkeypatch):
+    allowed = sorted(os.sched_getaffinity(0))
+    if len(allowed) < 2:
+        pytest.skip("one core only")
+    monkeypatch.setenv("SLEEP", "1")
+    cross_validation.run(cross_validation.Plan(pretended.out, "demo", "k-fold", FOLDS[:2], jobs=2))
+    (_, first), (_, second) = history()
+    assert not set(first) & set(second)
+    assert sorted(os.sched_getaffinity(0)) == allowed
+
+
+def test_settings_are_chosen_by_inner_folds_for_each_fold(pretended, monkeypatch):
+    """Candidates that train otherwise than 5 epochs are always wrong; ties go to the first."""
+    candidates = {"long": {"epochs": 9}, "right": {"epochs": 5, "label_smoothing": 0.2}, "same": {"epochs": 5}}
+    plan = cross_validation.Plan(pretended.out, "demo", "leave-compound-out", FOLDS[:2], 1, candidates, inner_folds=2)
+    prepared = []
+    cross_validation.run(plan, lambda number, folder: prepared.append((number, folder)))
+    assert prepared == [(number, plan.out / "inner" / f"fold-{number}") for number in (0, 1)]
+    inner = [options for options, _ in history() if "--within" in options]
+    outer = [options for options, _ in history() if "--within" not in options]
+    assert len(inner) == 2 * 3 * 2
+    assert {options["--within"] for options in inner} == {
+        str(plan.out / "inner" / f"fold-{number}" / "split.csv") for number in (0, 1)}
+    assert {(options["--split"], options["--folds"]) for options in inner} == {("k-fold", "2")}
+    assert [(options["--fold"], options["--epochs"], options["--label-smoothing"]) for options in outer] == [
+        ("0", "5", "0.2"), ("1", "5", "0.2")]
+    chosen = json.loads((plan.out / "inner" / "fold-0" / "chosen.json").read_text())
+    assert chosen["chosen"] == "right"
+    assert chosen["right of total"]["long"]["fields"] == [0, 2]
+
+
+def test_only_the_same_settings_and_folds_go_on(pretended):
+    cross_validation.claim(pretended, {"preset": "demo"})
+    cross_validation.claim(dataclasses.replace(pretended, jobs=7), {"preset": "demo"})
+    with pytest.raises(UsageError, match=r"begun with other settings .preset 'demo', now 'screen'"):
+        cross_validation.claim(pretended, {"preset": "screen"})
+    for change, words in (({"candidates": {"x": {"epochs": 1}}}, "candidates"),
+                          ({"inner_folds": 2}, "inner_folds 3, now 2"), ({"folds": FOLDS[1:]}, "folds .*'a'.*, now .*'b'")):
+        with pytest.raises(UsageError, match=rf"begun with other settings .{words}"):
+            cross_validation.claim(dataclasses.replace(pretended, **change), {"preset": "demo"})
+    with pytest.raises(UsageError, match="exists and holds no config"):
+        cross_validation.claim(dataclasses.replace(pretended, out=pretended.out.parent), {"preset": "demo"})
+
+
+def start(pretended, **variables: str) -> subprocess.Popen:
+    code = ("from mscnn.core import errors; from mscnn.evaluation import cross_validation; from pathlib import Path; "
+            f"cross_validation.ROOT = Path({str(pretended.out.parent)!r}); "
+            f"plan = cross_validation.Plan(Path({str(pretended.out)!r}), 'demo', 'k-fold', {FOLDS}, 1); "
+            "errors.run(lambda: cross_validation.run(plan))")
+    return subprocess.Popen([sys.executable, "-c", code], env={**os.environ, **variables}, cwd=ROOT, stderr=subprocess.PIPE,
+                            stdout=subprocess.PIPE, text=True)
+
+
+def wait_for(number: int) -> None:
+    until = time.monotonic() + 60
+    while len(history()) < number:
+        assert time.monotonic() < until, "no training was started"
+        time.sleep(0.05)
+
+
+def test_one_command_at_a_time_works_on_a_folder_and_ended_it_leaves_nothing(pretended):
+    first = start(pretended, SLEEP="100")
+    wait_for(1)
+    second = start(pretended)
+    assert second.wait(60) == 2
+    assert "another process works on its folds" in second.stderr.read()
+    first.send_signal(signal.SIGTERM)
+    assert first.wait(60) == 143
+    until = time.monotonic() + 30
+    while processes_with(str(pretended.out)) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not processes_with(str(pretended.out))
+    assert len(history()) == 1  # no other fold was begun
+    cross_validation.run(pretended)
+
+
+def test_a_killed_commands_child_keeps_the_folder_until_it_has_ended(pretended):
+    first = start(pretended, SLEEP="3")
+    wait_for(1)
+    first.kill()
+    first.wait(60)
+    with pytest.raises(UsageError, match="another process works on its folds"):
+        cross_validation.run(pretended)
+    until = time.monotonic() + 30
+    while processes_with(str(pretended.out)) and time.monotonic() < until:
+        time.sleep(0.1)
+    cross_validation.run(pretended)
+
+
+# ---- what the command line refuses
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["--fold", "1"], "--fold is set for each fold"), (["--hold-out", "a"], "--hold-out is set for each fold"),
+    (["--split", "random"], "split is leave-compound-out, leave-week-out or k-fold here"),
+    (["--jobs", "-1"], "jobs must be 0 or more")])
+def test_settings_that_do_not_fit_folds_are_refused(arguments, words):
+    with pytest.raises(UsageError, match=words):
+        parse.loco(["demo", "--out", "x", *arguments])
+
+
+def test_a_presets_own_hold_out_gives_way():
+    settings, of_runs = parse.loco(["demo", "--out", "x", "--epochs", "3"])
+    assert (of_runs.split.split, of_runs.split.hold_out, of_runs.optim.epochs) == ("leave-compound-out", "none", 3)
+    assert (settings.out, settings.jobs) == ("x", 0)
+
+
+@pytest.mark.parametrize(("content", "words"), [
+    ("a: {epochs: 1}", "give two or more"), ("[1, 2]", "give two or more"),
+    ("a: {epochs: 1}\nb: {epoch: 2}", "b: epoch cannot be chosen"),
+    ("a: {epochs: 0}\nb: {}", "a: epochs must be at least 1"), ("a: {}\n../b: {}", "names are letters"),
+    ("a: {}\nb: {split: k-fold, well-by: median}", "b: split, well_by cannot be chosen"), ("a: {", "cannot be read")])
+def test_candidates_that_do_not_fit_are_refused(tmp_path, content, words):
+    (tmp_path / "candidates.yaml").write_text(content)
+    with pytest.raises(UsageError, match=words):
+        parse.candidates(str(tmp_path / "candidates.yaml"), ["demo", "--out", "x"])
+
+
+# ---- in earnest
+
+def test_folds_of_a_screen_with_baselines_and_report(tiny_screen, tmp_path):
+    out = tmp_path / "loco"
+    command = ("-m", "mscnn", "loco", "screen", "--out", out, "--sites", tiny_screen, "--epochs", "1", "--minibatch", "9",
+               "--split", "k-fold", "--folds", "2")
+    done = run_python(*command)
+    assert done.returncode == 0, done.stderr
+    scores = json.loads((out / "scores" / "scores.json").read_text())
+    assert {level: own["total"] for level, own in scores.items()} == {
+        "fields": 9, "wells": 9, "treatments": 3, "compounds": 3}
+    folds = [fold["split"] for fold in json.loads((out / "scores" / "evaluation.json").read_text())["folds"]]
+    assert sorted(name for fold in folds for name in fold["held_out"]) == ["a", "b", "c"]
+    for number, fold in enumerate(folds):
+        assert fold["trained"]["compounds"] == sorted({"DMSO", "a", "b", "c"} - {*fold["held_out"]})
+        assert yaml.safe_load((out / f"fold-{number}" / "config.yaml").read_text())["fold"] == number
+        assert f"fold {number} ({'; '.join(fold['held_out'])}): fields " in done.stdout
+    baselines = json.loads((out / "scores" / "baselines.json").read_text())["baselines"]
+    assert [baselines[name]["held out"]["fields"]["total"] for name in baselines] == [9] * 10
+    assert (out / "report.html").stat().st_size > 50_000
+    before = (out / "evaluation" / "1" / "predictions.csv").read_bytes()
+    for name in ("fold-1", "evaluation/1"):
+        (out / name).rename(out / name.replace("1", "gone"))
+    again = run_python(*command, "--baselines", "false")
+    assert again.returncode == 0, again.stderr
+    assert "2 folds, 1 of them to do" in again.stdout
+    assert (out / "evaluation" / "1" / "predictions.csv").read_bytes() == before

@@ -1,0 +1,244 @@
+"""The report, read as text and looked at by a real browser."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from mscnn.core.errors import DataError
+from mscnn.evaluation import results, scoring
+from mscnn.report import html, run
+from tests.conftest import run_python
+
+EVIL = "<script>alert(1)</script>/../$x$"
+CLASSES = ["bright", "dark & <b>bold</b>"]
+
+
+def predictions(compounds: dict[str, int], wrong: set[str] = frozenset()) -> pd.DataFrame:
+    """Two doses, two plates, two fields a well of each compound; compounds: {name: class}; wrong: those that are not."""
+    rows = []
+    for number, (compound, true) in enumerate(compounds.items()):
+        for dose in (0.3, 3.0):
+            for plate in ("P1", "P2"):
+                for site in ("1", "2"):
+                    taken = 1 - true if compound in wrong else true
+                    probability = 0.6 + 0.1 * (dose > 1) + 0.05 * (plate == "P2")
+                    rows.append((plate, "Week1", f"B{number + 2:02d}{dose:g}", site, "1", compound, dose, CLASSES[true],
+                                 CLASSES[taken], probability if taken == 0 else 1 - probability))
+    table = pd.DataFrame(rows, columns=[f"Metadata_{name}" for name in (
+        "Plate", "Week", "Well", "Site", "Replicate", "Compound", "Concentration", "MOA")] + ["Predicted_MOA", "p"])
+    first = table.pop("p")
+    return table.assign(**{f"Probability_{CLASSES[0]}": first, f"Probability_{CLASSES[1]}": 1 - first})
+
+
+COMPOUNDS = {"a": 0, "b": 1, EVIL: 0, "d": 1, "e": 0, "f": 1}
+
+
+def split_of(*held_out: str, leaks: str = "") -> dict:
+    return {"method": "leave-compound-out", "held_out": list(held_out), "leaks": leaks, "sha256": "abcdef0123456789" * 4,
+            "sites": {"train": 24, "test": 8, "unused": 0},
+            "trained": {"compounds": [], "mechanisms": CLASSES, "weeks": []}}
+
+
+def score_of(table: pd.DataFrame) -> dict:
+    from mscnn.evaluation import aggregate
+
+    return scoring.scores(aggregate.aggregate(table, "DMSO"), draws=50, permutations=50) | {
+        "compounds' fields": scoring.by_compound(table)}
+
+
+def baselines(**held_out: pd.DataFrame) -> dict:
+    """{name: ...} as comparison.py writes them; right under a random split."""
+    at_random = score_of(predictions(COMPOUNDS))
+    return {name: {"kind": "real" if "features" in name else "shortcut", "held out": score_of(table), "random": at_random}
+            for name, table in held_out.items()}
+
+
+@pytest.fixture
+def folds(tmp_path):
+    """A finished folder of folds: b is wrong, an example of it in the gallery."""
+    out = tmp_path / "loco"
+    for number, compound in enumerate(COMPOUNDS):
+        folder = out / f"fold-{number}"
+        folder.mkdir(parents=True)
+        (folder / "config.yaml").write_text("preset: demo\nseed: 3\nepochs: 2\nsites: sites.csv\n")
+        (folder / "metrics.jsonl").write_text("".join(
+            json.dumps({"kind": "train", "step": step, "epoch": step / 2, "loss": 1 / step}) + "\n" for step in (1, 2, 3)))
+        (folder / "summary.json").write_text(json.dumps({"fields": 48, "seconds": 3.0, "images_per_second": 16.0,
+                                                         "peak_memory_gib": 1.25}))
+        (folder / "environment.json").write_text(json.dumps({"cpu": "A <CPU>", "packages": {"torch": "2.13"}}))
+        gallery = out / "evaluation" / str(number) / "gallery"
+        gallery.mkdir(parents=True)
+        for name in ("000", "000-channel-0", *(f"000-scale-{scale}" for scale in range(7))):
+            Image.fromarray(np.full((64, 80, 3), 40 * number, np.uint8)).save(gallery / f"{name}.jpg")
+        (gallery / "gallery.json").write_text(json.dumps([{
+            "files": {"field": "000.jpg", "channels": ["000-channel-0.jpg"],
+                      "scales": [f"000-scale-{scale}.jpg" for scale in range(7)]},
+            "compound": compound, "concentration": 0.3, "mechanism": CLASSES[COMPOUNDS[compound]],
+            "predicted": CLASSES[COMPOUNDS[compound] ^ (compound == "b")], "probability": 0.75, "plate": "P1",
+            "well": "B02", "site": "1", "channel_shares": [1.0], "scale_shares": [0.4, *[0.1] * 6]}]))
+    (out / "scores").mkdir()
+    results.write(predictions(COMPOUNDS, wrong={"b"}), {
+        "control": "DMSO", "well_by": "mean", "treatment_by": "median", "views": "one",
+        "readout": "softmax", "notes": ["a note <i>"], "seed": 3,
+        "channels": ["D&A"],
+        "folds": [{"folder": f"x/{number}", "checkpoint": f"x/fold-{number}/checkpoints/last.pt", "split": split_of(name)}
+                  for number, name in enumerate(COMPOUNDS)]}, out / "scores")
+    wrong = predictions(COMPOUNDS, wrong={*COMPOUNDS})
+    (out / "scores" / "baselines.json").write_text(json.dumps({"folds": 4, "baselines": baselines(**{
+        "largest class": wrong, "week only": wrong, "file name only": predictions(COMPOUNDS),
+        "handcrafted features": predictions(COMPOUNDS)})}))
+    return out
+
+
+def written(*runs, out) -> str:
+    html.write([run.read(path) for path in runs], out)
+    return out.read_text()
+
+
+def plain(text: str) -> str:
+    """Without tags and line ends."""
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", "", re.sub("&nbsp;|</t[dh]>", " ", text)))
+
+
+def test_the_headline_says_how_many_of_how_many_and_stands_beside_the_baseline(folds, tmp_path):
+    text = plain(written(folds, out=tmp_path / "report.html"))
+    assert "10/12 (83.3 %) treatments right (95 % interval over 6 compounds:" in text
+    assert "40/48 (83.3 %) fields" in text
+    assert "each by a network that was trained without the compound (6 trainings, leave-compound-out)" in text
+    # 40 of 48 against 48 of 48, all in one of six compounds
+    assert "The network stays below a baseline: the best one that sees the cells, handcrafted features, gets 48/48" in text
+    assert "8 fields fewer: -16.7 points (95 % interval over compounds: -50.0 to +0.0); by compound, chance may" in text
+
+
+def test_a_network_below_its_baseline_is_said_to_be(folds, tmp_path):
+    worse = predictions(COMPOUNDS, wrong={*COMPOUNDS})
+    described = json.loads((folds / "scores" / "evaluation.json").read_text())
+    kept = (folds / "scores" / "baselines.json").read_text()
+    results.write(worse, described, folds / "scores")  # baselines of an earlier evaluation go with it
+    (folds / "scores" / "baselines.json").write_text(kept)
+    text = plain(written(folds, out=tmp_path / "report.html"))
+    assert "The network stays below a baseline" in text
+    assert "-100.0 points (95 % interval over compounds: -100.0 to -100.0); by compound, the difference is" in text
+
+
+def test_of_few_compounds_no_more_is_said_than_they_can_tell(folds, tmp_path):
+    few = {name: COMPOUNDS[name] for name in ("a", "b")}
+    described = json.loads((folds / "scores" / "evaluation.json").read_text())
+    results.write(predictions(few), described, folds / "scores")
+    wrong = predictions(few, wrong={"b"})
+    (folds / "scores" / "baselines.json").write_text(json.dumps({"folds": 2, "baselines": baselines(**{
+        "largest class": wrong, "week only": predictions(few), "handcrafted features": wrong})}))
+    text = plain(written(folds, out=tmp_path / "report.html"))
+    assert "The network is above all baselines" in text
+    assert "8 fields more: +50.0 points; so few compounds cannot tell which is better." in text
+    assert "week 16/16 (100.0 %) 48/48 (100.0 %) too few compounds, or fields, to tell" in text
+
+
+def test_a_random_split_is_not_called_held_out_and_may_hold_controls(folds, tmp_path):
+    described = json.loads((folds / "scores" / "evaluation.json").read_text())
+    described["folds"] = [fold | {"split": split_of("a", leaks="all sides")} for fold in described["folds"][:1]]
+    both = predictions({"a": 0, "b": 1, "DMSO": 0}).replace({"Metadata_MOA": {}})
+    both.loc[both["Metadata_Compound"] == "DMSO", "Metadata_MOA"] = "DMSO"
+    results.write(both, described, folds / "scores")
+    text = plain(written(folds, out=tmp_path / "report.html"))
+    assert "of fields that were taken out at random." in text
+    for claim in ("trained without the compound (", "held out of training (", "No compound is on both sides"):
+        assert claim not in text
+
+
+def test_shortcuts_are_judged_by_what_they_get_on_compounds_left_out(folds, tmp_path):
+    """With 3 and 3 compounds, 20 dealings are as good as each other: none is rare, so the fixture's p are set by hand."""
+    path = folds / "scores" / "baselines.json"
+    content = json.loads(path.read_text())
+    for name, held_out, at_random in (("week only", 0.6, 0.01), ("file name only", 0.01, 0.01)):
+        content["baselines"][name]["held out"]["fields"]["permuted"]["p"] = held_out
+        content["baselines"][name]["random"]["fields"]["permuted"]["p"] = at_random
+    path.write_text(json.dumps(content))
+    text = plain(written(folds, out=tmp_path / "report.html"))
+    assert "week 0/48 (0.0 %) 48/48 (100.0 %) would be learned from a random split; leaving compounds out prev" in text
+    assert "file name 48/48 (100.0 %) 48/48 (100.0 %) tells the mechanism of what was tested" in text
+
+
+def test_nothing_of_a_table_becomes_markup_and_nothing_comes_from_outside(folds, tmp_path):
+    text = written(folds, out=tmp_path / "report.html")
+    assert "<script" not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;/../$x$" in text
+    assert "dark &amp; &lt;b&gt;bold" in text
+    assert "a note &lt;i&gt;" in text
+    assert "A &lt;CPU&gt;" in text
+    assert not re.findall(r"""(?:src|href)=["'](?!data:image/)""", text)
+    assert "http" not in re.sub(r"base64,[\w+/=]*", "", text).replace("http-equiv", "")
+
+
+def test_examples_of_wrong_treatments_come_first(folds, tmp_path):
+    text = plain(written(folds, out=tmp_path / "report.html"))
+    assert text.index("taken for another mechanism (1 shown)") < text.index("taken for the right mechanism (5 shown)")
+    assert "b 0.3 µM, dark &amp; &lt;b&gt;bold&lt;/b&gt;, taken for bright (probability 0.75)" in text
+    assert "D&amp;A 100 %" in text
+
+
+def test_a_leaking_split_is_said_before_everything_else(folds, tmp_path):
+    described = json.loads((folds / "scores" / "evaluation.json").read_text())
+    described["folds"][0]["split"] = split_of("a", leaks="fields of the same wells are on both sides")
+    (folds / "scores" / "evaluation.json").write_text(json.dumps(described))
+    text = plain(written(folds, out=tmp_path / "report.html"))
+    assert text.index("LEAKS: fields of the same wells") < text.index("treatments right")
+
+
+def test_several_runs_stand_side_by_side(folds, tmp_path):
+    shutil.copytree(folds, tmp_path / "second")
+    (tmp_path / "second" / "scores" / "baselines.json").unlink()
+    text = plain(written(folds, tmp_path / "second", out=tmp_path / "report.html"))
+    assert "loco 3 40/48 (83.3 %)" in text
+    assert "second 3 40/48 (83.3 %)" in text
+    assert "No baselines were run beside it" in text
+
+
+def test_what_is_missing_is_named_with_what_writes_it(folds, tmp_path):
+    (folds / "scores" / "scores.json").unlink()
+    with pytest.raises(DataError, match=r"neither evaluation/scores.json nor scores/scores.json .* finish its folds"):
+        run.read(folds)
+    done = run_python("-m", "mscnn", "report", folds, "--out", tmp_path / "new" / "report.html")
+    assert done.returncode == 3, done.stderr
+    assert not (tmp_path / "new").exists()
+
+
+def test_an_earlier_report_stays_whole_when_a_new_one_fails(folds, tmp_path):
+    before = written(folds, out=tmp_path / "report.html")
+    next((folds / "evaluation").glob("*/gallery/000.jpg")).unlink()
+    with pytest.raises(DataError, match=r"000.jpg: is missing; evaluate the run again"):
+        written(folds, out=tmp_path / "report.html")
+    assert (tmp_path / "report.html").read_text() == before
+
+
+@pytest.fixture(scope="module")
+def browser():
+    driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: requirements-dev.txt")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not chromium:
+        pytest.skip("no chromium on PATH to look at the report with; apt-get install chromium")
+    with driver.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_in_a_browser_nothing_overflows_and_nothing_complains(folds, tmp_path, browser, width):
+    done = run_python("-m", "mscnn", "report", folds)
+    assert done.returncode == 0, done.stderr
+    page, said = browser.new_page(viewport={"width": width, "height": 800}), []
+    for event in ("console", "pageerror", "requestfailed", "dialog"):
+        page.on(event, lambda message, event=event: said.append(f"{event}: {message}"))
+    page.goto((folds / "report.html").as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate("[...document.images].filter(image => !image.naturalWidth).length") == 0
+    assert page.evaluate("document.images.length") > 40
+    assert said == []
+    page.emulate_media(media="print")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width

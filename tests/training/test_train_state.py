@@ -1,0 +1,271 @@
+"""Training that is stopped, broken or cut off, and goes on: whole runs of train.py on a tiny screen."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+import torch
+
+from mscnn.core import run_directory
+from mscnn.core.errors import DataError, UsageError
+from mscnn.training import checkpoint
+from mscnn.training.train_state import Course
+from mscnn.training.trainer import Taken
+from tests.conftest import ROOT, run_python
+
+COMMON = ("screen", "--hold-out", "b", "--minibatch", "3", "--epochs", "2", "--lr", "0.003", "--class-weights", "none",
+          "--threads", "1", "--statistics", "1", "--average", "0.9", "--clip-norm", "5",
+          "--monitor-every", "1", "--log-every", "2", "--oversubscribe", "true")
+STEPS = 6
+
+
+def train(run_dir, screen, *options, ranks: int = 1):
+    return run_python("train.py", *COMMON, "--sites", screen, "--run-dir", run_dir, *options, ranks=ranks)
+
+
+def metrics(run_dir) -> list[dict]:
+    """Without what depends on time."""
+    return [{key: value for key, value in json.loads(line).items() if key not in ("images_per_second", "data_wait")}
+            for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def final(run_dir, step: int = STEPS) -> str:
+    """SHA-256 of all that is in the last checkpoint, but for where it lies and when it was to stop."""
+    _, content = checkpoint.read(run_dir)
+    assert content["step"] == step
+    del content["sha256"]
+    for name in ("run_dir", "resume", "stop_after"):
+        del content["config"][name]
+    return checkpoint.digest(content)
+
+
+@pytest.fixture(scope="module")
+def module_screen(tmp_path_factory):
+    from tests.conftest import tiny_screen
+
+    return tiny_screen.__wrapped__(tmp_path_factory.mktemp("screen"))
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_a_run_that_goes_on_from_any_step_is_the_one_that_never_stopped(module_screen, tmp_path, ranks):
+    whole, options = tmp_path / "whole", ("--checkpoint-steps", "1", "--keep", "9", "--rotate", "20" if ranks == 1 else "0")
+    done = train(whole, module_screen, *options, ranks=ranks)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in checkpoint.steps(whole / "checkpoints")] == [f"step-{n:08d}.pt" for n in range(6, 0, -1)]
+    for step in range(1, STEPS) if ranks == 1 else (2, 3):
+        part = tmp_path / f"from-{step}"
+        shutil.copytree(whole, part, symlinks=True)
+        (part / "summary.json").unlink()
+        for later in checkpoint.steps(part / "checkpoints")[:STEPS - step]:
+            later.unlink()
+        if step == STEPS // 2 and ranks != 2:  # as if it had been killed while it looked at the held-out side, not after
+            lines = (part / "metrics.jsonl").read_text().splitlines(keepends=True)
+            (part / "metrics.jsonl").write_text("".join(line for line in lines if '"held_out", "step": 3,' not in line))
+            assert len(metrics(part)) == len(metrics(whole)) - 1
+        done = train(part, module_screen, *options, "--resume", "auto", ranks=ranks)
+        assert done.returncode == 0, done.stderr
+        assert f"resumed at step {step}: bit for bit" in done.stdout
+        assert final(part) == final(whole)
+        assert metrics(part) == metrics(whole)
+    again = train(whole, module_screen, *options, "--resume", "auto")
+    assert (again.returncode, "has come to its end before" in again.stdout) == (0, True)
+
+
+def test_another_number_of_ranks_goes_on_alike_and_says_so(module_screen, tmp_path):
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    assert train(whole, module_screen).returncode == 0
+    assert train(part, module_screen, "--stop-after", "1e-9", ranks=2).returncode == 75
+    done = train(part, module_screen, "--resume", "auto")
+    assert done.returncode == 0, done.stderr
+    assert "the same fields in the same order, rounded otherwise (ranks 2, now 1)" in done.stdout
+    (_, one), (_, other) = checkpoint.read(whole), checkpoint.read(part)
+    for name, weight in one["network"].items():
+        torch.testing.assert_close(other["network"][name], weight, rtol=1e-3, atol=1e-4)
+
+
+def test_the_clock_stops_a_run_which_says_where(module_screen, tmp_path):
+    done = train(tmp_path / "run", module_screen, "--stop-after", "1e-9")
+    assert done.returncode == 75
+    assert "stopped: --stop-after 1e-09 at step 1 of 6" in done.stderr
+    status = json.loads((tmp_path / "run" / run_directory.STATUS).read_text())
+    assert (status["status"], status["step"], status["steps"], status["exit_code"]) == ("stopped", 1, 6, 75)
+    assert [path.name for path in checkpoint.steps(tmp_path / "run" / "checkpoints")] == ["step-00000001.pt"]
+
+
+def test_a_run_that_was_stopped_before_its_read_out_goes_on_with_it(module_screen, tmp_path):
+    whole, part, options = tmp_path / "whole", tmp_path / "part", ("--readout", "lda", "--max-steps", "1")
+    assert train(whole, module_screen, *options).returncode == 0
+    done = train(part, module_screen, *options, "--stop-after", "1e-9")
+    assert (done.returncode, "read-out" in done.stdout) == (75, False), done.stderr
+    assert final(part, step=1) != final(whole, step=1)
+    noted = [checkpoint.notes(*checkpoint.read(run_dir)) for run_dir in (part, whole)]
+    assert noted == [["training was stopped before its read-out: its last layer is as trained"], []]
+    done = train(part, module_screen, *options, "--resume", "auto")
+    assert (done.returncode, "read-out" in done.stdout) == (0, True), done.stderr
+    assert final(part, step=1) == final(whole, step=1)
+    assert metrics(part) == metrics(whole)
+
+
+def test_a_stop_after_an_epoch_that_would_not_have_been_saved_does_not_count_as_its_best(module_screen, tmp_path):
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    options = ("--checkpoint-every", "2", "--lr", "0.3")  # a rate at which the second epoch is worse than the first
+    assert train(whole, module_screen, *options).returncode == 0
+    first, second = (sum(line["loss"] for line in metrics(whole)[place:place + 2]) for place in (0, 3))
+    assert first < second
+    stopped = subprocess.run([sys.executable, "tests/faults/start.py", "SIGTERM", "0", "3", tmp_path / "when", "train.py",
+                              *COMMON, "--sites", module_screen, "--run-dir", part, *options], cwd=ROOT,
+                             env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"})
+    assert (stopped.returncode, checkpoint.read(part)[1]["step"]) == (75, 3)
+    assert train(part, module_screen, *options, "--resume", "auto").returncode == 0
+    assert final(part) == final(whole)
+
+
+def test_data_of_the_same_names_that_is_other_data_is_refused(module_screen, tmp_path):
+    swapped = pd.read_csv(module_screen, dtype=str)
+    swapped = swapped[["FileName_RNA", "FileName_DNA", *swapped.columns[2:]]]
+    swapped.to_csv(module_screen.with_name("swapped.csv"), index=False)
+    assert train(tmp_path / "run", module_screen, "--stop-after", "1e-9").returncode == 75
+    done = train(tmp_path / "run", module_screen.with_name("swapped.csv"), "--resume", "auto")
+    assert done.returncode == 3
+    assert "was begun with channels ['DNA', 'RNA'], its data now has ['RNA', 'DNA']" in done.stderr
+
+
+def test_a_run_that_never_gets_further_is_not_started_for_ever(module_screen, tmp_path):
+    run_dir = tmp_path / "run"
+    assert train(run_dir, module_screen, "--stop-after", "1e-9").returncode == 75
+    status = json.loads((run_dir / run_directory.STATUS).read_text())
+    for _ in range(run_directory.FRUITLESS):  # as if the process had been killed before its next checkpoint
+        (run_dir / run_directory.STATUS).write_text(json.dumps(run_directory.begun(run_dir, status["step"])))
+    run_directory.refuse_taken(str(run_dir), "auto")
+    (run_dir / run_directory.STATUS).write_text(json.dumps(run_directory.begun(run_dir, status["step"])))
+    done = train(run_dir, module_screen, "--resume", "auto")
+    assert done.returncode == 2
+    assert "started 3 times in a row without getting further" in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_stops_all_ranks_at_one_step_and_the_run_goes_on(module_screen, tmp_path, number):
+    run_dir = tmp_path / "run"
+    command = [ROOT / "train.py", *COMMON, "--sites", module_screen, "--run-dir", run_dir, "--epochs", "200"]
+    starter = subprocess.Popen([sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
+                                "--signals-to-handle", "SIGTERM,SIGINT,SIGUSR1", *map(str, command)], cwd=ROOT)
+    path, deadline = run_dir / "metrics.jsonl", time.monotonic() + 300
+    while not (path.exists() and path.read_text().count("\n") > 3) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    starter.send_signal(number)
+    starter.send_signal(number)
+    starter.wait(timeout=120)
+    status = json.loads((run_dir / run_directory.STATUS).read_text())
+    assert (status["status"], status["reason"]) == ("stopped", number.name)
+    assert status["step"] == checkpoint.read(run_dir)[1]["step"] == metrics(run_dir)[-1]["step"]
+    done = train(run_dir, module_screen, "--epochs", "200", "--resume", "auto", "--stop-after", "1e-9")
+    assert done.returncode == 75, done.stderr
+    assert f"resumed at step {status['step']}" in done.stdout
+
+
+def test_other_settings_or_another_split_do_not_go_on(module_screen, tmp_path):
+    run_dir = tmp_path / "run"
+    assert train(run_dir, module_screen, "--stop-after", "1e-9").returncode == 75
+    (run_dir / "evaluation").mkdir()
+    assert train(run_dir, module_screen, "--stop-after", "1e-9", "--resume", "auto").returncode == 75
+    assert [path.name for path in run_dir.glob("evaluation*")] == ["evaluation-of-step-1"]  # no longer the run's scores
+    for options, message in {("--label-smoothing", "0.3"): "label_smoothing 0.1, now 0.3", ("--hold-out", "a"): "hold_out",
+                             ("--seed", "4"): "seed 0, now 4"}.items():
+        done = train(run_dir, module_screen, "--resume", "auto", *options)
+        assert done.returncode == 2
+        assert message in done.stderr
+    assert train(run_dir, module_screen).returncode == 2  # without --resume a run directory is never written over
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(module_screen, tmp_path):
+    run_dir = tmp_path / "run"
+    assert train(run_dir, module_screen, "--max-steps", "4", "--checkpoint-steps", "1").returncode == 0
+    (run_dir / "summary.json").unlink()
+    newest = checkpoint.steps(run_dir / "checkpoints")[0]
+    with newest.open("r+b") as file:
+        file.seek(newest.stat().st_size // 2)
+        file.write(b"\x55\xaa" * 8)
+    done = train(run_dir, module_screen, "--max-steps", "4", "--checkpoint-steps", "1", "--resume", "auto")
+    assert done.returncode == 0, done.stderr
+    assert f"{newest.name}: not" in done.stdout
+    assert "resumed at step 3" in done.stdout
+
+
+def test_a_run_killed_after_its_last_checkpoint_is_finished(module_screen, tmp_path):
+    run_dir = tmp_path / "run"
+    assert train(run_dir, module_screen, "--max-steps", "4").returncode == 0
+    before = checkpoint.read(run_dir)[1]["sha256"]
+    (run_dir / "summary.json").unlink()
+    done = train(run_dir, module_screen, "--max-steps", "4", "--resume", "auto")
+    assert done.returncode == 0, done.stderr
+    assert (run_dir / "summary.json").exists()
+    assert checkpoint.read(run_dir)[1]["sha256"] == before
+    other = train(run_dir, module_screen, "--max-steps", "4", "--resume", "auto", "--lr", "0.1")
+    assert other.returncode == 2
+    assert "lr 0.003, now 0.1" in other.stderr or "lr '0.003', now '0.1'" in other.stderr
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path):
+    run_dir = run_directory.create(str(tmp_path / "run"), "demo", "", {})
+    with pytest.raises(UsageError, match="another process trains there"):
+        run_directory.create(str(run_dir), "demo", "", {})
+
+
+class Full:
+    """A trainer whose checkpoints find no room."""
+
+    world = SimpleNamespace(rank=0)
+    is_finite = staticmethod(lambda: True)
+
+
+@pytest.mark.parametrize("problem", [OSError(28, "No space left on device"), OSError(30, "Read-only file system")])
+def test_a_checkpoint_that_cannot_be_written_is_told_and_counted_and_the_last_one_fails(tmp_path, monkeypatch, problem):
+    def fail(*_, **__):
+        raise problem
+
+    settings, told = SimpleNamespace(run=SimpleNamespace(keep=2)), []
+    monkeypatch.setattr(checkpoint, "save", fail)
+    monkeypatch.setattr(Course, "_content", lambda *_, **__: {})
+    monkeypatch.setattr("mscnn.training.train_state.log.error", lambda text, *values: told.append(text % values))
+    course = Course({}, step=7)
+    for _ in range(2):
+        course.save(settings, Full(), None, tmp_path, is_last=False)
+    assert "NOT SAVED: the checkpoint of step 7" in told[1]
+    assert "2 so far" in told[1]
+    with pytest.raises(DataError, match="last checkpoint could not be written"):
+        course.save(settings, Full(), None, tmp_path, is_last=True)
+
+
+def test_the_best_epoch_is_told_from_those_that_were_saved(tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr(checkpoint, "save", lambda *_, keep, is_best: saved.append(is_best))
+    monkeypatch.setattr(Course, "_content", lambda *_, **__: {})
+    settings, course = SimpleNamespace(run=SimpleNamespace(keep=2)), Course({})
+
+    def epoch(*losses: float, saves: bool) -> None:
+        for loss in losses:
+            course.follow(Taken(loss, False, [], False), None, 3)
+            course.save(settings, Full(), None, tmp_path, is_last=False)  # within an epoch it is never the best
+        course.end_epoch(counts=saves)
+        course.save(settings, Full(), None, tmp_path, is_last=False)  # where it does not count, as it was told to stop
+
+    for losses, saves in (((4, 2), True), ((1, 1), False), ((2, 2), True), ((3, 3), True)):
+        epoch(*losses, saves=saves)
+    assert [number for number, is_best in enumerate(saved) if is_best] == [2, 8]
+
+
+def test_a_loss_spike_is_told(monkeypatch):
+    told = []
+    monkeypatch.setattr("mscnn.training.train_state.log.warning", lambda text, *values: told.append(text % values))
+    course = Course({})
+    for loss in [*[1.0, 1.2] * 15, 1.3, 9.0]:
+        course.follow(Taken(loss, False, [], False), None, 3)
+    assert len(told) == 1
+    assert told[0].startswith("loss spike: 9.0000 at step 32")
