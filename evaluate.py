@@ -10,7 +10,7 @@ from mscnn.core import activity, errors
 from mscnn.distributed import launchers
 
 if __name__ == "__main__":  # settings come before torch is imported, so that --help and refusals come at once
-    SETTINGS = errors.run(lambda: parse.evaluate(sys.argv[1:]), speaks=launchers.speaks)
+    SETTINGS = errors.run(lambda: parse.evaluate(sys.argv[1:]), is_reporter=launchers.is_rank_zero)
     if SETTINGS.bind:
         launchers.drop_openmp_binding()
 
@@ -22,7 +22,7 @@ import pandas as pd
 
 from mscnn.core import config, files, machine, memory
 from mscnn.core.logs import log, open_logs, progress
-from mscnn.data.pixels.reader import Fields
+from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.tables import splits
 from mscnn.distributed import core_binding, cpu_topology, heartbeat, world
 from mscnn.evaluation import aggregate, load_run, results
@@ -34,30 +34,30 @@ from mscnn.training.trainer import predict
 
 def main(settings: config.Evaluation) -> None:
     """One evaluation."""
-    ranks = world.join(settings.backend, join_seconds=settings.join_timeout)
+    ranks = world.init(settings.backend, join_seconds=settings.join_timeout)
     out = Path(settings.out or Path(settings.checkpoint) / "evaluation")
-    ranks.together(lambda: files.make_output_folder(out / "log"))
+    ranks.run_on_all_or_raise(lambda: files.make_output_folder(out / "log"))
     open_logs(ranks.rank, None)
     if ranks.rank == 0:
-        heartbeat.clear(out / "log")
-    ranks.agree(**machine.versions())
+        heartbeat.remove_stale(out / "log")
+    ranks.require_equal(**machine.versions())
     heartbeat.write_to(out / "log")
-    plan = core_binding.settle(ranks, settings)
+    plan = core_binding.bind_rank(ranks, settings)
     memory.keep_memory()
-    path, content = ranks.together(lambda: checkpoint.read(Path(settings.checkpoint)))
-    with errors.offenders_in(out, speak=ranks.rank == 0):
-        chosen = load_run.sites(settings, content, ranks)
-        scale, notes = load_run.scale(settings, content, chosen.table, ranks)
-    fields = Fields(chosen.table, scale, tuple(content["image_size"]))
-    network = load_run.network(content, Acceleration())
+    path, content = ranks.run_on_all_or_raise(lambda: checkpoint.read(Path(settings.checkpoint)))
+    with errors.details_to_file(out, speak=ranks.rank == 0):
+        chosen = load_run.select_sites(settings, content, ranks)
+        scale, notes = load_run.load_scale(settings, content, chosen.table, ranks)
+    fields = FieldReader(chosen.table, scale, tuple(content["image_size"]))
+    network = load_run.load_network(content, Acceleration())
     all_views = config.from_flat(content["config"]).levels.views == "all"
     probabilities, features = run_network(settings, network, fields, ranks, plan, all_views)
-    ranks.leave()
+    ranks.shutdown()
     activity.clear()  # pictures take as long as they take
     if ranks.rank == 0:
         results.begin(out)
         (out / "gallery" / "gallery.json").unlink(missing_ok=True)
-        for note in (notes := chosen.notes + notes + checkpoint.notes(path, content)):
+        for note in (notes := chosen.notes + notes + checkpoint.caveats(path, content)):
             log.warning("NOTE: %s", note)
         aggregate.field_profiles(chosen.table, features).assign(Metadata_Scored=chosen.is_scored).to_parquet(
             out / results.PROFILES, index=False)
@@ -68,24 +68,24 @@ def main(settings: config.Evaluation) -> None:
         results.write(predictions, described, out)
 
 
-def run_network(settings: config.Evaluation, network: MCNN, fields: Fields, ranks: world.World,
+def run_network(settings: config.Evaluation, network: MCNN, fields: FieldReader, ranks: world.World,
                 plan: cpu_topology.Plan, all_views: bool) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities (S, K) and features (S, 512) of all sites of the table, in float32 whatever trained the network."""
     number = len(fields.table)
-    heartbeat.allow(settings.step_timeout, "--step-timeout")
+    heartbeat.set_time_limit(settings.step_timeout, "--step-timeout")
     with progress(number, "predicting", ranks.rank, unit="field") as shown:
         probabilities, features = predict(
             network, fields, np.arange(number), microbatch=settings.microbatch, world=ranks,
             acceleration=Acceleration(), all_views=all_views,
-            enter_reader=core_binding.reader_binding(plan, settings),
+            loader_thread_init=core_binding.loader_binding(plan, settings),
             advance=lambda done: shown.advance(min(done * ranks.size, number - shown.done)))
     if not np.isfinite(probabilities).all():
         raise errors.DataError(f"{settings.checkpoint}: the network gives scores that are not finite; train again")
     return probabilities, features
 
 
-def show_examples(settings: config.Evaluation, network: MCNN, fields: Fields, scored: np.ndarray, predictions: pd.DataFrame,
-                  described: dict[str, Any], out: Path) -> None:
+def show_examples(settings: config.Evaluation, network: MCNN, fields: FieldReader, scored: np.ndarray,
+                  predictions: pd.DataFrame, described: dict[str, Any], out: Path) -> None:
     """Pictures of fields for the report; scored: places in the table of the predictions' rows."""
     from mscnn.report import gallery  # here: it takes seconds
 
@@ -95,7 +95,7 @@ def show_examples(settings: config.Evaluation, network: MCNN, fields: Fields, sc
                   channels=described["channels"], out=out, examples=settings.examples)
 
 
-def description(content: dict[str, Any], chosen: load_run.Chosen, path: Path, notes: list[str]) -> dict[str, Any]:
+def description(content: dict[str, Any], chosen: load_run.EvaluationSites, path: Path, notes: list[str]) -> dict[str, Any]:
     """What a reader of the scores must know."""
     scored, run = chosen.scored(), config.from_flat(content["config"])
     return {"checkpoint": str(path), "step": content["step"], "compounds": splits.treated_compounds(scored),
@@ -109,5 +109,5 @@ def description(content: dict[str, Any], chosen: load_run.Chosen, path: Path, no
 
 
 if __name__ == "__main__":
-    errors.run(lambda: heartbeat.watch(lambda: main(SETTINGS), SETTINGS.start_timeout), speaks=launchers.speaks,
-               fails=launchers.end)
+    errors.run(lambda: heartbeat.watch(lambda: main(SETTINGS), SETTINGS.start_timeout), is_reporter=launchers.is_rank_zero,
+               on_exit=launchers.exit_rank)

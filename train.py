@@ -8,11 +8,11 @@ import sys
 from mscnn.cli import parse
 from mscnn.core import errors
 from mscnn.distributed import launchers
-from mscnn.training.stop_signal import Stop
+from mscnn.training.stop_signal import StopRequest
 
 if __name__ == "__main__":  # settings come before torch is imported, so that --help and refusals come at once
-    SETTINGS, RESOLVED = errors.run(lambda: parse.train(sys.argv[1:]), speaks=launchers.speaks)
-    TOLD = Stop(SETTINGS.run.stop_after)  # from here on a signal stops the run after its next step
+    SETTINGS, RESOLVED = errors.run(lambda: parse.train(sys.argv[1:]), is_reporter=launchers.is_rank_zero)
+    TOLD = StopRequest(SETTINGS.run.stop_after)  # from here on a signal stops the run after its next step
     if SETTINGS.ranks.bind:
         launchers.drop_openmp_binding()
 
@@ -30,52 +30,52 @@ import torch
 from mscnn.core import config, files, lr_schedule, machine, memory, run_directory
 from mscnn.core.logs import HELD_OUT, TRAIN, Metrics, log, open_logs, progress
 from mscnn.data.pixels import augment
-from mscnn.data.pixels.dataset_scale import Normalisation
-from mscnn.data.pixels.plate_scale import Intensity
-from mscnn.data.pixels.reader import Fields
+from mscnn.data.pixels.dataset_scale import DatasetScale
+from mscnn.data.pixels.plate_scale import PlateScale
+from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.tables import sampler, splits
 from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed import core_binding, cpu_topology, heartbeat, world
 from mscnn.model import MCNN, kernel
 from mscnn.model.acceleration import choose_acceleration, nesterov_sgd
 from mscnn.training import checkpoint, prepare_data, targets
-from mscnn.training.ema import Average
-from mscnn.training.loss import Objective
-from mscnn.training.train_state import Course, require_same, require_same_data
-from mscnn.training.trainer import Tally, Trainer
+from mscnn.training.ema import EMA
+from mscnn.training.loss import LossModule
+from mscnn.training.train_state import TrainState, require_same_data, require_same_settings
+from mscnn.training.trainer import StepMetrics, Trainer
 
 
-def main(settings: config.Config, resolved: str, told: Stop) -> None:
+def main(settings: config.Config, resolved: str, told: StopRequest) -> None:
     """One training run."""
-    ranks = world.join(settings.ranks.backend, join_seconds=settings.ranks.join_timeout)
-    ranks.together(lambda: run_directory.refuse_taken(settings.run.run_dir, settings.run.resume))
+    ranks = world.init(settings.ranks.backend, join_seconds=settings.ranks.join_timeout)
+    ranks.run_on_all_or_raise(lambda: run_directory.require_unused(settings.run.run_dir, settings.run.resume))
     open_logs(ranks.rank, None)
     if ranks.gather(settings.run.resume == "auto" and (Path(settings.run.run_dir) / run_directory.SUMMARY).exists())[0]:
-        before = config.absolute(config.from_flat(run_directory.settings(Path(settings.run.run_dir)))).flat()
-        ranks.together(lambda: require_same(settings, {"config": before}))
+        before = config.absolute(config.from_flat(run_directory.read_settings(Path(settings.run.run_dir)))).flat()
+        ranks.run_on_all_or_raise(lambda: require_same_settings(settings, {"config": before}))
         if ranks.rank == 0:  # again: a kill may have come before it
-            run_directory.tell(Path(settings.run.run_dir), status="finished")
+            run_directory.update_status(Path(settings.run.run_dir), status="finished")
         log.info("%s has come to its end before; nothing is left to do", settings.run.run_dir)
-        return ranks.leave()
-    ranks.agree(**machine.versions(), settings=run_directory.digest(resolved))
+        return ranks.shutdown()
+    ranks.require_equal(**machine.versions(), settings=run_directory.digest(resolved))
     log.info("ranks: %d by %s; %s", ranks.size, ranks.launcher, ranks.rendezvous)
-    plan = core_binding.settle(ranks, settings.ranks)
-    places = core_binding.describe(ranks, plan)
+    plan = core_binding.bind_rank(ranks, settings.ranks)
+    places = core_binding.describe_bindings(ranks, plan)
     for line in places:
         log.info("%s", line)
     malloc = memory.keep_memory() if settings.accelerate.keep_memory else "the system's own, as asked"
     log.info("malloc: %s", malloc)
-    with errors.offenders_in(Path(settings.run.run_dir or "runs"), speak=ranks.rank == 0):
-        table = ranks.together(lambda: prepare_data.read_labelled(settings.data))
-        table = prepare_data.check(table, settings.data.size(), ranks)
-        within = settings.split.within and ranks.together(lambda: splits.training_side(Path(settings.split.within), table))
+    with errors.details_to_file(Path(settings.run.run_dir or "runs"), speak=ranks.rank == 0):
+        table = ranks.run_on_all_or_raise(lambda: prepare_data.load_labelled_sites(settings.data))
+        table = prepare_data.with_shape(table, settings.data.size(), ranks)
+        within = settings.split.within and ranks.run_on_all_or_raise(lambda: splits.training_side(Path(settings.split.within), table))
         split = splits.make_split(table, seed=settings.run.seed, **dataclasses.asdict(settings.split) | {"within": within})
-        ranks.agree(data=table.fingerprint())
+        ranks.require_equal(data=table.fingerprint())
         log.info("split: %s", splits.describe(split, table))
-        saved_at, saved = ranks.together(lambda: resumed(settings, split, table))
-        ranks.agree(checkpoint=saved["sha256"] if saved else "none")
+        saved_at, saved = ranks.run_on_all_or_raise(lambda: find_resume_checkpoint(settings, split, table))
+        ranks.require_equal(checkpoint=saved["sha256"] if saved else "none")
         normalisation = (prepare_data.restore(saved["normalisation"]) if saved else
-                         prepare_data.measure(table, split.train(), settings.data, ranks))
+                         prepare_data.fit_scale(table, split.train(), settings.data, ranks))
     trainer, used = build(settings, table, split, normalisation, ranks, plan)
     hosts, threads, cpus = (sorted({*every}) for every in zip(
         *ranks.gather((ranks.host, plan.threads, machine.cpu_model())), strict=True))
@@ -84,49 +84,49 @@ def main(settings: config.Config, resolved: str, told: Stop) -> None:
                 "compress": settings.accelerate.compress, **machine.versions()}
     used |= {"ranks": ranks.size, "launcher": ranks.launcher, "meeting": ranks.rendezvous, "malloc": malloc,
              "places": places}
-    course = Course(rounding)
-    run_dir = ranks.together(lambda: str(run_directory.create(
+    course = TrainState(rounding)
+    run_dir = ranks.run_on_all_or_raise(lambda: str(run_directory.create(
         settings.run.run_dir, settings.preset, resolved, machine.environment(**used))) if ranks.rank == 0 else None)
     if ranks.rank == 0:
-        heartbeat.clear(Path(run_dir) / "log")
+        heartbeat.remove_stale(Path(run_dir) / "log")
         splits.write(split, table, Path(run_dir))
-        if isinstance(normalisation, Intensity):
+        if isinstance(normalisation, PlateScale):
             from mscnn.report import intensity  # here: matplotlib takes its time
 
             normalisation.save(Path(run_dir))
             intensity.draw(normalisation, Path(run_dir) / "intensity.png")
     run_dir = Path(ranks.gather(run_dir)[0])
     open_logs(ranks.rank, run_dir)
-    heartbeat.write_to(run_dir / "log", tell=partial(run_directory.tell, run_dir))
+    heartbeat.write_to(run_dir / "log", on_failure=partial(run_directory.update_status, run_dir))
     log.info("run directory: %s", run_dir)
     if saved:
-        course.resume(saved, trainer)
+        course.load(saved, trainer)
     if ranks.rank == 0:
         if saved:
-            checkpoint.go_on_from(run_dir / checkpoint.FOLDER, saved_at, is_best=saved["training"].get("is_best", False))
+            checkpoint.set_latest(run_dir / checkpoint.FOLDER, saved_at, is_best=saved["training"].get("is_best", False))
             if course.step < saved["steps"]:
-                run_directory.set_aside_scores(run_dir, course.step)
-        files.write_json(run_dir / run_directory.STATUS, run_directory.begun(run_dir, course.step))
-    trainer.rehearse()
+                run_directory.archive_stale_scores(run_dir, course.step)
+        files.write_json(run_dir / run_directory.STATUS, run_directory.initial_status(run_dir, course.step))
+    trainer.warm_up_ddp()
     started, begun = time.perf_counter(), course.step
-    fields = learn(settings, dataclasses.replace(trainer, is_told=told), split, run_dir, course, told)
+    fields = fit(settings, dataclasses.replace(trainer, is_told=told), split, run_dir, course, told)
     seconds, peak = time.perf_counter() - started, max(ranks.gather(memory.peak_memory_gib()))
     if ranks.rank == 0:
         rate = fields * (course.step - begun) / max(course.step, 1) / seconds
         files.write_json(run_dir / run_directory.SUMMARY, {
             "fields": fields, "seconds": seconds, "images_per_second": rate, "peak_memory_gib": peak, "resumed_at": begun})
-        run_directory.tell(run_dir, status="finished", step=course.step)
+        run_directory.update_status(run_dir, status="finished", step=course.step)
     log.info("trained: %s; peak memory of a rank: %.1f GiB", run_dir / checkpoint.FOLDER / checkpoint.LAST, peak)
     del trainer  # the wrapped network goes before the process group
-    ranks.leave()
+    ranks.shutdown()
 
 
-def resumed(settings: config.Config, split: splits.Split, table: SiteTable) -> tuple[Path | None, dict[str, Any] | None]:
+def find_resume_checkpoint(settings: config.Config, split: splits.Split, table: SiteTable) -> tuple[Path | None, dict[str, Any] | None]:
     """The checkpoint to go on from and its content, None to begin. UsageError or DataError for that of another run."""
     found = checkpoint.newest(Path(settings.run.run_dir) / checkpoint.FOLDER) if settings.run.resume == "auto" else None
     if found is None:
         return None, None
-    require_same(settings, found[1])
+    require_same_settings(settings, found[1])
     require_same_data(table, found[1])
     splits.restore(found[1]["split"], table)
     if splits.to_record(split, table)["sha256"] != found[1]["split"]["sha256"]:
@@ -134,12 +134,12 @@ def resumed(settings: config.Config, split: splits.Split, table: SiteTable) -> t
     return found
 
 
-def build(settings: config.Config, table: SiteTable, split: splits.Split, normalisation: Normalisation | Intensity,
+def build(settings: config.Config, table: SiteTable, split: splits.Split, normalisation: DatasetScale | PlateScale,
           ranks: world.World, plan: cpu_topology.Plan) -> tuple[Trainer, dict]:
     """The network and all that a step needs; and what was asked and used."""
     optim, classes = settings.optim, table.mechanisms()
     jitter = augment.Jitter(**dataclasses.asdict(settings.augment))
-    resampled_by = ranks.together(lambda: augment.resampled_by(jitter))
+    resampled_by = ranks.run_on_all_or_raise(lambda: augment.resampled_by(jitter))
     log.info("augmentation: fields are resampled by %s", resampled_by)
     torch.manual_seed(settings.run.seed)
     acceleration, chosen = choose_acceleration(settings.accelerate.accelerate, settings.accelerate.precision,
@@ -154,32 +154,32 @@ def build(settings: config.Config, table: SiteTable, split: splits.Split, normal
     gradient = {"asked": settings.network.gradient, "used": f"sparse in branches {network.sparse_branches()} of 0 to 6"}
     log.info("gradient: asked %s, using %s", *gradient.values())
     log.info("network: %s parameters, %d mechanisms", f"{sum(p.numel() for p in network.parameters()):,}", len(classes))
-    fields, read_by = Fields(table, normalisation, settings.data.size()), core_binding.reader_binding(plan, settings.ranks)
-    taught = targets.prepare(fields, split, optim, ranks, read_by)
-    objective = Objective(network, optim.label_smoothing, optim.statistics,
-                          0 if taught.targets is None else taught.targets.shape[1])
+    fields, read_by = FieldReader(table, normalisation, settings.data.size()), core_binding.loader_binding(plan, settings.ranks)
+    taught = targets.build_targets(fields, split, optim, ranks, read_by)
+    objective = LossModule(network, optim.label_smoothing, optim.statistics,
+                           0 if taught.aux_targets is None else taught.aux_targets.shape[1])
     optimiser = nesterov_sgd(objective, momentum=optim.momentum, weight_decay=optim.weight_decay)
     acceleration.take_over(network, optimiser)
     trainer = Trainer(
-        world=ranks, acceleration=acceleration, network=network, lessons=taught,
-        objective=ranks.wrap(objective, settings.accelerate.compress), optimiser=optimiser, fields=fields, jitter=jitter,
+        world=ranks, acceleration=acceleration, network=network, targets=taught,
+        loss_module=ranks.to_ddp(objective, settings.accelerate.compress), optimiser=optimiser, fields=fields, jitter=jitter,
         microbatch=optim.microbatch, clip_norm=optim.clip_norm, seed=settings.run.seed,
-        average=Average(network, optim.average) if optim.average else None, enter_reader=read_by)
+        ema=EMA(network, optim.average) if optim.average else None, loader_thread_init=read_by)
     return trainer, {**chosen, "gradient": gradient, "augmentation": {"resampled by": resampled_by}}
 
 
-def learn(settings: config.Config, trainer: Trainer, split: splits.Split, run_dir: Path, course: Course,
-          told: Stop) -> int:
+def fit(settings: config.Config, trainer: Trainer, split: splits.Split, run_dir: Path, course: TrainState,
+        told: StopRequest) -> int:
     """All epochs from where the course stands: steps, a line every log_every of them, checkpoints, and looks at the
     held-out side if asked for.  Raises Stopped where a rank was told to stop.
 
     Returns how many fields a training learns from, each as often as it does.
     """
-    optim, run, training = settings.optim, settings.run, trainer.lessons.sites
+    optim, run, training = settings.optim, settings.run, trainer.targets.train_sites
     per_epoch = sampler.steps_per_epoch(len(training), optim.minibatch)
     total = min(optim.epochs * per_epoch, optim.max_steps or optim.epochs * per_epoch)
-    pieces, begun = lr_schedule.parse(optim.lr), course.step
-    course.steps, epochs = total, range(begun // per_epoch, math.ceil(total / per_epoch)) if begun < total else range(0)
+    pieces, begun = lr_schedule.parse_schedule(optim.lr), course.step
+    course.total_steps, epochs = total, range(begun // per_epoch, math.ceil(total / per_epoch)) if begun < total else range(0)
     looks = run.monitor_every if len(split.test()) else 0  # epochs between looks at the held-out side
     reads_out = settings.levels.readout == "lda"
 
@@ -196,38 +196,38 @@ def learn(settings: config.Config, trainer: Trainer, split: splits.Split, run_di
         ends, epoch = course.step in (total, math.ceil(course.step / per_epoch) * per_epoch), course.step / per_epoch
         if looks and course.step and ends and math.ceil(epoch) % looks == 0 \
                 and not trainer.world.any(course.step in metrics.looked_at):
-            monitor(trainer, split.test(), course.step, metrics)
+            log_held_out_accuracy(trainer, split.test(), course.step, metrics)
 
     with Metrics(run_dir, trainer.world.rank, begun) as metrics, \
             progress(total, "training", trainer.world.rank, done=begun) as shown, \
-            closing(trainer.read_ahead((epoch, minibatches(epoch)[done(epoch):]) for epoch in epochs)) as loaded:
+            closing(trainer.prefetch((epoch, minibatches(epoch)[done(epoch):]) for epoch in epochs)) as loaded:
         log.info("training: %d steps of at most %d fields, %d steps an epoch", total, optim.minibatch, per_epoch)
         for epoch in epochs:
             look_if_due()
-            rates = [lr_schedule.rate(pieces, epoch + number / per_epoch)
+            rates = [lr_schedule.learning_rate(pieces, epoch + number / per_epoch)
                      for number in range(done(epoch), min(per_epoch, total - epoch * per_epoch))]
-            tally = Tally()
+            tally = StepMetrics()
             for rate, taken in trainer.steps(loaded, rates, tally):
                 if course.step == begun:
-                    heartbeat.allow(settings.ranks.step_timeout, "--step-timeout")  # compilers and first reads have ended
-                course.follow(taken, trainer, run.max_skipped)
+                    heartbeat.set_time_limit(settings.ranks.step_timeout, "--step-timeout")  # compilers and first reads have ended
+                course.record_step(taken, trainer, run.max_skipped)
                 shown.advance(note=f"epoch {epoch + 1}/{optim.epochs}")
                 ends = course.step in (total, (epoch + 1) * per_epoch)
                 saves = ends and (course.step == total or (epoch + 1) % run.checkpoint_every == 0)
                 if ends:
                     course.end_epoch(counts=saves)
-                saves = saves or taken.is_told or bool(run.checkpoint_steps and course.step % run.checkpoint_steps == 0)
+                saves = saves or taken.stop_requested or bool(run.checkpoint_steps and course.step % run.checkpoint_steps == 0)
                 if course.step % run.log_every == 0 or ends or saves:
-                    report(course.step, total, course.step / per_epoch, rate, tally.over(trainer.world), metrics)
-                    tally.restart()
+                    report(course.step, total, course.step / per_epoch, rate, tally.all_reduce(trainer.world), metrics)
+                    tally.reset()
                 goes_on = course.step < total or reads_out
                 if saves:
-                    course.save(settings, trainer, split, run_dir, is_last=taken.is_told or not goes_on)
-                if taken.is_told and goes_on:  # time is short: what is due now waits
-                    raise course.stopped(trainer, run_dir, told.reason)
-        if reads_out and not course.is_read_out:
-            trainer.read_out(split.train(), settings.levels.views == "all")
-            course.is_read_out = True
+                    course.save(settings, trainer, split, run_dir, is_last=taken.stop_requested or not goes_on)
+                if taken.stop_requested and goes_on:  # time is short: what is due now waits
+                    raise course.stop_error(trainer, run_dir, told.reason)
+        if reads_out and not course.has_lda_head:
+            trainer.fit_lda_head(split.train(), settings.levels.views == "all")
+            course.has_lda_head = True
             log.info("read-out: linear discriminant analysis of %d fields", len(split.train()))
             course.save(settings, trainer, split, run_dir, is_last=True)
         look_if_due()
@@ -242,10 +242,10 @@ def report(step: int, total: int, epoch: float, rate: float, numbers: dict[str, 
              100 * numbers["data_wait"])
 
 
-def monitor(trainer: Trainer, test: np.ndarray, step: int, metrics: Metrics) -> None:
+def log_held_out_accuracy(trainer: Trainer, test: np.ndarray, step: int, metrics: Metrics) -> None:
     """The learning curve on held-out fields; nothing is chosen by it."""
     table = trainer.fields.table
-    with trainer.averaged():
+    with trainer.ema_weights():
         predicted = trainer.predict(test)[0].argmax(axis=1)
     correct = int((np.array(table.mechanisms())[predicted] == table.frame["mechanism"].iloc[test]).sum())
     metrics.write(HELD_OUT, step, correct=correct, total=len(test))
@@ -254,4 +254,4 @@ def monitor(trainer: Trainer, test: np.ndarray, step: int, metrics: Metrics) -> 
 
 if __name__ == "__main__":
     errors.run(lambda: heartbeat.watch(lambda: main(SETTINGS, RESOLVED, TOLD), SETTINGS.ranks.start_timeout),
-               speaks=launchers.speaks, fails=launchers.end)
+               is_reporter=launchers.is_rank_zero, on_exit=launchers.exit_rank)

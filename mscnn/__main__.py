@@ -44,7 +44,7 @@ def check(argv: list[str]) -> None:
 
     from mscnn.core import csv_safe  # here, so that --help comes at once
     from mscnn.data.check_screen import check_files, check_table, plate_maps, readers, summary
-    from mscnn.data.read_screen import read_table
+    from mscnn.data.read_screen import read_screen
     from mscnn.data.tables.bbbc021 import find_csvs
     from mscnn.data.tables.problems import Problem, count, in_order, write_csv
     from mscnn.report.plates import draw
@@ -53,12 +53,12 @@ def check(argv: list[str]) -> None:
     problems_csv, picture, maps_csv = _check_outputs(Path(settings.out), source)
     problems: list[Problem] = []
     try:
-        table = read_table(settings, problems)
+        table = read_screen(settings, problems)
         problems += check_table(table, source)
         with readers(cpu_topology.allowed_cores()) as each:
             found, site = check_files(table, source, each)
     except errors.DataError as fatal:
-        lines = [Problem(None, str(source), line, "") for line in (fatal.what, *fatal.offenders)]
+        lines = [Problem(None, str(source), line, "") for line in (fatal.what, *fatal.details)]
         write_csv([*problems, *lines], problems_csv)
         raise
     if problems := in_order(problems + found):
@@ -68,7 +68,7 @@ def check(argv: list[str]) -> None:
         raise errors.DataError(f"{source}: {len(problems)} problems, all listed in {problems_csv}; mend them, check again",
                                [problem.line(source) for problem in problems])
     maps = plate_maps(table)
-    csv_safe.write(maps, maps_csv)
+    csv_safe.write_csv(maps, maps_csv)
     draw(maps, table.control, picture)
     log.info("%s\nno problems found; look at %s", summary(table, site), picture)
 
@@ -92,23 +92,24 @@ def pack(argv: list[str]) -> None:
     settings = parse.pack(argv)
 
     from mscnn.data.pixels.pack import pack
-    from mscnn.data.read_screen import kind, read_table
+    from mscnn.data.read_screen import read_screen, screen_format
     from mscnn.distributed import world  # here, so that --help comes at once
     from mscnn.training import prepare_data
 
     out = Path(settings.out)
     if settings.packed and out.resolve() == Path(settings.packed).resolve():
         raise errors.UsageError(f"--out {out} is the pack that is read; name another folder")
-    with errors.offenders_in(out.parent):
-        table = read_table(settings)
+    with errors.details_to_file(out.parent):
+        table = read_screen(settings)
         if settings.only == "labelled":
             table = table.select((table.frame["mechanism"] != "").to_numpy() | table.is_control())
         if len(table) == 0:
             raise errors.DataError("no site has a known mechanism; fill in that column, or pack them all by --only all")
-        header = prepare_data.inspect(table, world.World())
+        header = prepare_data.read_headers(table, world.World())
         with progress(len(table), "packing", unit="field") as shown:
-            kept = pack(prepare_data.named(table, header), header, out, screen=kind(settings), advance=shown.advance,
-                        downscale=settings.downscale, workers=settings.workers or cpu_topology.allowed_cores())
+            kept = pack(prepare_data.with_channel_names(table, header), header, out, screen=screen_format(settings),
+                        advance=shown.advance, downscale=settings.downscale,
+                        workers=settings.workers or cpu_topology.allowed_cores())
     size = sum(path.stat().st_size for path in out.iterdir())
     log.info("%d fields of %d plates (%d of them there before) in %s, %.2f GiB; train with --packed %s", len(table),
              table.frame["plate"].nunique(), kept, out, size / 2**30, out)
@@ -134,15 +135,15 @@ def features(argv: list[str]) -> None:
 
     import pandas as pd  # here, so that --help comes at once
 
-    from mscnn.data.read_screen import read_table
+    from mscnn.data.read_screen import read_screen
     from mscnn.distributed import world
     from mscnn.evaluation import aggregate, handcrafted
     from mscnn.training import prepare_data
 
     out = Path(settings.out)
-    with errors.offenders_in(out.parent):
-        table = read_table(settings)
-        table = prepare_data.named(table, prepare_data.inspect(table, world.World()))
+    with errors.details_to_file(out.parent):
+        table = read_screen(settings)
+        table = prepare_data.with_channel_names(table, prepare_data.read_headers(table, world.World()))
         nuclei = handcrafted.nuclei_channel(table.channels, settings.nuclei)
         with _written_aside(out) as aside, progress(len(table), "measuring", unit="field") as shown:
             measured = handcrafted.of_sites(table, nuclei=nuclei, workers=settings.workers or cpu_topology.allowed_cores(),
@@ -176,8 +177,8 @@ def gather(argv: list[str]) -> None:
 
     from mscnn.evaluation import results  # here, so that --help comes at once
 
-    with errors.offenders_in(Path(settings.out)):
-        results.gather([Path(folder) for folder in evaluations], Path(settings.out))
+    with errors.details_to_file(Path(settings.out)):
+        results.combine_folds([Path(folder) for folder in evaluations], Path(settings.out))
 
 
 def loco(argv: list[str]) -> None:
@@ -191,18 +192,18 @@ def loco(argv: list[str]) -> None:
 
     how, seed = of_runs.split, of_runs.run.seed
     candidates = parse.candidates(settings.candidates, argv)
-    table = prepare_data.check(prepare_data.read_labelled(of_runs.data), of_runs.data.size(), world.World())
+    table = prepare_data.with_shape(prepare_data.load_labelled_sites(of_runs.data), of_runs.data.size(), world.World())
     if settings.baselines:  # found here, not after all trainings
         handcrafted.nuclei_channel(table.channels, settings.nuclei)
     folds = splits.fold_compounds(table, split=how.split, folds=how.folds, seed=seed)
-    plan = cross_validation.Plan(Path(settings.out), of_runs.preset, how.split, folds,
+    plan = cross_validation.FoldPlan(Path(settings.out), of_runs.preset, how.split, folds,
                      settings.jobs or min(cpu_topology.allowed_cores(), len(folds)), candidates, settings.inner_folds)
-    cross_validation.claim(plan, of_runs.flat())
+    cross_validation.open_or_resume(plan, of_runs.flat())
 
     def prepare(number: int, folder: Path) -> None:
         splits.write(splits.make_split(table, split=how.split, folds=how.folds, fold=number, seed=seed), table, folder)
 
-    cross_validation.run(plan, prepare)
+    cross_validation.run_folds(plan, prepare)
     try:
         if settings.baselines:
             _compare([plan.out], tools.Baselines(nuclei=settings.nuclei))
@@ -220,11 +221,12 @@ def _compare(runs: list[Path], settings: tools.Baselines) -> None:
     from mscnn.evaluation import compare_baselines  # here, so that --help comes at once
 
     for run in runs:
-        with errors.offenders_in(run):
-            compare_baselines.compare(run, features=Path(settings.features) if settings.features else None,
-                                      nuclei=settings.nuclei, workers=settings.workers or cpu_topology.allowed_cores(),
-                                      microbatch=settings.microbatch,
-                                      moved=settings.moved, image_root=settings.image_root)
+        with errors.details_to_file(run):
+            compare_baselines.score_baselines(run, features=Path(settings.features) if settings.features else None,
+                                              nuclei=settings.nuclei,
+                                              workers=settings.workers or cpu_topology.allowed_cores(),
+                                              microbatch=settings.microbatch,
+                                              moved=settings.moved, image_root=settings.image_root)
 
 
 def export(argv: list[str]) -> None:

@@ -20,13 +20,13 @@ def main() -> None:
 
     from mscnn.distributed import core_binding, world  # here, so that --help comes at once
 
-    ranks = world.join(settings.backend, join_seconds=settings.join_timeout, wait_seconds=settings.start_timeout)
-    plan = core_binding.settle(ranks, settings)
-    places = core_binding.describe(ranks, plan)
+    ranks = world.init(settings.backend, join_seconds=settings.join_timeout, wait_seconds=settings.start_timeout)
+    plan = core_binding.bind_rank(ranks, settings)
+    places = core_binding.describe_bindings(ranks, plan)
     if ranks.rank == 0:
         print(f"{ranks.size} ranks by {ranks.launcher}; {ranks.rendezvous}", *places, sep="\n", flush=True)
-    ranks.leave()
+    ranks.shutdown()
 
 
 if __name__ == "__main__":
-    errors.run(main, speaks=launchers.speaks, fails=launchers.end)
+    errors.run(main, is_reporter=launchers.is_rank_zero, on_exit=launchers.exit_rank)

@@ -109,7 +109,7 @@ def run_python(*arguments: object, ranks: int = 1, timeout: float = 600, **varia
 
 
 @contextmanager
-def started_ranks(*arguments: object, ranks: int, **variables: str) -> Iterator[list[forked_process.Started]]:
+def started_ranks(*arguments: object, ranks: int, **variables: str) -> Iterator[list[forked_process.RunningProcess]]:
     """The processes of run_python, which are killed at the end."""
     # As under torchrun, the starter holds the meeting place: a port that is only looked up here could be anybody's by
     # the time rank 0 listens, and the place would go with rank 0, before the others are done.

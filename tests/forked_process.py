@@ -23,7 +23,7 @@ LOADED = ["torch", "torch._dynamo", "torch.utils.tensorboard", "pandas", "pyarro
           "mscnn.evaluation.compare_baselines", "mscnn.report.html", "mscnn.report.gallery", "mscnn.bench.scaling"]
 
 
-class Started:
+class RunningProcess:
     """A process and what it says. returncode: None as long as it runs, negative where a signal ended it."""
 
     def __init__(self, pid: int, wait: Callable[[float | None], int | None], said: list[IO[bytes]]):
@@ -55,7 +55,7 @@ class Started:
         return tuple(Path(file.name).read_text(errors="replace") for file in self._said)
 
 
-def start(words: list[str], environment: dict[str, str], folder: Path) -> Started:
+def start(words: list[str], environment: dict[str, str], folder: Path) -> RunningProcess:
     """A script, or -m and a module, with its arguments, in a forked process."""
     _serve()
     said = _files()
@@ -65,10 +65,10 @@ def start(words: list[str], environment: dict[str, str], folder: Path) -> Starte
     def wait(timeout: float | None) -> int | None:
         process.join(timeout)
         return process.exitcode
-    return Started(process.pid, wait, said)
+    return RunningProcess(process.pid, wait, said)
 
 
-def start_fresh(words: list[str], environment: dict[str, str], folder: Path) -> Started:
+def start_fresh(words: list[str], environment: dict[str, str], folder: Path) -> RunningProcess:
     """Anything that `python` takes, in a process of its own."""
     said = _files()
     process = subprocess.Popen([sys.executable, *words], stdout=said[0], stderr=said[1], cwd=folder, env=environment)
@@ -78,7 +78,7 @@ def start_fresh(words: list[str], environment: dict[str, str], folder: Path) -> 
             return process.wait(timeout)
         except subprocess.TimeoutExpired:
             return None
-    return Started(process.pid, wait, said)
+    return RunningProcess(process.pid, wait, said)
 
 
 def _serve() -> None:

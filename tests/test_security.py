@@ -226,14 +226,14 @@ def is_computed(cell: str) -> bool:
 def test_every_text_survives_and_none_is_computed():
     """All texts of up to six of the letters that matter: 55,987 of them."""
     texts = ["".join(letters) for length in range(7) for letters in itertools.product("'=;\t a", repeat=length)]
-    cells = [csv_safe.cell(text) for text in texts]
-    assert [csv_safe.original(cell) for cell in cells] == texts
+    cells = [csv_safe.escape(text) for text in texts]
+    assert [csv_safe.unescape(cell) for cell in cells] == texts
     assert not [cell for cell in cells if is_computed(cell)]
     assert all(cell == text for cell, text in zip(cells, texts, strict=True) if not re.search("[=\t]", text))
 
 
 def test_a_cell_is_defused_by_one_apostrophe():
-    assert [csv_safe.cell(text) for text in ("=1", "+1", "-2", "@x", "\t=1", "'=1", "'a", "a-b", " =1", "a;=1")] == [
+    assert [csv_safe.escape(text) for text in ("=1", "+1", "-2", "@x", "\t=1", "'=1", "'a", "a-b", " =1", "a;=1")] == [
         "'=1", "'+1", "'-2", "'@x", "'\t'=1", "''=1", "'a", "a-b", "' =1", "a;'=1"]
 
 
@@ -259,14 +259,14 @@ def assert_safe(path: Path) -> None:
 def test_numbers_are_not_touched(tmp_path):
     frame = pd.DataFrame({"text": ["-2", "+1"], "score": [-2.5, np.nan], "count": [-1, 2], "flag": [True, False],
                           "mixed": [-3, "-3"]})
-    pd.testing.assert_frame_equal(csv_safe.restored(csv_safe.defused(frame)), frame)
-    csv_safe.write(frame, tmp_path / "a.csv")
+    pd.testing.assert_frame_equal(csv_safe.unescape_table(csv_safe.escape_table(frame)), frame)
+    csv_safe.write_csv(frame, tmp_path / "a.csv")
     assert (tmp_path / "a.csv").read_text() == "text,score,count,flag,mixed\n'-2,-2.5,-1,True,-3\n'+1,,2,False,'-3\n"
 
 
 def test_a_table_without_such_names_is_written_as_ever(tmp_path):
     frame = pd.DataFrame({"a": ["x", "y z", "ICI-182,780", 'q"'], "b": [0.1, 2.0, np.nan, -1e-9]})
-    csv_safe.write(frame, tmp_path / "a.csv")
+    csv_safe.write_csv(frame, tmp_path / "a.csv")
     assert (tmp_path / "a.csv").read_text() == frame.to_csv(index=False)
 
 
@@ -316,7 +316,7 @@ def test_predictions_with_such_names_are_safe_to_open_and_read_back(tmp_path):
 def test_the_other_tables_are_safe_to_open(tmp_path):
     table = make_table([("=c", f"{name} m", name, f"A{number:02}") for number, name in enumerate(KEPT, 1)],
                        "compound mechanism plate well")
-    csv_safe.write(plate_maps(table), tmp_path / "plate_maps.csv")
+    csv_safe.write_csv(plate_maps(table), tmp_path / "plate_maps.csv")
     write_csv([Problem(2, name, f"{name}: bad", "") for name in KEPT], tmp_path / "problems.csv")
     intensity.draw(replace(tiny(), plates=("=P1", "@P2")), tmp_path / "intensity.png")
     runs = {Path("=run"): pd.Series({1: 0.5, 2: 0.4}), Path("-run"): pd.Series({1: 0.5, 2: 0.3})}
@@ -371,8 +371,8 @@ def test_packed_plates_are_numbered_whatever_their_names(tiny_screen, tmp_path):
     plates = [HOSTILE[number % len(HOSTILE)] for number in range(len(table))]
     table = replace(table, frame=table.frame.assign(plate=plates))
     before = files_in(tmp_path)
-    header = prepare_data.inspect(table, world.World())
-    pack(prepare_data.named(table, header), header, tmp_path / "pack", screen="sites")
+    header = prepare_data.read_headers(table, world.World())
+    pack(prepare_data.with_channel_names(table, header), header, tmp_path / "pack", screen="sites")
     assert files_in(tmp_path) - before == {"pack", "pack/pack.json", "pack/index.parquet", *(
         f"pack/plate-{number:04}.fields" for number in range(1, len(HOSTILE) + 1))}
     assert set(read_packed(tmp_path / "pack").frame["plate"]) == {*HOSTILE}
@@ -380,10 +380,10 @@ def test_packed_plates_are_numbered_whatever_their_names(tiny_screen, tmp_path):
 
 def test_folds_are_numbered_whatever_their_compounds(pretended, tmp_path):  # noqa: F811
     plan = replace(pretended, out=tmp_path / "other", folds=[HOSTILE[:3], HOSTILE[3:]])
-    cross_validation.claim(plan, {"preset": "demo"})
+    cross_validation.open_or_resume(plan, {"preset": "demo"})
     before = files_in(tmp_path.parent)
-    cross_validation.run(plan, lambda number, folder: None)
-    cross_validation.claim(plan, {"preset": "demo"})  # the names are read back as they are
+    cross_validation.run_folds(plan, lambda number, folder: None)
+    cross_validation.open_or_resume(plan, {"preset": "demo"})  # the names are read back as they are
     assert not [path for path in files_in(tmp_path.parent) - before if "hostile" in path]
     assert {path.name for path in plan.out.iterdir()} == {
         "config.yaml", "folds.yaml", "lock", "log", "fold-0", "fold-1", "evaluation", "scores"}
@@ -552,7 +552,7 @@ def test_a_table_that_is_on_one_host_only_is_missed_by_all_ranks_together(tmp_pa
             raise DataError("rank 1 on node2 alone: its table is missing")
 
     with pytest.raises(DataError, match="rank 1 on node2 alone"):
-        load_run.sites(config.Evaluation(checkpoint="a.pt", out="b"), CONTENT, Apart())
+        load_run.select_sites(config.Evaluation(checkpoint="a.pt", out="b"), CONTENT, Apart())
 
 
 def test_an_evaluation_of_a_checkpoint_that_anybody_can_make_ends_with_a_line(tmp_path):

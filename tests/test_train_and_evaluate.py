@@ -14,8 +14,8 @@ from PIL import Image
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from mscnn.data.pixels.augment import Jitter
-from mscnn.data.pixels.dataset_scale import Normalisation
-from mscnn.data.pixels.reader import Fields
+from mscnn.data.pixels.dataset_scale import DatasetScale
+from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.tables.sampler import epoch_minibatches
 from mscnn.data.tables.site_table import read_sites
 from mscnn.model import MCNN
@@ -283,7 +283,7 @@ def textbook(table_csv, settings: dict, scale: dict):
     labels = torch.tensor([["DMSO", "bright", "dark"].index(name) for name in table.frame["mechanism"]])
     counts = torch.bincount(labels[training])
     weights = (len(training) / (3 * counts.double()))[labels].float()
-    fields = Fields(table, Normalisation("dataset", scale["mean"], scale["sd"]), None)
+    fields = FieldReader(table, DatasetScale("dataset", scale["mean"], scale["sd"]), None)
     jitter = Jitter(**{name: settings[name] for name in ("flips", "turns", "gain", "offset", "rotate")})
     torch.manual_seed(settings["seed"])
     network = MCNN(3, 2, 128, 128, head_relu=False)

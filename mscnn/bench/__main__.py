@@ -39,7 +39,7 @@ def bench_step(argv: list[str]) -> None:
     from mscnn.bench import step, worker
     from mscnn.distributed import core_binding  # here, so that --help comes at once
 
-    threads = core_binding.alone(settings.threads).threads
+    threads = core_binding.bind_single_process(settings.threads).threads
     if sys.argv[1] == WORKER:
         worker.serve(settings, machine.feature_flags(), sys.stdin, answers_apart())
         return
@@ -56,7 +56,7 @@ def bench_loader(argv: list[str]) -> None:
     from mscnn.bench import loader
     from mscnn.distributed import core_binding  # here, so that --help comes at once
 
-    threads = core_binding.alone(settings.threads).threads
+    threads = core_binding.bind_single_process(settings.threads).threads
     malloc = memory.keep_memory() if settings.keep_memory else "the system's own, as asked"
     print(f"malloc: {malloc}")
     results = loader.measure(settings)
@@ -73,7 +73,7 @@ def bench_curves(argv: list[str]) -> None:
 
     runs = [Path(run) for run in settings.runs.split(",")]
     losses = {run: curves.losses(run) for run in runs}
-    values = {run: str(run_directory.settings(run)[settings.by]) for run in runs}
+    values = {run: str(run_directory.read_settings(run)[settings.by]) for run in runs}
     table = curves.by_value(losses, values)
     curves.draw(table, settings.by, settings.window, Path(settings.out))
     apart = curves.distances(table, settings.window)
@@ -83,21 +83,21 @@ def bench_curves(argv: list[str]) -> None:
 def bench_collective(argv: list[str]) -> None:
     """Sums over ranks: of a launcher, or of two jobs that are started here."""
     settings = parse.bench_collective(argv)
-    started_here = launchers.here().launcher == launchers.NONE
+    started_here = launchers.detect().launcher == launchers.NONE
     if settings.bind:
         launchers.drop_openmp_binding()
 
     from mscnn.bench import collective  # here, so that --help comes at once
 
     backends = collective.by_backend(settings) if started_here else collective.on_these_ranks(settings)
-    if launchers.speaks():
+    if launchers.is_rank_zero():
         finish(collective.table(backends), settings.json, backends=backends)
 
 
 def bench_scaling(argv: list[str]) -> None:
     """Steps by number of ranks, and what a cluster would make of them."""
     settings = parse.bench_scaling(argv)
-    started_here = launchers.here().launcher == launchers.NONE
+    started_here = launchers.detect().launcher == launchers.NONE
     if settings.bind:
         launchers.drop_openmp_binding()
 
@@ -107,7 +107,7 @@ def bench_scaling(argv: list[str]) -> None:
         scaling.serve(settings, sys.stdin, answers_apart())
         return
     results = scaling.by_number(settings) if started_here else scaling.on_these_ranks(settings)
-    if launchers.speaks():
+    if launchers.is_rank_zero():
         finish(scaling.table(results), settings.json, **results)
 
 
@@ -126,4 +126,4 @@ def answers_apart() -> TextIO:
 
 
 if __name__ == "__main__":
-    errors.run(main, speaks=launchers.speaks, fails=launchers.end)
+    errors.run(main, is_reporter=launchers.is_rank_zero, on_exit=launchers.exit_rank)

@@ -54,13 +54,13 @@ def by_backend(settings: benches.CollectiveBench) -> dict[str, dict]:
 
 def on_these_ranks(settings: benches.CollectiveBench) -> dict[str, dict]:
     """Measure among the ranks that a launcher started; the same on all of them."""
-    ranks = world.join(settings.backend, join_seconds=settings.join_timeout, wait_seconds=settings.start_timeout)
+    ranks = world.init(settings.backend, join_seconds=settings.join_timeout, wait_seconds=settings.start_timeout)
     if ranks.size == 1:
         raise UsageError(f"{ranks.launcher} started one rank, which exchanges nothing; start two or more")
-    places = core_binding.describe(ranks, core_binding.settle(ranks, settings))
+    places = core_binding.describe_bindings(ranks, core_binding.bind_rank(ranks, settings))
     result = {"ranks": ranks.size, "hosts": len(set(ranks.gather(ranks.host))), "launcher": ranks.launcher,
               "meeting": ranks.rendezvous, "places": places, "repeats": settings.repeats, "sums": measure(ranks, settings)}
-    ranks.leave()
+    ranks.shutdown()
     return {settings.backend: result}
 
 

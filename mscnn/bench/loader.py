@@ -34,7 +34,7 @@ from mscnn.data.pixels.augment import Jitter
 from mscnn.data.pixels.images import Header
 from mscnn.data.pixels.pack import pack
 from mscnn.data.pixels.packed import pixels, read_packed
-from mscnn.data.pixels.reader import Fields
+from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.tables.sampler import microbatches
 from mscnn.data.tables.site_table import METADATA, SiteTable
 from mscnn.synthetic.plates import untreated, write_tiff
@@ -93,25 +93,25 @@ def table(results: dict[str, Any]) -> str:
 # ---- stages: each is all that comes before it, and one thing more
 
 
-def decode(fields: Fields) -> int:
+def decode(fields: FieldReader) -> int:
     """Files -> camera counts. Returns the number of fields read, as all stages do."""
     return len([pixels(fields.table, site).shape for site in range(len(fields.table))])
 
 
-def normalised(fields: Fields) -> int:
+def normalised(fields: FieldReader) -> int:
     """Files -> microbatches of the network's input, as for prediction."""
     return sum(len(fields.read(sites)) for sites in microbatches(np.arange(len(fields.table)), MICROBATCH))
 
 
-def flips(fields: Fields) -> int:
+def flips(fields: FieldReader) -> int:
     """Files -> microbatches of the network's input, flipped and turned at random, as for training."""
     return sum(len(fields.read(sites, JITTER)) for sites in microbatches(np.arange(len(fields.table)), MICROBATCH))
 
 
-STAGES: dict[str, Callable[[Fields], int]] = {"decode": decode, "normalise": normalised, "flips": flips}
+STAGES: dict[str, Callable[[FieldReader], int]] = {"decode": decode, "normalise": normalised, "flips": flips}
 
 
-def rate(read: Callable[[Fields], int], fields: Fields) -> float:
+def rate(read: Callable[[FieldReader], int], fields: FieldReader) -> float:
     """Fields a second of one reading of all fields."""
     started = time.perf_counter()
     number = read(fields)
@@ -182,11 +182,11 @@ def site_table(files: Files) -> SiteTable:
     return SiteTable(pd.DataFrame({"files": files}).assign(**same), channels=())
 
 
-def reader(written: Files | Path) -> Fields:
+def reader(written: Files | Path) -> FieldReader:
     """What training reads these fields with, normalised by their own mean and standard deviation."""
     table = read_packed(written) if isinstance(written, Path) else site_table(written)
     moments = np.stack([dataset_scale.moments(pixels(table, site)) for site in range(len(table))])
-    return Fields(table, dataset_scale.Normalisation("dataset", *dataset_scale.statistics(moments)), size=None)
+    return FieldReader(table, dataset_scale.DatasetScale("dataset", *dataset_scale.statistics(moments)), size=None)
 
 
 def _names(fields_NCHW: list[np.ndarray], folder: Path, ending: str) -> Files:
@@ -197,7 +197,7 @@ def _names(fields_NCHW: list[np.ndarray], folder: Path, ending: str) -> Files:
 # ---- memory
 
 
-def peak_in_a_process_of_its_own(fields: Fields, tiny: Fields, keep_memory: bool) -> float | None:
+def peak_in_a_process_of_its_own(fields: FieldReader, tiny: FieldReader, keep_memory: bool) -> float | None:
     """MiB that reading takes above what the process holds before, libraries included; None where there is no /proc.
 
     A fresh process, because memory that is kept from an earlier reading would hide what this one needs.
@@ -206,7 +206,7 @@ def peak_in_a_process_of_its_own(fields: Fields, tiny: Fields, keep_memory: bool
         return pool.submit(peak, fields, tiny, keep_memory).result()
 
 
-def peak(fields: Fields, tiny: Fields, keep_memory: bool) -> float | None:
+def peak(fields: FieldReader, tiny: FieldReader, keep_memory: bool) -> float | None:
     """The same in this process."""
     if keep_memory:
         memory.keep_memory()

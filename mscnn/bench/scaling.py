@@ -61,7 +61,7 @@ class RankStep:
         self.ranks, self.pieces = ranks, settings.fields // microbatch
         self.step = Step("sparse", Acceleration(),
                          (microbatch, settings.channels, *config.parse_size("size", settings.size)))
-        self.step.objective = ranks.wrap(self.step.objective, "none" if gradients == FLOAT32 else gradients)
+        self.step.loss_module = ranks.to_ddp(self.step.loss_module, "none" if gradients == FLOAT32 else gradients)
 
     def seconds(self, kind: str) -> float:
         """Wall-clock time of one step, of the slowest rank; a collective."""
@@ -74,7 +74,7 @@ class RankStep:
 
     def _take(self, kind: str) -> None:
         for piece in range(self.pieces):
-            with self.ranks.accumulate(self.step.objective, last=kind == EXCHANGE and piece == self.pieces - 1):
+            with self.ranks.sync_only_if(self.step.loss_module, last=kind == EXCHANGE and piece == self.pieces - 1):
                 self.step.gradients()
         self.step.update()
 
@@ -86,11 +86,11 @@ def kinds(ranks: int) -> list[str]:
 
 def enter(settings: benches.ScalingBench) -> tuple[World, dict[str, Any]]:
     """Meet the other ranks and take cores; what there is to say of it, the same on all ranks."""
-    ranks = world.join(settings.backend, join_seconds=settings.join_timeout, wait_seconds=settings.start_timeout)
-    plan = core_binding.settle(ranks, settings)
+    ranks = world.init(settings.backend, join_seconds=settings.join_timeout, wait_seconds=settings.start_timeout)
+    plan = core_binding.bind_rank(ranks, settings)
     memory.keep_memory()
     return ranks, {"ranks": ranks.size, "hosts": len(set(ranks.gather(ranks.host))), "backend": ranks.backend,
-                   "cores": int(ranks.sum(plan.threads)[0]), "places": core_binding.describe(ranks, plan)}
+                   "cores": int(ranks.sum(plan.threads)[0]), "places": core_binding.describe_bindings(ranks, plan)}
 
 
 def serve(settings: benches.ScalingBench, asked: Iterable[str], answers: TextIO) -> None:
@@ -108,7 +108,7 @@ def serve(settings: benches.ScalingBench, asked: Iterable[str], answers: TextIO)
             break
         answer = {"seconds": step.seconds(kind)}
     del step  # the wrapped network goes before the process group
-    ranks.leave()
+    ranks.shutdown()
 
 
 def on_these_ranks(settings: benches.ScalingBench) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def on_these_ranks(settings: benches.ScalingBench) -> dict[str, Any]:
                            payload=counted["parameters"] * getattr(torch, gradients).itemsize)
         rows.append({**here, "gradients": gradients, "seconds": seconds, "predicted": dataclasses.asdict(expected)})
         del step
-    ranks.leave()
+    ranks.shutdown()
     return {**conditions(settings), "counted": counted, "measured": rows, "cluster": assumptions(settings),
             "overlap": settings.overlap}
 

@@ -16,7 +16,7 @@ from mscnn.cli import benches
 from mscnn.core import config, memory
 from mscnn.model import MCNN
 from mscnn.model.acceleration import Acceleration, choose_acceleration, nesterov_sgd
-from mscnn.training.loss import Objective
+from mscnn.training.loss import LossModule
 
 NUM_CLASSES = 13
 
@@ -30,7 +30,7 @@ class Step:
         torch.manual_seed(0)
         self.network = acceleration.prepare(
             MCNN(NUM_CLASSES, *shape[1:], gradient="auto" if gradient == "sparse" else "dense", kernel=kernel))
-        self.objective = Objective(self.network)
+        self.loss_module = LossModule(self.network)
         self.optimiser = nesterov_sgd(self.network, momentum=0.9, weight_decay=5e-5)
         self.optimiser.param_groups[0]["lr"] = 1e-4
         acceleration.take_over(self.network, self.optimiser)
@@ -40,7 +40,7 @@ class Step:
     def gradients(self) -> None:
         """Forward and backward."""
         with self.acceleration.autocast():
-            loss = self.objective(self.fields, self.labels, self.shares)["loss"]
+            loss = self.loss_module(self.fields, self.labels, self.shares)["loss"]
         loss.backward()
 
     def update(self) -> None:

@@ -184,7 +184,7 @@ class Optim:
                  "be more than 0", self.statistics)
         require(0 <= self.label_smoothing < 1, "label-smoothing must be in [0, 1)", self.label_smoothing)
         try:
-            lr_schedule.parse(self.lr)
+            lr_schedule.parse_schedule(self.lr)
         except ValueError as problem:
             raise UsageError(str(problem)) from None
 

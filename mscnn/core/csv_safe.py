@@ -19,31 +19,31 @@ _BARE = re.compile(rf"{_START}('*){_FORMULA}")
 _DEFUSED = re.compile(rf"{_START}'('*){_FORMULA}")
 
 
-def cell(text: Any) -> Any:
+def escape(text: Any) -> Any:
     """The text as a cell that is not computed; what is no text as it is."""
     return _BARE.sub(r"\1'\2", text) if isinstance(text, str) else text
 
 
-def original(text: Any) -> Any:
+def unescape(text: Any) -> Any:
     """What `cell` was given."""
     return _DEFUSED.sub(r"\1\2", text) if isinstance(text, str) else text
 
 
-def defused(frame: pd.DataFrame) -> pd.DataFrame:
+def escape_table(frame: pd.DataFrame) -> pd.DataFrame:
     """The table with each text and each column's name as `cell` writes it."""
-    return _changed(frame, cell)
+    return _changed(frame, escape)
 
 
-def restored(frame: pd.DataFrame) -> pd.DataFrame:
+def unescape_table(frame: pd.DataFrame) -> pd.DataFrame:
     """The inverse of `defused`, for a table that was read from a file that `write` wrote."""
-    return _changed(frame, original)
+    return _changed(frame, unescape)
 
 
-def write(frame: pd.DataFrame, path: Path, *, index: bool = False) -> None:
+def write_csv(frame: pd.DataFrame, path: Path, *, index: bool = False) -> None:
     """Write a table as CSV in UTF-8; the only way in which this program writes one that holds names of a screen."""
-    text = defused(frame).to_csv(index=index, lineterminator="\n")
+    text = escape_table(frame).to_csv(index=index, lineterminator="\n")
     if "\r" in text:  # bare, it would start a row; Python's csv quotes it only from 3.13 on
-        text = defused(frame).to_csv(index=index, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+        text = escape_table(frame).to_csv(index=index, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     path.write_text(text, encoding="utf-8", newline="")
 
 

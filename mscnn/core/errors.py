@@ -31,23 +31,23 @@ class DataError(ValueError):
     """
 
     exit_code = 3
-    alone = False  # True: other ranks do not know of it, so the rank that raises it must speak
+    this_rank_only = False  # True: other ranks do not know of it, so the rank that raises it must speak
 
     def __init__(self, what: str, offenders: Sequence[str] = ()):
-        self.what, self.offenders = what, list(offenders)
+        self.what, self.details = what, list(offenders)
         super().__init__(what)
 
     def __str__(self) -> str:
-        lines = [self.what, *(f"  {offender}" for offender in self.offenders[:SHOWN])]
-        if len(self.offenders) > SHOWN:
-            lines.append(f"  ... and {len(self.offenders) - SHOWN} more")
+        lines = [self.what, *(f"  {offender}" for offender in self.details[:SHOWN])]
+        if len(self.details) > SHOWN:
+            lines.append(f"  ... and {len(self.details) - SHOWN} more")
         return "\n".join(lines)
 
 
 class ImageError(DataError):
     """One image that turned out unreadable while it was being read, by one rank alone."""
 
-    alone = True
+    this_rank_only = True
 
 
 class Stopped(Exception):
@@ -63,11 +63,11 @@ class RankLost(RuntimeError):
     """
 
     exit_code = 4
-    alone = True
+    this_rank_only = True
 
 
 @contextmanager
-def offenders_in(folder: Path, *, speak: bool = True) -> Iterator[None]:
+def details_to_file(folder: Path, *, is_reporter: bool = True) -> Iterator[None]:
     """Where a DataError within names more offenders than are printed, write them all to folder/problems.txt.
 
     speak: only one rank of several writes.
@@ -75,10 +75,10 @@ def offenders_in(folder: Path, *, speak: bool = True) -> Iterator[None]:
     try:
         yield
     except DataError as problem:
-        if speak and len(problem.offenders) > SHOWN:
+        if is_reporter and len(problem.details) > SHOWN:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / PROBLEMS).write_text("\n".join(problem.offenders) + "\n")
-            problem.what += f" (all {len(problem.offenders)} are listed in {folder / PROBLEMS})"
+            (folder / PROBLEMS).write_text("\n".join(problem.details) + "\n")
+            problem.what += f" (all {len(problem.details)} are listed in {folder / PROBLEMS})"
         raise
 
 
@@ -87,7 +87,7 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
-def say(what: str) -> None:
+def print_error(what: str) -> None:
     """A line, or several, on the error output, as of the entry point."""
     lines = map(printable, f"{Path(sys.argv[0]).name}: {what}".split("\n"))
     print("\n".join(lines), file=sys.stderr, flush=True)
@@ -99,8 +99,8 @@ def ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def run(program: Callable[[], Result], speaks: Callable[[], bool] = lambda: True,
-        fails: Callable[[int], object] = lambda code: None) -> Result:
+def run(program: Callable[[], Result], is_reporter: Callable[[], bool] = lambda: True,
+        on_exit: Callable[[int], object] = lambda code: None) -> Result:
     """Run an entry point; a user's mistake ends it with a plain message and its exit code.
 
     speaks: whether this rank says what all of them know; what it alone knows (`alone`) it says in any case.
@@ -110,22 +110,22 @@ def run(program: Callable[[], Result], speaks: Callable[[], bool] = lambda: True
         return program()
     except (Exception, KeyboardInterrupt) as problem:
         ignore_signals()
-        code = _tell(problem, speaks)
-    fails(code)
+        code = _report(problem, is_reporter)
+    on_exit(code)
     sys.exit(code)
 
 
-def _tell(problem: BaseException, speaks: Callable[[], bool]) -> int:
+def _report(problem: BaseException, speaks: Callable[[], bool]) -> int:
     """Say what ended the program, or leave that to the rank that does; returns the exit code."""
     if isinstance(problem, UsageError | DataError | Stopped | RankLost):
-        if getattr(problem, "alone", False) or (speaks() and not isinstance(problem, RankLost)):
-            say(f"{'stopped' if isinstance(problem, Stopped) else 'error'}: {problem}")
+        if getattr(problem, "this_rank_only", False) or (speaks() and not isinstance(problem, RankLost)):
+            print_error(f"{'stopped' if isinstance(problem, Stopped) else 'error'}: {problem}")
         else:
             time.sleep(PAUSE)
         return problem.exit_code
     if isinstance(problem, KeyboardInterrupt):
         if speaks():
-            say("interrupted")
+            print_error("interrupted")
         return 130
     if not getattr(problem, "said", False):
         traceback.print_exception(problem)

@@ -3,7 +3,7 @@
 import math
 
 
-def parse(text: str) -> list[tuple[float, float]]:
+def parse_schedule(text: str) -> list[tuple[float, float]]:
     """Read rates that alternate with the epochs at which they end, as in the 8-node recipe.
 
     "0.008;2;0.032;5;0.001" is 0.008 until epoch 2, 0.032 until epoch 5, then 0.001; "0.01" is constant.
@@ -20,9 +20,9 @@ def parse(text: str) -> list[tuple[float, float]]:
     return list(zip(ends, rates, strict=True))
 
 
-def rate(pieces: list[tuple[float, float]], epoch: float) -> float:
+def learning_rate(segments: list[tuple[float, float]], epoch: float) -> float:
     """Learning rate at a true epoch: minibatches taken so far / minibatches in one pass over the training fields."""
-    return next(value for end, value in pieces if epoch < end)
+    return next(value for end, value in segments if epoch < end)
 
 
 def _refusal(text: str) -> str:

@@ -21,13 +21,13 @@ SUMMARY = "summary.json"  # written last: a training without it has not come to 
 _held: list[IO[str]] = []
 
 
-def refuse_taken(asked: str | None, resume: str = "never") -> None:
+def require_unused(asked: str | None, resume: str = "never") -> None:
     """Raise UsageError where the run directory that was asked for holds something; with resume "auto" only if that is no
     run, or one that has been started again and again and got nowhere.
     """
     path = Path(asked) if asked else None
     if path and resume == "auto" and (path / "config.yaml").exists():
-        before = status(path)
+        before = read_status(path)
         got_further = (path / SUMMARY).exists() or _last_step(path) > before.get("begun_at", -1)
         if (fruitless := before.get("fruitless_restarts", 0)) >= FRUITLESS and not got_further:
             raise UsageError(f"run directory {path} was started {fruitless} times in a row without getting further; mend "
@@ -44,9 +44,9 @@ def create(asked: str | None, preset: str, settings: str, environment: dict[str,
     ends.  Raises UsageError where that cannot be, or another process holds it.
     """
     try:
-        run_dir = _claim(preset) if asked is None else Path(asked)
+        run_dir = _next_free_dir(preset) if asked is None else Path(asked)
         run_dir.mkdir(parents=True, exist_ok=True)
-        _hold(run_dir)
+        _lock(run_dir)
         (run_dir / "config.yaml").write_text(settings)  # first: by it a run is known as one that can go on
         (run_dir / "checkpoints").mkdir(exist_ok=True)
         with (run_dir / "command.txt").open("a") as commands:  # a line for each time it was started
@@ -57,7 +57,7 @@ def create(asked: str | None, preset: str, settings: str, environment: dict[str,
     return run_dir
 
 
-def status(run_dir: Path) -> dict[str, Any]:
+def read_status(run_dir: Path) -> dict[str, Any]:
     """What RUN_STATUS.json says; nothing where it is not there, or was written by hand."""
     try:
         found = json.loads((run_dir / STATUS).read_text())
@@ -66,7 +66,7 @@ def status(run_dir: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def set_aside_scores(run_dir: Path, step: int) -> None:
+def archive_stale_scores(run_dir: Path, step: int) -> None:
     """Scores of a run that goes on are those of this step, and no longer the run's: they get a name that says so."""
     folder, number = run_dir / "evaluation", 0
     while folder.exists():
@@ -82,20 +82,20 @@ def _last_step(run_dir: Path) -> int:
     return max((int(name[1]) for name in found if name), default=-1)
 
 
-def tell(run_dir: Path, **facts: Any) -> None:
+def update_status(run_dir: Path, **facts: Any) -> None:
     """Add to what RUN_STATUS.json says."""
-    write_json(run_dir / STATUS, status(run_dir) | facts)
+    write_json(run_dir / STATUS, read_status(run_dir) | facts)
 
 
-def begun(run_dir: Path, step: int) -> dict[str, Any]:
+def initial_status(run_dir: Path, step: int) -> dict[str, Any]:
     """The status of a run that begins, or goes on, at this step; counts the restarts in a row that got no further."""
-    before = status(run_dir)
+    before = read_status(run_dir)
     fruitless = before.get("fruitless_restarts", 0) + 1 if before and step <= before.get("begun_at", -1) else 0
     return {"status": "running", "begun_at": step, "fruitless_restarts": fruitless, "started": time.strftime("%FT%T%z"),
             "host": socket.gethostname(), "pid": os.getpid()}
 
 
-def _hold(run_dir: Path) -> None:
+def _lock(run_dir: Path) -> None:
     """Lock the folder for as long as this process lives, where its file system can."""
     file = (run_dir / LOCK).open("w")
     try:
@@ -107,7 +107,7 @@ def _hold(run_dir: Path) -> None:
     _held.append(file)
 
 
-def _claim(preset: str) -> Path:
+def _next_free_dir(preset: str) -> Path:
     """Make runs/PRESET-NNN with the next number; another run that starts at the same time gets another one."""
     while True:
         numbers = [int(found[1]) for path in Path("runs").glob(f"{preset}-*")
@@ -120,7 +120,7 @@ def _claim(preset: str) -> Path:
             continue
 
 
-def settings(run_dir: Path) -> dict[str, Any]:
+def read_settings(run_dir: Path) -> dict[str, Any]:
     """The resolved settings of a run, by name. Raises UsageError where there are none, or no such as train.py writes."""
     path, remedy = run_dir / "config.yaml", "name a run directory of train.py, or copy the file again from where it ran"
     if not path.exists():

@@ -12,7 +12,7 @@ from mscnn.data.tables.problems import Problem
 from mscnn.data.tables.site_table import SiteTable, parse_columns, read_sites
 
 
-def read_table(settings: config.Table, problems: list[Problem] | None = None) -> SiteTable:
+def read_screen(settings: config.Table, problems: list[Problem] | None = None) -> SiteTable:
     """All sites of the screen that the settings name, with or without a known mechanism.
 
     problems: a list that takes what is wrong with rows of a CSV, instead of a DataError that lists it.
@@ -20,7 +20,7 @@ def read_table(settings: config.Table, problems: list[Problem] | None = None) ->
     root = Path(settings.image_root) if settings.image_root else None
     if settings.packed:
         table = packed.read_packed(Path(settings.packed), settings.control)
-        keep = kind(settings) != "bbbc021" or settings.taxol_controls == "keep"
+        keep = screen_format(settings) != "bbbc021" or settings.taxol_controls == "keep"
         return table if keep else table.select(~bbbc021.is_taxol_control(table.frame).to_numpy())
     if settings.bbbc021:
         image_csv, moa_csv = bbbc021.find_csvs(Path(settings.bbbc021))
@@ -31,7 +31,7 @@ def read_table(settings: config.Table, problems: list[Problem] | None = None) ->
                       control=settings.control, problems=problems)
 
 
-def kind(settings: config.Table) -> str:
+def screen_format(settings: config.Table) -> str:
     """What the screen was written as: bbbc021 or sites."""
     if settings.packed:
         return packed.describe(Path(settings.packed))["screen"]

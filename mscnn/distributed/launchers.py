@@ -28,7 +28,7 @@ OPENMP_BINDING = ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFIN
 
 
 @dataclass(frozen=True)
-class Place:
+class RankInfo:
     """A process among those that one launcher started. local: on its node; node: as the launcher counts nodes, or 0."""
 
     launcher: str
@@ -39,29 +39,29 @@ class Place:
     node: int = 0
 
 
-def here() -> Place:
+def detect() -> RankInfo:
     """The place of this process."""
-    return discover(os.environ)
+    return from_environment(os.environ)
 
 
-def speaks() -> bool:
+def is_rank_zero() -> bool:
     """Whether this process says what all ranks know: the one of rank 0, or any whose place cannot be told."""
     try:
-        return here().rank == 0
+        return detect().rank == 0
     except UsageError:
         return True
 
 
-def for_child() -> dict[str, str]:
+def child_env() -> dict[str, str]:
     """The environment of a process that is to end when this one has gone."""
     return os.environ | {PARENT: str(os.getpid())}
 
 
-def parent() -> int | None:
+def parent_pid() -> int | None:
     """The process with which this one is to end: the launcher, or a program of ours; None where nothing is known of one."""
     if (named := os.environ.get(PARENT, "")).isdigit():
         return int(named)
-    return None if here().launcher == NONE else os.getppid()
+    return None if detect().launcher == NONE else os.getppid()
 
 
 def drop_openmp_binding() -> list[str]:
@@ -82,7 +82,7 @@ def abort_at_exit(code: int) -> None:
         library._set_abort_status(code)  # that of `python -m mpi4py`; its public form cannot be taken back
 
 
-def end(code: int) -> None:
+def exit_rank(code: int) -> None:
     """End a rank that has failed with this exit code, now or, over MPI, when it exits; a process alone only exits."""
     if "mpi4py.MPI" in sys.modules:
         abort_at_exit(code)
@@ -93,7 +93,7 @@ def end(code: int) -> None:
         os._exit(code)  # gloo's threads abort a process that exits in order while its group is alive: exit code 134
 
 
-def discover(environment: Mapping[str, str]) -> Place:
+def from_environment(environment: Mapping[str, str]) -> RankInfo:
     """The place that the innermost launcher gave. Raises UsageError for a set that lacks variables or cannot be."""
     for launcher, names in VARIABLES.items():
         if not _started_by(launcher, environment):
@@ -106,7 +106,7 @@ def discover(environment: Mapping[str, str]) -> Place:
             raise UsageError(f"rank {place.rank} of {place.size}, local rank {place.local_rank} of {place.local_size} "
                              f"cannot be, as {launcher} has it; start all ranks with one launcher")
         return place
-    return Place(NONE)
+    return RankInfo(NONE)
 
 
 def hosts(nodelist: str) -> list[str]:
@@ -146,7 +146,7 @@ def _started_by(launcher: str, environment: Mapping[str, str]) -> bool:
     return bool({*VARIABLES[launcher][:2]} & {*environment})
 
 
-def _place(launcher: str, names: tuple[str, ...], environment: Mapping[str, str]) -> Place:
+def _place(launcher: str, names: tuple[str, ...], environment: Mapping[str, str]) -> RankInfo:
     values = [environment[name] for name in names]
     node = 0
     try:
@@ -155,7 +155,7 @@ def _place(launcher: str, names: tuple[str, ...], environment: Mapping[str, str]
             values[3] = str([*tasks_per_node(values[3]), *[0] * (node + 1)][node])
         elif launcher == TORCHRUN:
             node = int(environment.get("GROUP_RANK", 0))
-        return Place(launcher, *(int(value) for value in values[:4]), node)
+        return RankInfo(launcher, *(int(value) for value in values[:4]), node)
     except ValueError:
         shown = ", ".join(f"{name}={value}" for name, value in zip(names, values, strict=True))
         raise UsageError(f"{launcher} left numbers that are none: {shown}; start all ranks with one launcher") from None

@@ -24,7 +24,7 @@ from mscnn.core import activity
 from mscnn.core.errors import DataError, RankLost, Result, UsageError
 from mscnn.distributed import heartbeat, launchers, network, rendezvous
 from mscnn.distributed.compress import bfloat16_hook
-from mscnn.distributed.launchers import Place
+from mscnn.distributed.launchers import RankInfo
 from mscnn.distributed.mpi import process_group
 
 
@@ -63,7 +63,7 @@ class World:
     def sum_in_place(self, tensor: torch.Tensor) -> None:
         """Add tensors of one shape and type over the ranks, in that type: what `python -m mscnn.bench collective` times."""
         if self.size > 1:
-            with _exchange():
+            with _collective():
                 dist.all_reduce(tensor)
 
     def gather(self, value: Any) -> list[Any]:
@@ -75,11 +75,11 @@ class World:
         padded = torch.zeros(lengths.max(), dtype=torch.uint8)
         padded[:len(payload)] = payload
         received = [torch.empty_like(padded) for _ in range(self.size)]
-        with _exchange():
+        with _collective():
             dist.all_gather(received, padded)
         return [json.loads(part[:length].numpy().tobytes()) for part, length in zip(received, lengths, strict=True)]
 
-    def agree(self, **facts: str) -> None:
+    def require_equal(self, **facts: str) -> None:
         """Raise UsageError on all ranks alike, naming rank and fact, unless all of them hold the same facts."""
         for rank, (host, theirs) in enumerate(self.gather((self.host, facts))):
             if rank == 0:
@@ -89,7 +89,7 @@ class World:
                     raise UsageError(f"rank {rank} on {host} has {name} {value}, rank 0 has {expected[name]}; "
                                      "give all ranks the same program, settings and data")
 
-    def together(self, action: Callable[[], Result]) -> Result:
+    def run_on_all_or_raise(self, action: Callable[[], Result]) -> Result:
         """Do the same on all ranks. Where it raises a UsageError or DataError on any, all raise it, naming that rank."""
         result, problem = None, None
         try:
@@ -105,7 +105,7 @@ class World:
                 raise (DataError if of_data else UsageError)(f"rank {rank} on {host} alone: {text}")
         return result
 
-    def gather_here(self, value: Any) -> list[Any]:
+    def gather_local(self, value: Any) -> list[Any]:
         """What each rank on this host holds, by local rank."""
         return [theirs for host, theirs in self.gather((self.host, value)) if host == self.host]
 
@@ -113,11 +113,11 @@ class World:
         """Wait for all ranks."""
         self.sum(0.0)
 
-    def wrap(self, module: nn.Module, compress: str = "none") -> nn.Module:
+    def to_ddp(self, module: nn.Module, compress: str = "none") -> nn.Module:
         """The module whose gradients are averaged over the ranks in backward; compress: "bfloat16" halves their bytes."""
         if self.size == 1:
             return module
-        with _exchange():
+        with _collective():
             wrapped = DistributedDataParallel(module, gradient_as_bucket_view=True)
         if compress == "bfloat16":
             if dist.get_backend() == "mpi":
@@ -125,7 +125,7 @@ class World:
             wrapped.register_comm_hook(None, bfloat16_hook)
         return wrapped
 
-    def leave(self) -> None:
+    def shutdown(self) -> None:
         """Part from the others. Drop the wrapped module first: gloo's threads may abort a process that exits early."""
         if self.size > 1:
             self.barrier()
@@ -133,22 +133,22 @@ class World:
             dist.destroy_process_group()
             launchers.abort_at_exit(0)
 
-    def accumulate(self, wrapped: nn.Module, *, last: bool) -> AbstractContextManager:
+    def sync_only_if(self, wrapped: nn.Module, *, last: bool) -> AbstractContextManager:
         """Within it, backward only adds to the gradients, unless this is the last microbatch of a step: then all meet."""
         if self.size == 1:
             return nullcontext()
-        return _meeting() if last else wrapped.no_sync()
+        return _as_rank_lost() if last else wrapped.no_sync()
 
 
 @contextmanager
-def _exchange() -> Iterator[None]:
+def _collective() -> Iterator[None]:
     """Within it ranks wait for each other. Raises RankLost."""
-    with activity.during(activity.EXCHANGE), _meeting():
+    with activity.during(activity.EXCHANGE), _as_rank_lost():
         yield
 
 
 @contextmanager
-def _meeting() -> Iterator[None]:
+def _as_rank_lost() -> Iterator[None]:
     """Raises RankLost where ranks do not meet within it, whatever the backend calls that."""
     try:
         yield
@@ -159,33 +159,33 @@ def _meeting() -> Iterator[None]:
         raise
 
 
-def join(backend: str = "gloo", *, join_seconds: float = 30.0, wait_seconds: float = heartbeat.AGES) -> World:
+def init(backend: str = "gloo", *, join_seconds: float = 30.0, wait_seconds: float = heartbeat.BACKEND_TIMEOUT) -> World:
     """Find out who this process is, and meet the other ranks.
 
     join_seconds: until ranks that are missing end the job; wait_seconds: until a collective that does not end does; under
     heartbeat.watch it ends much earlier.
     Raises UsageError for launchers' variables that do not fit, ranks that are missing or come twice, ports in use.
     """
-    place = launchers.here()
+    place = launchers.detect()
     if place.size == 1:
         return World(launcher=place.launcher, host=socket.gethostname())
     if backend == "mpi":
         _require_mpi(place)
         how = process_group.start(wait_seconds)
     else:
-        how = _meet_over_gloo(place, join_seconds, wait_seconds)
-    return _numbered(World(rank=dist.get_rank(), size=dist.get_world_size(), launcher=place.launcher, backend=backend,
-                           host=socket.gethostname(), rendezvous=how), place)
+        how = _init_gloo(place, join_seconds, wait_seconds)
+    return _with_local_ranks(World(rank=dist.get_rank(), size=dist.get_world_size(), launcher=place.launcher,
+                                   backend=backend, host=socket.gethostname(), rendezvous=how), place)
 
 
-def _meet_over_gloo(place: Place, join_seconds: float, wait_seconds: float) -> str:
+def _init_gloo(place: RankInfo, join_seconds: float, wait_seconds: float) -> str:
     """Start the process group; returns where ranks met and which interface they use."""
     if place.launcher in (launchers.TORCHRUN, launchers.SRUN):
-        store, where = rendezvous.open_store(rendezvous.address(place, os.environ), place, join_seconds)
+        store, where = rendezvous.open_store(rendezvous.endpoint(place, os.environ), place, join_seconds)
     else:
         _require_mpi(place)
-        store, where = rendezvous.share_store(place, process_group.broadcast_object, join_seconds)
-    hosts = rendezvous.check_in(store, place, join_seconds)
+        store, where = rendezvous.store_over_mpi(place, process_group.broadcast_object, join_seconds)
+    hosts = rendezvous.wait_for_ranks(store, place, join_seconds)
     name = os.environ.get("GLOO_SOCKET_IFNAME") or network.interface(socket.gethostname(), hosts)
     if name:
         os.environ["GLOO_SOCKET_IFNAME"] = name  # else gloo takes the address of the host's name, often 127.0.1.1
@@ -194,7 +194,7 @@ def _meet_over_gloo(place: Place, join_seconds: float, wait_seconds: float) -> s
     return f"gloo, met at {where}, interface {name or 'of the host name'}"
 
 
-def _require_mpi(place: Place) -> None:
+def _require_mpi(place: RankInfo) -> None:
     """Raise UsageError unless MPI has the ranks that were started; under the wrong MPI each one is a job of its own."""
     size = process_group.communicator().size
     if size != place.size:
@@ -203,7 +203,7 @@ def _require_mpi(place: Place) -> None:
                          "--mpi=pmi2 for MPICH and Intel MPI)")
 
 
-def _numbered(world: World, place: Place) -> World:
+def _with_local_ranks(world: World, place: RankInfo) -> World:
     """The world with local ranks counted by host: two agents of torchrun on one host number theirs from 0 both.
 
     Raises UsageError where two ranks have one place.

@@ -25,7 +25,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from mscnn.core.errors import DataError
 from mscnn.data.tables.site_table import SiteTable
 from mscnn.evaluation.handcrafted import PREFIX
-from mscnn.model.lda import EvenDiscriminant
+from mscnn.model.lda import EqualPriorLDA
 
 ITERATIONS = 5000  # of the logistic regression; it stops when it has converged
 Fold = tuple[np.ndarray, np.ndarray]  # positions of the fields to train on, and of those to predict
@@ -173,7 +173,7 @@ def _scaled() -> Pipeline:
 
 
 def _discriminant() -> Pipeline:
-    return make_pipeline(StandardScaler(), EvenDiscriminant())
+    return make_pipeline(StandardScaler(), EqualPriorLDA())
 
 
 def _nearest() -> Pipeline:

@@ -15,8 +15,8 @@ import torch
 from mscnn.core import config, files, run_directory
 from mscnn.core.errors import DataError, UsageError
 from mscnn.core.logs import log, progress
-from mscnn.data.pixels.dataset_scale import Normalisation
-from mscnn.data.pixels.reader import Fields
+from mscnn.data.pixels.dataset_scale import DatasetScale
+from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.tables import splits
 from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed import world
@@ -33,19 +33,19 @@ FEATURES = "features.parquet"
 DRAWS = 1000  # of compounds and of labels, for each baseline
 
 
-def compare(run: Path, *, features: Path | None, nuclei: str | None, workers: int, microbatch: int,
-            moved: str | None = None, image_root: str | None = None) -> dict[str, Any]:
+def score_baselines(run: Path, *, features: Path | None, nuclei: str | None, workers: int, microbatch: int,
+                    moved: str | None = None, image_root: str | None = None) -> dict[str, Any]:
     """Score all baselines on the run's folds, and on random ones; writes baselines.json beside the run's scores.
 
     features: what `python -m mscnn features` wrote for the run's table; else they are measured, into RUN/features.parquet.
     moved, image_root: where table and images are now.
     """
     trainings = trainings_of(run)
-    settings = config.from_flat(run_directory.settings(trainings[0]))
+    settings = config.from_flat(run_directory.read_settings(trainings[0]))
     settings = dataclasses.replace(settings, data=settings.data.at(moved, image_root))
-    table = prepare_data.read_labelled(settings.data)
+    table = prepare_data.load_labelled_sites(settings.data)
     folds = [_sides(training / "split.csv", table) for training in trainings]
-    table = prepare_data.check(table, settings.data.size(), world.World())
+    table = prepare_data.with_shape(table, settings.data.size(), world.World())
     measured = baselines.align(table, _features(run, table, features, nuclei, workers))
     seen = baselines.Screen(table, measured, _untrained(table, settings, microbatch))
     held_out = np.concatenate([test for _, test in folds])
@@ -105,7 +105,7 @@ def _untrained(table: SiteTable, settings: config.Config, microbatch: int) -> np
     torch.manual_seed(settings.run.seed)
     acceleration = Acceleration()
     network = acceleration.prepare(MCNN(len(table.mechanisms()), *table.shape, head_relu=settings.network.head_relu))
-    fields = Fields(table, Normalisation("field", (), ()), settings.data.size())
+    fields = FieldReader(table, DatasetScale("field", (), ()), settings.data.size())
     with progress(len(table), "the untrained network", unit="field") as shown:
         return predict(network, fields, np.arange(len(table)), microbatch=microbatch, world=world.World(),
                        acceleration=acceleration, advance=shown.advance)[1]

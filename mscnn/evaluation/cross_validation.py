@@ -40,7 +40,7 @@ _ended: set[Path] = set()  # folders whose folds are told to end
 
 
 @dataclass(frozen=True)
-class Plan:
+class FoldPlan:
     """What is left out, and where it goes.
 
     folds: the compounds that each holds out; split: --split of each; candidates: {name: settings} to choose from by
@@ -56,7 +56,7 @@ class Plan:
     inner_folds: int = 3
 
 
-def claim(plan: Plan, settings: dict[str, Any]) -> None:
+def open_or_resume(plan: FoldPlan, settings: dict[str, Any]) -> None:
     """Make the folder, or go on in one that was begun with the same settings and folds; UsageError names what differs."""
     out = plan.out
     folds = {"folds": plan.folds, "candidates": plan.candidates, "inner_folds": plan.inner_folds}
@@ -81,7 +81,7 @@ def claim(plan: Plan, settings: dict[str, Any]) -> None:
             put(aside, path)
 
 
-def run(plan: Plan, prepare: Callable[[int, Path], object] = lambda number, folder: None) -> Path:
+def run_folds(plan: FoldPlan, prepare: Callable[[int, Path], object] = lambda number, folder: None) -> Path:
     """All folds that are not done yet, then all as one; returns the folder of the scores.
 
     prepare: writes the split.csv of a fold, whose training side its inner folds split, into a folder.
@@ -108,17 +108,17 @@ def run(plan: Plan, prepare: Callable[[int, Path], object] = lambda number, fold
             log.info("%s: %s;  %d folds left, eta %s", name, _counts(evaluations[number]), len(waiting) - len(finished),
                      clock(left))
 
-    with _locked(plan.out), ThreadPoolExecutor(plan.jobs) as pool, _ending(plan.out, pool):
+    with _locked(plan.out), ThreadPoolExecutor(plan.jobs) as pool, _terminate_children(plan.out, pool):
         for future in [pool.submit(one, number) for number in waiting]:
             future.result()
     if failed:
         raise UsageError("\n  ".join([f"{len(failed)} of {len(plan.folds)} folds failed; mend the cause and run the same "
                                       "command again, it goes on with them", *failed]))
-    results.gather(evaluations, plan.out / "scores")
+    results.combine_folds(evaluations, plan.out / "scores")
     return plan.out / "scores"
 
 
-def _fold(plan: Plan, number: int, places: SimpleQueue, prepare: Callable[[int, Path], object]) -> None:
+def _fold(plan: FoldPlan, number: int, places: SimpleQueue, prepare: Callable[[int, Path], object]) -> None:
     """Choose settings where there are several, then train without the fold's compounds and score on them."""
     options = {}
     if plan.candidates:
@@ -130,7 +130,7 @@ def _fold(plan: Plan, number: int, places: SimpleQueue, prepare: Callable[[int, 
                      **options, split=plan.split, fold=number)
 
 
-def _choose(plan: Plan, number: int, inner: Path, places: SimpleQueue) -> dict[str, Any]:
+def _choose(plan: FoldPlan, number: int, inner: Path, places: SimpleQueue) -> dict[str, Any]:
     """The settings of the candidate that gets most treatments right in inner folds, then most fields, then comes first."""
     if not (inner / CHOSEN).exists():
         scores = {}
@@ -142,7 +142,7 @@ def _choose(plan: Plan, number: int, inner: Path, places: SimpleQueue) -> dict[s
                     _train_and_score(plan, f"inner-{number}-{name}-{fold}", inner / name / f"fold-{fold}", evaluations[-1],
                                      places, **options, split="k-fold", folds=plan.inner_folds, fold=fold,
                                      within=inner / "split.csv")
-            scores[name] = results.gather(evaluations, inner / name / "scores")
+            scores[name] = results.combine_folds(evaluations, inner / name / "scores")
         best = max(scores, key=lambda name: [scores[name][level]["correct"] for level in ("treatments", "fields")])
         counts = {name: {level: [score["correct"], score["total"]] for level, score in own.items()}
                   for name, own in scores.items()}
@@ -153,7 +153,8 @@ def _choose(plan: Plan, number: int, inner: Path, places: SimpleQueue) -> dict[s
     return chosen["settings"]
 
 
-def _train_and_score(plan: Plan, name: str, run_dir: Path, evaluation: Path, places: SimpleQueue, **options: Any) -> None:
+def _train_and_score(plan: FoldPlan, name: str, run_dir: Path, evaluation: Path, places: SimpleQueue,
+                     **options: Any) -> None:
     """train.py, unless it has come to its end before, and evaluate.py. Raises CalledProcessError with their last words."""
     cpus = places.get()
     try:
@@ -166,7 +167,7 @@ def _train_and_score(plan: Plan, name: str, run_dir: Path, evaluation: Path, pla
         places.put(cpus)
 
 
-def _start(plan: Plan, name: str, cpus: frozenset[int], program: str, *arguments: Any) -> None:
+def _start(plan: FoldPlan, name: str, cpus: frozenset[int], program: str, *arguments: Any) -> None:
     (plan.out / "log").mkdir(exist_ok=True)
     path = (plan.out / "log" / f"{name}.txt").absolute()
     with _starting, path.open("a") as output, cpu_topology.on(cpus):
@@ -174,7 +175,7 @@ def _start(plan: Plan, name: str, cpus: frozenset[int], program: str, *arguments
             raise subprocess.CalledProcessError(1, program, "not started: the command was told to end")
         process = subprocess.Popen([sys.executable, str(ROOT / program), *map(str, arguments)], stdout=output,
                                    stderr=subprocess.STDOUT, close_fds=False,  # the lock lasts as long as they do
-                                   env=launchers.for_child())
+                                   env=launchers.child_env())
         _running.add(process)
     code = process.wait()
     _running.discard(process)
@@ -206,7 +207,7 @@ def _locked(out: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _ending(out: Path, pool: ThreadPoolExecutor) -> Iterator[None]:
+def _terminate_children(out: Path, pool: ThreadPoolExecutor) -> Iterator[None]:
     """Interrupted or told to end, start nothing more and end what runs."""
     _ended.discard(out)
     told = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))

@@ -96,7 +96,7 @@ def _of_site(site: SiteTable, nuclei: int) -> dict[str, float] | str:
     try:
         return features(packed.pixels(site, 0), channels=site.channels, nuclei=nuclei)
     except ImageError as problem:
-        return "; ".join((problem.what, *problem.offenders))
+        return "; ".join((problem.what, *problem.details))
 
 
 def _on_grid(site_CHW: np.ndarray) -> np.ndarray:

@@ -9,9 +9,9 @@ import numpy as np
 
 from mscnn.core import config
 from mscnn.core.errors import DataError, UsageError
-from mscnn.data.pixels.dataset_scale import Normalisation
-from mscnn.data.pixels.plate_scale import Intensity
-from mscnn.data.read_screen import read_table
+from mscnn.data.pixels.dataset_scale import DatasetScale
+from mscnn.data.pixels.plate_scale import PlateScale
+from mscnn.data.read_screen import read_screen
 from mscnn.data.tables import splits
 from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed.world import World
@@ -23,7 +23,7 @@ SEEN = "the network has seen images of what it is scored on, without labels (--h
 
 
 @dataclass(frozen=True)
-class Chosen:
+class EvaluationSites:
     """Sites to run the network on; is_scored: (S,) bool, those whose predictions count; notes: what a reader must know."""
 
     table: SiteTable
@@ -35,16 +35,16 @@ class Chosen:
         return self.table.select(self.is_scored)
 
 
-def sites(settings: config.Evaluation, content: dict[str, Any], ranks: World) -> Chosen:
+def select_sites(settings: config.Evaluation, content: dict[str, Any], ranks: World) -> EvaluationSites:
     """The held-out sites, or those of another table; with --profiles all also those that were trained on. Checked."""
-    data = ranks.together(lambda: _source(settings, content))
+    data = ranks.run_on_all_or_raise(lambda: _source(settings, content))
     if settings.another():
-        table = ranks.together(lambda: read_table(data))
+        table = ranks.run_on_all_or_raise(lambda: read_screen(data))
         notes, is_scored = splits.overlap(content["split"], table), np.ones(len(table), bool)
         if content["config"]["held_out_pixels"] and set(content["split"]["held_out"]) & set(table.frame["compound"]):
             notes.append(SEEN)
     else:
-        table = ranks.together(lambda: prepare_data.read_labelled(data))
+        table = ranks.run_on_all_or_raise(lambda: prepare_data.load_labelled_sites(data))
         is_scored = splits.restore(content["split"], table).side == splits.TEST
         notes = [content["split"]["leaks"]] if content["split"]["leaks"] else []
         if content["config"]["held_out_pixels"]:
@@ -55,23 +55,23 @@ def sites(settings: config.Evaluation, content: dict[str, Any], ranks: World) ->
         raise UsageError("the checkpoint's split held nothing out; name a table to score with --sites")
     if alien := sorted(set(table.frame["mechanism"][is_scored]) - {"", *content["split"]["trained"]["mechanisms"]}):
         notes.append(f"mechanisms that were not trained, so always wrong: {'; '.join(alien)}")
-    table = prepare_data.check(table, data.size(), ranks)
+    table = prepare_data.with_shape(table, data.size(), ranks)
     _require_same_form(table, data, content)
-    return Chosen(table, is_scored, notes)
+    return EvaluationSites(table, is_scored, notes)
 
 
-def scale(settings: config.Evaluation, content: dict[str, Any], table: SiteTable,
-          ranks: World) -> tuple[Normalisation | Intensity, list[str]]:
+def load_scale(settings: config.Evaluation, content: dict[str, Any], table: SiteTable,
+               ranks: World) -> tuple[DatasetScale | PlateScale, list[str]]:
     """As in training; plates of another table are measured in their own reference wells. And what a reader must know."""
     scale, notes = prepare_data.restore(content["normalisation"]), []
-    if not isinstance(scale, Intensity):
+    if not isinstance(scale, PlateScale):
         return scale, notes
     data = config.from_flat(content["config"]).data
     reference = data.reference or table.control
     if settings.another():
         own = np.flatnonzero(table.is_of(reference))
         if len(own):
-            scale = prepare_data.measure(table, own, data, ranks)
+            scale = prepare_data.fit_scale(table, own, data, ranks)
         else:
             notes.append(f"no wells of {reference} here: plates have the mean light and scale of training's")
             scale = scale.of_no_plate()
@@ -84,7 +84,7 @@ def scale(settings: config.Evaluation, content: dict[str, Any], table: SiteTable
     return scale, notes
 
 
-def network(content: dict[str, Any], acceleration: Acceleration) -> MCNN:
+def load_network(content: dict[str, Any], acceleration: Acceleration) -> MCNN:
     """The network with its weights."""
     shape = (len(content["channels"]), *content["image_size"])
     built = acceleration.prepare(MCNN(len(content["classes"]), *shape, head_relu=content["config"]["head_relu"]))

@@ -53,8 +53,8 @@ def difference(one_C: np.ndarray, other_C: np.ndarray, total_C: np.ndarray, *, d
     return found | {"low": float(drawn.confidence_interval.low), "high": float(drawn.confidence_interval.high)}
 
 
-def permuted(share_of: Callable[[np.ndarray], np.ndarray], labels_T: np.ndarray, compounds_T: np.ndarray,
-             groups_T: np.ndarray | None = None, *, draws: int = 1000, seed: int = 0) -> dict[str, object]:
+def permutation_test(share_of: Callable[[np.ndarray], np.ndarray], labels_T: np.ndarray, compounds_T: np.ndarray,
+                     groups_T: np.ndarray | None = None, *, draws: int = 1000, seed: int = 0) -> dict[str, object]:
     """The share that is right when the labels are permuted over compounds, the observed one, and p of a share so high.
 
     share_of: labels (D, T) -> share (D,), NaN where nothing can be scored; a compound with two labels counts as two;

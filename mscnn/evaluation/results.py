@@ -33,7 +33,7 @@ def write(fields: pd.DataFrame, described: dict[str, Any], out: Path) -> dict[st
                                 treatment_by=described["treatment_by"])
     levels["fields"].to_parquet(out / FIELDS, index=False)
     for level, predictions in levels.items():
-        csv_safe.write(predictions, out / ("predictions.csv" if level == "fields" else f"{level}.csv"))
+        csv_safe.write_csv(predictions, out / ("predictions.csv" if level == "fields" else f"{level}.csv"))
     scores = scoring.scores(levels)
     if scores["fields"]["total"]:
         matrices = {level: scoring.confusion(levels[level]) for level in ("fields", "treatments")
@@ -62,7 +62,7 @@ def show(scores: dict[str, dict[str, Any]]) -> None:
                      score["interval"]["compounds"], 100 * score["interval"]["low"], 100 * score["interval"]["high"])
 
 
-def gather(evaluations: list[Path], out: Path) -> dict[str, dict[str, Any]]:
+def combine_folds(evaluations: list[Path], out: Path) -> dict[str, dict[str, Any]]:
     """Score the folds of a screen, each evaluated into a folder of its own, as one. Raises DataError naming what is wrong.
 
     A treatment's wells may lie in several folds (leave one week out); each field must have been predicted once, by a

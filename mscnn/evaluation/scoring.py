@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics.pairwise import cosine_similarity, euclidean_distances
 
-from mscnn.evaluation.resampling import interval, permuted
+from mscnn.evaluation.resampling import interval, permutation_test
 
 PROTOCOLS = ("nsc", "nscb", "same_compound_allowed")
 TIE = 1e-9  # similarities this close are one: sums in another order differ by less
@@ -57,9 +57,9 @@ def score(treatments: Treatments, *, similarity: str = "cosine", draws: int = 50
             "of_all": {"correct": int(right_T.sum()), "total": int(counts_T.sum())},
             "interval": interval(right_T[scorable_T], compounds_T[scorable_T], draws=draws, seed=seed),
             "permuted": {
-                "over compounds": permuted(share_of, mechanisms_T, compounds_T, draws=permutations, seed=seed),
-                "within batches": permuted(share_of, mechanisms_T, compounds_T, homes[compounds_T].to_numpy(),
-                                           draws=permutations, seed=seed)},
+                "over compounds": permutation_test(share_of, mechanisms_T, compounds_T, draws=permutations, seed=seed),
+                "within batches": permutation_test(share_of, mechanisms_T, compounds_T, homes[compounds_T].to_numpy(),
+                                                   draws=permutations, seed=seed)},
             "unscorable": [_name(frame, t) for t in np.flatnonzero(~scorable_T & counts_T)],
             "ties": [{"treatment": _name(frame, t), "neighbours": [_name(frame, u) for u in others]}
                      for t, others in tied.items() if counts_T[t] and len(set(mechanisms_T[others])) > 1]}
@@ -159,8 +159,9 @@ def scores(tables: dict[str, pd.DataFrame], *, draws: int = 5000, permutations: 
             predicted_codes_T = np.where(np.isin(predicted_T, codes), np.searchsorted(codes, predicted_T), -1)
             found[level] |= {
                 "interval": interval(predicted_T == true_T, compounds_T, draws=draws, seed=seed),
-                "permuted": permuted(lambda labels_DT, known_T=predicted_codes_T: (labels_DT == known_T).mean(axis=1),
-                                     true_T, compounds_T, draws=permutations, seed=seed)}
+                "permuted": permutation_test(
+                    lambda labels_DT, known_T=predicted_codes_T: (labels_DT == known_T).mean(axis=1),
+                    true_T, compounds_T, draws=permutations, seed=seed)}
     return found
 
 

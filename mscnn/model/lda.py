@@ -9,24 +9,24 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 NEVER = -1e9  # score of a class that was not trained: its probability is 0, and the score is finite
 
 
-class EvenDiscriminant(LinearDiscriminantAnalysis):
+class EqualPriorLDA(LinearDiscriminantAnalysis):
     """Linear discriminant analysis by a shrunk covariance (Ledoit & Wolf 2004), mechanisms taken for equally frequent."""
 
     def __init__(self):
         super().__init__(solver="lsqr", shrinkage="auto")
 
-    def fit(self, features_SF: np.ndarray, mechanisms_S: np.ndarray) -> "EvenDiscriminant":
+    def fit(self, features_SF: np.ndarray, mechanisms_S: np.ndarray) -> "EqualPriorLDA":
         """As scikit-learn's, with priors that are all the same."""
         self.priors = np.full(count := len(set(mechanisms_S)), 1 / count)
         return super().fit(features_SF, mechanisms_S)
 
 
-def linear_layer(features_SF: np.ndarray, labels_S: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+def fit_lda_layer(features_SF: np.ndarray, labels_S: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Weights (K, F) and biases (K,) of a linear layer whose softmax is the posterior of EvenDiscriminant.
 
     labels_S: classes 0 to K-1, at least two of them; one that is not among them gets probability 0.
     """
-    fitted = EvenDiscriminant().fit(features_SF, labels_S)
+    fitted = EqualPriorLDA().fit(features_SF, labels_S)
     weights_KF, biases_K = np.zeros((num_classes, features_SF.shape[1])), np.full(num_classes, NEVER)
     if len(fitted.classes_) == 2:  # scikit-learn keeps one row: the second class's score less the first's
         biases_K[fitted.classes_] = 0, fitted.intercept_[0]

@@ -66,4 +66,4 @@ def draw(table: pd.DataFrame, setting: str, window: int, path: Path) -> None:
     axes.set_yscale("log")
     axes.legend()
     figure.savefig(path)
-    csv_safe.write(table, path.with_suffix(".csv"), index=True)
+    csv_safe.write_csv(table, path.with_suffix(".csv"), index=True)

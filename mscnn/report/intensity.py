@@ -9,14 +9,14 @@ from matplotlib.figure import Figure
 
 from mscnn.core import csv_safe
 from mscnn.data.pixels.dataset_scale import sample
-from mscnn.data.pixels.plate_scale import Intensity
+from mscnn.data.pixels.plate_scale import PlateScale
 from mscnn.data.tables.site_table import natural
 
 SHOWN = 12  # plates whose fields are drawn
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")  # Okabe and Ito's, told apart by all
 
 
-def numbers(intensity: Intensity) -> pd.DataFrame:
+def numbers(intensity: PlateScale) -> pd.DataFrame:
     """What is drawn, a row a plate and channel in the order of weeks: darkest and brightest place, shift and scale."""
     week = intensity.provenance.get("week", {})
     names = intensity.provenance.get("channels") or [f"Channel{c + 1}" for c in range(intensity.field_PChw.shape[1])]
@@ -29,15 +29,15 @@ def numbers(intensity: Intensity) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def draw(intensity: Intensity, path: Path) -> None:
+def draw(intensity: PlateScale, path: Path) -> None:
     """Fields of up to 12 plates, a row a channel, over scales and shifts of all plates; the numbers beside it as CSV."""
     table = numbers(intensity)
     with matplotlib.rc_context({"text.parse_math": False}):  # a name may hold a dollar sign
         _figure(intensity, table).savefig(path)
-    csv_safe.write(table, path.with_suffix(".csv"))
+    csv_safe.write_csv(table, path.with_suffix(".csv"))
 
 
-def _figure(intensity: Intensity, table: pd.DataFrame) -> Figure:
+def _figure(intensity: PlateScale, table: pd.DataFrame) -> Figure:
     plates, names = list(dict.fromkeys(table["plate"])), list(dict.fromkeys(table["channel"]))
     shown = [plates[number] for number in sample(len(plates), SHOWN)]
     figure = Figure(figsize=(1.5 + max(1.25 * len(shown), 6), 1.3 * len(names) + 5.2), layout="constrained", dpi=110)
@@ -60,7 +60,7 @@ def _figure(intensity: Intensity, table: pd.DataFrame) -> Figure:
     return figure
 
 
-def _fields(figure, intensity: Intensity, shown: list[str], names: list[str]) -> None:
+def _fields(figure, intensity: PlateScale, shown: list[str], names: list[str]) -> None:
     """One range for all fields, so that their colours can be compared."""
     panels = figure.subplots(len(names), len(shown), squeeze=False)
     chosen = intensity.field_PChw[[intensity.plates.index(plate) for plate in shown]]

@@ -82,7 +82,7 @@ def read(path: Path) -> Run:
     described, baselines = _json(scores / results.EVALUATION), scores / results.BASELINES
     evaluations = [path / "evaluation" / Path(fold["folder"]).name for fold in described.get("folds", [])] or [scores]
     tables = {level: _text_table(scores / f"{level}.csv") for level in LEVELS[1:]}
-    return Run(path=path, settings=config.from_flat(run_directory.settings(folders[0])).flat(),
+    return Run(path=path, settings=config.from_flat(run_directory.read_settings(folders[0])).flat(),
                scores=_json(scores / results.SCORES), described=described,
                tables={"fields": pd.read_parquet(scores / results.FIELDS), **tables},
                baselines=_json(baselines)["baselines"] if baselines.exists() else {},
@@ -118,4 +118,4 @@ def _text_table(path: Path) -> pd.DataFrame:
         table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"Metadata_Concentration": [""]})
     except (OSError, ValueError) as problem:
         raise DataError(f"{path}: cannot be read ({problem}); evaluate the run again") from None
-    return csv_safe.restored(table)
+    return csv_safe.unescape_table(table)

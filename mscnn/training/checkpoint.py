@@ -29,8 +29,8 @@ from mscnn.training import checkpoint_schema
 FORMAT = 2
 FOLDER, LAST, BEST, GOOD = "checkpoints", "last.pt", "best.pt", "good.pt"
 SAFE_TORCH = "2.10"  # before it, a file can get round weights_only=True
-REQUIRED = ("format", "sha256", *checkpoint_schema.FORM)
-ASIDE = ".partial"
+REQUIRED = ("format", "sha256", *checkpoint_schema.SCHEMA)
+PARTIAL = ".partial"
 SPARE = 2**20     # bytes that must be left beside a checkpoint
 # Bytes of the largest file that is opened.  Weights, momentum and averages take 0.48 GiB for fields of 1024x1280, and 6 GiB
 # for 4096x4096, larger than any camera's; training them takes more memory than reading them.
@@ -47,13 +47,13 @@ def save(folder: Path, content: dict[str, Any], *, keep: int, is_best: bool = Fa
     Raises OSError where it cannot be written; what was there before is there still.
     """
     assert set(content) == set(REQUIRED) - {"format", "sha256"}, set(content) ^ set(REQUIRED)
-    clean(folder)
+    remove_partial(folder)
     content = {"format": FORMAT, "sha256": digest(content), **content}
     needed = sum(tensor.nbytes for tensor in _tensors(content)) + SPARE
     if (free := shutil.disk_usage(folder).free) < needed:
         raise OSError(errno.ENOSPC, f"{needed / 2**20:.0f} MiB are needed and {free / 2**20:.0f} free", str(folder))
     path = folder / f"step-{content['step']:08d}.pt"
-    aside = path.with_name(path.name + ASIDE)
+    aside = path.with_name(path.name + PARTIAL)
     try:
         with aside.open("wb") as file:
             torch.save(content, file)
@@ -70,17 +70,17 @@ def save(folder: Path, content: dict[str, Any], *, keep: int, is_best: bool = Fa
         _link(folder, BEST, path)
     _link(folder, LAST, path)
     linked = {_linked(folder, name) for name in (LAST, BEST, GOOD)}
-    for old in steps(folder)[keep:]:
+    for old in list_checkpoints(folder)[keep:]:
         if old not in linked:
             old.unlink()
     return path
 
 
-def go_on_from(folder: Path, path: Path, *, is_best: bool) -> None:
+def set_latest(folder: Path, path: Path, *, is_best: bool) -> None:
     """Make this the last one: newer files, which are damaged, are set aside as *.damaged and count no more. A process that
     was killed may have written it, and not its links.
     """
-    for newer in steps(folder):
+    for newer in list_checkpoints(folder):
         if newer > path:
             os.replace(newer, newer.with_suffix(".damaged"))
     if is_best:
@@ -88,7 +88,7 @@ def go_on_from(folder: Path, path: Path, *, is_best: bool) -> None:
     _link(folder, LAST, path)
 
 
-def notes(path: Path, content: dict[str, Any]) -> list[str]:
+def caveats(path: Path, content: dict[str, Any]) -> list[str]:
     """What a reader of scores must know of a checkpoint: it is not the end of its training, or not the newest."""
     found = []
     if content["step"] < content["steps"]:
@@ -96,18 +96,19 @@ def notes(path: Path, content: dict[str, Any]) -> list[str]:
                      + (", its last layer as trained" if content["config"]["readout"] == "lda" else ""))
     elif content["config"]["readout"] == "lda" and not content["training"].get("is_read_out", True):
         found.append("training was stopped before its read-out: its last layer is as trained")
-    if path.parent.name == FOLDER and (newer := [own.name for own in steps(path.parent) if own.name > path.resolve().name]):
+    newer = [own.name for own in list_checkpoints(path.parent) if own.name > path.resolve().name]
+    if path.parent.name == FOLDER and newer:
         found.append(f"{path.resolve().name} was scored, and not {newer[0]}")
     return found
 
 
-def clean(folder: Path) -> None:
+def remove_partial(folder: Path) -> None:
     """Remove what a process that was killed while it wrote has left behind."""
-    for stale in folder.glob(f"*{ASIDE}"):
+    for stale in folder.glob(f"*{PARTIAL}"):
         stale.unlink(missing_ok=True)
 
 
-def steps(folder: Path) -> list[Path]:
+def list_checkpoints(folder: Path) -> list[Path]:
     """The checkpoints of a folder, the newest first."""
     return sorted((path for path in folder.glob("step-*.pt") if re.fullmatch(r"step-\d+\.pt", path.name)), reverse=True)
 
@@ -118,7 +119,7 @@ def newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     None where there is no file at all.  Raises DataError where there are some and none is whole.
     """
     refused = []
-    for path in steps(folder):
+    for path in list_checkpoints(folder):
         try:
             return path, load(path)
         except DataError as problem:
@@ -177,7 +178,7 @@ def _wrong(content: Any) -> str | None:
         return "not what was written (its SHA-256 differs); use another one"
     if not all(bool(torch.isfinite(tensor).all()) for tensor in _tensors(content) if tensor.is_floating_point()):
         return "holds numbers that are not finite; use another one"
-    if strange := next(checkpoint_schema.strange(content), None):
+    if strange := next(checkpoint_schema.schema_errors(content), None):
         return f"its {strange} is not as this program writes it; use another one"
     return None
 
@@ -273,7 +274,7 @@ def _linked(folder: Path, name: str) -> Path | None:
 
 
 def _link(folder: Path, name: str, to: Path) -> None:
-    aside = folder / (name + ASIDE)
+    aside = folder / (name + PARTIAL)
     aside.unlink(missing_ok=True)
     aside.symlink_to(to.name)
     os.replace(aside, folder / name)

@@ -13,7 +13,7 @@ from mscnn.model import NUM_FEATURES
 UNKNOWN = -100  # label of a field that teaches no class
 
 
-class Objective(nn.Module):
+class LossModule(nn.Module):
     """Weighted cross-entropy summed over a microbatch, scaled so that summing over all microbatches gives the mean.
 
     statistics: weight of a second task, if not 0: to predict num_statistics numbers of a field from its features, by a
@@ -22,11 +22,11 @@ class Objective(nn.Module):
 
     def __init__(self, network: nn.Module, label_smoothing: float = 0.0, statistics: float = 0.0, num_statistics: int = 0):
         super().__init__()
-        self.network, self.label_smoothing, self.statistics = network, label_smoothing, statistics
+        self.network, self.label_smoothing, self.aux_weight = network, label_smoothing, statistics
         if statistics:
-            self.predict_statistics = nn.Linear(NUM_FEATURES, num_statistics)
-            nn.init.xavier_uniform_(self.predict_statistics.weight)
-            nn.init.zeros_(self.predict_statistics.bias)
+            self.aux_head = nn.Linear(NUM_FEATURES, num_statistics)
+            nn.init.xavier_uniform_(self.aux_head.weight)
+            nn.init.zeros_(self.aux_head.bias)
 
     def forward(self, fields_NCHW: Tensor, labels_N: Tensor, weights_N: Tensor, targets_ND: Tensor | None = None,
                 shares_N: Tensor | None = None) -> dict[str, Tensor]:
@@ -36,13 +36,13 @@ class Objective(nn.Module):
         Returns "loss" (to differentiate) and "correct" (number of fields with a weight), both scalars, and "finite_N":
         whether the scores of each field are.
         """
-        if not self.statistics:
+        if not self.aux_weight:
             scores_NK, loss = self.network(fields_NCHW), torch.zeros(())
         else:
             features_NF = self.network.features(fields_NCHW)
-            scores_NK, statistics_ND = self.network.classify(features_NF), self.predict_statistics(features_NF)
+            scores_NK, statistics_ND = self.network.classify(features_NF), self.aux_head(features_NF)
             losses_ND = F.smooth_l1_loss(statistics_ND.float(), targets_ND, reduction="none")
-            loss = self.statistics * (losses_ND.mean(dim=1) * shares_N).sum()
+            loss = self.aux_weight * (losses_ND.mean(dim=1) * shares_N).sum()
         losses_N = F.cross_entropy(scores_NK.float(), labels_N, reduction="none", label_smoothing=self.label_smoothing,
                                    ignore_index=UNKNOWN)
         right_N = (scores_NK.argmax(dim=1) == labels_N) & (weights_N > 0)

@@ -12,19 +12,19 @@ from mscnn.core import config
 from mscnn.core.errors import DataError, ImageError
 from mscnn.core.logs import log
 from mscnn.data.pixels import dataset_scale, images, packed, plate_scale
-from mscnn.data.pixels.dataset_scale import Normalisation
+from mscnn.data.pixels.dataset_scale import DatasetScale
 from mscnn.data.pixels.illumination import PlateSums
-from mscnn.data.pixels.plate_scale import Intensity
-from mscnn.data.read_screen import read_table
+from mscnn.data.pixels.plate_scale import PlateScale
+from mscnn.data.read_screen import read_screen
 from mscnn.data.tables.sampler import shard
 from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed.world import World
 from mscnn.model import require_fitting_size
 
 
-def read_labelled(settings: config.Data) -> SiteTable:
+def load_labelled_sites(settings: config.Data) -> SiteTable:
     """The sites whose mechanism is known. Raises DataError where there are none."""
-    table = read_table(settings)
+    table = read_screen(settings)
     labelled = table.labelled()
     unread = int((table.is_control() & (table.frame["mechanism"] == "")).sum())
     if unread and settings.normalise == "plate":
@@ -37,29 +37,29 @@ def read_labelled(settings: config.Data) -> SiteTable:
     return labelled
 
 
-def check(table: SiteTable, size: tuple[int, int] | None, world: World) -> SiteTable:
+def with_shape(table: SiteTable, size: tuple[int, int] | None, world: World) -> SiteTable:
     """The table with its channels named and its shape known, after a look at every file's header.
 
     size: crop or pad to (height, width), or None.  Raises DataError listing all files that cannot be used.
     """
-    header = inspect(table, world)
+    header = read_headers(table, world)
     shape = (header.channels, *(size or (header.height, header.width)))
     try:
         require_fitting_size(*shape[1:])
     except ValueError as problem:
         raise DataError(str(problem)) from None
-    table = named(table, header)
+    table = with_channel_names(table, header)
     fitted = f", fitted to {size[0]}x{size[1]}" if size else ""
     log.info("fields: %s, channels %s%s", header, ", ".join(table.channels), fitted)
     return replace(table, shape=shape, native=tuple(header))
 
 
-def named(table: SiteTable, header: images.Header) -> SiteTable:
+def with_channel_names(table: SiteTable, header: images.Header) -> SiteTable:
     """The table with a name for each channel."""
     return replace(table, channels=table.channels or tuple(f"Channel{n}" for n in range(1, header.channels + 1)))
 
 
-def inspect(table: SiteTable, world: World) -> images.Header:
+def read_headers(table: SiteTable, world: World) -> images.Header:
     """What all sites have in common. Raises DataError, on all ranks alike, listing all files that cannot be used."""
     if packed.is_packed(table):
         header, wrong = packed.inspect(table)
@@ -72,13 +72,13 @@ def inspect(table: SiteTable, world: World) -> images.Header:
     return images.agree(found, files_per_site=len(files[0]), channels=table.channels)
 
 
-def measure(table: SiteTable, sites: np.ndarray, settings: config.Data, world: World) -> Normalisation | Intensity:
+def fit_scale(table: SiteTable, sites: np.ndarray, settings: config.Data, world: World) -> DatasetScale | PlateScale:
     """What turns counts into the network's input, the same on all ranks to the last bit, for any number of them.
 
     sites: of the training side.  Raises DataError on all ranks for images that turn out damaged.
     """
     if settings.normalise == "field":
-        return Normalisation("field", (), ())
+        return DatasetScale("field", (), ())
     if settings.normalise == "plate":
         return _measure_plates(table, sites, settings, world)
     chosen = sites[dataset_scale.sample(len(sites), settings.normalise_sites)]
@@ -88,10 +88,10 @@ def measure(table: SiteTable, sites: np.ndarray, settings: config.Data, world: W
         moments_SC3[position] = dataset_scale.moments(images.fit(site_CHW, settings.size()))
 
     _read_shares(table, [(site, partial(add, position)) for position, site in enumerate(chosen)], world)
-    return Normalisation("dataset", *dataset_scale.statistics(world.sum_array(moments_SC3)))
+    return DatasetScale("dataset", *dataset_scale.statistics(world.sum_array(moments_SC3)))
 
 
-def _measure_plates(table: SiteTable, sites: np.ndarray, settings: config.Data, world: World) -> Intensity:
+def _measure_plates(table: SiteTable, sites: np.ndarray, settings: config.Data, world: World) -> PlateScale:
     """Light and scale of each plate, from its untreated wells."""
     reference = plate_scale.reference_sites(table, np.isin(np.arange(len(table)), sites), settings.reference,
                                           settings.plate_sites)
@@ -109,7 +109,7 @@ def _measure_plates(table: SiteTable, sites: np.ndarray, settings: config.Data, 
     return _of_rank_0(found, world)
 
 
-def _of_rank_0(found: Intensity | None, world: World) -> Intensity:
+def _of_rank_0(found: PlateScale | None, world: World) -> PlateScale:
     """What rank 0 found, on all ranks: solvers may differ in the last bit from host to host."""
     facts, arrays = found.to_record() if found else (None, {})
     about = {name: (array.shape, array.dtype.str) for name, array in arrays.items()}
@@ -130,16 +130,16 @@ def _read_shares(table: SiteTable, wanted: list[tuple[int, Callable[[np.ndarray]
         raise DataError(f"{len(everywhere)} images are damaged; replace them, or take their rows out", everywhere)
 
 
-def to_record(scale: Normalisation | Intensity) -> dict[str, Any]:
+def to_record(scale: DatasetScale | PlateScale) -> dict[str, Any]:
     """As builtins and tensors, for a checkpoint."""
-    if isinstance(scale, Normalisation):
+    if isinstance(scale, DatasetScale):
         return asdict(scale)
     facts, arrays = scale.to_record()
     return {"mode": "plate", "facts": facts, "arrays": {name: torch.from_numpy(array) for name, array in arrays.items()}}
 
 
-def restore(record: dict[str, Any]) -> Normalisation | Intensity:
+def restore(record: dict[str, Any]) -> DatasetScale | PlateScale:
     """The inverse of to_record."""
     if record["mode"] != "plate":
-        return Normalisation(**record)
+        return DatasetScale(**record)
     return plate_scale.from_record(record["facts"], {name: array.numpy() for name, array in record["arrays"].items()})

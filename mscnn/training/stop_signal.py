@@ -7,7 +7,7 @@ from types import FrameType
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
-class Stop:
+class StopRequest:
     """Remembers that this process was told to stop; nothing is interrupted, and being told twice changes nothing.
 
     hours: after which it counts as told, from now; 0: never.  reason: what told it, "" as long as nothing did.

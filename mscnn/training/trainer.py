@@ -17,17 +17,17 @@ from torch import Tensor, nn
 
 from mscnn.core import activity
 from mscnn.data.pixels.augment import Jitter
-from mscnn.data.pixels.reader import Fields, ahead
+from mscnn.data.pixels.reader import FieldReader, prefetch
 from mscnn.data.tables.sampler import microbatches, shard
 from mscnn.distributed.world import World
 from mscnn.model import MCNN, NUM_FEATURES
 from mscnn.model.acceleration import Acceleration
-from mscnn.training.ema import Average
+from mscnn.training.ema import EMA
 from mscnn.training.loss import loss_shares
-from mscnn.training.targets import Lessons
+from mscnn.training.targets import Targets
 
 
-class Loaded(NamedTuple):
+class Microbatch(NamedTuple):
     """A microbatch. weights_N: shares of the cross-entropy; targets_ND, shares_N: of the second task and of its loss, the
     same for all fields, 0 for padding; sites: their places in the table; last: of its step.
     """
@@ -41,19 +41,19 @@ class Loaded(NamedTuple):
     last: bool
 
 
-class Taken(NamedTuple):
+class StepResult(NamedTuple):
     """A step, known to all ranks but for `broken`. loss: of the whole minibatch; is_skipped: the gradient was not finite,
     and nothing was changed; broken: this rank's sites whose scores were not finite; is_told: a rank was told to stop.
     """
 
     loss: float
     is_skipped: bool
-    broken: list[int]
-    is_told: bool
+    nonfinite_sites: list[int]
+    stop_requested: bool
 
 
 @dataclass
-class Tally:
+class StepMetrics:
     """What has happened since the last line of the log."""
 
     steps: int = 0         # skipped ones left out
@@ -64,11 +64,11 @@ class Tally:
     waited: float = 0.0    # seconds this rank spent waiting for data
     started: float = field(default_factory=time.perf_counter)
 
-    def restart(self) -> None:
+    def reset(self) -> None:
         """Count from here."""
         self.__init__()
 
-    def over(self, world: World) -> dict[str, float]:
+    def all_reduce(self, world: World) -> dict[str, float]:
         """Means over all ranks; a collective."""
         fields, loss, labelled, correct, waited = world.sum(self.fields, self.loss, self.labelled, self.correct,
                                                             self.waited)
@@ -84,74 +84,75 @@ class Trainer:
     world: World
     acceleration: Acceleration
     network: MCNN
-    objective: nn.Module    # the network with its loss, wrapped for several ranks
+    loss_module: nn.Module    # the network with its loss, wrapped for several ranks
     optimiser: torch.optim.Optimizer
-    fields: Fields
-    lessons: Lessons
+    fields: FieldReader
+    targets: Targets
     jitter: Jitter
     microbatch: int
     clip_norm: float
     seed: int
-    is_told: Callable[[], bool] = lambda: False  # whether this rank was told to stop
-    average: Average | None = None  # of the weights, kept up with every step
-    enter_reader: Callable[[], object] = lambda: None  # what the thread that reads ahead calls first
+    stop_requested: Callable[[], bool] = lambda: False  # whether this rank was told to stop
+    ema: EMA | None = None  # of the weights, kept up with every step
+    loader_thread_init: Callable[[], object] = lambda: None  # what the thread that reads ahead calls first
 
-    def read_ahead(self, epochs: Iterable[tuple[int, list[np.ndarray]]]) -> Generator[Loaded, None, None]:
+    def prefetch(self, epochs: Iterable[tuple[int, list[np.ndarray]]]) -> Generator[Microbatch, None, None]:
         """This rank's microbatches of the epochs' global minibatches, in order, the next one read while one is computed."""
-        jobs = (partial(self._load, minibatch, sites, real, last, epoch)
+        jobs = (partial(self._load_microbatch, minibatch, sites, real, last, epoch)
                 for epoch, minibatches in epochs for minibatch in minibatches
-                for sites, real, last in self._pieces(minibatch))
-        return ahead(jobs, enter=self.enter_reader)
+                for sites, real, last in self._own_microbatches(minibatch))
+        return prefetch(jobs, thread_init=self.loader_thread_init)
 
-    def steps(self, loaded: Iterator[Loaded], rates: list[float], tally: Tally) -> Iterator[tuple[float, Taken]]:
+    def steps(self, loaded: Iterator[Microbatch], rates: list[float],
+              tally: StepMetrics) -> Iterator[tuple[float, StepResult]]:
         """Take a step at each learning rate with the next minibatch of read_ahead, adding to the tally; yields both."""
         for rate in rates:
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
             yield rate, self._step(loaded, tally)
 
-    def rehearse(self) -> None:
+    def warm_up_ddp(self) -> None:
         """A pass over nothing, so that the first step rounds as later ones do, of a run that begins or one that goes on.
 
         DistributedDataParallel deals gradients to buckets anew after its first backward, and sums over three ranks or more
         are rounded by their place in a bucket.  A collective.
         """
         if self.world.size > 1:
-            *given, _, _ = self._load(self.lessons.sites[:1], self.lessons.sites[:1], False, True, 0)
-            with self.world.accumulate(self.objective, last=True):
+            *given, _, _ = self._load_microbatch(self.targets.train_sites[:1], self.targets.train_sites[:1], False, True, 0)
+            with self.world.sync_only_if(self.loss_module, last=True):
                 with self.acceleration.autocast():
-                    result = self.objective(*given)
+                    result = self.loss_module(*given)
                 with activity.during(activity.EXCHANGE):
                     result["loss"].backward()
             self.optimiser.zero_grad()
 
-    def averaged(self) -> AbstractContextManager:
+    def ema_weights(self) -> AbstractContextManager:
         """Within it the network has the weights that are saved: their running average, where one is kept."""
-        return self.average.in_place() if self.average else nullcontext()
+        return self.ema.swapped_in() if self.ema else nullcontext()
 
     def predict(self, sites: np.ndarray, all_views: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Probabilities and features of the given sites, known to all ranks; a collective."""
         return predict(self.network, self.fields, sites, microbatch=self.microbatch, world=self.world, all_views=all_views,
-                       acceleration=self.acceleration, enter_reader=self.enter_reader)
+                       acceleration=self.acceleration, loader_thread_init=self.loader_thread_init)
 
-    def read_out(self, sites: np.ndarray, all_views: bool) -> None:
+    def fit_lda_head(self, sites: np.ndarray, all_views: bool) -> None:
         """Put linear discriminant analysis of these sites' features in the place of the last layer; a collective."""
-        from mscnn.model.lda import linear_layer  # here: scikit-learn takes as long to load as torch, and few runs need it
+        from mscnn.model.lda import fit_lda_layer  # here: scikit-learn takes as long to load as torch, and few runs need it
 
         last = self.network.classify
-        with self.averaged(), torch.no_grad():
-            fitted = linear_layer(self.predict(sites, all_views)[1], self.lessons.labels[sites], last.out_features)
+        with self.ema_weights(), torch.no_grad():
+            fitted = fit_lda_layer(self.predict(sites, all_views)[1], self.targets.labels[sites], last.out_features)
             for parameter, values in zip((last.weight, last.bias), fitted, strict=True):
                 parameter.copy_(torch.from_numpy(values))
 
     def is_finite(self) -> bool:
         """Whether all that a checkpoint has of the training are finite numbers; they are the same on all ranks."""
-        held = [*self.objective.state_dict().values(), *(self.average.kept if self.average else ())]
+        held = [*self.loss_module.state_dict().values(), *(self.ema.shadow if self.ema else ())]
         for state in self.optimiser.state.values():
             held += [value for value in state.values() if isinstance(value, Tensor)]
         return all(bool(torch.isfinite(tensor).all()) for tensor in held)
 
-    def _step(self, loaded: Iterator[Loaded], tally: Tally) -> Taken:
+    def _step(self, loaded: Iterator[Microbatch], tally: StepMetrics) -> StepResult:
         """One optimiser step; gradients travel between ranks with the last microbatch only.
 
         They are the same on all ranks then, and so is what is made of one that is not finite.
@@ -162,9 +163,9 @@ class Trainer:
             *given, sites, last = next(loaded)
             tally.waited += time.perf_counter() - waiting
             activity.set_activity("computing")
-            with self.world.accumulate(self.objective, last=last):
+            with self.world.sync_only_if(self.loss_module, last=last):
                 with self.acceleration.autocast():
-                    result = self.objective(*given)
+                    result = self.loss_module(*given)
                 with activity.during(activity.EXCHANGE if last and self.world.size > 1 else "computing"):
                     (result["loss"] * self.world.size).backward()  # ranks average, the objective's shares want a sum
             _, _, weights_N, _, shares_N = given
@@ -173,26 +174,26 @@ class Trainer:
             tally.correct += result["correct"].item()
             tally.labelled += int((weights_N > 0).sum())
             tally.fields += int((shares_N > 0).sum())
-        loss, told = self.world.sum(own_loss, float(self.is_told()))
-        is_skipped = not (self._clipped() and math.isfinite(loss))
+        loss, told = self.world.sum(own_loss, float(self.stop_requested()))
+        is_skipped = not (self._clip_gradients() and math.isfinite(loss))
         if not is_skipped:
             self.optimiser.step()
             tally.loss += own_loss
             tally.steps += 1
-            if self.average:
-                self.average.follow()
+            if self.ema:
+                self.ema.update()
         self.optimiser.zero_grad()
-        return Taken(loss, is_skipped, broken, told > 0)
+        return StepResult(loss, is_skipped, broken, told > 0)
 
-    def _clipped(self) -> bool:
+    def _clip_gradients(self) -> bool:
         """Scale the gradient down to clip_norm, where one is asked for; whether it is finite."""
-        gradients = [parameter.grad for parameter in self.objective.parameters() if parameter.grad is not None]
+        gradients = [parameter.grad for parameter in self.loss_module.parameters() if parameter.grad is not None]
         norm = nn.utils.get_total_norm(gradients)
         if self.clip_norm:
-            nn.utils.clip_grads_with_norm_(self.objective.parameters(), self.clip_norm, norm)
+            nn.utils.clip_grads_with_norm_(self.loss_module.parameters(), self.clip_norm, norm)
         return bool(torch.isfinite(norm))
 
-    def _pieces(self, minibatch: np.ndarray) -> list[tuple[np.ndarray, bool, bool]]:
+    def _own_microbatches(self, minibatch: np.ndarray) -> list[tuple[np.ndarray, bool, bool]]:
         """This rank's microbatches of sites, whether they are real, and which is last; one field that is not where it has
         none.
         """
@@ -202,24 +203,25 @@ class Trainer:
         pieces = microbatches(own, self.microbatch)
         return [(sites, True, number == len(pieces)) for number, sites in enumerate(pieces, 1)]
 
-    def _load(self, minibatch: np.ndarray, sites: np.ndarray, real: bool, last: bool, epoch: int) -> Loaded:
+    def _load_microbatch(self, minibatch: np.ndarray, sites: np.ndarray, real: bool, last: bool, epoch: int) -> Microbatch:
         images_NCHW = self.acceleration.place(self.fields.read(sites, self.jitter, (self.seed, epoch)))
-        taught = self.lessons
-        return Loaded(
+        taught = self.targets
+        return Microbatch(
             images_NCHW, torch.from_numpy(taught.labels[sites]), loss_shares(taught.weights, minibatch, sites) * real,
-            None if taught.targets is None else taught.targets[sites], torch.full((len(sites),), real / len(minibatch)),
-            sites, last)
+            None if taught.aux_targets is None else taught.aux_targets[sites],
+            torch.full((len(sites),), real / len(minibatch)), sites, last)
 
 
-def views(images_NCHW: Tensor) -> list[Tensor]:
+def flips_and_turns(images_NCHW: Tensor) -> list[Tensor]:
     """The fields, their mirror images, and where they are square all that turned by a quarter."""
     turned = [images_NCHW, images_NCHW.transpose(2, 3)] if images_NCHW.shape[2] == images_NCHW.shape[3] else [images_NCHW]
     return [image.flip(axes) for image in turned for axes in ([], [2], [3], [2, 3])]
 
 
-def predict(network: MCNN, fields: Fields, sites: np.ndarray, *, microbatch: int, world: World,
+def predict(network: MCNN, fields: FieldReader, sites: np.ndarray, *, microbatch: int, world: World,
             acceleration: Acceleration, advance: Callable[[int], None] = lambda number: None,
-            enter_reader: Callable[[], object] = lambda: None, all_views: bool = False) -> tuple[np.ndarray, np.ndarray]:
+            loader_thread_init: Callable[[], object] = lambda: None,
+            all_views: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities (S, K) and features (S, 512) float64 of the given sites, each computed once, known to all ranks.
 
     Ranks take whole microbatches, which are the same for any number of ranks: so are the numbers to the last bit, with the
@@ -233,8 +235,8 @@ def predict(network: MCNN, fields: Fields, sites: np.ndarray, *, microbatch: int
     network.eval()
     jobs = ((lambda piece=piece: acceleration.place(fields.read(sites[piece]))) for piece in pieces)
     with torch.inference_mode(), acceleration.autocast():
-        for piece, images_NCHW in zip(pieces, ahead(jobs, enter=enter_reader), strict=True):
-            seen, found = views(images_NCHW) if all_views else [images_NCHW], []
+        for piece, images_NCHW in zip(pieces, prefetch(jobs, thread_init=loader_thread_init), strict=True):
+            seen, found = flips_and_turns(images_NCHW) if all_views else [images_NCHW], []
             for view_NCHW in seen:
                 activity.set_activity("predicting")
                 found.append(network.features(acceleration.place(view_NCHW)))

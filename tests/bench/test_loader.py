@@ -11,7 +11,7 @@ from mscnn.core.errors import UsageError
 from mscnn.data.pixels.augment import Jitter
 from mscnn.data.pixels.images import read_site
 from mscnn.data.pixels.packed import pixels
-from mscnn.data.pixels.reader import Fields
+from mscnn.data.pixels.reader import FieldReader
 from tests.conftest import run_python
 
 MIB = 2**20
@@ -23,7 +23,7 @@ def drawn() -> list[np.ndarray]:
 
 
 @pytest.fixture
-def five(drawn, tmp_path) -> Fields:
+def five(drawn, tmp_path) -> FieldReader:
     """A reader of five fields."""
     return loader.reader(loader.write("tiff", [drawn[0], drawn[1], drawn[0], drawn[1], drawn[0]], tmp_path / "five"))
 
@@ -84,7 +84,7 @@ def test_files_are_what_their_format_says(drawn, tmp_path):
 
 def test_stages_read_every_field_once_as_prediction_and_training_do(five, drawn, monkeypatch):
     decoded, asked, tensors = [], [], []
-    whole = Fields.read
+    whole = FieldReader.read
 
     def read(self, sites, jitter=None, key=(0, 0)):
         asked.append((sites.tolist(), jitter))
@@ -95,7 +95,7 @@ def test_stages_read_every_field_once_as_prediction_and_training_do(five, drawn,
         decoded.append(files)
         return read_site(files)
 
-    monkeypatch.setattr(Fields, "read", read)
+    monkeypatch.setattr(FieldReader, "read", read)
     monkeypatch.setattr("mscnn.data.pixels.packed.read_site", counted)
     monkeypatch.setattr(loader, "MICROBATCH", 2)
     for stage, jitter in (("decode", "nothing is asked"), ("normalise", None), ("flips", Jitter(flips=True, turns=True))):
@@ -133,7 +133,7 @@ def test_formats_and_stages_take_turns_after_a_reading_that_is_not_counted(monke
     assert results["formats"]["png"]["mib_per_field"] < pixels / 2
 
 
-def kind(fields: Fields) -> str:
+def kind(fields: FieldReader) -> str:
     assert len(fields.table) == 6
     assert len({path for paths in fields.table.frame["files"] for path in paths}) == 12  # files of its own for each
     return fields.table.frame["files"][0][0][-3:]

@@ -173,7 +173,7 @@ from mscnn.cli import parse
 from mscnn.distributed import world
 from mscnn.bench import scaling
 settings = parse.bench_scaling(["--size", "128x128", "--fields", "2", "--microbatch", "1"])
-ranks = world.join()
+ranks = world.init()
 for kind, alike in (("exchange", True), ("alone", False)):
     step = scaling.RankStep(ranks, settings, "float32")
     step.step.fields += ranks.rank      # the same random numbers on all ranks otherwise
@@ -181,7 +181,7 @@ for kind, alike in (("exchange", True), ("alone", False)):
     weights = ranks.gather(float(step.step.network.classify.weight.detach().double().norm()))
     assert (weights[0] == weights[1]) == alike, (kind, weights)
     del step
-ranks.leave()
+ranks.shutdown()
 """
 
 

@@ -3,7 +3,7 @@ import signal
 
 import pytest
 
-from mscnn.core.errors import SHOWN, DataError, ImageError, Stopped, UsageError, offenders_in, run, say
+from mscnn.core.errors import SHOWN, DataError, ImageError, Stopped, UsageError, details_to_file, print_error, run
 
 
 @pytest.fixture(autouse=True)
@@ -18,11 +18,11 @@ def got():
 
 def test_few_offenders_are_printed_and_many_are_written(tmp_path):
     names = [f"file{n}" for n in range(SHOWN + 5)]
-    with pytest.raises(DataError) as few, offenders_in(tmp_path):
+    with pytest.raises(DataError) as few, details_to_file(tmp_path):
         raise DataError("bad", names[:SHOWN])
     assert all(name in str(few.value) for name in names[:SHOWN])
     assert not list(tmp_path.iterdir())
-    with pytest.raises(DataError) as many, offenders_in(tmp_path / "run"):
+    with pytest.raises(DataError) as many, details_to_file(tmp_path / "run"):
         raise DataError("bad", names)
     assert "and 5 more" in str(many.value)
     assert "problems.txt" in str(many.value)
@@ -46,7 +46,7 @@ def test_what_every_rank_knows_is_said_once(capsys):
             raise problem
 
         with pytest.raises(SystemExit):
-            run(program, speaks=lambda: False)
+            run(program, is_reporter=lambda: False)
         err = capsys.readouterr().err
         assert (err == "") if not said else err.endswith(f"error: {said}\n")
 
@@ -60,7 +60,7 @@ def test_our_own_faults_end_with_their_traceback_unless_another_rank_has_said_it
         problem.said = said
         raise problem
     with pytest.raises(SystemExit) as raised:
-        run(program, fails=ended.append)
+        run(program, on_exit=ended.append)
     assert (raised.value.code, ended) == (1, [1])
     assert ("ZeroDivisionError: ours" in capsys.readouterr().err) is not said
 
@@ -83,10 +83,10 @@ def test_a_signal_while_it_ends_leaves_its_exit_code(got):
     def program():
         raise Stopped("told to stop")
     with pytest.raises(SystemExit) as raised:
-        run(program, speaks=is_told)
+        run(program, is_reporter=is_told)
     assert (raised.value.code, got) == (75, [])
 
 
 def test_what_a_terminal_would_obey_is_spelt_out(capsys):
-    say("plate \x1b[2J\rP1\u202e\n  of week 1")
+    print_error("plate \x1b[2J\rP1\u202e\n  of week 1")
     assert capsys.readouterr().err.endswith(": plate \\x1b[2J\\rP1\\u202e\n  of week 1\n")

@@ -30,14 +30,14 @@ def test_runs_that_start_together_get_folders_of_their_own(tmp_path, monkeypatch
 
 
 def test_work_that_is_there_is_never_overwritten(tmp_path):
-    run_directory.refuse_taken(None)
-    run_directory.refuse_taken(str(tmp_path / "new"))
-    run_directory.refuse_taken(str(tmp_path))  # empty
+    run_directory.require_unused(None)
+    run_directory.require_unused(str(tmp_path / "new"))
+    run_directory.require_unused(str(tmp_path))  # empty
     (tmp_path / "problems.txt").write_text("left by a refused attempt")
-    run_directory.refuse_taken(str(tmp_path))
+    run_directory.require_unused(str(tmp_path))
     (tmp_path / "config.yaml").write_text("")
     with pytest.raises(UsageError, match="exists and is not empty; name a new one with --run-dir"):
-        run_directory.refuse_taken(str(tmp_path))
+        run_directory.require_unused(str(tmp_path))
 
 
 def test_folders_that_cannot_be_written_are_refused():

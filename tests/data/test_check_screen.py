@@ -228,7 +228,7 @@ def test_bbbc021s_annotations_are_checked_too(tmp_path):
     assert table.frame.index.tolist() == [2, 3]
     with pytest.raises(DataError) as refusal:  # without the one about images: a part of the screen trains
         read_bbbc021(*csvs)
-    assert len(refusal.value.offenders) == 4
+    assert len(refusal.value.details) == 4
 
 
 BOMBS = """

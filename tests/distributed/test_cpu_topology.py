@@ -379,7 +379,8 @@ os.sched_setaffinity = refuse
 print(cpu_topology.bind(planned), cpu_topology.bind_loader(planned), sep="; ")
 """
     assert run_binding(refused, first, first) == "not bound: Operation not permitted; not bound: Operation not permitted"
-    absent = "del os.sched_setaffinity, os.sched_getaffinity; print(cpu_topology.bind(planned), len(cpu_topology.allowed_cpus()))"
+    absent = ("del os.sched_setaffinity, os.sched_getaffinity; "
+              "print(cpu_topology.bind(planned), len(cpu_topology.allowed_cpus()))")
     assert run_binding(absent, first, first) == f"not bound: this system has no affinity masks {os.cpu_count()}"
 
 

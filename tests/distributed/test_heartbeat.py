@@ -15,7 +15,7 @@ from mscnn.core import activity
 from mscnn.core.errors import DataError, RankLost, Stopped, UsageError
 from mscnn.distributed import heartbeat
 from mscnn.distributed.heartbeat import EXCHANGE, FAILED, LEFT, NOTHING, RUNNING, _process, _Watch
-from mscnn.distributed.launchers import TORCHRUN, Place
+from mscnn.distributed.launchers import TORCHRUN, RankInfo
 
 
 @pytest.fixture(autouse=True)
@@ -50,17 +50,17 @@ def write_beat(folder, rank, *, host="other", pid=1, number=1, state=RUNNING, re
 
 def rank_of(folder, rank: int, size: int) -> _Watch:
     """This process as a rank that has just beaten."""
-    own = _Watch(Place(TORCHRUN, rank, size))
+    own = _Watch(RankInfo(TORCHRUN, rank, size))
     own.folder = folder
-    own.beat()
+    own.write_heartbeat()
     return own
 
 
 def test_a_beat_tells_what_each_thread_does(tmp_path):
     activity.set_activity("computing")
-    heartbeat.at_step(12)
+    heartbeat.record_step(12)
     heartbeat.write_to(tmp_path)
-    (beat,) = heartbeat._own.beats().values()
+    (beat,) = heartbeat._own.read_heartbeats().values()
     assert (beat["rank"], beat["step"], beat["main"], beat["state"]) == (0, 12, "computing", RUNNING)
     assert beat["doing"] == ["computing, 0 s"]
     assert (beat["pid"], beat["born"]) == (os.getpid(), _process(os.getpid())[0])
@@ -70,9 +70,9 @@ def test_what_is_done_within_something_else_begins_anew_after_it():
     activity.set_activity("computing")
     begun = activity.current()
     with activity.during(EXCHANGE):
-        assert heartbeat._own.main() == EXCHANGE
+        assert heartbeat._own.main_activity() == EXCHANGE
         time.sleep(0.01)
-    assert heartbeat._own.main() == "computing"
+    assert heartbeat._own.main_activity() == "computing"
     ((_, since),), ((_, before),) = activity.current().values(), begun.values()
     assert since > before
     activity.clear()
@@ -86,9 +86,9 @@ def late(own: _Watch, seconds_ago: float) -> list[str]:
     """What a look finds late that was begun so long ago."""
     found = []
     activity._activities[1] = "computing", time.monotonic() - seconds_ago
-    own.give_up = lambda what: found.append(what) or own.closed.set()
+    own.abort_rank = lambda what: found.append(what) or own.closed.set()
     threading.Timer(0.35, own.closed.set).start()
-    own.look()
+    own.check_threads()
     return found
 
 
@@ -106,7 +106,7 @@ def test_a_rank_that_has_said_why_it_fails_is_not_spoken_over(tmp_path):
     write_beat(tmp_path, 0, state=FAILED, reason="disk on fire")
     own = rank_of(tmp_path, 1, 3)
     write_beat(tmp_path, 2)
-    assert own.verdict("lost") == ("disk on fire", False)
+    assert own.diagnose("lost") == ("disk on fire", False)
 
 
 def test_a_rank_whose_beat_has_stopped_is_named_by_the_first_to_find_out(tmp_path):
@@ -114,7 +114,7 @@ def test_a_rank_whose_beat_has_stopped_is_named_by_the_first_to_find_out(tmp_pat
     for rank, speaks in ((2, True), (0, False)):
         own = rank_of(tmp_path, rank, 3)
         write_beat(tmp_path, 2 - rank, state=LEFT)  # gone, too, but for the fault of another
-        text, is_speaker = own.verdict("lost")
+        text, is_speaker = own.diagnose("lost")
         assert text.startswith("rank 1 on other (last seen at step 7, reading P1 B02 3) has gone without a word")
         assert is_speaker is speaks
 
@@ -123,28 +123,28 @@ def test_where_the_folder_has_vanished_rank_0_speaks(tmp_path):
     for rank in (0, 1):
         own = rank_of(tmp_path, rank, 2)
         own.folder = tmp_path / "gone"
-        assert own.verdict("lost")[1] is (rank == 0)
+        assert own.diagnose("lost")[1] is (rank == 0)
 
 
 def test_a_beat_that_was_being_written_at_the_first_look_is_not_taken_for_the_last(tmp_path, monkeypatch):
     own = rank_of(tmp_path, 0, 2)
     (tmp_path / "rank-1.json").write_text("")
-    numbers, known = iter(range(1000)), own.beats
+    numbers, known = iter(range(1000)), own.read_heartbeats
     looks = iter([known, *[lambda: write_beat(tmp_path, 1, number=next(numbers)) or known()] * 100])
     monkeypatch.setattr(own, "beats", lambda: next(looks)())
-    assert own.verdict("rank 0 waited")[0].startswith("rank 0 waited; see what they say")
+    assert own.diagnose("rank 0 waited")[0].startswith("rank 0 waited; see what they say")
 
 
 def test_a_rank_whose_beat_goes_on_is_not_lost(tmp_path, monkeypatch):
     own = rank_of(tmp_path, 0, 2)
     numbers = iter(range(1000))
-    known = own.beats
+    known = own.read_heartbeats
 
     def beats():
         write_beat(tmp_path, 1, number=next(numbers), pid=2**22 + 1)  # which there is not on this host
         return known()
     monkeypatch.setattr(own, "beats", beats)
-    assert own.verdict("rank 0 waited")[0].startswith("rank 0 waited; see what they say")
+    assert own.diagnose("rank 0 waited")[0].startswith("rank 0 waited; see what they say")
 
 
 @pytest.mark.parametrize(("main", "goes_on", "is_waited_for"), [
@@ -159,7 +159,7 @@ def test_a_rank_that_works_is_waited_for(tmp_path, monkeypatch, main, goes_on, i
         write_beat(tmp_path, 1, number=2 if goes_on else 1, main=main)
     time_sleep = time.sleep
     monkeypatch.setattr(heartbeat.time, "sleep", sleep)
-    assert own.others_work() is is_waited_for
+    assert own.another_rank_progresses() is is_waited_for
 
 
 def test_one_that_waits_for_a_rank_at_work_is_not_late(tmp_path):
@@ -192,7 +192,7 @@ def test_a_local_rank_that_was_stopped_is_lost_at_once_and_killed(tmp_path, slee
     os.kill(sleeper.pid, signal.SIGSTOP)
     write_beat(tmp_path, 1, host=socket.gethostname(), pid=sleeper.pid)
     begun = time.monotonic()
-    text, speaks = rank_of(tmp_path, 0, 2).verdict("lost")
+    text, speaks = rank_of(tmp_path, 0, 2).diagnose("lost")
     assert time.monotonic() - begun < heartbeat.SILENT
     assert "rank 1 on" in text
     assert speaks
@@ -201,7 +201,7 @@ def test_a_local_rank_that_was_stopped_is_lost_at_once_and_killed(tmp_path, slee
 
 def test_a_process_that_has_got_the_number_of_one_that_ended_is_left_alone(tmp_path, sleeper):
     write_beat(tmp_path, 1, host=socket.gethostname(), pid=sleeper.pid, born="1")
-    assert rank_of(tmp_path, 0, 2).verdict("lost")[0].startswith("rank 1 on")
+    assert rank_of(tmp_path, 0, 2).diagnose("lost")[0].startswith("rank 1 on")
     time.sleep(0.3)
     assert sleeper.poll() is None
 
@@ -209,7 +209,7 @@ def test_a_process_that_has_got_the_number_of_one_that_ended_is_left_alone(tmp_p
 @pytest.mark.parametrize(("rank", "speaks"), [(0, True), (1, True), (2, False)])
 def test_without_a_folder_ranks_can_only_tell_that_they_lost_one(rank, speaks):
     """Rank 1 says so too, as it may be rank 0 that is lost."""
-    assert _Watch(Place(TORCHRUN, rank, 3)).verdict("lost") == ("lost; see what they say", speaks)
+    assert _Watch(RankInfo(TORCHRUN, rank, 3)).diagnose("lost") == ("lost; see what they say", speaks)
 
 
 def ends(problem: BaseException, folder) -> tuple[BaseException, dict, list[dict]]:
@@ -217,7 +217,7 @@ def ends(problem: BaseException, folder) -> tuple[BaseException, dict, list[dict
     told = []
 
     def program():
-        heartbeat.write_to(folder, tell=lambda **facts: told.append(facts))
+        heartbeat.write_to(folder, on_failure=lambda **facts: told.append(facts))
         raise problem
     with pytest.raises(BaseException) as raised:  # noqa: PT011
         heartbeat.watch(program, 100)
@@ -244,7 +244,7 @@ def test_an_interrupt_from_the_keyboard_is_told_as_such(tmp_path):
 def test_of_what_several_ranks_run_into_the_first_speaks(tmp_path):
     for expected in (False, True):
         own = rank_of(tmp_path, int(expected), 2)
-        problem = own.explained(KeyError("ours"))
+        problem = own.explain(KeyError("ours"))
         assert problem.said is expected
 
 
@@ -259,15 +259,15 @@ def test_a_run_that_is_told_to_stop_has_not_failed(tmp_path):
 def test_want_of_memory_is_a_setting_that_cannot_work(tmp_path, problem):
     raised, _, told = ends(problem, tmp_path)
     assert isinstance(raised, UsageError)
-    assert raised.alone
+    assert raised.this_rank_only
     assert "ran out of memory while starting" in str(raised)
     assert "lower --microbatch" in told[0]["reason"]
 
 
 def test_beats_of_ranks_that_were_killed_are_cleared(tmp_path):
     write_beat(tmp_path, 1, state=FAILED, reason="long ago")
-    heartbeat.clear(tmp_path)
-    assert rank_of(tmp_path, 0, 2).beats().keys() == {0}
+    heartbeat.remove_stale(tmp_path)
+    assert rank_of(tmp_path, 0, 2).read_heartbeats().keys() == {0}
 
 
 def test_after_a_good_end_nothing_stays(tmp_path):

@@ -10,10 +10,10 @@ from mscnn.distributed.launchers import (
     SRUN,
     TORCHRUN,
     VARIABLES,
-    Place,
-    discover,
+    RankInfo,
+    from_environment,
     hosts,
-    speaks,
+    is_rank_zero,
     tasks_per_node,
 )
 
@@ -27,34 +27,34 @@ BATCH_SET = {"SLURM_JOB_ID": "17", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "S
 SRUN_SET = BATCH_SET | {"SLURM_PROCID": "30", "SLURM_LOCALID": "2", "SLURM_NODEID": "7", "SLURM_STEP_ID": "0",
                         "SLURM_STEP_NUM_TASKS": "32", "SLURM_STEP_TASKS_PER_NODE": "4(x8)",
                         "SLURM_STEP_NODELIST": "node[1-8]"}
-IN_SRUN = Place(SRUN, rank=30, size=32, local_rank=2, local_size=4, node=7)
-IN_TORCHRUN = Place(TORCHRUN, rank=3, size=4, local_rank=1, local_size=2, node=1)
-IN_OPEN_MPI = Place(OPEN_MPI, rank=9, size=32, local_rank=1, local_size=4)
+IN_SRUN = RankInfo(SRUN, rank=30, size=32, local_rank=2, local_size=4, node=7)
+IN_TORCHRUN = RankInfo(TORCHRUN, rank=3, size=4, local_rank=1, local_size=2, node=1)
+IN_OPEN_MPI = RankInfo(OPEN_MPI, rank=9, size=32, local_rank=1, local_size=4)
 
 
 @pytest.mark.parametrize(("environment", "place"), [
-    ({}, Place(NONE)),
+    ({}, RankInfo(NONE)),
     (TORCHRUN_SET, IN_TORCHRUN),
     (OPEN_MPI_SET, IN_OPEN_MPI),
-    (MPICH_SET, Place(MPICH, rank=2, size=3, local_rank=0, local_size=1)),
+    (MPICH_SET, RankInfo(MPICH, rank=2, size=3, local_rank=0, local_size=1)),
     (SRUN_SET, IN_SRUN),
-    (BATCH_SET, Place(NONE)),                                       # the batch script itself
+    (BATCH_SET, RankInfo(NONE)),                                       # the batch script itself
     (SRUN_SET | {"PMI_RANK": "30", "PMI_SIZE": "32", "PMI_FD": "9"}, IN_SRUN),  # srun --mpi=pmi2
     (SRUN_SET | {"PMIX_RANK": "30", "PMIX_NAMESPACE": "slurm.pmix.17.0"}, IN_SRUN),  # srun --mpi=pmix
 ])
 def test_each_launcher_alone(environment, place):
-    assert discover(environment) == place
+    assert from_environment(environment) == place
 
 
 @pytest.mark.parametrize(("environment", "place"), [
     (BATCH_SET | OPEN_MPI_SET, IN_OPEN_MPI),                       # mpirun in sbatch
     (SRUN_SET | {"SLURM_PROCID": "0", "SLURM_LOCALID": "0"} | OPEN_MPI_SET, IN_OPEN_MPI),  # whose daemons srun started
-    (SRUN_SET | MPICH_SET, Place(MPICH, rank=2, size=3, local_rank=0, local_size=1)),
+    (SRUN_SET | MPICH_SET, RankInfo(MPICH, rank=2, size=3, local_rank=0, local_size=1)),
     (SRUN_SET | TORCHRUN_SET, IN_TORCHRUN),                        # torchrun in srun
     (OPEN_MPI_SET | TORCHRUN_SET, IN_TORCHRUN),                    # an agent for each rank of mpirun
 ])
 def test_nested_launchers_the_innermost_wins_with_all_its_values(environment, place):
-    assert discover(environment) == place
+    assert from_environment(environment) == place
 
 
 @pytest.mark.parametrize(("launcher", "environment"), [
@@ -65,23 +65,23 @@ def test_a_set_that_lacks_one_is_refused_by_name(launcher, environment):
             continue  # without it nothing tells a step from a batch script
         partial = {key: value for key, value in environment.items() if key != name}
         with pytest.raises(UsageError, match=f"{name} is not set"):
-            discover(BATCH_SET | partial if launcher != SRUN else partial)
+            from_environment(BATCH_SET | partial if launcher != SRUN else partial)
 
 
 @pytest.mark.parametrize("changed", [{"RANK": "4"}, {"LOCAL_RANK": "2"}, {"RANK": "-1"}, {"LOCAL_WORLD_SIZE": "9"}])
 def test_impossible_places_are_refused(changed):
     with pytest.raises(UsageError, match="cannot be"):
-        discover(TORCHRUN_SET | changed)
+        from_environment(TORCHRUN_SET | changed)
 
 
 def test_a_node_beyond_those_that_have_tasks_cannot_be():
     with pytest.raises(UsageError, match="local rank 2 of 0 cannot be"):
-        discover(SRUN_SET | {"SLURM_NODEID": "8"})
+        from_environment(SRUN_SET | {"SLURM_NODEID": "8"})
 
 
 def test_numbers_that_are_none_are_shown():
     with pytest.raises(UsageError, match="WORLD_SIZE=four"):
-        discover(TORCHRUN_SET | {"WORLD_SIZE": "four"})
+        from_environment(TORCHRUN_SET | {"WORLD_SIZE": "four"})
 
 
 @pytest.mark.parametrize(("text", "names"), [
@@ -106,11 +106,11 @@ def test_tasks_by_node():
 def test_rank_0_speaks_and_whoever_cannot_tell(monkeypatch):
     for name in {name for names in VARIABLES.values() for name in names}:
         monkeypatch.delenv(name, raising=False)
-    assert speaks()
+    assert is_rank_zero()
     for name, value in TORCHRUN_SET.items():
         monkeypatch.setenv(name, value)
-    assert not speaks()
+    assert not is_rank_zero()
     monkeypatch.setenv("RANK", "0")
-    assert speaks()
+    assert is_rank_zero()
     monkeypatch.setenv("RANK", "4")  # cannot be
-    assert speaks()
+    assert is_rank_zero()

@@ -14,7 +14,7 @@ import torch.distributed as dist
 
 from mscnn.core.errors import UsageError
 from mscnn.distributed import cpu_topology, rendezvous
-from mscnn.distributed.launchers import MPICH, SRUN, TORCHRUN, VARIABLES, Place
+from mscnn.distributed.launchers import MPICH, SRUN, TORCHRUN, VARIABLES, RankInfo
 from mscnn.distributed.network import interface, listening_address
 from tests import forked_process
 from tests.conftest import ROOT, run_python
@@ -28,7 +28,7 @@ def free_port() -> int:
 
 
 def start(rank: int, size: int, port: int, *arguments: object, forked: bool = False, folder: Path = ROOT,
-          **variables: str) -> forked_process.Started:
+          **variables: str) -> forked_process.RunningProcess:
     """A process that believes to be this rank, on a port that nobody but rank 0 opens."""
     known = {name for names in VARIABLES.values() for name in names} | {"TORCHELASTIC_USE_AGENT_STORE"}
     place = {"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1",
@@ -43,7 +43,7 @@ WORLD = ("-m", "mscnn.world", "--join-timeout", "3", "--oversubscribe", "true")
 BRIEFLY = (*WORLD, "--join-timeout", "1")  # for those who wait for nobody
 
 
-def ends(process: forked_process.Started, code: int) -> str:
+def ends(process: forked_process.RunningProcess, code: int) -> str:
     """What it says, which is one line or nothing."""
     process.wait(60)
     output, errors = process.outputs()
@@ -115,14 +115,14 @@ TOGETHER = """
 from mscnn.core import errors
 from mscnn.distributed import launchers, world
 def main():
-    ranks = world.join()
+    ranks = world.init()
     def action():
         if ranks.rank in WRONG:
             raise errors.DataError(f"no table for {ranks.rank}")
         return ranks.rank
-    assert ranks.together(action) == ranks.rank
-    ranks.leave()
-errors.run(main, speaks=launchers.speaks, fails=launchers.end)
+    assert ranks.run_on_all_or_raise(action) == ranks.rank
+    ranks.shutdown()
+errors.run(main, is_reporter=launchers.is_rank_zero, on_exit=launchers.exit_rank)
 """
 
 
@@ -139,12 +139,12 @@ def test_what_goes_wrong_on_one_rank_ends_all_and_is_said_once(wrong, said):
 @pytest.mark.parametrize("wrong", ["0", "x", "65536", "-1"])
 def test_a_port_that_is_none_is_refused(wrong):
     with pytest.raises(UsageError, match=f"MASTER_PORT must be a port, 1 to 65535, got '{wrong}'"):
-        rendezvous.address(Place(SRUN), {**SRUN_SET, "MASTER_PORT": wrong})
+        rendezvous.endpoint(RankInfo(SRUN), {**SRUN_SET, "MASTER_PORT": wrong})
 
 
 def found(launcher: str, environment: dict[str, str], **place: int) -> tuple:
     """Host, port, whether rank 0 opens it, and the other hosts; for the first of two hosts, unless told otherwise."""
-    spot = rendezvous.address(Place(launcher, **{"size": 2, **place}), environment)
+    spot = rendezvous.endpoint(RankInfo(launcher, **{"size": 2, **place}), environment)
     return spot.host, spot.port, spot.opens, spot.others
 
 
@@ -180,14 +180,14 @@ def test_jobs_side_by_side_do_not_meet():
 
 
 def test_what_only_one_job_knows_is_another_one_in_each_job():
-    jobs = [rendezvous.nonce(Place(SRUN), SRUN_SET | {name: "5"}) for name in
+    jobs = [rendezvous.nonce(RankInfo(SRUN), SRUN_SET | {name: "5"}) for name in
             ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT", "MSCNN_NONCE", "SLURM_PROCID", "SLURM_NODEID")]
-    assert jobs[-1] == jobs[-2] == rendezvous.nonce(Place(SRUN), SRUN_SET)  # the same on each rank
+    assert jobs[-1] == jobs[-2] == rendezvous.nonce(RankInfo(SRUN), SRUN_SET)  # the same on each rank
     torchrun = {"MASTER_ADDR": "node1", "MASTER_PORT": "29500", "TORCHELASTIC_RUN_ID": "none"}
-    jobs += [rendezvous.nonce(Place(TORCHRUN), torchrun | {name: "5"}) for name in
+    jobs += [rendezvous.nonce(RankInfo(TORCHRUN), torchrun | {name: "5"}) for name in
              ("MASTER_PORT", "TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "MSCNN_NONCE", "RANK", "LOCAL_RANK")]
     assert len(set(jobs)) == 10
-    shown = repr(rendezvous.address(Place(SRUN, size=2), SRUN_SET | {"MSCNN_NONCE": "secret"}))
+    shown = repr(rendezvous.endpoint(RankInfo(SRUN, size=2), SRUN_SET | {"MSCNN_NONCE": "secret"}))
     assert "secret" not in shown
 
 
@@ -308,23 +308,23 @@ def test_all_interfaces_are_a_last_resort_and_named(names, monkeypatch, addresse
     names["node1"], port = addresses, free_port()
     if not hears:
         monkeypatch.setattr("mscnn.distributed.network.towards", lambda other: "127.0.0.2")  # in place of another interface
-    spot = rendezvous.Spot("node1", port, others=() if hears else ("node2",), nonce="a")
-    store, where = rendezvous.open_store(spot, Place(SRUN, size=2), 5)
+    spot = rendezvous.Endpoint("node1", port, others=() if hears else ("node2",), nonce="a")
+    store, where = rendezvous.open_store(spot, RankInfo(SRUN, size=2), 5)
     assert where == f"node1:{port} {phrase}"
     assert answers("127.0.0.1", port) is hears
     assert answers("127.0.0.2", port)
     store.set("key", "value")
     names["node1"] = ["127.0.0.2"]  # as other ranks have it
-    other, where = rendezvous.open_store(spot, Place(SRUN, rank=1, size=2), 5)
+    other, where = rendezvous.open_store(spot, RankInfo(SRUN, rank=1, size=2), 5)
     assert (other.get("key"), where) == (b"value", f"node1:{port}")
-    stranger, _ = rendezvous.open_store(dataclasses.replace(spot, nonce="b"), Place(SRUN, rank=1, size=2), 5)
+    stranger, _ = rendezvous.open_store(dataclasses.replace(spot, nonce="b"), RankInfo(SRUN, rank=1, size=2), 5)
     assert not stranger.check(["key"])
 
 
 def test_the_socket_is_closed_with_the_store_and_once():
     """Its number is another file's by then, which a second close would take away."""
-    spot = rendezvous.Spot("127.0.0.1", free_port())
-    store, where = rendezvous.open_store(spot, Place(SRUN, size=2), 5)
+    spot = rendezvous.Endpoint("127.0.0.1", free_port())
+    store, where = rendezvous.open_store(spot, RankInfo(SRUN, size=2), 5)
     assert listeners(spot.port) == ["0100007F"]
     assert where == f"127.0.0.1:{spot.port}"
     del store
@@ -351,9 +351,9 @@ def test_ranks_of_mpirun_meet_on_the_interface_to_the_other_host(names, monkeypa
         told.append(value or told[0])
         return told[-1]
     if rank == 1:
-        of_rank_0 = rendezvous._serve(rendezvous.Spot(expected, 0), 5)[0]
+        of_rank_0 = rendezvous._serve(rendezvous.Endpoint(expected, 0), 5)[0]
         told.append([expected, of_rank_0.port, "made up"])
-    store, where = rendezvous.share_store(Place(MPICH, rank=rank, size=2), share, 5)
+    store, where = rendezvous.store_over_mpi(RankInfo(MPICH, rank=rank, size=2), share, 5)
     host, port, made_up = told[-1]
     assert (where, host) == (f"{expected}:{port}", expected)
     assert listeners(port) == [{"127.0.0.1": "0100007F", "127.0.0.2": "0200007F"}[expected]]

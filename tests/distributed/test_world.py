@@ -10,7 +10,7 @@ def test_a_single_process_needs_no_group():
     assert world.any(True)
     assert not world.any(False)
     np.testing.assert_array_equal(world.sum_array(np.eye(2)), np.eye(2))
-    world.agree(program="a")
-    assert world.gather_here(3) == [3]
+    world.require_equal(program="a")
+    assert world.gather_local(3) == [3]
     world.barrier()
-    world.leave()
+    world.shutdown()

@@ -99,7 +99,7 @@ def test_treatments_that_contradict_themselves_are_named():
     rows = [("P1", "B02", "W1", "a", 0.3, "M"), ("P1", "B03", "W1", "a", 0.3, "N"), ("P1", "B04", "W1", "b", 1.0, "N")]
     with pytest.raises(DataError, match="more than one mechanism") as refusal:
         treatments(profile_table(rows, [(1,), (2,), (3,)]), "DMSO")
-    assert refusal.value.offenders == ["a 0.3: M; N"]
+    assert refusal.value.details == ["a 0.3: M; N"]
 
 
 @pytest.mark.parametrize(("method", "centre", "spread"), [
@@ -133,7 +133,7 @@ def test_plates_without_controls_are_named():
     rows = [("P1", "B02", "W1", "DMSO", 0.0, ""), ("P2", "B03", "W1", "a", 1.0, "M"), ("P3", "B03", "W1", "a", 1.0, "M")]
     with pytest.raises(DataError, match="plates without a row of DMSO") as refusal:
         normalise(profile_table(rows, [(1,), (2,), (3,)]), "z", "DMSO")
-    assert refusal.value.offenders == ["P2", "P3"]
+    assert refusal.value.details == ["P2", "P3"]
     with pytest.raises(DataError, match="no column Metadata_Plate"):
         normalise(dataclasses.replace(SCREEN, metadata=SCREEN.metadata.drop(columns="Metadata_Plate")), "z", "DMSO")
 

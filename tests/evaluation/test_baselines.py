@@ -180,10 +180,10 @@ def test_features_find_their_sites():
     pd.testing.assert_frame_equal(align(table.select([2, 1]), shuffled), noise(table).iloc[[2, 1]].reset_index(drop=True))
     with pytest.raises(DataError, match="lack 1 of 3 sites") as refusal:
         align(table, shuffled[1:])
-    assert refusal.value.offenders == ["P2 B02 1"]
+    assert refusal.value.details == ["P2 B02 1"]
     with pytest.raises(DataError, match="more than one row of a site") as refusal:
         align(table, pd.concat([written, written[:1]]))
-    assert refusal.value.offenders == ["P1 B02 1"]
+    assert refusal.value.details == ["P1 B02 1"]
 
 
 def test_real_compounds_are_known_by_handcrafted_features_alone(shared_data):

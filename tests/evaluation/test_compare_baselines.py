@@ -50,8 +50,8 @@ def run(tmp_path_factory):
     results.write(guessed, {"control": "DMSO", "well_by": "mean", "treatment_by": "median", "views": "one",
                             "readout": "softmax", "notes": [], "seed": 0, "channels": ["DNA"], "folds": folds},
                   out / "scores")
-    found = compare_baselines.compare(out, features=None, nuclei=None, workers=1, microbatch=8,
-                                      moved=str(root / "sites.csv"))
+    found = compare_baselines.score_baselines(out, features=None, nuclei=None, workers=1, microbatch=8,
+                                              moved=str(root / "sites.csv"))
     return out, table, found
 
 
@@ -88,13 +88,13 @@ def test_the_layout_tells_under_a_random_split_and_not_where_compounds_are_left_
 def test_features_that_are_given_are_taken(run, tmp_path):
     out, table, _ = run
     with pytest.raises(UsageError, match="is not there; leave it out"):
-        compare_baselines.compare(out, features=tmp_path / "none.parquet", nuclei=None, workers=1, microbatch=8,
+        compare_baselines.score_baselines(out, features=tmp_path / "none.parquet", nuclei=None, workers=1, microbatch=8,
                            moved=str(out.parent / "sites.csv"))
     bright = [float(read_site(files).mean()) for files in table.frame["files"]]
     tells = (table.frame["mechanism"] == "M").astype(float)
     given = aggregate.metadata(table).assign(Image_Basic_Percentile_DNA_50=tells, Image_Basic_Mean_DNA=bright,
                                             Image_Basic_Sd_DNA=1.0)
     given.sample(frac=1, random_state=0).to_parquet(tmp_path / "given.parquet")  # in another order
-    found = compare_baselines.compare(out, features=tmp_path / "given.parquet", nuclei=None, workers=1, microbatch=8,
-                           moved=str(out.parent / "sites.csv"))
+    found = compare_baselines.score_baselines(out, features=tmp_path / "given.parquet", nuclei=None, workers=1,
+                                              microbatch=8, moved=str(out.parent / "sites.csv"))
     assert found["handcrafted features"]["held out"]["fields"]["correct"] == 48  # the one that holds the mechanism

@@ -62,8 +62,8 @@ def pretended(tmp_path, monkeypatch):
     monkeypatch.setattr(cross_validation, "ROOT", tmp_path)
     monkeypatch.setenv("HISTORY", str(tmp_path / "history"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    plan = cross_validation.Plan(tmp_path / "out", "demo", "leave-compound-out", FOLDS, jobs=1)
-    cross_validation.claim(plan, {"preset": "demo"})
+    plan = cross_validation.FoldPlan(tmp_path / "out", "demo", "leave-compound-out", FOLDS, jobs=1)
+    cross_validation.open_or_resume(plan, {"preset": "demo"})
     return plan
 
 
@@ -85,32 +85,32 @@ def folds_of(calls: list) -> list[str]:
 
 
 def test_every_fold_is_trained_scored_and_gathered_once(pretended):
-    scores = cross_validation.run(pretended)
+    scores = cross_validation.run_folds(pretended)
     assert folds_of(history()) == ["0", "1", "2"]
     options = history()[0][0]
     assert (options["--split"], options["--config"]) == ("leave-compound-out", str(pretended.out / "config.yaml"))
     fields = pd.read_parquet(scores / results.FIELDS)
     assert sorted(fields["Metadata_Compound"]) == ["a", "b", "c"]
-    cross_validation.run(pretended)
+    cross_validation.run_folds(pretended)
     assert len(history()) == 3  # nothing again
 
 
 def test_a_fold_that_fails_is_named_the_others_go_on_and_it_alone_is_run_again(pretended, monkeypatch):
     monkeypatch.setenv("FAIL", "1")
     with pytest.raises(UsageError, match=r"(?s)1 of 3 folds failed.*fold 1 \(b\): exit code 1: train.py: error: no luck"):
-        cross_validation.run(pretended)
+        cross_validation.run_folds(pretended)
     assert not (pretended.out / "scores").exists()
     assert folds_of(history()) == ["0", "1", "2"]
     monkeypatch.delenv("FAIL")
-    cross_validation.run(pretended)  # over what the failed one left behind
+    cross_validation.run_folds(pretended)  # over what the failed one left behind
     assert folds_of(history()) == ["0", "1", "1", "2"]
 
 
 def test_a_fold_that_is_trained_and_not_scored_is_not_trained_again(pretended):
-    cross_validation.run(pretended)
+    cross_validation.run_folds(pretended)
     (pretended.out / "evaluation" / "2" / results.SCORES).unlink()
     (pretended.out / "evaluation" / "2").rename(pretended.out / "cut-off")
-    cross_validation.run(pretended)
+    cross_validation.run_folds(pretended)
     assert len(history()) == 3
 
 
@@ -119,7 +119,7 @@ def test_folds_side_by_side_have_cores_of_their_own(pretended, monkeypatch):
     if len(allowed) < 2:
         pytest.skip("one core only")
     monkeypatch.setenv("SLEEP", "1")
-    cross_validation.run(cross_validation.Plan(pretended.out, "demo", "k-fold", FOLDS[:2], jobs=2))
+    cross_validation.run_folds(cross_validation.FoldPlan(pretended.out, "demo", "k-fold", FOLDS[:2], jobs=2))
     (_, first), (_, second) = history()
     assert not set(first) & set(second)
     assert sorted(os.sched_getaffinity(0)) == allowed
@@ -128,9 +128,9 @@ def test_folds_side_by_side_have_cores_of_their_own(pretended, monkeypatch):
 def test_settings_are_chosen_by_inner_folds_for_each_fold(pretended, monkeypatch):
     """Candidates that train otherwise than 5 epochs are always wrong; ties go to the first."""
     candidates = {"long": {"epochs": 9}, "right": {"epochs": 5, "label_smoothing": 0.2}, "same": {"epochs": 5}}
-    plan = cross_validation.Plan(pretended.out, "demo", "leave-compound-out", FOLDS[:2], 1, candidates, inner_folds=2)
+    plan = cross_validation.FoldPlan(pretended.out, "demo", "leave-compound-out", FOLDS[:2], 1, candidates, inner_folds=2)
     prepared = []
-    cross_validation.run(plan, lambda number, folder: prepared.append((number, folder)))
+    cross_validation.run_folds(plan, lambda number, folder: prepared.append((number, folder)))
     assert prepared == [(number, plan.out / "inner" / f"fold-{number}") for number in (0, 1)]
     inner = [options for options, _ in history() if "--within" in options]
     outer = [options for options, _ in history() if "--within" not in options]
@@ -146,16 +146,16 @@ def test_settings_are_chosen_by_inner_folds_for_each_fold(pretended, monkeypatch
 
 
 def test_only_the_same_settings_and_folds_go_on(pretended):
-    cross_validation.claim(pretended, {"preset": "demo"})
-    cross_validation.claim(dataclasses.replace(pretended, jobs=7), {"preset": "demo"})
+    cross_validation.open_or_resume(pretended, {"preset": "demo"})
+    cross_validation.open_or_resume(dataclasses.replace(pretended, jobs=7), {"preset": "demo"})
     with pytest.raises(UsageError, match=r"begun with other settings .preset 'demo', now 'screen'"):
-        cross_validation.claim(pretended, {"preset": "screen"})
+        cross_validation.open_or_resume(pretended, {"preset": "screen"})
     for change, words in (({"candidates": {"x": {"epochs": 1}}}, "candidates"),
                           ({"inner_folds": 2}, "inner_folds 3, now 2"), ({"folds": FOLDS[1:]}, "folds .*'a'.*, now .*'b'")):
         with pytest.raises(UsageError, match=rf"begun with other settings .{words}"):
-            cross_validation.claim(dataclasses.replace(pretended, **change), {"preset": "demo"})
+            cross_validation.open_or_resume(dataclasses.replace(pretended, **change), {"preset": "demo"})
     with pytest.raises(UsageError, match="exists and holds no config"):
-        cross_validation.claim(dataclasses.replace(pretended, out=pretended.out.parent), {"preset": "demo"})
+        cross_validation.open_or_resume(dataclasses.replace(pretended, out=pretended.out.parent), {"preset": "demo"})
 
 
 def start(pretended, **variables: str) -> subprocess.Popen:
@@ -187,7 +187,7 @@ def test_one_command_at_a_time_works_on_a_folder_and_ended_it_leaves_nothing(pre
         time.sleep(0.1)
     assert not processes_with(str(pretended.out))
     assert len(history()) == 1  # no other fold was begun
-    cross_validation.run(pretended)
+    cross_validation.run_folds(pretended)
 
 
 def test_a_killed_commands_child_keeps_the_folder_until_it_has_ended(pretended):
@@ -196,11 +196,11 @@ def test_a_killed_commands_child_keeps_the_folder_until_it_has_ended(pretended):
     first.kill()
     first.wait(60)
     with pytest.raises(UsageError, match="another process works on its folds"):
-        cross_validation.run(pretended)
+        cross_validation.run_folds(pretended)
     until = time.monotonic() + 30
     while processes_with(str(pretended.out)) and time.monotonic() < until:
         time.sleep(0.1)
-    cross_validation.run(pretended)
+    cross_validation.run_folds(pretended)
 
 
 # ---- what the command line refuses

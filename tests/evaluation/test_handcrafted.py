@@ -190,7 +190,7 @@ def test_all_images_that_cannot_be_decoded_are_named_and_nothing_is_written(tiny
         path.write_bytes(raw[:9000] + bytes(40) + raw[9040:])
     with pytest.raises(DataError, match="2 sites cannot be read") as refusal:
         of_sites(table, nuclei=0)
-    assert [path in line for path, line in zip(damaged, refusal.value.offenders, strict=True)] == [True, True]
+    assert [path in line for path, line in zip(damaged, refusal.value.details, strict=True)] == [True, True]
     done = run_python("-m", "mscnn", "features", "--sites", tiny_screen, "--out", tmp_path / "new" / "f.parquet")
     assert done.returncode == 3
     assert all(path in done.stderr for path in damaged)

@@ -63,7 +63,7 @@ def test_features_that_are_not_finite_are_named_or_left_out(write, hole):
     path = write(TABLE.assign(Cells_Area=[1.0, hole, 3.0, hole]))
     with pytest.raises(DataError, match="1 of 2 features are not finite") as refusal:
         read(path)
-    assert refusal.value.offenders == ["Cells_Area: 2 of 4 rows"]
+    assert refusal.value.details == ["Cells_Area: 2 of 4 rows"]
     assert read(path, drop_nan=True).names == ["Nuclei_Count"]
     with pytest.raises(DataError, match="no feature is a finite number"):
         read(write(TABLE.assign(Cells_Area=hole, Nuclei_Count=hole)), drop_nan=True, prefixes=("Cells_", "Nuclei_"))
@@ -74,13 +74,13 @@ def test_a_word_among_numbers_is_no_reason_to_drop_a_feature_silently(tmp_path):
     TABLE.assign(Cells_Area=["1.5", "2.5", "oops", "4.5"]).to_csv(path, index=False)
     with pytest.raises(DataError) as refusal:
         read(path)
-    assert refusal.value.offenders == ["Cells_Area: 1 of 4 rows"]
+    assert refusal.value.details == ["Cells_Area: 1 of 4 rows"]
 
 
 def test_concentrations_that_are_no_numbers_are_named(write):
     with pytest.raises(DataError, match="no numbers") as refusal:
         read(write(TABLE.assign(Metadata_Concentration=["low", "1", "high", "0"])))
-    assert refusal.value.offenders == ["high", "low"]
+    assert refusal.value.details == ["high", "low"]
 
 
 def test_files_that_are_no_tables(tmp_path):

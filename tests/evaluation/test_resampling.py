@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mscnn.evaluation.resampling import difference, interval, permuted
+from mscnn.evaluation.resampling import difference, interval, permutation_test
 
 
 def test_interval_of_compounds_with_one_treatment_each_is_the_binomials():
@@ -68,7 +68,7 @@ def test_labels_move_with_their_compounds():
     """Two compounds of M and N with many treatments: labels are as they are, or the other way round, one half each."""
     compounds = np.repeat(["a", "b"], [10, 30])
     labels = np.repeat(["M", "N"], [10, 30])
-    null = permuted(share_of_like(np.repeat([0, 1], [10, 30])), labels, compounds, draws=2000)
+    null = permutation_test(share_of_like(np.repeat([0, 1], [10, 30])), labels, compounds, draws=2000)
     assert null["mean"] == pytest.approx(0.5, abs=0.05)  # 1 or 0; 4 sd
     assert null["p"] == pytest.approx(0.5, abs=0.05)
 
@@ -76,15 +76,16 @@ def test_labels_move_with_their_compounds():
 def test_labels_stay_within_their_groups():
     """M and N of one week, O and P of another, each only exchanged with its like: 4 orders, of which one is all right."""
     truth = np.arange(4)
-    null = permuted(share_of_like(truth), np.array(list("MNOP")), truth, np.array(["W1", "W1", "W2", "W2"]), draws=4000)
+    null = permutation_test(share_of_like(truth), np.array(list("MNOP")), truth, np.array(["W1", "W1", "W2", "W2"]),
+                            draws=4000)
     assert null["mean"] == pytest.approx(0.5, abs=0.03)
     assert null["p"] == pytest.approx(0.25, abs=0.03)
-    alone = permuted(share_of_like(truth), np.array(list("MNOP")), truth, truth, draws=50)
+    alone = permutation_test(share_of_like(truth), np.array(list("MNOP")), truth, truth, draws=50)
     assert (alone["mean"], alone["p"]) == (1.0, 1.0)
 
 
 def test_what_can_never_be_scored_has_no_null():
-    null = permuted(lambda labels_DT: np.full(len(labels_DT), np.nan), np.array(["M", "N"]), np.arange(2))
+    null = permutation_test(lambda labels_DT: np.full(len(labels_DT), np.nan), np.array(["M", "N"]), np.arange(2))
     assert null == {"draws": 0, "mean": None, "high": None, "p": None}
 
 

@@ -56,13 +56,13 @@ class Run:
                                     env=environment)
 
     @contextmanager
-    def forked(self, *options: object, ranks: int = 2) -> Iterator[list[forked_process.Started]]:
+    def forked(self, *options: object, ranks: int = 2) -> Iterator[list[forked_process.RunningProcess]]:
         """Its ranks as forked processes, which start in a moment; torchrun has no part in it."""
         command = ("train.py", "screen", *self.data, *SETTINGS, "--run-dir", self.run_dir, *options)
         with started_ranks(*command, ranks=ranks) as started:
             yield started
 
-    def until(self, name: str, process: subprocess.Popen | forked_process.Started) -> None:
+    def until(self, name: str, process: subprocess.Popen | forked_process.RunningProcess) -> None:
         """Wait until a file of the run is there."""
         while not (self.run_dir / name).exists():
             assert process.poll() is None, process
@@ -88,7 +88,7 @@ class Run:
         return [line for line in self.output.read_text().splitlines() if line.startswith(("start.py: ", "train.py: "))]
 
     def status(self) -> dict:
-        return run_directory.status(self.run_dir)
+        return run_directory.read_status(self.run_dir)
 
     def finish(self) -> str:
         """Start it again, to its end; the SHA-256 of all that is in its last checkpoint, but for where it lies."""

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from mscnn.data.pixels import packed, reader
-from mscnn.data.pixels.reader import Fields
+from mscnn.data.pixels.reader import FieldReader
 from mscnn.distributed import launchers
 from mscnn.training import checkpoint, trainer
 
@@ -105,14 +105,14 @@ def arm(fault: str, step: int, when: Path) -> None:
             return known_pixels(table, site)
         reader.pixels = faulty_pixels
     elif action == "nan":
-        read = Fields.read
+        read = FieldReader.read
 
         def faulty_read(self, sites, *how):
             fields_NCHW = read(self, sites, *how)
             if perhaps():
                 fields_NCHW[0, 0, 5, 7] = float("nan")
             return fields_NCHW
-        Fields.read = faulty_read
+        FieldReader.read = faulty_read
     elif where == "reading":  # for training, and not for the preparations
         before(packed, "read_site")
         take_step = trainer.Trainer._step
@@ -125,14 +125,14 @@ def arm(fault: str, step: int, when: Path) -> None:
     elif where == "saving":
         before(checkpoint, "put")
     elif where == "starting":
-        before(trainer.Trainer, "rehearse")
+        before(trainer.Trainer, "warm_up_ddp")
     else:
         before(trainer.Trainer, "_step")
 
 
 if __name__ == "__main__":
     fault, rank, step, when, *command = sys.argv[1:]
-    if launchers.here().rank == int(rank):
+    if launchers.detect().rank == int(rank):
         arm(fault, int(step), Path(when))
     sys.argv = command
     runpy.run_path(command[0], run_name="__main__")

@@ -89,7 +89,7 @@ def test_over_mpi_a_rank_that_fails_ends_the_job_too(new_run, mpiexec, told, fau
     assert len(run.errors()) <= 1, output
     if fault != "kill":  # of which mpiexec speaks, and ends all
         assert len(re.findall(says, output)) == 1, output
-    assert all(checkpoint.load(path) for path in checkpoint.steps(run.run_dir / "checkpoints"))
+    assert all(checkpoint.load(path) for path in checkpoint.list_checkpoints(run.run_dir / "checkpoints"))
     told(f"{what}, over MPI", "told by mpiexec" if fault == "kill" else "told once", seconds)
 
 
@@ -282,7 +282,7 @@ def test_a_disk_that_fills_up_costs_no_checkpoint(new_run, undisturbed, told):
         assert run.status()["exit_code"] == 3, output
         assert "NOT SAVED: the checkpoint of step" in output
         assert len(run.errors()) == 1
-        good = checkpoint.steps(run.run_dir / "checkpoints")
+        good = checkpoint.list_checkpoints(run.run_dir / "checkpoints")
         assert good
         assert all(checkpoint.load(path) for path in good)
         subprocess.run(["mount", "-o", f"remount,size={10 * DISK}M", run.run_dir], check=True)
@@ -304,7 +304,7 @@ def test_a_run_directory_that_cannot_be_written_is_told(new_run, undisturbed, to
     assert "the last checkpoint could not be written" in run.errors()[0]
     outcome = "told at each checkpoint, exit code 3 at the end"
     if fault == "read-only":
-        assert checkpoint.steps(run.run_dir / "checkpoints")
+        assert checkpoint.list_checkpoints(run.run_dir / "checkpoints")
         for path in [run.run_dir, *run.run_dir.rglob("*")]:
             path.chmod(0o755)
         assert run.finish() == undisturbed.hash()
@@ -328,7 +328,7 @@ def test_folds_end_with_the_command_that_started_them(fault_screen, tmp_path, to
         assert time.monotonic() < killed + LIMIT, left
         time.sleep(0.1)
     seconds = time.monotonic() - killed
-    assert {run_directory.status(path.parent)["exit_code"] for path in begun} == {75}
+    assert {run_directory.read_status(path.parent)["exit_code"] for path in begun} == {75}
     told("kill -9 of python -m mscnn loco", "its trainings save and end", seconds)
 
 
@@ -351,7 +351,7 @@ def test_data_that_is_damaged_while_it_is_used_is_named(new_run, fault_screen, u
     assert re.search(r"plate-0001\.fields: was cut short" if kind == "packed" else r"\.tif: .*(cut short|unreadable)",
                      run.errors()[0]), output
     assert seconds < LIMIT
-    assert all(checkpoint.load(path) for path in checkpoint.steps(run.run_dir / "checkpoints"))
+    assert all(checkpoint.load(path) for path in checkpoint.list_checkpoints(run.run_dir / "checkpoints"))
     run.data = ("--sites", fault_screen)
     told(f"a {kind} file cut short while it is read from", "named by the one rank that finds it, exit code 3", seconds)
     if is_full and kind == "tiff":
@@ -377,12 +377,13 @@ def test_a_learning_rate_that_explodes_ends_the_run(new_run, told):
     assert run.status()["exit_code"] == 2, output
     assert "training diverged" in run.status()["reason"]
     assert len(run.errors()) == 1, output
-    assert all(checkpoint.load(path) for path in checkpoint.steps(run.run_dir / "checkpoints"))  # if it is finite
+    for path in checkpoint.list_checkpoints(run.run_dir / "checkpoints"):
+        checkpoint.load(path)  # refuses what is not finite
     told("exploding learning rate", "exit code 2, no checkpoint that is not finite")
 
 
 def test_damaged_checkpoints_are_never_used(undisturbed, tmp_path, told, is_full):
-    path = checkpoint.steps(undisturbed.run_dir / "checkpoints")[0]
+    path = checkpoint.list_checkpoints(undisturbed.run_dir / "checkpoints")[0]
     content, number, moments = path.read_bytes(), 300 if is_full else 20, random.Random(5)
     damaged = tmp_path / "damaged.pt"
     refused = 0

@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from mscnn.model.lda import linear_layer
+from mscnn.model.lda import fit_lda_layer
 
 
 def features(labels, seed=0):
@@ -14,7 +14,7 @@ def features(labels, seed=0):
 @pytest.mark.parametrize("present", [[0, 1, 2, 3, 4, 5], [0, 2, 5], [1, 4]])
 def test_softmax_of_the_layer_is_the_posterior(present):
     labels = np.random.default_rng(1).choice(present, 90)
-    weights, biases = linear_layer(features(labels), labels, 6)
+    weights, biases = fit_lda_layer(features(labels), labels, 6)
     new = features(np.repeat(present, 5), seed=2)
     found = torch.softmax(torch.from_numpy(new @ weights.T + biases), 1).numpy()
     even = np.full(len(present), 1 / len(present))
@@ -29,6 +29,6 @@ def test_softmax_of_the_layer_is_the_posterior(present):
 def test_a_frequent_mechanism_is_not_favoured():
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1], [300, 30])
-    weights, biases = linear_layer(rng.normal(size=(330, 4)) + 2 * labels[:, None], labels, 2)
+    weights, biases = fit_lda_layer(rng.normal(size=(330, 4)) + 2 * labels[:, None], labels, 2)
     middle = np.ones((1, 4)) @ weights.T + biases
     assert abs(middle[0, 0] - middle[0, 1]) < 1  # priors by frequency would add log 10

@@ -88,4 +88,4 @@ def test_a_torch_that_was_built_with_mpi_brings_the_group(monkeypatch):
     monkeypatch.setattr(world, "DistributedDataParallel", lambda module, **_: module)
     monkeypatch.setattr(dist, "get_backend", lambda: "mpi")
     with pytest.raises(UsageError, match="PyTorch's own MPI adds no bfloat16; leave out --compress"):
-        world.World(size=2).wrap(None, "bfloat16")
+        world.World(size=2).to_ddp(None, "bfloat16")

@@ -11,20 +11,20 @@ import torch
 
 from mscnn.core import config
 from mscnn.data.pixels.augment import Jitter
-from mscnn.data.pixels.reader import Fields
+from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.tables import splits
 from mscnn.distributed import world
 from mscnn.model import MCNN
 from mscnn.model.acceleration import Acceleration, nesterov_sgd
 from mscnn.training import prepare_data, targets
-from mscnn.training.loss import Objective
-from mscnn.training.trainer import Tally, Trainer
+from mscnn.training.loss import LossModule
+from mscnn.training.trainer import StepMetrics, Trainer
 
 MINIBATCHES = [[0, 5, 3, 7, 9], [2, 8], [1, 4, 6, 10, 11, 0, 3]]  # uneven shares; two sites leave a third rank with none
 RATES = [0.01, 0.02, 0.01]
 
 
-class Broken(Fields):
+class Broken(FieldReader):
     """Fields of which one is not finite."""
 
     site = -1
@@ -37,29 +37,29 @@ class Broken(Fields):
 
 def main(table_csv: str, out: str, backend: str = "gloo", broken: str = "-1") -> None:
     """Write the trained parameters, sums and predictions of rank 0."""
-    ranks = world.join(backend)
+    ranks = world.init(backend)
     torch.set_num_threads(1)
     settings = config.Data(sites=table_csv)
-    table = prepare_data.check(prepare_data.read_labelled(settings), None, ranks)
-    normalisation = prepare_data.measure(table, np.arange(len(table)), settings, ranks)
+    table = prepare_data.with_shape(prepare_data.load_labelled_sites(settings), None, ranks)
+    normalisation = prepare_data.fit_scale(table, np.arange(len(table)), settings, ranks)
     Broken.site = int(broken)
     fields, everything = Broken(table, normalisation, None), splits.make_split(table, split="hold-out")
     optim = config.Optim(class_weights="balanced", statistics=0.5, microbatch=2)
-    taught = targets.prepare(Fields(table, normalisation, None), everything, optim, ranks)
+    taught = targets.build_targets(FieldReader(table, normalisation, None), everything, optim, ranks)
     torch.manual_seed(0)
     acceleration = Acceleration()
     network = acceleration.prepare(MCNN(len(table.mechanisms()), *table.shape))
-    objective = Objective(network, 0.1, optim.statistics, taught.targets.shape[1])
+    objective = LossModule(network, 0.1, optim.statistics, taught.aux_targets.shape[1])
     trainer = Trainer(
-        world=ranks, acceleration=acceleration, network=network, lessons=taught, objective=ranks.wrap(objective),
+        world=ranks, acceleration=acceleration, network=network, targets=taught, loss_module=ranks.to_ddp(objective),
         optimiser=nesterov_sgd(objective, momentum=0.9, weight_decay=5e-5), fields=fields,
         jitter=Jitter(flips=True, turns=True, gain=0.2), microbatch=2, clip_norm=1.0, seed=0)
-    trainer.rehearse()
-    tally = Tally()
+    trainer.warm_up_ddp()
+    tally = StepMetrics()
     minibatches = [np.array(sites) for sites in MINIBATCHES]
-    taken = list(trainer.steps(trainer.read_ahead([(0, minibatches)]), RATES, tally))
-    named = [sorted(site for own in ranks.gather(step.broken) for site in own) for _, step in taken]
-    numbers = tally.over(ranks)
+    taken = list(trainer.steps(trainer.prefetch([(0, minibatches)]), RATES, tally))
+    named = [sorted(site for own in ranks.gather(step.nonfinite_sites) for site in own) for _, step in taken]
+    numbers = tally.all_reduce(ranks)
     probabilities = trainer.predict(np.arange(len(table)))[0]
     everyone = ranks.gather({"rank": ranks.rank, "any": ranks.any(ranks.rank == ranks.size - 1), "text": "µ" * ranks.rank})
     if ranks.rank == 0:
@@ -68,7 +68,7 @@ def main(table_csv: str, out: str, backend: str = "gloo", broken: str = "-1") ->
                     "accuracy": numbers["accuracy"], "probabilities": torch.from_numpy(probabilities),
                     "normalisation": [*normalisation.mean, *normalisation.sd], "everyone": everyone}, Path(out))
     del trainer
-    ranks.leave()
+    ranks.shutdown()
 
 
 if __name__ == "__main__":

@@ -63,21 +63,21 @@ def plain_steps(table_csv) -> dict:
 
     from mscnn.core import config
     from mscnn.data.pixels.augment import Jitter
-    from mscnn.data.pixels.reader import Fields
-    from mscnn.data.pixels.statistics import describe
+    from mscnn.data.pixels.reader import FieldReader
+    from mscnn.data.pixels.statistics import pixel_statistics
     from mscnn.distributed import world
     from mscnn.model import MCNN
     from mscnn.training import prepare_data
     from tests.ranks.take_steps import MINIBATCHES, RATES
 
     ranks, settings = world.World(), config.Data(sites=str(table_csv))
-    table = prepare_data.check(prepare_data.read_labelled(settings), None, ranks)
-    fields = Fields(table, prepare_data.measure(table, np.arange(len(table)), settings, ranks), None)
+    table = prepare_data.with_shape(prepare_data.load_labelled_sites(settings), None, ranks)
+    fields = FieldReader(table, prepare_data.fit_scale(table, np.arange(len(table)), settings, ranks), None)
     labels = torch.tensor([table.mechanisms().index(name) for name in table.frame["mechanism"]])
     weights = torch.tensor(compute_sample_weight("balanced", labels.numpy()), dtype=torch.float32)
     torch.manual_seed(0)
     network = MCNN(len(table.mechanisms()), *table.shape)
-    described = describe(fields.read(np.arange(len(table))))
+    described = pixel_statistics(fields.read(np.arange(len(table))))
     targets = ((described - described.mean(0)) / described.std(0, correction=0)).nan_to_num(0).clamp(-4, 4)
     second = torch.nn.Linear(512, targets.shape[1])
     torch.nn.init.xavier_uniform_(second.weight)

@@ -311,7 +311,7 @@ def test_a_job_that_loses_a_rank_a_node_or_its_time_is_queued_again_and_goes_on(
     assert job.fact("JobState") == "COMPLETED", job.log()
     assert job.fact("Restarts") == "1"
     assert "resumed at step" in job.log()
-    assert run_directory.status(run_dir)["status"] == "finished"
+    assert run_directory.read_status(run_dir)["status"] == "finished"
     told(f"{what}, in a job of {script} on two nodes", "queued again, goes on in its folder",
          None if what == "a node lost" else seconds)
 

@@ -58,21 +58,22 @@ def test_what_is_saved_is_loaded(tmp_path):
 def test_the_newest_stay_and_those_that_have_a_name(tmp_path):
     for step in range(1, 8):
         save(tmp_path, step, is_best=step == 2)
-    assert [path.name for path in checkpoint.steps(tmp_path)] == [f"step-{n:08d}.pt" for n in (7, 6, 2)]
+    assert [path.name for path in checkpoint.list_checkpoints(tmp_path)] == [f"step-{n:08d}.pt" for n in (7, 6, 2)]
     assert {name: os.readlink(tmp_path / name) for name in ("last.pt", "best.pt", "good.pt")} == {
         "last.pt": "step-00000007.pt", "best.pt": "step-00000002.pt", "good.pt": "step-00000006.pt"}
     for step in (8, 9):
         save(tmp_path, step, keep=1)
-    assert [path.name for path in checkpoint.steps(tmp_path)] == [f"step-{n:08d}.pt" for n in (9, 8, 2)]  # good: the 8th
+    kept = [path.name for path in checkpoint.list_checkpoints(tmp_path)]
+    assert kept == [f"step-{n:08d}.pt" for n in (9, 8, 2)]  # good: the 8th
 
 
 def test_a_process_that_was_killed_between_a_checkpoint_and_its_links_loses_none(tmp_path):
     for step in (1, 2):
         save(tmp_path, step, is_best=step == 1)
-    checkpoint.go_on_from(tmp_path, tmp_path / "step-00000001.pt", is_best=False)  # as if the links of 2 had not been made
-    checkpoint.go_on_from(tmp_path, save(tmp_path, 2), is_best=True)
+    checkpoint.set_latest(tmp_path, tmp_path / "step-00000001.pt", is_best=False)  # as if the links of 2 had not been made
+    checkpoint.set_latest(tmp_path, save(tmp_path, 2), is_best=True)
     assert {os.readlink(tmp_path / name) for name in ("last.pt", "best.pt")} == {"step-00000002.pt"}
-    checkpoint.go_on_from(tmp_path, save(tmp_path, 3), is_best=False)
+    checkpoint.set_latest(tmp_path, save(tmp_path, 3), is_best=False)
     assert os.readlink(tmp_path / "best.pt") == "step-00000002.pt"
 
 
@@ -139,7 +140,7 @@ def test_the_newest_whole_one_is_taken(tmp_path, caplog):
     paths[0].write_bytes(b"")
     with pytest.raises(DataError, match="none of its 3 checkpoints is whole") as raised:
         checkpoint.newest(tmp_path)
-    assert [re.search(r"not (a readable|what was written)", text)[1] for text in raised.value.offenders] == [
+    assert [re.search(r"not (a readable|what was written)", text)[1] for text in raised.value.details] == [
         "a readable", "what was written", "a readable"]
 
 

@@ -9,7 +9,7 @@ from mscnn.core.errors import DataError
 from mscnn.data import read_screen
 from mscnn.data.pixels.augment import Jitter
 from mscnn.data.pixels.images import read_site
-from mscnn.data.pixels.reader import Fields
+from mscnn.data.pixels.reader import FieldReader
 from mscnn.distributed import world
 from mscnn.training import prepare_data
 
@@ -17,7 +17,7 @@ ALONE = world.World(rank=0, size=1, local_rank=0, local_size=1)
 
 
 def open_screen(path, size=None, **settings):
-    return prepare_data.check(prepare_data.read_labelled(config.Data(sites=str(path), **settings)), size, ALONE)
+    return prepare_data.with_shape(prepare_data.load_labelled_sites(config.Data(sites=str(path), **settings)), size, ALONE)
 
 
 def test_a_generic_screen_opens_with_channels_and_shape(tiny_screen):
@@ -31,7 +31,7 @@ def test_a_screen_without_known_mechanisms_only_opens_for_prediction(tiny_screen
     tiny_screen.write_text(tiny_screen.read_text().replace("Metadata_MOA", "Metadata_Other"))
     with pytest.raises(DataError, match="no site has a known mechanism"):
         open_screen(tiny_screen)
-    assert len(read_screen.read_table(config.Data(sites=str(tiny_screen)))) == 12
+    assert len(read_screen.read_screen(config.Data(sites=str(tiny_screen)))) == 12
 
 
 @pytest.mark.parametrize("size", [None, (100, 70)])
@@ -45,7 +45,7 @@ def test_the_scale_comes_from_the_given_sites_alone_as_the_network_sees_them(tin
     chosen = np.flatnonzero(table.frame["compound"] == "a")
     pixels = np.stack([read_site(files) for files in table.frame["files"][chosen]])
     pixels = pixels[:, :, 14:114, 29:99] if size else pixels
-    normalisation = prepare_data.measure(table, chosen, settings, ALONE)
+    normalisation = prepare_data.fit_scale(table, chosen, settings, ALONE)
     np.testing.assert_allclose(normalisation.mean, pixels.mean(axis=(0, 2, 3)), rtol=1e-12)
     np.testing.assert_allclose(normalisation.sd, pixels.std(axis=(0, 2, 3)), rtol=1e-9)
 
@@ -56,7 +56,7 @@ def test_fields_scaled_by_themselves_need_no_reading(tiny_screen):
         for path in files:
             Path(path).unlink()
     settings = config.Data(sites=str(tiny_screen), normalise="field")
-    assert prepare_data.measure(table, np.arange(12), settings, ALONE).mode == "field"
+    assert prepare_data.fit_scale(table, np.arange(12), settings, ALONE).mode == "field"
 
 
 def test_images_that_turn_out_damaged_are_all_named(tiny_screen):
@@ -68,9 +68,9 @@ def test_images_that_turn_out_damaged_are_all_named(tiny_screen):
         start = whole.index(b"\x78\x9c") if b"\x78\x9c" in whole else len(whole) - 60
         Path(path).write_bytes(whole[:start] + b"\xff" * 20 + whole[start + 20:])
     with pytest.raises(DataError) as refusal:
-        prepare_data.measure(table, np.arange(12), config.Data(sites=str(tiny_screen)), ALONE)
+        prepare_data.fit_scale(table, np.arange(12), config.Data(sites=str(tiny_screen)), ALONE)
     assert "2 images are damaged" in str(refusal.value)
-    assert not refusal.value.alone
+    assert not refusal.value.this_rank_only
 
 
 def test_the_shared_fields_and_originals_open(shared_data):
@@ -83,9 +83,9 @@ def test_the_shared_fields_and_originals_open(shared_data):
 def test_plates_are_measured_in_their_untreated_wells_and_read_by_their_own_numbers(tiny_screen):
     """Brighter treated wells change nothing; each field is scaled before it is cropped and turned."""
     settings = config.Data(sites=str(tiny_screen), normalise="plate", camera_offset=0)
-    table = prepare_data.check(prepare_data.read_labelled(settings), None, ALONE)
+    table = prepare_data.with_shape(prepare_data.load_labelled_sites(settings), None, ALONE)
     training = np.flatnonzero(table.frame["compound"] != "b")
-    found = prepare_data.measure(table, training, settings, ALONE)
+    found = prepare_data.fit_scale(table, training, settings, ALONE)
     controls = np.flatnonzero(table.is_control())
     pixels = np.stack([read_site(table.frame["files"][site]) for site in controls]).astype(float)
     assert found.provenance["measured"] == {"00123": "wells of DMSO: 3 sites in 3 wells"}
@@ -93,9 +93,9 @@ def test_plates_are_measured_in_their_untreated_wells_and_read_by_their_own_numb
     np.testing.assert_allclose(found.scale_PC[0], pixels.std(axis=(0, 2, 3)), rtol=0.15)    # and a fitted light
     site = int(training[0])
     expected = found.apply(read_site(table.frame["files"][site]), "00123")
-    plain = Fields(table, found, (128, 128)).read(np.array([site]))[0].numpy()
+    plain = FieldReader(table, found, (128, 128)).read(np.array([site]))[0].numpy()
     np.testing.assert_array_equal(plain, expected)
-    turned = Fields(table, found, None).read(np.array([site]), Jitter(flips=True, turns=True), (3, 0))[0].numpy()
+    turned = FieldReader(table, found, None).read(np.array([site]), Jitter(flips=True, turns=True), (3, 0))[0].numpy()
     assert any(np.array_equal(turned, np.rot90(mirrored, turns, axes=(1, 2)))
                for mirrored in (expected, expected[:, ::-1]) for turns in range(4))
     again = prepare_data.restore(prepare_data.to_record(found))
@@ -105,5 +105,5 @@ def test_plates_are_measured_in_their_untreated_wells_and_read_by_their_own_numb
 def test_untreated_wells_that_would_be_left_out_are_pointed_at(tiny_screen):
     tiny_screen.write_text(tiny_screen.read_text().replace(",DMSO\n", ",\n"))  # their mechanism
     with pytest.raises(DataError, match="3 sites of DMSO, in which plates are measured, have no mechanism"):
-        prepare_data.read_labelled(config.Data(sites=str(tiny_screen), normalise="plate"))
-    assert len(prepare_data.read_labelled(config.Data(sites=str(tiny_screen)))) == 9
+        prepare_data.load_labelled_sites(config.Data(sites=str(tiny_screen), normalise="plate"))
+    assert len(prepare_data.load_labelled_sites(config.Data(sites=str(tiny_screen)))) == 9

@@ -16,8 +16,8 @@ import torch
 from mscnn.core import run_directory
 from mscnn.core.errors import DataError, UsageError
 from mscnn.training import checkpoint
-from mscnn.training.train_state import Course
-from mscnn.training.trainer import Taken
+from mscnn.training.train_state import TrainState
+from mscnn.training.trainer import StepResult
 from tests.conftest import ROOT, run_python
 
 COMMON = ("screen", "--hold-out", "b", "--minibatch", "3", "--epochs", "2", "--lr", "0.003", "--class-weights", "none",
@@ -58,12 +58,13 @@ def test_a_run_that_goes_on_from_any_step_is_the_one_that_never_stopped(module_s
     whole, options = tmp_path / "whole", ("--checkpoint-steps", "1", "--keep", "9", "--rotate", "20" if ranks == 1 else "0")
     done = train(whole, module_screen, *options, ranks=ranks)
     assert done.returncode == 0, done.stderr
-    assert [path.name for path in checkpoint.steps(whole / "checkpoints")] == [f"step-{n:08d}.pt" for n in range(6, 0, -1)]
+    kept = [path.name for path in checkpoint.list_checkpoints(whole / "checkpoints")]
+    assert kept == [f"step-{n:08d}.pt" for n in range(6, 0, -1)]
     for step in range(1, STEPS) if ranks == 1 else (2, 3):
         part = tmp_path / f"from-{step}"
         shutil.copytree(whole, part, symlinks=True)
         (part / "summary.json").unlink()
-        for later in checkpoint.steps(part / "checkpoints")[:STEPS - step]:
+        for later in checkpoint.list_checkpoints(part / "checkpoints")[:STEPS - step]:
             later.unlink()
         if step == STEPS // 2 and ranks != 2:  # as if it had been killed while it looked at the held-out side, not after
             lines = (part / "metrics.jsonl").read_text().splitlines(keepends=True)
@@ -96,7 +97,7 @@ def test_the_clock_stops_a_run_which_says_where(module_screen, tmp_path):
     assert "stopped: --stop-after 1e-09 at step 1 of 6" in done.stderr
     status = json.loads((tmp_path / "run" / run_directory.STATUS).read_text())
     assert (status["status"], status["step"], status["steps"], status["exit_code"]) == ("stopped", 1, 6, 75)
-    assert [path.name for path in checkpoint.steps(tmp_path / "run" / "checkpoints")] == ["step-00000001.pt"]
+    assert [path.name for path in checkpoint.list_checkpoints(tmp_path / "run" / "checkpoints")] == ["step-00000001.pt"]
 
 
 def test_a_run_that_was_stopped_before_its_read_out_goes_on_with_it(module_screen, tmp_path):
@@ -105,7 +106,7 @@ def test_a_run_that_was_stopped_before_its_read_out_goes_on_with_it(module_scree
     done = train(part, module_screen, *options, "--stop-after", "1e-9")
     assert (done.returncode, "read-out" in done.stdout) == (75, False), done.stderr
     assert final(part, step=1) != final(whole, step=1)
-    noted = [checkpoint.notes(*checkpoint.read(run_dir)) for run_dir in (part, whole)]
+    noted = [checkpoint.caveats(*checkpoint.read(run_dir)) for run_dir in (part, whole)]
     assert noted == [["training was stopped before its read-out: its last layer is as trained"], []]
     done = train(part, module_screen, *options, "--resume", "auto")
     assert (done.returncode, "read-out" in done.stdout) == (0, True), done.stderr
@@ -142,9 +143,9 @@ def test_a_run_that_never_gets_further_is_not_started_for_ever(module_screen, tm
     assert train(run_dir, module_screen, "--stop-after", "1e-9").returncode == 75
     status = json.loads((run_dir / run_directory.STATUS).read_text())
     for _ in range(run_directory.FRUITLESS):  # as if the process had been killed before its next checkpoint
-        (run_dir / run_directory.STATUS).write_text(json.dumps(run_directory.begun(run_dir, status["step"])))
-    run_directory.refuse_taken(str(run_dir), "auto")
-    (run_dir / run_directory.STATUS).write_text(json.dumps(run_directory.begun(run_dir, status["step"])))
+        (run_dir / run_directory.STATUS).write_text(json.dumps(run_directory.initial_status(run_dir, status["step"])))
+    run_directory.require_unused(str(run_dir), "auto")
+    (run_dir / run_directory.STATUS).write_text(json.dumps(run_directory.initial_status(run_dir, status["step"])))
     done = train(run_dir, module_screen, "--resume", "auto")
     assert done.returncode == 2
     assert "started 3 times in a row without getting further" in done.stderr
@@ -188,7 +189,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(module_screen,
     run_dir = tmp_path / "run"
     assert train(run_dir, module_screen, "--max-steps", "4", "--checkpoint-steps", "1").returncode == 0
     (run_dir / "summary.json").unlink()
-    newest = checkpoint.steps(run_dir / "checkpoints")[0]
+    newest = checkpoint.list_checkpoints(run_dir / "checkpoints")[0]
     with newest.open("r+b") as file:
         file.seek(newest.stat().st_size // 2)
         file.write(b"\x55\xaa" * 8)
@@ -232,9 +233,9 @@ def test_a_checkpoint_that_cannot_be_written_is_told_and_counted_and_the_last_on
 
     settings, told = SimpleNamespace(run=SimpleNamespace(keep=2)), []
     monkeypatch.setattr(checkpoint, "save", fail)
-    monkeypatch.setattr(Course, "_content", lambda *_, **__: {})
+    monkeypatch.setattr(TrainState, "_content", lambda *_, **__: {})
     monkeypatch.setattr("mscnn.training.train_state.log.error", lambda text, *values: told.append(text % values))
-    course = Course({}, step=7)
+    course = TrainState({}, step=7)
     for _ in range(2):
         course.save(settings, Full(), None, tmp_path, is_last=False)
     assert "NOT SAVED: the checkpoint of step 7" in told[1]
@@ -246,12 +247,12 @@ def test_a_checkpoint_that_cannot_be_written_is_told_and_counted_and_the_last_on
 def test_the_best_epoch_is_told_from_those_that_were_saved(tmp_path, monkeypatch):
     saved = []
     monkeypatch.setattr(checkpoint, "save", lambda *_, keep, is_best: saved.append(is_best))
-    monkeypatch.setattr(Course, "_content", lambda *_, **__: {})
-    settings, course = SimpleNamespace(run=SimpleNamespace(keep=2)), Course({})
+    monkeypatch.setattr(TrainState, "_content", lambda *_, **__: {})
+    settings, course = SimpleNamespace(run=SimpleNamespace(keep=2)), TrainState({})
 
     def epoch(*losses: float, saves: bool) -> None:
         for loss in losses:
-            course.follow(Taken(loss, False, [], False), None, 3)
+            course.record_step(StepResult(loss, False, [], False), None, 3)
             course.save(settings, Full(), None, tmp_path, is_last=False)  # within an epoch it is never the best
         course.end_epoch(counts=saves)
         course.save(settings, Full(), None, tmp_path, is_last=False)  # where it does not count, as it was told to stop
@@ -264,8 +265,8 @@ def test_the_best_epoch_is_told_from_those_that_were_saved(tmp_path, monkeypatch
 def test_a_loss_spike_is_told(monkeypatch):
     told = []
     monkeypatch.setattr("mscnn.training.train_state.log.warning", lambda text, *values: told.append(text % values))
-    course = Course({})
+    course = TrainState({})
     for loss in [*[1.0, 1.2] * 15, 1.3, 9.0]:
-        course.follow(Taken(loss, False, [], False), None, 3)
+        course.record_step(StepResult(loss, False, [], False), None, 3)
     assert len(told) == 1
     assert told[0].startswith("loss spike: 9.0000 at step 32")

@@ -7,9 +7,9 @@ import torch
 from mscnn.distributed.world import World
 from mscnn.model import MCNN
 from mscnn.model.acceleration import Acceleration
-from mscnn.training.ema import Average
-from mscnn.training.targets import Lessons
-from mscnn.training.trainer import Trainer, predict, views
+from mscnn.training.ema import EMA
+from mscnn.training.targets import Targets
+from mscnn.training.trainer import Trainer, flips_and_turns, predict
 
 
 def test_the_next_epochs_first_fields_are_read_while_this_ones_last_are_computed():
@@ -20,10 +20,10 @@ def test_the_next_epochs_first_fields_are_read_while_this_ones_last_are_computed
         return torch.zeros(len(sites), 1)
 
     trainer = Trainer(
-        world=World(), acceleration=SimpleNamespace(place=lambda fields: fields), network=None, objective=None,
+        world=World(), acceleration=SimpleNamespace(place=lambda fields: fields), network=None, loss_module=None,
         optimiser=None, fields=SimpleNamespace(read=remember), jitter=None,
-        lessons=Lessons(np.arange(9), np.arange(9), np.ones(9)), microbatch=2, clip_norm=0.0, seed=5)
-    loaded = trainer.read_ahead([(0, [np.array([4, 2, 0])]), (1, [np.array([1, 3])])])
+        targets=Targets(np.arange(9), np.arange(9), np.ones(9)), microbatch=2, clip_norm=0.0, seed=5)
+    loaded = trainer.prefetch([(0, [np.array([4, 2, 0])]), (1, [np.array([1, 3])])])
     labels = [next(loaded)[1].tolist(), next(loaded)[1].tolist()]
     assert labels == [[4, 2], [0]]  # epoch 0 is being computed
     deadline = time.monotonic() + 60
@@ -35,13 +35,13 @@ def test_the_next_epochs_first_fields_are_read_while_this_ones_last_are_computed
 
 def test_one_number_that_is_not_finite_anywhere_in_the_training_is_found():
     layer = torch.nn.Linear(2, 1)
-    optimiser, average = torch.optim.SGD(layer.parameters(), lr=0.1, momentum=0.9), Average(layer, 0.9)
+    optimiser, average = torch.optim.SGD(layer.parameters(), lr=0.1, momentum=0.9), EMA(layer, 0.9)
     layer(torch.ones(1, 2)).sum().backward()
     optimiser.step()
-    trainer = Trainer(world=World(), acceleration=None, network=None, objective=layer, optimiser=optimiser, fields=None,
-                      jitter=None, lessons=None, microbatch=1, clip_norm=0.0, seed=0, average=average)
+    trainer = Trainer(world=World(), acceleration=None, network=None, loss_module=layer, optimiser=optimiser, fields=None,
+                      jitter=None, targets=None, microbatch=1, clip_norm=0.0, seed=0, ema=average)
     assert trainer.is_finite()
-    for tensor in (layer.weight, optimiser.state[layer.bias]["momentum_buffer"], average.kept[0]):
+    for tensor in (layer.weight, optimiser.state[layer.bias]["momentum_buffer"], average.shadow[0]):
         for value in (float("nan"), float("-inf")):
             before, tensor.data = tensor.data, torch.full_like(tensor, value)
             assert not trainer.is_finite()
@@ -53,10 +53,10 @@ def test_views_are_all_orientations_once():
     square = torch.arange(9.0).reshape(1, 1, 3, 3)
     expected = {tuple(torch.rot90(image, turns, (2, 3)).flatten().tolist()) for image in (square, square.flip(3))
                 for turns in range(4)}
-    assert {tuple(view.flatten().tolist()) for view in views(square)} == expected
-    assert len(views(square)) == len(expected) == 8
+    assert {tuple(view.flatten().tolist()) for view in flips_and_turns(square)} == expected
+    assert len(flips_and_turns(square)) == len(expected) == 8
     oblong = torch.arange(6.0).reshape(1, 1, 2, 3)
-    assert {tuple(view.flatten().tolist()) for view in views(oblong)} == {
+    assert {tuple(view.flatten().tolist()) for view in flips_and_turns(oblong)} == {
         (0, 1, 2, 3, 4, 5), (2, 1, 0, 5, 4, 3), (3, 4, 5, 0, 1, 2), (5, 4, 3, 2, 1, 0)}
 
 
@@ -73,7 +73,7 @@ def test_seen_from_all_sides_a_turned_field_is_the_same_field():
     plain, _ = predict(network, fields, np.arange(4), **how)
     assert abs(plain[1] - plain[0]).max() > 1e-3
     with torch.inference_mode():
-        by_hand = torch.stack([network.features(view) for view in views(images)]).mean(0)
+        by_hand = torch.stack([network.features(view) for view in flips_and_turns(images)]).mean(0)
         torch.testing.assert_close(torch.from_numpy(features).float(), by_hand)
         expected = torch.softmax(network.classify(by_hand).double(), 1).numpy()
     np.testing.assert_allclose(probabilities, expected, rtol=1e-5)

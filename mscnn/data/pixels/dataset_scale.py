@@ -10,7 +10,7 @@ STRIP = 32  # rows: a strip stays in the cache while it is converted, shifted an
 
 
 @dataclass(frozen=True)
-class Normalisation:
+class DatasetScale:
     """(counts - mean) / sd of each channel; in mode "field" mean and sd are those of the field itself."""
 
     mode: str

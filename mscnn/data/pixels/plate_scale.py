@@ -75,7 +75,7 @@ def reference_sites(table: SiteTable, allowed: np.ndarray, compound: str | None 
 
 
 @dataclass(frozen=True, eq=False)
-class Intensity:
+class PlateScale:
     """(transform((counts - offset) / field) - shift) / scale, each plate and channel by its own numbers."""
 
     plates: tuple[str, ...]
@@ -110,7 +110,7 @@ class Intensity:
                         len(self.plates), ", ".join(unknown))
         return not unknown
 
-    def of_no_plate(self) -> "Intensity":
+    def of_no_plate(self) -> "PlateScale":
         """The same for plates of another screen, whatever their names: each gets the mean of these."""
         return dataclasses.replace(self, plates=tuple(f"{number} of training" for number in range(len(self.plates))))
 
@@ -134,7 +134,7 @@ class Intensity:
             put(aside, folder / name)
 
 
-def load(folder: Path) -> Intensity:
+def load(folder: Path) -> PlateScale:
     """What save wrote, bit for bit. Raises DataError for files that are missing, damaged or not of one another."""
     try:
         facts, packed = json.loads((folder / FACTS).read_text()), (folder / ARRAYS).read_bytes()
@@ -150,13 +150,13 @@ def load(folder: Path) -> Intensity:
         raise DataError(f"{folder}: no usable {FACTS} and {ARRAYS} ({reason}); measure the plates again") from None
 
 
-def from_record(facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> Intensity:
+def from_record(facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> PlateScale:
     """The inverse of to_record. Raises DataError where facts and arrays are not of this format or do not fit."""
     try:
         if facts["format"] != FORMAT:
             raise ValueError(f"format {facts['format']!r}, this version reads {FORMAT}")
-        found = Intensity(tuple(facts["plates"]), tuple(facts["size"]), Method(**facts["method"]), facts["provenance"],
-                          facts["offset"], **{f"{name}_{shape}": arrays[name] for name, shape in _SHAPES.items()})
+        found = PlateScale(tuple(facts["plates"]), tuple(facts["size"]), Method(**facts["method"]), facts["provenance"],
+                           facts["offset"], **{f"{name}_{shape}": arrays[name] for name, shape in _SHAPES.items()})
         shape = (len(found.plates), *found.field_PChw.shape[1:2])
         wrong = [name for name, array in arrays.items() if array.shape[:2] != shape or array.dtype.kind != "f"
                  or array.ndim != len(_SHAPES[name]) or not np.isfinite(array).all()]
@@ -167,7 +167,7 @@ def from_record(facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> Intensi
     return found
 
 
-def estimate(sums: dict[str, PlateSums], method: Method, provenance: dict[str, Any]) -> Intensity:
+def estimate(sums: dict[str, PlateSums], method: Method, provenance: dict[str, Any]) -> PlateScale:
     """Fields, offset and scales from the complete sums of all plates.
 
     provenance: builtins, from `describe`; offset, levels of the background and degrees of the fields are added.
@@ -183,7 +183,7 @@ def estimate(sums: dict[str, PlateSums], method: Method, provenance: dict[str, A
     field_PChw, level_PC, shift_PC, scale_PC = (np.stack(part, axis=1) for part in zip(*scaled, strict=True))
     degrees = {plate: [fits[number][2] for fits in fits_CP] for number, plate in enumerate(plates)}
     found = {"degree": degrees, "level": dict(zip(plates, level_PC.tolist(), strict=True))}
-    return Intensity(plates, ordered[0].size, method, provenance | found, offset, field_PChw, shift_PC, scale_PC)
+    return PlateScale(plates, ordered[0].size, method, provenance | found, offset, field_PChw, shift_PC, scale_PC)
 
 
 def _camera_offset(plates: Sequence[PlateSums], fits_CP: Sequence[Sequence[tuple]]) -> float:

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from mscnn.core import activity
 from mscnn.data.pixels.augment import Jitter, augment, draw, orient
-from mscnn.data.pixels.dataset_scale import Normalisation
+from mscnn.data.pixels.dataset_scale import DatasetScale
 from mscnn.data.pixels.images import fit
 from mscnn.data.pixels.packed import pixels
-from mscnn.data.pixels.plate_scale import Intensity
+from mscnn.data.pixels.plate_scale import PlateScale
 from mscnn.data.tables.sampler import Stream
 from mscnn.data.tables.site_table import SiteTable
 
@@ -27,11 +27,11 @@ _END = object()
 
 
 @dataclass(frozen=True)
-class Fields:
+class FieldReader:
     """Reads fields of a table as the network's input."""
 
     table: SiteTable
-    normalisation: Normalisation | Intensity
+    scale: DatasetScale | PlateScale
     size: tuple[int, int] | None  # crop or pad to (height, width)
 
     def read(self, sites: np.ndarray, jitter: Jitter | None = None, key: tuple[int, int] = (0, 0)) -> Tensor:
@@ -41,11 +41,11 @@ class Fields:
         change on any rank and in any order.  key: (seed, epoch).
         """
         fields_NCHW, changes = torch.empty(0), []
-        by_plate = isinstance(self.normalisation, Intensity)
+        by_plate = isinstance(self.scale, PlateScale)
         for position, site in enumerate(sites):
             site_CHW = pixels(self.table, site)
             if by_plate:  # a plate's light is that of the whole field, before it is cropped or turned
-                site_CHW = self.normalisation.apply(site_CHW, self.table.frame["plate"].iat[site])
+                site_CHW = self.scale.apply(site_CHW, self.table.frame["plate"].iat[site])
             site_CHW = fit(site_CHW, self.size)
             if position == 0:
                 fields_NCHW = torch.empty(len(sites), *site_CHW.shape)
@@ -56,14 +56,14 @@ class Fields:
             if by_plate:
                 np.copyto(fields_NCHW[position].numpy(), site_CHW)
             else:
-                self.normalisation.apply(site_CHW, fields_NCHW[position].numpy())
+                self.scale.apply(site_CHW, fields_NCHW[position].numpy())
         if jitter is not None:
             augment(fields_NCHW, changes, jitter)
         return fields_NCHW
 
 
-def ahead(jobs: Iterable[Callable[[], Item]], depth: int = 1,
-          enter: Callable[[], object] = lambda: None) -> Generator[Item, None, None]:
+def prefetch(jobs: Iterable[Callable[[], Item]], depth: int = 1,
+             thread_init: Callable[[], object] = lambda: None) -> Generator[Item, None, None]:
     """Run jobs in a thread, at most `depth` results ahead; an exception in a job is raised here, in its turn.
 
     enter: what the thread calls first.  Leaving the loop early stops the thread.
@@ -80,7 +80,7 @@ def ahead(jobs: Iterable[Callable[[], Item]], depth: int = 1,
 
     def work() -> None:
         try:
-            enter()
+            thread_init()
             for job in jobs:
                 if stopped.is_set():
                     return

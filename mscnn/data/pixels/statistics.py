@@ -20,7 +20,7 @@ SPOT_SCALES = 2
 LEAST = 1e-3        # sd, or share of pixels, that still counts: constant channels stay finite
 
 
-def describe(fields_NCHW: Tensor) -> Tensor:
+def pixel_statistics(fields_NCHW: Tensor) -> Tensor:
     """(N, C, H, W) -> (N, D) float32: shape of the histogram, texture by octaves, channels together, bright spots.
 
     Means and standard deviations are left out: they are the plate's as much as the cells'.  H and W at least 64.

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from mscnn.core.errors import DataError
-from mscnn.data.tables.image_paths import locate
+from mscnn.data.tables.image_paths import resolve_image_paths
 from mscnn.data.tables.problems import Problem, refuse
 from mscnn.data.tables.site_table import (
     METADATA,
@@ -67,7 +67,7 @@ def read_bbbc021(image_csv: Path, moa_csv: Path, *, image_root: Path | None = No
     frame["mechanism"] = _mechanisms(frame, annotations, moa_csv, found)
     parts = [pd.DataFrame({"folder": images[f"Image_PathName_{channel}"], "name": images[f"Image_FileName_{channel}"]})
              for channel in CHANNELS.values()]
-    frame["files"] = locate(parts, image_root or image_csv.parent, found)
+    frame["files"] = resolve_image_paths(parts, image_root or image_csv.parent, found)
     found += [*find_unfit(frame, image_csv), *find_duplicates(frame[frame["site"] != ""], image_csv),
               *find_case_twins(frame, image_csv)]
     if problems is None:

@@ -23,7 +23,7 @@ class _Folder(NamedTuple):
     plain: frozenset[str]
 
 
-def locate(parts: Sequence[pd.DataFrame], image_root: Path, problems: list[Problem]) -> list[tuple[str, ...]]:
+def resolve_image_paths(parts: Sequence[pd.DataFrame], image_root: Path, problems: list[Problem]) -> list[tuple[str, ...]]:
     """Join folders and file names to paths below image_root, one tuple of files per row.
 
     parts: per channel a table of columns folder and name.  Tables keep the folders of the machine that wrote them, so

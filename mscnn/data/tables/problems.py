@@ -54,5 +54,5 @@ def write_csv(problems: Sequence[Problem], path: Path) -> None:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(COLUMNS)
         rows.writerows(["" if problem.row is None else problem.row,
-                        *(csv_safe.cell(printable(text)) for text in (problem.file, problem.reason))]
+                        *(csv_safe.escape(printable(text)) for text in (problem.file, problem.reason))]
                        for problem in problems)

@@ -18,7 +18,7 @@ import pandas as pd
 
 from mscnn.core.errors import DataError, printable
 from mscnn.core.logs import log
-from mscnn.data.tables.image_paths import locate
+from mscnn.data.tables.image_paths import resolve_image_paths
 from mscnn.data.tables.problems import Problem, refuse
 
 # Metadata of a site, in the order of every table this program writes (there with the prefix Metadata_).
@@ -118,7 +118,7 @@ def read_sites(path: Path, *, image_root: Path | None = None, channels: tuple[st
     frame = pd.DataFrame({role: table[roles[role]].str.strip() if role in roles else "" for role in METADATA},
                          index=table.index)
     frame["concentration"] = concentrations(frame["concentration"], path, found) if "concentration" in roles else np.nan
-    frame["files"] = locate(parts, image_root or path.parent, found)
+    frame["files"] = resolve_image_paths(parts, image_root or path.parent, found)
     found += [*find_unfit(frame, path), *find_case_twins(frame, path)]
     if "site" in roles:
         found += find_duplicates(frame, path)

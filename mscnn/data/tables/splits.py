@@ -81,7 +81,7 @@ def training_side(path: Path, table: SiteTable) -> np.ndarray:
 
 def read_sides(path: Path, table: SiteTable) -> np.ndarray:
     """(S,) the side of each site in a split.csv that `write` wrote for this table. Raises DataError."""
-    rows = csv_safe.restored(read_csv(path))
+    rows = csv_safe.unescape_table(read_csv(path))
     if "side" not in rows or rows.drop(columns="side").to_csv(index=False) != _site_rows(table).to_csv(index=False):
         raise DataError(f"{path}: is no split of this table; name the split.csv of a run on the same table")
     return rows["side"].to_numpy()
@@ -146,7 +146,7 @@ def home_weeks(table: SiteTable) -> dict[str, str]:
 
 def write(split: Split, table: SiteTable, folder: Path) -> None:
     """split.csv says who is where; split.json sums it up, with a SHA-256 over the rows as the table has them."""
-    csv_safe.write(_rows(split, table), folder / "split.csv")
+    csv_safe.write_csv(_rows(split, table), folder / "split.csv")
     record = {key: value for key, value in to_record(split, table).items() if key != "sides"}
     (folder / "split.json").write_text(json.dumps(record, indent=1) + "\n")
 

@@ -26,9 +26,9 @@ from mscnn.core.errors import DataError, ImageError, UsageError
 from mscnn.data.pixels import pack as packing
 from mscnn.data.pixels import packed
 from mscnn.data.pixels.augment import Jitter
-from mscnn.data.pixels.dataset_scale import Normalisation
+from mscnn.data.pixels.dataset_scale import DatasetScale
 from mscnn.data.pixels.images import Header, read_site
-from mscnn.data.pixels.reader import Fields
+from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed.world import World
 from mscnn.training import prepare_data
@@ -73,7 +73,7 @@ def test_a_pack_gives_back_table_pixels_and_fingerprint(tmp_path, dtype):
     again = packed.read_packed(tmp_path / "pack")
     assert again.channels == table.channels
     assert again.fingerprint() == table.fingerprint()
-    assert prepare_data.check(again, (128, 128), World()).shape == (2, 128, 128)
+    assert prepare_data.with_shape(again, (128, 128), World()).shape == (2, 128, 128)
     for site in range(len(table)):
         pixels = packed.pixels(again, site)
         np.testing.assert_array_equal(pixels, read_site(table.frame["files"][site]))
@@ -84,10 +84,10 @@ def test_a_pack_gives_back_table_pixels_and_fingerprint(tmp_path, dtype):
 @pytest.mark.parametrize("mode", ["dataset", "field"])
 def test_minibatches_are_those_of_the_images_to_the_last_bit(pair, mode):
     table, folder = pair
-    normalisation = Normalisation(mode, (1000.0, 30.5), (77.7, 3.1))
+    normalisation = DatasetScale(mode, (1000.0, 30.5), (77.7, 3.1))
     jitter = Jitter(flips=True, turns=True, gain=0.3, offset=0.3)
     for size in (None, (128, 128), (256, 256)):
-        direct, stored = (Fields(one, normalisation, size) for one in (table, packed.read_packed(folder)))
+        direct, stored = (FieldReader(one, normalisation, size) for one in (table, packed.read_packed(folder)))
         for sites in ([3, 0, 5], [1], range(6)):
             for how in ((None,), (jitter, (7, 1))):
                 torch.testing.assert_close(stored.read(np.array(sites), *how), direct.read(np.array(sites), *how),
@@ -137,7 +137,7 @@ def test_a_pack_can_be_packed_again(pair, tmp_path):
 
 
 def test_what_was_read_does_not_stay_in_memory(pair):
-    fields = Fields(packed.read_packed(pair[1]), Normalisation("dataset", (0.0, 0.0), (1.0, 1.0)), None)
+    fields = FieldReader(packed.read_packed(pair[1]), DatasetScale("dataset", (0.0, 0.0), (1.0, 1.0)), None)
     fields.read(np.arange(6))
     tracemalloc.start()
     fields.read(np.arange(6))
@@ -201,8 +201,8 @@ def test_a_file_that_was_cut_short_names_the_first_record_that_is_not_there(pair
     path = pair[1] / "plate-0001.fields"
     os.truncate(path, size)
     with pytest.raises(DataError, match="things are wrong") as refusal:
-        prepare_data.check(packed.read_packed(pair[1]), (128, 128), World())
-    (line,) = refusal.value.offenders
+        prepare_data.with_shape(packed.read_packed(pair[1]), (128, 128), World())
+    (line,) = refusal.value.details
     assert line.startswith(f"{path}: ")
     assert message.split("promises")[0] in line
     if "record" in message:
@@ -372,7 +372,7 @@ def test_a_damaged_image_costs_its_plate_alone(tmp_path):
     broken.write_bytes(whole[:-100])
     with pytest.raises(DataError, match="1 plates hold damaged images") as refusal:
         pack(table, tmp_path / "pack")
-    assert str(broken) in refusal.value.offenders[0]
+    assert str(broken) in refusal.value.details[0]
     assert sorted(path.name for path in (tmp_path / "pack").iterdir()) == ["plate-0001.fields"]
     broken.write_bytes(whole)
     assert pack(table, tmp_path / "pack") == 1
@@ -473,5 +473,5 @@ def test_bbbc021s_taxol_controls_are_dropped_when_training_says_so(tmp_path):
                                concentration=[0.3, 1.0, 0.3, 0.3, 0.1, 0.3])
     packing.pack(SiteTable(frame, table.channels), Header(*SHAPE, "uint16"), tmp_path / "pack", screen="bbbc021")
     for taxol, sites in (("keep", [0, 1, 2, 3, 4, 5]), ("drop", [1, 2, 4, 5])):
-        found = prepare_data.read_labelled(config.Data(packed=str(tmp_path / "pack"), taxol_controls=taxol))
+        found = prepare_data.load_labelled_sites(config.Data(packed=str(tmp_path / "pack"), taxol_controls=taxol))
         assert found.fingerprint() == SiteTable(frame, table.channels).select(np.array(sites)).fingerprint()

@@ -12,7 +12,7 @@ import torch
 from mscnn.core.errors import DataError, UsageError
 from mscnn.data.pixels import illumination
 from mscnn.data.pixels.illumination import Method, PlateSums, percentile
-from mscnn.data.pixels.plate_scale import Intensity, _stretch, describe, estimate, load, reference_sites
+from mscnn.data.pixels.plate_scale import PlateScale, _stretch, describe, estimate, load, reference_sites
 from mscnn.data.tables.site_table import natural
 from mscnn.report import intensity as picture
 from tests.conftest import make_table
@@ -266,7 +266,7 @@ def test_treated_wells_of_the_test_side_are_never_measured(compound):
         np.testing.assert_array_equal(one, other)
 
 
-def tiny() -> Intensity:
+def tiny() -> PlateScale:
     sites = np.random.default_rng(3).poisson(500, (4, 2, 64, 80)).astype(np.uint16)
     return estimate({"P2": summed(sites), "P10": summed(sites * 2)}, Method(scaling="mean-sd"),
                     {"channels": ["DNA", "RNA"], "week": {"P2": "Week1", "P10": "Week1"}})

@@ -6,19 +6,19 @@ import tifffile
 import torch
 
 from mscnn.data.pixels.augment import Jitter
-from mscnn.data.pixels.dataset_scale import Normalisation
-from mscnn.data.pixels.reader import Fields, ahead
+from mscnn.data.pixels.dataset_scale import DatasetScale
+from mscnn.data.pixels.reader import FieldReader, prefetch
 from mscnn.data.tables.site_table import SiteTable
 from tests.conftest import make_table
 
 
 @pytest.fixture
-def fields(tmp_path) -> Fields:
+def fields(tmp_path) -> FieldReader:
     for n in range(4):
         tifffile.imwrite(tmp_path / f"{n}.tif", np.full((128, 130), n * 10, np.uint16))
     frame = make_table([("a", "m")] * 4).frame
     frame["files"] = [(str(tmp_path / f"{n}.tif"),) for n in range(4)]
-    return Fields(SiteTable(frame, ("DNA",)), Normalisation("dataset", (10.0,), (5.0,)), (128, 128))
+    return FieldReader(SiteTable(frame, ("DNA",)), DatasetScale("dataset", (10.0,), (5.0,)), (128, 128))
 
 
 def test_fields_are_read_in_order_fitted_and_normalised(fields):
@@ -40,7 +40,7 @@ def test_augmentation_depends_on_seed_epoch_and_site_alone(fields):
 
 def test_reading_ahead_keeps_order_and_runs_at_most_so_far():
     started = []
-    results = ahead([lambda n=n: started.append(n) or n for n in range(20)], depth=2)
+    results = prefetch([lambda n=n: started.append(n) or n for n in range(20)], depth=2)
     assert next(results) == 0
     assert next(results) == 1
     assert len(started) <= 2 + 2 + 1  # taken, waiting, and one in hand
@@ -51,14 +51,14 @@ def test_a_failure_surfaces_in_its_turn():
     def fail():
         raise OSError("disk gone")
 
-    results = ahead([lambda: 1, fail, lambda: 3])
+    results = prefetch([lambda: 1, fail, lambda: 3])
     assert next(results) == 1
     with pytest.raises(OSError, match="disk gone"):
         next(results)
 
 
 def test_leaving_early_stops_the_thread():
-    results = ahead([lambda n=n: n for n in range(1000)])
+    results = prefetch([lambda n=n: n for n in range(1000)])
     next(results)
     results.close()
     assert not [thread for thread in threading.enumerate() if thread.name == "reader"]

@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy import ndimage, stats
 
-from mscnn.data.pixels.statistics import OCTAVES, QUANTILES, describe
+from mscnn.data.pixels.statistics import OCTAVES, QUANTILES, pixel_statistics
 
 CHANNELS = 3
 
@@ -17,9 +17,9 @@ def fields():
 
 
 def test_a_mirrored_or_turned_field_looks_the_same(fields):
-    expected = describe(fields)
+    expected = pixel_statistics(fields)
     for other in (fields.flip(2), fields.flip(3), fields.transpose(2, 3)):
-        found = describe(other.contiguous())
+        found = pixel_statistics(other.contiguous())
         assert found.shape == expected.shape
         number = expected.shape[1]
         quantiles = set(range(2 * CHANNELS, (2 + len(QUANTILES)) * CHANNELS))  # of every seventh pixel: other ones
@@ -30,11 +30,11 @@ def test_a_mirrored_or_turned_field_looks_the_same(fields):
 
 def test_gain_and_offset_of_a_channel_change_nothing(fields):
     changed = fields * torch.tensor([2.0, 0.7, 30.0])[:, None, None] + torch.tensor([5.0, -1.0, 0.0])[:, None, None]
-    torch.testing.assert_close(describe(changed), describe(fields), rtol=5e-3, atol=2e-2)
+    torch.testing.assert_close(pixel_statistics(changed), pixel_statistics(fields), rtol=5e-3, atol=2e-2)
 
 
 def test_moments_quantiles_and_correlations_are_scipys(fields):
-    found, flat = describe(fields).numpy(), fields.flatten(2).numpy()
+    found, flat = pixel_statistics(fields).numpy(), fields.flatten(2).numpy()
     np.testing.assert_allclose(found[:, :3], stats.skew(flat, axis=2), rtol=0.02)
     np.testing.assert_allclose(found[:, 3:6], np.log(stats.kurtosis(flat, axis=2, fisher=False)), rtol=0.02)
     scaled = (flat - flat.mean(2, keepdims=True)) / flat.std(2, keepdims=True)
@@ -50,14 +50,14 @@ def test_spots_are_counted():
     for row, column in ((0, 0), (0, 1), (1, 0), (0, -1), (-1, 0)):
         fields[0, 0, 8 + row::16, 8 + column::16] = 200.0 if row or column else 400.0
     start = 2 + len(QUANTILES) + 2 * OCTAVES + 1
-    assert describe(fields)[0, start].expm1().round() == 64  # 8 x 8 of them
+    assert pixel_statistics(fields)[0, start].expm1().round() == 64  # 8 x 8 of them
 
 
 @pytest.mark.parametrize("channels", [1, 2, 5])
 def test_constant_channels_stay_finite_and_all_channels_count_alike(channels):
     fields = torch.randn(2, channels, 128, 128)
     fields[0, 0] = 3.0
-    found = describe(fields)
+    found = pixel_statistics(fields)
     assert torch.isfinite(found).all()
-    swapped = describe(fields.flip(1))
+    swapped = pixel_statistics(fields.flip(1))
     torch.testing.assert_close(swapped[:, :channels], found[:, :channels].flip(1))
