@@ -139,8 +139,6 @@ def build(settings: config.Config, table: SiteTable, split: splits.Split, normal
     """The network and all that a step needs; and what was asked and used."""
     optim, classes = settings.optim, table.mechanisms()
     jitter = augment.Jitter(**dataclasses.asdict(settings.augment))
-    resampled_by = ranks.run_on_all_or_raise(lambda: augment.resampled_by(jitter))
-    log.info("augmentation: fields are resampled by %s", resampled_by)
     torch.manual_seed(settings.run.seed)
     acceleration, chosen = choose_acceleration(settings.accelerate.accelerate, settings.accelerate.precision,
                                              machine.feature_flags())
@@ -165,7 +163,7 @@ def build(settings: config.Config, table: SiteTable, split: splits.Split, normal
         loss_module=ranks.to_ddp(objective, settings.accelerate.compress), optimiser=optimiser, fields=fields, jitter=jitter,
         microbatch=optim.microbatch, clip_norm=optim.clip_norm, seed=settings.run.seed,
         ema=EMA(network, optim.average) if optim.average else None, loader_thread_init=read_by)
-    return trainer, {**chosen, "gradient": gradient, "augmentation": {"resampled by": resampled_by}}
+    return trainer, {**chosen, "gradient": gradient}
 
 
 def fit(settings: config.Config, trainer: Trainer, split: splits.Split, run_dir: Path, course: TrainState,

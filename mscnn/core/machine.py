@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("torch", "torchvision", "numpy", "pillow", "tifffile", "pandas", "scikit-learn")
+PACKAGES = ("torch", "numpy", "pillow", "tifffile", "pandas", "scikit-learn")
 
 
 def environment(**used: Any) -> dict[str, Any]:

@@ -1,21 +1,15 @@
-"""Random changes of a training field that keep its mechanism; the one door to torchvision.transforms.v2.
+"""Random changes of a training field that keep its mechanism.
 
-Shapes: C channels, H W pixels."""
+Shapes: N fields of a minibatch, C channels, H W pixels.
+"""
 
-import functools
-import importlib
-import importlib.util
-import types
+import math
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-
-from mscnn.core.errors import UsageError
-
-_kept_alive: list[torch.library.Library] = []
+from torch.nn.functional import affine_grid, grid_sample
 
 
 @dataclass(frozen=True)
@@ -31,7 +25,7 @@ class Jitter:
     offset: float = 0.0
 
     def resamples(self) -> bool:
-        """Whether fields are resampled, which needs torchvision."""
+        """Return whether fields are resampled."""
         return bool(self.rotate or self.scale or self.shift)
 
 
@@ -83,51 +77,20 @@ def augment(fields_NCHW: Tensor, changes: list[Change], jitter: Jitter) -> None:
 
 
 def affine(field_CHW: Tensor, *, angle: float, scale: float, right: float, down: float) -> Tensor:
-    """Rotate (degrees), zoom and move (pixels); what comes in from outside has each channel's background value."""
-    functional, why = transforms()
-    assert functional is not None, why
-    background = field_CHW[:, ::4, ::4].flatten(1).quantile(0.05, dim=1).tolist()
-    return functional.affine(field_CHW, angle=angle, translate=[right, down], scale=scale, shear=[0.0, 0.0],
-                             interpolation=functional.InterpolationMode.BILINEAR, fill=background)
+    """Rotate (degrees, clockwise), zoom about the centre, then move (pixels); interpolate bilinearly.
 
-
-def resampled_by(jitter: Jitter) -> str:
-    """What resamples fields, for the log. Raises UsageError where that takes torchvision, and it cannot be loaded."""
-    if not jitter.resamples():  # torchvision takes as long to load as torch itself
-        return "nothing, as asked"
-    functional, how = transforms()
-    if functional is None:
-        raise UsageError(f"rotate, scale and shift need torchvision: {how}; install it, or say 0")
-    return how
-
-
-@functools.cache
-def transforms() -> tuple[types.ModuleType | None, str]:
-    """torchvision.transforms.v2.functional, or None, and the reason.
-
-    Wheels of torchvision linked against CUDA cannot load their compiled part beside a CPU build of torch, and their
-    import then fails for want of two operators that transforms never call: those are declared before it.  A failed
-    import leaves half-loaded modules behind, hence the decision before it.
+    Pixels from outside the field get each channel's background value.
     """
-    found = importlib.util.find_spec("torchvision")
-    if found is None or not found.submodule_search_locations:
-        return None, "torchvision is not installed"
-    if torch.version.cuda is None and not _compiled_part_loads(Path(found.submodule_search_locations[0])):
-        library = torch.library.Library("torchvision", "DEF")
-        for operator in ("nms", "qnms"):
-            library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _kept_alive.append(library)
-    try:
-        return importlib.import_module("torchvision.transforms.v2.functional"), "torchvision.transforms.v2"
-    except Exception as problem:  # an unfit build fails in many ways; all mean that plain torch has to do
-        return None, f"torchvision cannot be loaded ({type(problem).__name__}: {problem})"
-
-
-def _compiled_part_loads(package: Path) -> bool:
-    try:
-        for library in package.glob("_C*.so"):
-            torch.ops.load_library(library)
-            return True
-    except OSError:
-        pass
-    return False
+    height, width = field_CHW.shape[1:]
+    cosine, sine = math.cos(math.radians(angle)) / scale, math.sin(math.radians(angle)) / scale
+    # From output to input coordinates.  Both sides run from -1 to 1, so that a unit of y is height / width units of x.
+    inverse_123 = field_CHW.new_tensor([[
+        [cosine, sine * height / width, -2 * (cosine * right + sine * down) / width],
+        [-sine * width / height, cosine, -2 * (cosine * down - sine * right) / height]]])
+    grid_1HW2 = affine_grid(inverse_123, [1, 1, height, width], align_corners=False)
+    # The channel of ones is resampled to the share of a pixel that lies inside the field.  That share weighs pixels at the
+    # edge twice: outside counts as 0 in the resampling, then background is blended in, as torchvision's affine does.
+    field_and_ones_1CHW = torch.cat([field_CHW, field_CHW.new_ones(1, height, width)])[None]
+    resampled_CHW, inside_1HW = grid_sample(field_and_ones_1CHW, grid_1HW2, align_corners=False)[0].tensor_split([-1])
+    background_C11 = field_CHW[:, ::4, ::4].flatten(1).quantile(0.05, dim=1)[:, None, None]
+    return resampled_CHW.sub_(background_C11).mul_(inside_1HW).add_(background_C11)
