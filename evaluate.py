@@ -8,6 +8,7 @@ import sys
 from mscnn.cli import parse
 from mscnn.core import activity, errors
 from mscnn.distributed import launchers
+from mscnn.evaluation.settings import EvaluationSettings
 
 if __name__ == "__main__":  # settings come before torch is imported, so that --help and refusals come at once
     SETTINGS = errors.run(lambda: parse.evaluate(sys.argv[1:]), is_reporter=launchers.is_rank_zero)
@@ -32,7 +33,7 @@ from mscnn.training import checkpoint
 from mscnn.training.trainer import predict
 
 
-def main(settings: config.Evaluation) -> None:
+def main(settings: EvaluationSettings) -> None:
     """One evaluation."""
     ranks = world.init(settings.backend, join_seconds=settings.join_timeout)
     out = Path(settings.out or Path(settings.checkpoint) / "evaluation")
@@ -50,7 +51,7 @@ def main(settings: config.Evaluation) -> None:
         scale, notes = load_run.load_scale(settings, content, chosen.table, ranks)
     fields = FieldReader(chosen.table, scale, tuple(content["image_size"]))
     network = load_run.load_network(content, Acceleration())
-    all_views = config.from_flat(content["config"]).levels.views == "all"
+    all_views = config.from_flat(content["config"]).aggregation.tta == "flips-turns"
     probabilities, features = run_network(settings, network, fields, ranks, plan, all_views)
     ranks.shutdown()
     activity.clear()  # pictures take as long as they take
@@ -68,7 +69,7 @@ def main(settings: config.Evaluation) -> None:
         results.write(predictions, described, out)
 
 
-def run_network(settings: config.Evaluation, network: MCNN, fields: FieldReader, ranks: world.World,
+def run_network(settings: EvaluationSettings, network: MCNN, fields: FieldReader, ranks: world.World,
                 plan: cpu_topology.Plan, all_views: bool) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities (S, K) and features (S, 512) of all sites of the table, in float32 whatever trained the network."""
     number = len(fields.table)
@@ -84,12 +85,12 @@ def run_network(settings: config.Evaluation, network: MCNN, fields: FieldReader,
     return probabilities, features
 
 
-def show_examples(settings: config.Evaluation, network: MCNN, fields: FieldReader, scored: np.ndarray,
+def show_examples(settings: EvaluationSettings, network: MCNN, fields: FieldReader, scored: np.ndarray,
                   predictions: pd.DataFrame, described: dict[str, Any], out: Path) -> None:
     """Pictures of fields for the report; scored: places in the table of the predictions' rows."""
     from mscnn.report import gallery  # here: it takes seconds
 
-    rules = {name: described[name] for name in ("control", "well_by", "treatment_by")}
+    rules = {name: described[name] for name in ("control", "aggregate_wells", "aggregate_treatments")}
     gallery.write(predictions, aggregate.aggregate(predictions, **rules)["treatments"],
                   lambda row: fields.read(scored[[row]])[0], network, classes=described["classes"],
                   channels=described["channels"], out=out, examples=settings.examples)
@@ -101,9 +102,9 @@ def description(content: dict[str, Any], chosen: load_run.EvaluationSites, path:
     return {"checkpoint": str(path), "step": content["step"], "compounds": splits.treated_compounds(scored),
             "control": scored.control, "channels": content["channels"],
             "classes": content["classes"],
-            "notes": notes, "well_by": run.levels.well_by,
-            "treatment_by": run.levels.treatment_by, "views": run.levels.views,
-            "readout": run.levels.readout, "seed": run.run.seed,
+            "notes": notes, "aggregate_wells": run.aggregation.aggregate_wells,
+            "aggregate_treatments": run.aggregation.aggregate_treatments, "tta": run.aggregation.tta,
+            "head": run.aggregation.head, "seed": run.run.seed,
             "split": {key: value for key, value in content["split"].items() if key != "sides"},
             "environment": machine.environment()}
 

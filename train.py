@@ -13,7 +13,7 @@ from mscnn.training.stop_signal import StopRequest
 if __name__ == "__main__":  # settings come before torch is imported, so that --help and refusals come at once
     SETTINGS, RESOLVED = errors.run(lambda: parse.train(sys.argv[1:]), is_reporter=launchers.is_rank_zero)
     TOLD = StopRequest(SETTINGS.run.stop_after)  # from here on a signal stops the run after its next step
-    if SETTINGS.ranks.bind:
+    if SETTINGS.parallel.bind:
         launchers.drop_openmp_binding()
 
 import dataclasses
@@ -47,7 +47,7 @@ from mscnn.training.trainer import StepMetrics, Trainer
 
 def main(settings: config.Config, resolved: str, told: StopRequest) -> None:
     """One training run."""
-    ranks = world.init(settings.ranks.backend, join_seconds=settings.ranks.join_timeout)
+    ranks = world.init(settings.parallel.backend, join_seconds=settings.parallel.join_timeout)
     ranks.run_on_all_or_raise(lambda: run_directory.require_unused(settings.run.run_dir, settings.run.resume))
     open_logs(ranks.rank, None)
     if ranks.gather(settings.run.resume == "auto" and (Path(settings.run.run_dir) / run_directory.SUMMARY).exists())[0]:
@@ -59,17 +59,20 @@ def main(settings: config.Config, resolved: str, told: StopRequest) -> None:
         return ranks.shutdown()
     ranks.require_equal(**machine.versions(), settings=run_directory.digest(resolved))
     log.info("ranks: %d by %s; %s", ranks.size, ranks.launcher, ranks.rendezvous)
-    plan = core_binding.bind_rank(ranks, settings.ranks)
+    plan = core_binding.bind_rank(ranks, settings.parallel)
     places = core_binding.describe_bindings(ranks, plan)
     for line in places:
         log.info("%s", line)
-    malloc = memory.keep_memory() if settings.accelerate.keep_memory else "the system's own, as asked"
+    malloc = memory.keep_memory() if settings.compute.keep_memory else "the system's own, as asked"
     log.info("malloc: %s", malloc)
     with errors.details_to_file(Path(settings.run.run_dir or "runs"), speak=ranks.rank == 0):
         table = ranks.run_on_all_or_raise(lambda: prepare_data.load_labelled_sites(settings.data))
         table = prepare_data.with_shape(table, settings.data.size(), ranks)
-        within = settings.split.within and ranks.run_on_all_or_raise(lambda: splits.training_side(Path(settings.split.within), table))
-        split = splits.make_split(table, seed=settings.run.seed, **dataclasses.asdict(settings.split) | {"within": within})
+        asked = settings.split
+        within = asked.split_within and ranks.run_on_all_or_raise(
+            lambda: splits.training_side(Path(asked.split_within), table))
+        split = splits.make_split(table, split=asked.split_method, hold_out=asked.hold_out, folds=asked.folds,
+                                  fold=asked.fold, test_fraction=asked.test_fraction, seed=settings.run.seed, within=within)
         ranks.require_equal(data=table.fingerprint())
         log.info("split: %s", splits.describe(split, table))
         saved_at, saved = ranks.run_on_all_or_raise(lambda: find_resume_checkpoint(settings, split, table))
@@ -81,7 +84,7 @@ def main(settings: config.Config, resolved: str, told: StopRequest) -> None:
         *ranks.gather((ranks.host, plan.threads, machine.cpu_model())), strict=True))
     rounding = {"ranks": ranks.size, "nodes": len(hosts), "backend": ranks.backend, "threads": threads, "CPU": cpus,
                 **{name: used[name]["used"] for name in ("accelerate", "precision", "kernel", "gradient")},
-                "compress": settings.accelerate.compress, **machine.versions()}
+                "compress": settings.compute.compress, **machine.versions()}
     used |= {"ranks": ranks.size, "launcher": ranks.launcher, "meeting": ranks.rendezvous, "malloc": malloc,
              "places": places}
     course = TrainState(rounding)
@@ -121,7 +124,8 @@ def main(settings: config.Config, resolved: str, told: StopRequest) -> None:
     ranks.shutdown()
 
 
-def find_resume_checkpoint(settings: config.Config, split: splits.Split, table: SiteTable) -> tuple[Path | None, dict[str, Any] | None]:
+def find_resume_checkpoint(settings: config.Config, split: splits.Split,
+                           table: SiteTable) -> tuple[Path | None, dict[str, Any] | None]:
     """The checkpoint to go on from and its content, None to begin. UsageError or DataError for that of another run."""
     found = checkpoint.newest(Path(settings.run.run_dir) / checkpoint.FOLDER) if settings.run.resume == "auto" else None
     if found is None:
@@ -138,12 +142,14 @@ def build(settings: config.Config, table: SiteTable, split: splits.Split, normal
           ranks: world.World, plan: cpu_topology.Plan) -> tuple[Trainer, dict]:
     """The network and all that a step needs; and what was asked and used."""
     optim, classes = settings.optim, table.mechanisms()
-    jitter = augment.Jitter(**dataclasses.asdict(settings.augment))
+    asked = settings.augment
+    jitter = augment.Jitter(flips=asked.flips, quarter_turns=asked.quarter_turns, rotate=asked.rotate, zoom=asked.aug_zoom,
+                            shift=asked.aug_shift, gain=asked.aug_gain, offset=asked.aug_offset)
     torch.manual_seed(settings.run.seed)
-    acceleration, chosen = choose_acceleration(settings.accelerate.accelerate, settings.accelerate.precision,
+    acceleration, chosen = choose_acceleration(settings.compute.accelerate, settings.compute.precision,
                                              machine.feature_flags())
-    if acceleration.way == "ipex" and (optim.statistics or optim.average or settings.levels.readout == "lda"):
-        raise errors.UsageError("--statistics, --average and --readout lda do not go with --accelerate ipex, which packs "
+    if acceleration.way == "ipex" and (optim.aux_weight or optim.ema_decay or settings.aggregation.head == "lda"):
+        raise errors.UsageError("--aux-weight, --ema-decay and --head lda do not go with --accelerate ipex, which packs "
                                 "the weights; use --accelerate native")
     chosen["kernel"] = kernel.report(settings.network.kernel)
     for name, report in chosen.items():
@@ -152,17 +158,18 @@ def build(settings: config.Config, table: SiteTable, split: splits.Split, normal
     gradient = {"asked": settings.network.gradient, "used": f"sparse in branches {network.sparse_branches()} of 0 to 6"}
     log.info("gradient: asked %s, using %s", *gradient.values())
     log.info("network: %s parameters, %d mechanisms", f"{sum(p.numel() for p in network.parameters()):,}", len(classes))
-    fields, read_by = FieldReader(table, normalisation, settings.data.size()), core_binding.loader_binding(plan, settings.ranks)
+    fields, read_by = FieldReader(table, normalisation,
+                                  settings.data.size()), core_binding.loader_binding(plan, settings.parallel)
     taught = targets.build_targets(fields, split, optim, ranks, read_by)
-    objective = LossModule(network, optim.label_smoothing, optim.statistics,
+    objective = LossModule(network, optim.label_smoothing, optim.aux_weight,
                            0 if taught.aux_targets is None else taught.aux_targets.shape[1])
     optimiser = nesterov_sgd(objective, momentum=optim.momentum, weight_decay=optim.weight_decay)
     acceleration.take_over(network, optimiser)
     trainer = Trainer(
         world=ranks, acceleration=acceleration, network=network, targets=taught,
-        loss_module=ranks.to_ddp(objective, settings.accelerate.compress), optimiser=optimiser, fields=fields, jitter=jitter,
+        loss_module=ranks.to_ddp(objective, settings.compute.compress), optimiser=optimiser, fields=fields, jitter=jitter,
         microbatch=optim.microbatch, clip_norm=optim.clip_norm, seed=settings.run.seed,
-        ema=EMA(network, optim.average) if optim.average else None, loader_thread_init=read_by)
+        ema=EMA(network, optim.ema_decay) if optim.ema_decay else None, loader_thread_init=read_by)
     return trainer, {**chosen, "gradient": gradient}
 
 
@@ -177,9 +184,10 @@ def fit(settings: config.Config, trainer: Trainer, split: splits.Split, run_dir:
     per_epoch = sampler.steps_per_epoch(len(training), optim.minibatch)
     total = min(optim.epochs * per_epoch, optim.max_steps or optim.epochs * per_epoch)
     pieces, begun = lr_schedule.parse_schedule(optim.lr), course.step
-    course.total_steps, epochs = total, range(begun // per_epoch, math.ceil(total / per_epoch)) if begun < total else range(0)
-    looks = run.monitor_every if len(split.test()) else 0  # epochs between looks at the held-out side
-    reads_out = settings.levels.readout == "lda"
+    course.total_steps, epochs = total, range(begun // per_epoch,
+                                              math.ceil(total / per_epoch)) if begun < total else range(0)
+    looks = run.eval_every if len(split.test()) else 0  # epochs between looks at the held-out side
+    reads_out = settings.aggregation.head == "lda"
 
     def minibatches(epoch: int) -> list[np.ndarray]:
         order = sampler.epoch_minibatches(len(training), optim.minibatch, seed=run.seed, epoch=epoch)
@@ -207,14 +215,16 @@ def fit(settings: config.Config, trainer: Trainer, split: splits.Split, run_dir:
             tally = StepMetrics()
             for rate, taken in trainer.steps(loaded, rates, tally):
                 if course.step == begun:
-                    heartbeat.set_time_limit(settings.ranks.step_timeout, "--step-timeout")  # compilers and first reads have ended
-                course.record_step(taken, trainer, run.max_skipped)
+                    heartbeat.set_time_limit(settings.parallel.step_timeout,
+                                             "--step-timeout")  # compilers and first reads have ended
+                course.record_step(taken, trainer, run.max_nonfinite_steps)
                 shown.advance(note=f"epoch {epoch + 1}/{optim.epochs}")
                 ends = course.step in (total, (epoch + 1) * per_epoch)
                 saves = ends and (course.step == total or (epoch + 1) % run.checkpoint_every == 0)
                 if ends:
                     course.end_epoch(counts=saves)
-                saves = saves or taken.stop_requested or bool(run.checkpoint_steps and course.step % run.checkpoint_steps == 0)
+                due = run.checkpoint_steps and course.step % run.checkpoint_steps == 0
+                saves = saves or taken.stop_requested or bool(due)
                 if course.step % run.log_every == 0 or ends or saves:
                     report(course.step, total, course.step / per_epoch, rate, tally.all_reduce(trainer.world), metrics)
                     tally.reset()
@@ -224,7 +234,7 @@ def fit(settings: config.Config, trainer: Trainer, split: splits.Split, run_dir:
                 if taken.stop_requested and goes_on:  # time is short: what is due now waits
                     raise course.stop_error(trainer, run_dir, told.reason)
         if reads_out and not course.has_lda_head:
-            trainer.fit_lda_head(split.train(), settings.levels.views == "all")
+            trainer.fit_lda_head(split.train(), settings.aggregation.tta == "all")
             course.has_lda_head = True
             log.info("read-out: linear discriminant analysis of %d fields", len(split.train()))
             course.save(settings, trainer, split, run_dir, is_last=True)
@@ -251,5 +261,5 @@ def log_held_out_accuracy(trainer: Trainer, test: np.ndarray, step: int, metrics
 
 
 if __name__ == "__main__":
-    errors.run(lambda: heartbeat.watch(lambda: main(SETTINGS, RESOLVED, TOLD), SETTINGS.ranks.start_timeout),
+    errors.run(lambda: heartbeat.watch(lambda: main(SETTINGS, RESOLVED, TOLD), SETTINGS.parallel.start_timeout),
                is_reporter=launchers.is_rank_zero, on_exit=launchers.exit_rank)

@@ -20,8 +20,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mscnn.cli import parse, tools
-from mscnn.core import config, errors, files
+from mscnn.core import errors, files
 from mscnn.core.logs import log, open_logs, progress
+from mscnn.core.settings import parse_size
 from mscnn.distributed import cpu_topology
 
 
@@ -145,30 +146,26 @@ def features(argv: list[str]) -> None:
         table = read_screen(settings)
         table = prepare_data.with_channel_names(table, prepare_data.read_headers(table, world.World()))
         nuclei = handcrafted.nuclei_channel(table.channels, settings.nuclei)
-        with _written_aside(out) as aside, progress(len(table), "measuring", unit="field") as shown:
+        with _output_file(out) as partial, progress(len(table), "measuring", unit="field") as shown:
             measured = handcrafted.of_sites(table, nuclei=nuclei, workers=settings.workers or cpu_topology.allowed_cores(),
                                             advance=shown.advance)
-            pd.concat([aggregate.metadata(table), measured], axis=1).to_parquet(aside, index=False)
+            pd.concat([aggregate.metadata(table), measured], axis=1).to_parquet(partial, index=False)
     log.info("%d features of %d fields in %s; nuclei counted in %s", measured.shape[1], len(table), out,
              table.channels[nuclei])
 
 
 @contextlib.contextmanager
-def _written_aside(out: Path) -> Iterator[Path]:
-    """Where to write a file that gets its name when it is whole; what cannot be written is found before the work."""
-    aside = out.with_name(out.name + ".partial")
+def _output_file(out: Path) -> Iterator[Path]:
+    """Yield the path to write to, as write_atomically; an output that cannot be written is found before the work."""
     try:
         if out.is_dir():
             raise IsADirectoryError(0, "it is a folder")
         files.make_output_folder(out.parent)
-        aside.touch()
+        out.with_name(out.name + files.PARTIAL).touch()
     except OSError as problem:
         raise errors.UsageError(f"--out {out} cannot be written ({problem.strerror}); name another file") from None
-    try:
-        yield aside
-        files.put(aside, out)
-    finally:
-        aside.unlink(missing_ok=True)
+    with files.write_atomically(out) as partial:
+        yield partial
 
 
 def gather(argv: list[str]) -> None:
@@ -195,13 +192,14 @@ def loco(argv: list[str]) -> None:
     table = prepare_data.with_shape(prepare_data.load_labelled_sites(of_runs.data), of_runs.data.size(), world.World())
     if settings.baselines:  # found here, not after all trainings
         handcrafted.nuclei_channel(table.channels, settings.nuclei)
-    folds = splits.fold_compounds(table, split=how.split, folds=how.folds, seed=seed)
-    plan = cross_validation.FoldPlan(Path(settings.out), of_runs.preset, how.split, folds,
+    folds = splits.fold_compounds(table, split=how.split_method, folds=how.folds, seed=seed)
+    plan = cross_validation.FoldPlan(Path(settings.out), of_runs.preset, how.split_method, folds,
                      settings.jobs or min(cpu_topology.allowed_cores(), len(folds)), candidates, settings.inner_folds)
     cross_validation.open_or_resume(plan, of_runs.flat())
 
     def prepare(number: int, folder: Path) -> None:
-        splits.write(splits.make_split(table, split=how.split, folds=how.folds, fold=number, seed=seed), table, folder)
+        splits.write(splits.make_split(table, split=how.split_method, folds=how.folds, fold=number, seed=seed), table,
+                     folder)
 
     cross_validation.run_folds(plan, prepare)
     try:
@@ -226,7 +224,7 @@ def _compare(runs: list[Path], settings: tools.Baselines) -> None:
                                               nuclei=settings.nuclei,
                                               workers=settings.workers or cpu_topology.allowed_cores(),
                                               microbatch=settings.microbatch,
-                                              moved=settings.moved, image_root=settings.image_root)
+                                              moved=settings.data, image_root=settings.image_root)
 
 
 def export(argv: list[str]) -> None:
@@ -282,8 +280,8 @@ def score(argv: list[str]) -> None:
         table = aggregate.normalise(table, settings.normalise, settings.control)
     if settings.sphere:
         table = aggregate.sphere(table, settings.control)
-    treatments, counted = aggregate.treatments(table, settings.control, well_by=settings.well_by,
-                                              treatment_by=settings.aggregate)
+    treatments, counted = aggregate.treatments(table, settings.control, wells=settings.aggregate_wells,
+                                              treatment_by=settings.aggregate_treatments)
     scores = scoring.score(treatments, similarity=settings.similarity, draws=settings.bootstrap,
                            permutations=settings.permutations, seed=settings.seed)
     for line in scoring.lines(scores, counted):
@@ -303,7 +301,7 @@ def synth(argv: list[str]) -> None:
     from mscnn.synthetic import plates  # here, so that --help needs none of them
     from mscnn.synthetic.phenotypes import MECHANISMS
 
-    out, (height, width) = Path(settings.out), config.parse_size("size", settings.size)
+    out, (height, width) = Path(settings.out), parse_size("size", settings.size)
     named = {"demo": list(plates.DEMO_MECHANISMS), "all": list(MECHANISMS)}
     mechanisms = named.get(settings.mechanisms, [name.strip() for name in settings.mechanisms.split(",")])
     if out.exists() and any(out.iterdir()):

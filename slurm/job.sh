@@ -23,7 +23,7 @@ stage_data() {
     name_data --bbbc021 "$place"
 }
 
-# Set data=(...) for a folder: of BBBC021 by the option given, packed fields by --packed (or --moved), of images alone by
+# Set data=(...) for a folder: of BBBC021 by the option given, packed fields by --packed (or --data), of images alone by
 # --image-root, none if it is empty.
 name_data() {
     data=()

@@ -23,7 +23,7 @@ import pandas as pd
 import pytest
 import torch
 
-from mscnn.core import config, csv_safe
+from mscnn.core import csv_safe
 from mscnn.core.errors import DataError
 from mscnn.data.check_screen import plate_maps
 from mscnn.data.pixels.pack import pack
@@ -33,6 +33,7 @@ from mscnn.data.tables.problems import Problem, write_csv
 from mscnn.data.tables.site_table import read_csv, read_sites
 from mscnn.distributed import world
 from mscnn.evaluation import aggregate, cross_validation, export, load_run, results
+from mscnn.evaluation.settings import EvaluationSettings
 from mscnn.report import curves, figures, html, intensity, run
 from mscnn.training import prepare_data
 from tests.conftest import ROOT, make_table, run_python
@@ -302,7 +303,7 @@ def predictions(names: list[str]) -> pd.DataFrame:
 
 @pytest.mark.filterwarnings("ignore:Glyph")
 def test_predictions_with_such_names_are_safe_to_open_and_read_back(tmp_path):
-    described = {"control": "DMSO", "well_by": "mean", "treatment_by": "median"}
+    described = {"control": "DMSO", "aggregate_wells": "mean", "aggregate_treatments": "median"}
     fields = predictions(KEPT)
     results.write(fields, described, tmp_path)
     expected = aggregate.aggregate(fields, "DMSO")
@@ -402,7 +403,7 @@ def test_a_screen_of_hostile_names_is_trained_evaluated_and_reported_within_its_
     around = {*tmp_path.parent.parent.iterdir(), *Path("/tmp").iterdir(), *ROOT.iterdir()}
     for command in (
             ("train.py", "screen", "--sites", tiny_screen, "--epochs", "1", "--minibatch", "3", "--threads", "1",
-             "--split", "leave-compound-out", "--fold", "0", "--run-dir", run_dir, "--normalise", "plate"),
+             "--split-method", "leave-compound-out", "--fold", "0", "--run-dir", run_dir, "--normalise", "plate"),
             ("evaluate.py", "--checkpoint", run_dir, "--examples", "0")):
         done = run_python(*command)
         assert done.returncode == 0, done.stderr
@@ -538,10 +539,10 @@ def test_checkpoints_that_would_run_code_or_fill_the_memory_are_refused(tmp_path
 
 def test_a_checkpoint_names_files_for_tables_and_nothing_that_is_read_for_ever(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    asked, moved = (config.Evaluation(checkpoint="a.pt", out="b", moved=moved) for moved in (None, "elsewhere.csv"))
+    asked, moved = (EvaluationSettings(checkpoint="a.pt", out="b", data=moved) for moved in (None, "elsewhere.csv"))
     for named in ("/dev/zero", tmp_path / "pipe", tmp_path, tmp_path / "missing", "a\0b"):
         content = CONTENT | {"config": CONTENT["config"] | {"sites": str(named)}}
-        with pytest.raises(DataError, match="site table is not there, or no file; say where it is with --moved"):
+        with pytest.raises(DataError, match="site table is not there, or no file; say where it is with --data"):
             load_run._source(asked, content)
         assert load_run._source(moved, content).sites == "elsewhere.csv"
 
@@ -552,7 +553,7 @@ def test_a_table_that_is_on_one_host_only_is_missed_by_all_ranks_together(tmp_pa
             raise DataError("rank 1 on node2 alone: its table is missing")
 
     with pytest.raises(DataError, match="rank 1 on node2 alone"):
-        load_run.select_sites(config.Evaluation(checkpoint="a.pt", out="b"), CONTENT, Apart())
+        load_run.select_sites(EvaluationSettings(checkpoint="a.pt", out="b"), CONTENT, Apart())
 
 
 def test_an_evaluation_of_a_checkpoint_that_anybody_can_make_ends_with_a_line(tmp_path):

@@ -11,7 +11,8 @@ STRATA = {"core": 0, "model": 1, "synthetic": 1, "data": 2, "distributed": 2, "t
           "bench": 6, "cli": 7}
 DOORS = {
     "torch.distributed": "distributed", "torch.nn.parallel": "distributed", "mpi4py": "distributed",
-    "matplotlib": "report", "jsonargparse": ("cli", "core/config.py"), "captum": "evaluation/attribution.py",
+    "matplotlib": "report", "captum": "evaluation/attribution.py",
+    "jsonargparse": ("cli", "core/settings.py", "core/config.py", "evaluation/settings.py", "bench/settings.py"),
     "safetensors": ("training/checkpoint.py", "evaluation/export.py"), "torchvision": (),
     "intel_extension_for_pytorch": "model/acceleration.py", "tifffile": ("data/pixels/images.py", "synthetic/plates.py"),
 }

@@ -29,7 +29,7 @@ def run(tmp_path_factory, module_screen):
     """A run on 2 ranks that holds out compound b."""
     run_dir = tmp_path_factory.mktemp("runs") / "held-out-b"
     done = run_python("train.py", *TRAIN, "--sites", module_screen, "--hold-out", "b", "--run-dir", run_dir,
-                      "--monitor-every", "6", ranks=2)
+                      "--eval-every", "6", ranks=2)
     assert done.returncode == 0, done.stderr
     return run_dir, done.stdout
 
@@ -166,7 +166,7 @@ def test_another_table_is_scored_and_its_trained_compounds_pointed_out(run, modu
 
 
 def test_what_flatters_or_dooms_a_score_is_said_beside_it(module_screen, tmp_path):
-    done = run_python("train.py", *TRAIN, "--sites", module_screen, "--split", "random", "--test-fraction", "0.3",
+    done = run_python("train.py", *TRAIN, "--sites", module_screen, "--split-method", "random", "--test-fraction", "0.3",
                       "--max-steps", "2", "--run-dir", tmp_path / "run")
     assert "LEAKS" in done.stdout
     done = evaluate(tmp_path / "run", tmp_path / "out")
@@ -197,7 +197,7 @@ def test_tables_and_images_that_moved_are_found_again(run, module_screen, tmp_pa
     hidden = module_screen.rename(module_screen.with_suffix(".away"))
     try:
         assert evaluate(run[0], tmp_path / "lost").returncode == 3
-        done = evaluate(run[0], tmp_path / "out", "--moved", moved / "sites.csv")
+        done = evaluate(run[0], tmp_path / "out", "--data", moved / "sites.csv")
     finally:
         hidden.rename(module_screen)
     assert done.returncode == 0, done.stderr
@@ -207,9 +207,9 @@ def test_tables_and_images_that_moved_are_found_again(run, module_screen, tmp_pa
     for path in moved.glob("b_*.tif"):
         path.rename(images / path.name)
     (moved / "sites.csv").rename(tmp_path / "sites.csv")
-    done = evaluate(run[0], tmp_path / "out2", "--moved", tmp_path / "sites.csv", "--image-root", images)
+    done = evaluate(run[0], tmp_path / "out2", "--data", tmp_path / "sites.csv", "--image-root", images)
     assert done.returncode == 0, done.stderr
-    done = evaluate(run[0], tmp_path / "out3", "--moved", tmp_path / "sites.csv")
+    done = evaluate(run[0], tmp_path / "out3", "--data", tmp_path / "sites.csv")
     assert "--image-root" in done.stderr
 
 
@@ -312,8 +312,8 @@ def textbook(table_csv, settings: dict, scale: dict):
 def test_the_read_out_is_discriminant_analysis_of_the_training_fields(tiny_screen, tmp_path):
     """Against scikit-learn's on the profiles that evaluate.py writes, after two epochs of both tasks on 2 ranks."""
     done = run_python("train.py", "screen", "--sites", tiny_screen, "--hold-out", "b", "--max-steps", "4",
-                      "--minibatch", "6", "--statistics", "5", "--held-out-pixels", "true", "--average", "0.9",
-                      "--readout", "lda", "--views", "all", "--monitor-every", "1", "--run-dir", tmp_path / "run", ranks=2)
+                      "--minibatch", "6", "--aux-weight", "5", "--aux-on-held-out", "true", "--ema-decay", "0.9",
+                      "--head", "lda", "--tta", "flips-turns", "--eval-every", "1", "--run-dir", tmp_path / "run", ranks=2)
     assert done.returncode == 0, done.stderr
     assert "statistics of 12 fields, 3 of them held out" in done.stdout
     done = evaluate(tmp_path / "run", tmp_path / "out", "--profiles", "all")

@@ -17,9 +17,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +27,8 @@ from PIL import Image
 
 from mscnn.cli import benches
 from mscnn.core import config, memory
+from mscnn.core.process_pool import spawned_pool
+from mscnn.core.settings import parse_size
 from mscnn.data.pixels import dataset_scale
 from mscnn.data.pixels.augment import Jitter
 from mscnn.data.pixels.images import Header
@@ -48,7 +48,7 @@ Files = list[tuple[str, ...]]                               # of each field, as 
 
 def measure(settings: benches.LoaderBench) -> dict[str, Any]:
     """Fields a second by format and stage, with MiB on disk and in memory."""
-    height, width = config.parse_size("size", settings.size)
+    height, width = parse_size("size", settings.size)
     drawn = [draw(site, settings.channels, height, width) for site in range(min(settings.fields, NUM_DRAWN))]
     fields_NCHW = [drawn[number % len(drawn)] for number in range(settings.fields)]
     results, readers = {}, {}
@@ -202,7 +202,7 @@ def peak_in_a_process_of_its_own(fields: FieldReader, tiny: FieldReader, keep_me
 
     A fresh process, because memory that is kept from an earlier reading would hide what this one needs.
     """
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    with spawned_pool(1) as pool:
         return pool.submit(peak, fields, tiny, keep_memory).result()
 
 

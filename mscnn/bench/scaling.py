@@ -25,8 +25,9 @@ from mscnn.bench.prediction import FLOAT32, assumed, assumptions, bytes_sent, cl
 from mscnn.bench.process import Process
 from mscnn.bench.worker import NUM_CLASSES, Step
 from mscnn.cli import benches
-from mscnn.core import config, memory
+from mscnn.core import memory
 from mscnn.core.errors import DataError, UsageError
+from mscnn.core.settings import parse_size
 from mscnn.distributed import core_binding, cpu_topology, world
 from mscnn.distributed.world import World
 from mscnn.model import MCNN
@@ -42,7 +43,7 @@ def count(settings: benches.ScalingBench) -> dict[str, Any]:
     """Parameters of the network, and bytes of all gradients by type, on shapes alone. Raises DataError for unfit sizes."""
     try:
         with torch.device("meta"):
-            network = MCNN(NUM_CLASSES, settings.channels, *config.parse_size("size", settings.size), gradient="dense")
+            network = MCNN(NUM_CLASSES, settings.channels, *parse_size("size", settings.size), gradient="dense")
     except ValueError as problem:
         raise DataError(str(problem)) from None
     parameters = sum(parameter.numel() for parameter in network.parameters())
@@ -60,7 +61,7 @@ class RankStep:
         microbatch = min(settings.fields, settings.microbatch)
         self.ranks, self.pieces = ranks, settings.fields // microbatch
         self.step = Step("sparse", Acceleration(),
-                         (microbatch, settings.channels, *config.parse_size("size", settings.size)))
+                         (microbatch, settings.channels, *parse_size("size", settings.size)))
         self.step.loss_module = ranks.to_ddp(self.step.loss_module, "none" if gradients == FLOAT32 else gradients)
 
     def seconds(self, kind: str) -> float:

@@ -15,8 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from mscnn.bench.process import Process
 from mscnn.bench.worker import NUM_CLASSES, seconds
 from mscnn.cli import benches
-from mscnn.core import config
 from mscnn.core.errors import DataError
+from mscnn.core.settings import parse_size
 from mscnn.model import MCNN
 
 MATRIX_SIDE = 4096
@@ -32,7 +32,7 @@ def worker(variant: str, settings: benches.StepBench) -> Process:
 
 def measure(settings: benches.StepBench) -> dict[str, Any]:
     """Results by variant and the matrix-product peaks of this machine. Raises DataError for sizes that do not fit."""
-    height, width = config.parse_size("size", settings.size)
+    height, width = parse_size("size", settings.size)
     try:
         dense = dense_gflop(settings.channels, height, width)
     except ValueError as problem:

@@ -13,7 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mscnn.bench.memory import LiveBytes
 from mscnn.cli import benches
-from mscnn.core import config, memory
+from mscnn.core import memory
+from mscnn.core.settings import parse_size
 from mscnn.model import MCNN
 from mscnn.model.acceleration import Acceleration, choose_acceleration, nesterov_sgd
 from mscnn.training.loss import LossModule
@@ -66,7 +67,7 @@ def serve(settings: benches.StepBench, cpu_flags: frozenset[str], asked: Iterabl
     kept = gradient == "sparse" or "kept" in modifiers
     malloc = memory.keep_memory() if kept else "the system's own"
     acceleration = Acceleration(precision, channels_last="nchw" not in modifiers, way=way)
-    shape = (settings.minibatch, settings.channels, *config.parse_size("size", settings.size))
+    shape = (settings.minibatch, settings.channels, *parse_size("size", settings.size))
     step = Step(gradient, acceleration, shape, "torch" if "torch" in modifiers else "auto")
     _answer(answers, malloc=malloc, **warm_up(step, settings.minibatch))
     for _ in asked:

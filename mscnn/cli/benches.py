@@ -4,7 +4,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
-from mscnn.core.config import GROUPS, REQUIRED, Ranks, parse_size, require, setting
+from mscnn.core.config import GROUPS, Parallel
+from mscnn.core.settings import REQUIRED, parse_size, require, setting
 
 STEP_VARIANTS = ("dense-fp32-nchw", "dense-fp32", "dense-fp32-kept", "sparse-fp32", "sparse-fp32-torch",
                  "dense-bf16", "dense-bf16-kept", "sparse-bf16")
@@ -84,7 +85,7 @@ class CurvesBench:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CollectiveBench(Ranks):
+class CollectiveBench(Parallel):
     """Settings of `python -m mscnn.bench collective`"""
 
     ranks: int = setting(2, "ranks to start on this machine; started by a launcher, its ranks are measured, over --backend")
@@ -105,7 +106,7 @@ class CollectiveBench(Ranks):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScalingBench(Ranks):
+class ScalingBench(Parallel):
     """Settings of `python -m mscnn.bench scaling`"""
 
     size: str = setting("1024x1280", "height x width of a field in pixels")

@@ -18,7 +18,10 @@ from mscnn.cli import benches, tools
 from mscnn.core import config
 from mscnn.core.errors import UsageError
 from mscnn.core.files import read_yaml
+from mscnn.core.logs import log
 from mscnn.core.presets import PRESETS
+from mscnn.core.settings import REQUIRED, build, current_name, current_names, option, plain_type
+from mscnn.evaluation.settings import EvaluationSettings
 
 _CHOOSABLE = {field.name for group in (config.Network, config.Optim, config.Augment, config.Data)
               for field in dataclasses.fields(group)} - {field.name for field in dataclasses.fields(config.Table)}
@@ -35,15 +38,16 @@ def train(argv: list[str]) -> tuple[config.Config, str]:
 
 def loco(argv: list[str]) -> tuple[tools.Loco, config.Config]:
     """Read the arguments of `python -m mscnn loco`: its own, and those of train.py."""
-    for given in sorted(_given(argv) & {"hold_out", "fold", "within", "run_dir"}):
+    for given in sorted(_given(argv) & {"hold_out", "fold", "split_within", "run_dir"}):
         raise UsageError(f"--{given.replace('_', '-')} is set for each fold; leave it out")
     values = _of_a_run("python -m mscnn loco", "Train without a compound and score on it, for each compound in turn.",
                        "workstation:  python -m mscnn loco fields256 --out runs/loco\ncluster:      slurm/loco.sh", argv,
-                       {"split": "leave-compound-out", "hold_out": "none"}, tools.Loco)
+                       {"split_method": "leave-compound-out", "hold_out": "none"}, tools.Loco)
     settings = config.from_flat(values)
-    if settings.split.split not in ("leave-compound-out", "leave-week-out", "k-fold"):
-        raise UsageError(f"split is leave-compound-out, leave-week-out or k-fold here, got {settings.split.split}")
-    return config.build(tools.Loco, values), settings
+    if settings.split.split_method not in ("leave-compound-out", "leave-week-out", "k-fold"):
+        raise UsageError("split-method is leave-compound-out, leave-week-out or k-fold here, got "
+                         f"{settings.split.split_method}")
+    return build(tools.Loco, values), settings
 
 
 def candidates(path: str | None, argv: list[str]) -> dict[str, dict[str, Any]]:
@@ -56,7 +60,7 @@ def candidates(path: str | None, argv: list[str]) -> dict[str, dict[str, Any]]:
     for name, options in found.items():
         if not re.fullmatch(r"\w[\w.-]*", str(name)):  # it becomes a folder's
             raise UsageError(f"--candidates {path}: names are letters, digits, points and dashes, got {name!r}")
-        if alien := sorted({str(option).replace("-", "_") for option in options} - _CHOOSABLE):
+        if alien := sorted({current_name(str(name).replace("-", "_"), config.NAMES) for name in options} - _CHOOSABLE):
             raise UsageError(f"--candidates {path}: {name}: {', '.join(alien)} cannot be chosen; settings of intensity, "
                              "network, training and augmentation can")
         try:
@@ -66,10 +70,10 @@ def candidates(path: str | None, argv: list[str]) -> dict[str, dict[str, Any]]:
     return {str(name): options for name, options in found.items()}
 
 
-def evaluate(argv: list[str]) -> config.Evaluation:
+def evaluate(argv: list[str]) -> EvaluationSettings:
     """Read evaluate.py's arguments."""
     return _read("evaluate.py", "Score a checkpoint on the compounds its split held out, or on any other table.",
-                 config.Evaluation, argv)
+                 EvaluationSettings, argv)
 
 
 def synth(argv: list[str]) -> tools.Synthesis:
@@ -146,9 +150,10 @@ def score(argv: list[str]) -> tuple[str, tools.Score]:
     return paths[0], settings
 
 
-def world(argv: list[str]) -> config.Ranks:
+def world(argv: list[str]) -> config.Parallel:
     """Read the arguments of `python -m mscnn.world`."""
-    return _read("python -m mscnn.world", "Print who is where among the ranks that a launcher started.", config.Ranks, argv)
+    return _read("python -m mscnn.world", "Print who is where among the ranks that a launcher started.", config.Parallel,
+                 argv)
 
 
 def bench_step(argv: list[str]) -> benches.StepBench:
@@ -214,7 +219,7 @@ class _Help(argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter):
 def _read(program: str, description: str, group: type, argv: list[str]) -> Any:
     parser = _parser(program, description)
     _add_settings(parser, group, {})
-    return config.build(group, _parse(parser, argv))
+    return build(group, _parse(parser, argv))
 
 
 def _read_with(positional: str, help: str, program: str, description: str, group: type,
@@ -224,7 +229,7 @@ def _read_with(positional: str, help: str, program: str, description: str, group
     parser.add_argument(positional, nargs="+", help=help)
     _add_settings(parser, group, {})
     values = _parse(parser, argv)
-    return values.pop(positional), config.build(group, values)
+    return values.pop(positional), build(group, values)
 
 
 def _parser(program: str, description: str, print_config: str | None = None) -> ArgumentParser:
@@ -235,21 +240,20 @@ def _parser(program: str, description: str, print_config: str | None = None) -> 
 def _add_settings(parser: Any, group: type, defaults: dict[str, Any]) -> None:
     """An option for each field of a record of settings."""
     for field in dataclasses.fields(group):
-        required = field.default is config.REQUIRED
-        parser.add_argument(f"--{field.name.replace('_', '-')}", type=field.type, required=required,
+        required = field.default is REQUIRED
+        parser.add_argument(f"--{option(field.name)}", type=plain_type(field.type), required=required,
                             help=field.metadata["help"].replace("%", "%%"),
                             **({} if required else {"default": defaults.get(field.name, field.default)}))
 
 
 def _parse(parser: ArgumentParser, argv: list[str]) -> dict[str, Any]:
-    """Parse with dashes for underscores; whatever does not fit becomes one line that names the near option."""
-    argv = [_dashed(argument) for argument in argv]
-    known = [option for action in parser._actions for option in action.option_strings]
+    """Parse with dashes for underscores and today's names for old ones; one line says what does not fit."""
+    known = [word for action in parser._actions for word in action.option_strings]
+    argv = _today(argv, {word.lstrip("-").replace("-", "_") for word in known})
     for argument in argv:
-        option = argument.split("=")[0]
-        if option.startswith("--") and option != "--" and option not in known:
-            raise UsageError(f"there is no option {option}{_near(option, known)}")
-    _check_files(argv)
+        word = argument.split("=")[0]
+        if word.startswith("--") and word != "--" and word not in known:
+            raise UsageError(f"there is no option {word}{_near(word, known)}")
     try:
         values = {key: value for key, value in parser.parse_args(argv).as_dict().items() if key != "config"}
         _require_torch()
@@ -257,21 +261,53 @@ def _parse(parser: ArgumentParser, argv: list[str]) -> dict[str, Any]:
     except ArgumentError as problem:
         text = " ".join(str(problem).replace("Parser key", "option").split())
         if unknown := re.search(r"Option '([\w.]+)' is not accepted", text):
-            keys = [option.lstrip("-").replace("-", "_") for option in known]
+            keys = [word.lstrip("-").replace("-", "_") for word in known]
             text = f"the configuration file has an unknown setting {unknown[1]}{_near(unknown[1].split('.')[-1], keys)}"
         elif "class 'str'" in text:  # in YAML 0.01, 123 and no are not text
             text += "; write the value in quotes in the configuration file"
         raise UsageError(text) from None
 
 
-def _check_files(argv: list[str]) -> None:
-    """Raise UsageError for a configuration file that should not be parsed, or that names another one."""
-    for place, argument in enumerate(argv, 1):
-        option, _, path = argument.partition("=")
-        if option == "--config" and (path := path or "".join(argv[place:place + 1])):
-            found = read_yaml(Path(path), option="--config")
-            if isinstance(found, dict) and "config" in found:
-                raise UsageError(f"--config {path}: it names another file, {found['config']!r}; write its settings out")
+def _today(argv: list[str], known: set[str]) -> list[str]:
+    """Return the arguments with dashes, and with today's names and values of settings; the log names those replaced.
+
+    A configuration file becomes its content.  Raises UsageError for one that should not be parsed, or names another one.
+    """
+    found, waiting = [], list(argv)
+    while waiting:
+        word, equals, value = waiting.pop(0).partition("=")
+        if not word.startswith("--"):
+            found.append(word + equals + value)
+            continue
+        old = word[2:].replace("-", "_")
+        if old != (new := current_name(old, known)):
+            _log_renamed(f"--{option(old)}", f"--{option(new)}")
+            if not equals and waiting:
+                value = waiting.pop(0)
+            found += [f"--{option(new)}", str(current_names({old: value}, known)[new])]
+        elif old == "config" and (path := value or "".join(waiting[:1])):
+            del waiting[:0 if equals else 1]
+            found.append(f"--config={_config_text(path, known)}")
+        else:
+            found.append(f"--{option(old)}{equals}{value}")
+    return found
+
+
+def _config_text(path: str, known: set[str]) -> str:
+    """The content of a configuration file, with today's names of settings."""
+    content = read_yaml(Path(path), option="--config")
+    if not isinstance(content, dict):
+        raise UsageError(f"--config {path}: holds no settings; write a line `setting: value` for each")
+    if "config" in content:
+        raise UsageError(f"--config {path}: it names another file, {content['config']!r}; write its settings out")
+    for old in content:
+        if old != (new := current_name(str(old), known)):
+            _log_renamed(f"{path}: {old}", new)
+    return yaml.safe_dump(current_names(content, known), sort_keys=False)
+
+
+def _log_renamed(old: str, new: str) -> None:
+    log.warning("%s is called %s now; the old name works in this release only", old, new)
 
 
 def _require_torch() -> None:
@@ -286,12 +322,6 @@ def _require_torch() -> None:
                          "install the one in requirements.txt (`make .venv`)")
 
 
-def _dashed(argument: str) -> str:
-    """--hold_out=A_B -> --hold-out=A_B."""
-    option, equals, value = argument.partition("=")
-    return option.replace("_", "-") + equals + value if option.startswith("--") else argument
-
-
 def _near(wrong: str, known: list[str]) -> str:
     plain = {option.lstrip("-"): option for option in known}
     near = difflib.get_close_matches(wrong.lstrip("-"), plain, n=1)
@@ -299,8 +329,9 @@ def _near(wrong: str, known: list[str]) -> str:
 
 
 def _given(argv: list[str]) -> set[str]:
-    """Settings that the command line names."""
-    return {argument.split("=")[0][2:].replace("-", "_") for argument in argv if argument.startswith("--")}
+    """Settings that the command line names, by today's names."""
+    return {current_name(argument.split("=")[0][2:].replace("-", "_"), config.NAMES)
+            for argument in argv if argument.startswith("--")}
 
 
 def _without_its_screen(defaults: dict[str, Any], argv: list[str]) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from mscnn.core.config import REQUIRED, Table, parse_size, require, setting
+from mscnn.core.config import Table
 from mscnn.core.errors import UsageError
+from mscnn.core.settings import REQUIRED, parse_size, require, setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,7 @@ class Baselines:
     nuclei: str | None = setting(None, "channel that shows nuclei; default: the one called DNA, DAPI, Hoechst or nuclei")
     workers: int = setting(0, "fields measured at once; 0: one a core")
     microbatch: int = setting(8, "fields that the untrained network computes at once")
-    moved: str | None = setting(None, "where the training's site table or folder is now, if it has moved")
+    data: str | None = setting(None, "where the training's site table or folder is now, if it has moved")
     image_root: str | None = setting(None, "folder that image paths start from, if they have moved")
 
     def __post_init__(self):
@@ -67,8 +68,9 @@ class Report:
 class Score:
     """Settings of `python -m mscnn score`"""
 
-    aggregate: Literal["mean", "median"] = setting("median", "a treatment's profile from those of its wells")
-    well_by: Literal["mean", "median"] = setting("mean", "a well's profile from those of its fields, where the table has "
+    aggregate_treatments: Literal["mean", "median"] = setting("median", "a treatment's profile from those of its wells")
+    aggregate_wells: Literal["mean", "median"] = setting("mean",
+                                                         "a well's profile from those of its fields, where the table has "
                                                          "Metadata_Plate and Metadata_Well")
     similarity: Literal["cosine", "correlation", "euclidean"] = setting("cosine", "what is near")
     normalise: Literal["none", "z", "mad", "percentile"] = setting(

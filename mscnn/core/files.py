@@ -1,20 +1,40 @@
-"""Files that are whole or not there, and YAML that nothing hides in."""
+"""Files that are whole or not there, locks, and YAML in which nothing can hide.  Imports no torch."""
 
+import fcntl
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
 from mscnn.core.errors import UsageError
 
+PARTIAL = ".partial"  # ending of a file, or a folder, that is being written
 
-def put(aside: Path, path: Path) -> None:
-    """Flush a file that was written aside to the disk, then give it its name: readers see the old one or the new one."""
-    with aside.open("rb") as file:
+
+@contextmanager
+def write_atomically(path: Path) -> Iterator[Path]:
+    """Yield the path of a file to write; after the block flush it to the disk and give it its name.
+
+    Readers see the old file or the whole new one.  What an unfinished block has written is removed.  Raises OSError.
+    """
+    partial = path.with_name(path.name + PARTIAL)
+    try:
+        yield partial
+        rename_durably(partial, path)
+    finally:  # a full disk has no room for half a file
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def rename_durably(partial: Path, path: Path) -> None:
+    """Flush a file to the disk, then give it another name that survives a loss of power."""
+    with partial.open("rb") as file:
         os.fsync(file.fileno())
-    os.replace(aside, path)
+    os.replace(partial, path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -22,11 +42,41 @@ def put(aside: Path, path: Path) -> None:
         os.close(folder)
 
 
-def read_yaml(path: Path, *, option: str = "", remedy: str = "") -> Any:
-    """What a YAML file holds, built-in types alone. Raises UsageError for one that cannot be read, or that has aliases: a
-    few lines of them stand for more than fits into memory.
+def write_json(path: Path, content: Any) -> None:
+    """Write indented JSON, whole or not at all."""
+    with write_atomically(path) as partial:
+        partial.write_text(json.dumps(content, indent=1) + "\n")
 
-    option: by which it was named; remedy: what to do about it, unless the reason says so.
+
+def make_output_folder(folder: Path) -> None:
+    """Make a folder for results, unless it is there. Raises UsageError where it cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise UsageError(f"{folder} cannot be written ({problem}); name another folder with --out") from None
+
+
+def lock_file(path: Path) -> IO[str]:
+    """Open a file and lock it for as long as it stays open. Raises BlockingIOError where another process holds the lock.
+
+    On a file system without locks the file is open and not locked.
+    """
+    file = path.open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise
+    except OSError:
+        pass
+    return file
+
+
+def read_yaml(path: Path, *, option: str = "", remedy: str = "") -> Any:
+    """Return what a YAML file holds, as built-in types.
+
+    option: by which the file was named; remedy: what to do, unless the reason says so.
+    Raises UsageError for a file that cannot be read, and for aliases: a few lines of them can fill any memory.
     """
     try:
         text = path.read_text()
@@ -34,22 +84,7 @@ def read_yaml(path: Path, *, option: str = "", remedy: str = "") -> Any:
             raise ValueError("it has an alias, `*name`; write the value out")
         return yaml.safe_load(text)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as problem:
-        said = " ".join(str(problem).split())
+        reason = " ".join(str(problem).split())
     except (LookupError, AttributeError):  # PyYAML's own, for `!!int ''`, `!!bool x` and `!!timestamp x`
-        said = "it has a value that does not fit the type named before it"
-    raise UsageError(f"{option}{' ' if option else ''}{path}: cannot be read ({said}){'; ' if remedy else ''}{remedy}")
-
-
-def make_output_folder(folder: Path) -> None:
-    """Make a folder for results, or take the one that is there. Raises UsageError where it cannot be written."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise UsageError(f"{folder} cannot be written ({problem}); name another folder with --out") from None
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Indented, so that people can read it; whole or not at all."""
-    aside = path.with_name(path.name + ".partial")
-    aside.write_text(json.dumps(content, indent=1) + "\n")
-    put(aside, path)
+        reason = "it has a value that does not fit the type named before it"
+    raise UsageError(f"{option}{' ' if option else ''}{path}: cannot be read ({reason}){'; ' if remedy else ''}{remedy}")

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from mscnn.core.errors import printable
-from mscnn.core.files import put
+from mscnn.core.files import write_atomically
 
 log = logging.getLogger("mscnn")
 TRAIN, HELD_OUT = "train", "held_out"  # kinds of numbers
@@ -81,9 +81,8 @@ class Metrics:
             if path.exists():
                 kept = [line for line in path.read_text().splitlines() if _step_of(line) <= after]
                 self.looked_at = {json.loads(line)["step"] for line in kept if json.loads(line).get("kind") == HELD_OUT}
-                aside = path.with_name(path.name + ".partial")
-                aside.write_text("".join(f"{line}\n" for line in kept))
-                put(aside, path)
+                with write_atomically(path) as partial:
+                    partial.write_text("".join(f"{line}\n" for line in kept))
             self._file = path.open("a")
             self._board = SummaryWriter(str(run_dir / "tensorboard"), purge_step=after + 1)
 

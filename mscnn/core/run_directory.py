@@ -1,6 +1,5 @@
 """The run directory, which describes itself: config.yaml, command.txt, environment.json, and what is trained there."""
 
-import fcntl
 import hashlib
 import json
 import os
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from mscnn.core.errors import PROBLEMS, UsageError
-from mscnn.core.files import read_yaml, write_json
+from mscnn.core.files import lock_file, read_yaml, write_json
 
 STATUS, LOCK = "RUN_STATUS.json", "lock"
 FRUITLESS = 3  # restarts in a row that did not get further than the one before; then a run is not started again
@@ -97,14 +96,10 @@ def initial_status(run_dir: Path, step: int) -> dict[str, Any]:
 
 def _lock(run_dir: Path) -> None:
     """Lock the folder for as long as this process lives, where its file system can."""
-    file = (run_dir / LOCK).open("w")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _held.append(lock_file(run_dir / LOCK))
     except BlockingIOError:
         raise UsageError(f"{run_dir}: another process trains there; wait for it, or end it") from None
-    except OSError:
-        pass  # a file system without locks
-    _held.append(file)
 
 
 def _next_free_dir(preset: str) -> Path:

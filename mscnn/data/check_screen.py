@@ -7,10 +7,8 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +17,7 @@ import pandas as pd
 
 from mscnn.core.errors import DataError, ImageError
 from mscnn.core.logs import progress
+from mscnn.core.process_pool import spawned_pool
 from mscnn.data.pixels import images
 from mscnn.data.tables.problems import Problem
 from mscnn.data.tables.site_table import SiteTable, natural
@@ -50,8 +49,7 @@ class Use(NamedTuple):
 @contextmanager
 def readers(workers: int) -> Iterator[Each]:
     """What maps a function over files by so many processes, in order, with a progress bar: each(function, paths, what)."""
-    # Spawned, not forked: the caller may hold threads or sockets that a copy must not inherit.
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    pool = spawned_pool(workers)
 
     def each(function: Callable[[str], Any], paths: Sequence[str], what: str) -> Iterator[Any]:
         done = 0

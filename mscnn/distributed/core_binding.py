@@ -14,7 +14,7 @@ from mscnn.distributed import cpu_topology
 from mscnn.distributed.world import World
 
 
-def bind_rank(ranks: World, settings: config.Ranks) -> cpu_topology.Plan:
+def bind_rank(ranks: World, settings: config.Parallel) -> cpu_topology.Plan:
     """Plan the cores of all ranks on this host, bind this process to its own, and set its threads; a collective.
 
     Raises UsageError on all ranks where cores do not suffice and --oversubscribe does not allow it.
@@ -47,6 +47,6 @@ def describe_bindings(ranks: World, plan: cpu_topology.Plan) -> list[str]:
     return [f"rank {rank} {line}" for rank, line in enumerate(lines)]
 
 
-def loader_binding(plan: cpu_topology.Plan, settings: config.Ranks) -> Callable[[], object]:
+def loader_binding(plan: cpu_topology.Plan, settings: config.Parallel) -> Callable[[], object]:
     """What the thread that reads ahead calls first, to leave the compute cores; nothing where it shares them."""
     return partial(cpu_topology.bind_loader, plan) if settings.bind and plan.loader != plan.compute else lambda: None

@@ -40,8 +40,8 @@ def field_profiles(table: SiteTable, features_SF: np.ndarray) -> pd.DataFrame:
     return pd.concat([metadata(table), pd.DataFrame(features_SF.astype(np.float32), columns=names)], axis=1)
 
 
-def aggregate(predictions: pd.DataFrame, control: str, *, well_by: str = "mean",
-              treatment_by: str = "median") -> dict[str, pd.DataFrame]:
+def aggregate(predictions: pd.DataFrame, control: str, *, wells: str = "mean",
+              treatments: str = "median") -> dict[str, pd.DataFrame]:
     """Fields -> {"fields", "wells", "treatments", "compounds"}, each with Predicted_MOA.
 
     A treatment is a compound at one concentration (or at one that is not given).  The control compound, in any case,
@@ -49,7 +49,7 @@ def aggregate(predictions: pd.DataFrame, control: str, *, well_by: str = "mean",
     """
     tables = {"fields": predictions}
     current = predictions
-    for (level, names), rule in zip(LEVELS.items(), (well_by, treatment_by, "mean"), strict=True):
+    for (level, names), rule in zip(LEVELS.items(), (wells, treatments, "mean"), strict=True):
         if level == "treatments":
             current = current[current["Metadata_Compound"].str.casefold() != control.casefold()]
         keys = [f"Metadata_{name}" for name in names]
@@ -93,7 +93,7 @@ def sphere(profiles: ProfileTable, control: str) -> ProfileTable:
     return ProfileTable(profiles.metadata, sphered_SF, profiles.names)
 
 
-def treatments(profiles: ProfileTable, control: str, *, well_by: str = "mean", treatment_by: str = "median",
+def treatments(profiles: ProfileTable, control: str, *, wells: str = "mean", treatment_by: str = "median",
                need_batches: bool = True) -> tuple[Treatments, dict[str, int]]:
     """Profiles of treatments from those of fields or wells, in order of compound and concentration; and what was counted.
 
@@ -105,7 +105,7 @@ def treatments(profiles: ProfileTable, control: str, *, well_by: str = "mean", t
     _refuse(table[known & ~is_control], control, need_batches)
     chosen = profiles.select(known & ~is_control)
     keys = ["Metadata_Compound", "Metadata_Concentration", "Metadata_MOA"]
-    wells = _groups(chosen, [*keys, "Metadata_Week", *(name for name in PLACES if name in table)], well_by) \
+    wells = _groups(chosen, [*keys, "Metadata_Week", *(name for name in PLACES if name in table)], wells) \
         if set(PLACES) <= set(table) else chosen
     batches = wells.metadata.groupby(keys, dropna=False)["Metadata_Week"].agg([frozenset, "size"]).reset_index()
     counts = chosen.metadata.groupby(keys, dropna=False)["Scored"].any().to_numpy()

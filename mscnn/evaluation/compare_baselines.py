@@ -86,9 +86,8 @@ def _features(run: Path, table: SiteTable, given: Path | None, nuclei: str | Non
         number = handcrafted.nuclei_channel(table.channels, nuclei)
         with progress(len(table), "measuring", unit="field") as shown:
             measured = handcrafted.of_sites(table, nuclei=number, workers=workers, advance=shown.advance)
-        aside = path.with_name(path.name + ".partial")
-        pd.concat([aggregate.metadata(table), measured], axis=1).to_parquet(aside, index=False)
-        files.put(aside, path)
+        with files.write_atomically(path) as partial:
+            pd.concat([aggregate.metadata(table), measured], axis=1).to_parquet(partial, index=False)
     try:
         found = pd.read_parquet(path)
     except (OSError, pyarrow.ArrowException) as problem:
@@ -115,7 +114,7 @@ def _score(name: str, seen: baselines.Screen, folds: list[baselines.Fold], setti
     classes = seen.table.mechanisms()
     positions, probabilities_SK = baselines.over_folds(name, seen, folds, classes)
     fields = aggregate.field_predictions(seen.table.select(positions), probabilities_SK, classes)
-    levels = aggregate.aggregate(fields, seen.table.control, well_by=settings.levels.well_by,
-                                treatment_by=settings.levels.treatment_by)
+    levels = aggregate.aggregate(fields, seen.table.control, wells=settings.aggregation.aggregate_wells,
+                                treatments=settings.aggregation.aggregate_treatments)
     return scoring.scores(levels, draws=DRAWS, permutations=DRAWS, seed=settings.run.seed) | {
         "compounds' fields": scoring.by_compound(fields)}

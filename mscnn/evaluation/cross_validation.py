@@ -7,7 +7,6 @@ OUT/fold-K, OUT/evaluation/K: run and evaluation of fold K; OUT/scores: all fold
 OUT/inner/fold-K/CANDIDATE: inner folds by which the settings of fold K were chosen, never looking at what it holds out.
 """
 
-import fcntl
 import json
 import os
 import signal
@@ -27,7 +26,7 @@ import yaml
 
 from mscnn.core import files, run_directory
 from mscnn.core.errors import DataError, UsageError
-from mscnn.core.files import put, read_yaml
+from mscnn.core.files import lock_file, read_yaml, write_atomically
 from mscnn.core.logs import clock, log
 from mscnn.distributed import cpu_topology, launchers
 from mscnn.evaluation import results
@@ -43,7 +42,7 @@ _ended: set[Path] = set()  # folders whose folds are told to end
 class FoldPlan:
     """What is left out, and where it goes.
 
-    folds: the compounds that each holds out; split: --split of each; candidates: {name: settings} to choose from by
+    folds: the compounds that each holds out; split: --split-method of each; candidates: {name: settings} to choose from by
     inner_folds groups of the training compounds, empty where nothing is chosen.
     """
 
@@ -76,9 +75,8 @@ def open_or_resume(plan: FoldPlan, settings: dict[str, Any]) -> None:
             raise UsageError(f"{out} exists and holds no {CONFIG}; name a new folder with --out")
         else:
             files.make_output_folder(out)
-            aside = path.with_name(name + ".partial")
-            aside.write_text(yaml.safe_dump(content, sort_keys=False))
-            put(aside, path)
+            with write_atomically(path) as partial:
+                partial.write_text(yaml.safe_dump(content, sort_keys=False))
 
 
 def run_folds(plan: FoldPlan, prepare: Callable[[int, Path], object] = lambda number, folder: None) -> Path:
@@ -197,11 +195,11 @@ def _counts(evaluation: Path) -> str:
 @contextmanager
 def _locked(out: Path) -> Iterator[None]:
     """Nobody else works on this folder, nor a process that an earlier command has left behind. Raises UsageError."""
-    with (out / LOCK).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UsageError(f"{out}: another process works on its folds; wait for it, or end it") from None
+    try:
+        file = lock_file(out / LOCK)
+    except BlockingIOError:
+        raise UsageError(f"{out}: another process works on its folds; wait for it, or end it") from None
+    with file:
         os.set_inheritable(file.fileno(), True)
         yield
 

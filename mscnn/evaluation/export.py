@@ -120,7 +120,7 @@ def card(described: dict[str, Any], scores: dict[str, Any] | None, *, onnx: bool
     held_out = ", ".join(map(_plain, split["held_out"])) or "none"
     mode = described["normalisation"]["mode"]
     trained = {name: ", ".join(map(_plain, values)) for name, values in split["trained"].items()}
-    has_seen = described["settings"].get("held_out_pixels")
+    has_seen = described["settings"].get("aux_on_held_out")
     return f"""# M-CNN for whole fields of view
 
 Multi-scale CNN (Godinez et al., Bioinformatics 33, 2017, 2010-2019): a field of {height}x{width} pixels, channels
@@ -136,7 +136,7 @@ and cell line as those trained on.
 
 **Held out** (split {split["method"]}, sha256 {split.get("sha256", "not recorded")}): {held_out}.
 {f"{_plain(split['leaks'])}." if split["leaks"] else ""}
-{"The network has seen their images, without labels (--held-out-pixels)." if has_seen else ""}
+{"The network has seen their images, without labels (--aux-on-held-out)." if has_seen else ""}
 
 **Scores on what was held out.** {_scores(scores)}
 

@@ -7,11 +7,9 @@ Shapes: C channels, H W pixels.
 """
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from itertools import combinations
-from multiprocessing import get_context
 
 import numpy as np
 import pandas as pd
@@ -22,6 +20,7 @@ from skimage.morphology import disk
 from skimage.transform import resize
 
 from mscnn.core.errors import DataError, ImageError, UsageError
+from mscnn.core.process_pool import spawned_pool
 from mscnn.data.pixels import packed
 from mscnn.data.tables.site_table import SiteTable
 
@@ -80,8 +79,7 @@ def of_sites(table: SiteTable, *, nuclei: int, workers: int = 1,
 def _each(table: SiteTable, function: Callable[[SiteTable], dict | str], workers: int) -> Iterator[dict | str]:
     """What a function makes of each site, in order. Raises DataError where a process was killed."""
     sites = (table.select([site]) for site in range(len(table)))
-    # Spawned, not forked: the caller may hold threads that a copy must not inherit.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with spawned_pool(workers) as pool:
         try:
             yield from pool.map(function, sites, chunksize=_CHUNK)
         except BrokenProcessPool:

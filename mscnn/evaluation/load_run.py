@@ -15,11 +15,12 @@ from mscnn.data.read_screen import read_screen
 from mscnn.data.tables import splits
 from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed.world import World
+from mscnn.evaluation.settings import EvaluationSettings
 from mscnn.model import MCNN
 from mscnn.model.acceleration import Acceleration
 from mscnn.training import prepare_data
 
-SEEN = "the network has seen images of what it is scored on, without labels (--held-out-pixels)"
+SEEN = "the network has seen images of what it is scored on, without labels (--aux-on-held-out)"
 
 
 @dataclass(frozen=True)
@@ -35,19 +36,19 @@ class EvaluationSites:
         return self.table.select(self.is_scored)
 
 
-def select_sites(settings: config.Evaluation, content: dict[str, Any], ranks: World) -> EvaluationSites:
+def select_sites(settings: EvaluationSettings, content: dict[str, Any], ranks: World) -> EvaluationSites:
     """The held-out sites, or those of another table; with --profiles all also those that were trained on. Checked."""
     data = ranks.run_on_all_or_raise(lambda: _source(settings, content))
     if settings.another():
         table = ranks.run_on_all_or_raise(lambda: read_screen(data))
         notes, is_scored = splits.overlap(content["split"], table), np.ones(len(table), bool)
-        if content["config"]["held_out_pixels"] and set(content["split"]["held_out"]) & set(table.frame["compound"]):
+        if content["config"]["aux_on_held_out"] and set(content["split"]["held_out"]) & set(table.frame["compound"]):
             notes.append(SEEN)
     else:
         table = ranks.run_on_all_or_raise(lambda: prepare_data.load_labelled_sites(data))
         is_scored = splits.restore(content["split"], table).side == splits.TEST
         notes = [content["split"]["leaks"]] if content["split"]["leaks"] else []
-        if content["config"]["held_out_pixels"]:
+        if content["config"]["aux_on_held_out"]:
             notes.append(SEEN)
         if settings.profiles == "held-out":
             table, is_scored = table.select(is_scored), np.ones(is_scored.sum(), bool)
@@ -60,14 +61,14 @@ def select_sites(settings: config.Evaluation, content: dict[str, Any], ranks: Wo
     return EvaluationSites(table, is_scored, notes)
 
 
-def load_scale(settings: config.Evaluation, content: dict[str, Any], table: SiteTable,
+def load_scale(settings: EvaluationSettings, content: dict[str, Any], table: SiteTable,
                ranks: World) -> tuple[DatasetScale | PlateScale, list[str]]:
     """As in training; plates of another table are measured in their own reference wells. And what a reader must know."""
     scale, notes = prepare_data.restore(content["normalisation"]), []
     if not isinstance(scale, PlateScale):
         return scale, notes
     data = config.from_flat(content["config"]).data
-    reference = data.reference or table.control
+    reference = data.plate_reference or table.control
     if settings.another():
         own = np.flatnonzero(table.is_of(reference))
         if len(own):
@@ -92,7 +93,7 @@ def load_network(content: dict[str, Any], acceleration: Acceleration) -> MCNN:
     return built
 
 
-def _source(settings: config.Evaluation, content: dict[str, Any]) -> config.Data:
+def _source(settings: EvaluationSettings, content: dict[str, Any]) -> config.Data:
     """Where the table is, by the checkpoint's settings and what the command line puts in their place. Raises DataError
     where the checkpoint, which anybody can have made, names what is no file: /dev/zero would be read for ever.
     """
@@ -101,9 +102,9 @@ def _source(settings: config.Evaluation, content: dict[str, Any]) -> config.Data
         channels = None if settings.packed else settings.channels or ",".join(content["channels"])
         data = dataclasses.replace(data, **{name: getattr(settings, name) for name in config.SCREENS},
                                    columns=settings.columns, channels=channels, image_root=None)
-    data = data.at(settings.moved, settings.image_root)
-    if data.sites and not (settings.sites or settings.moved) and not Path(data.sites).is_file():
-        raise DataError(f"{data.sites}: the checkpoint's site table is not there, or no file; say where it is with --moved")
+    data = data.at(settings.data, settings.image_root)
+    if data.sites and not (settings.sites or settings.data) and not Path(data.sites).is_file():
+        raise DataError(f"{data.sites}: the checkpoint's site table is not there, or no file; say where it is with --data")
     return data
 
 

@@ -18,19 +18,19 @@ EVALUATION = "evaluation.json"
 BASELINES = "baselines.json"  # of comparison.py
 SCORES = "scores.json"  # written last: an evaluation without it was cut off
 _SITE = ["Metadata_Plate", "Metadata_Well", "Metadata_Site"]
-ALIKE = ("control", "well_by", "treatment_by", "views", "readout")
+ALIKE = ("control", "aggregate_wells", "aggregate_treatments", "tta", "head")
 
 
 def write(fields: pd.DataFrame, described: dict[str, Any], out: Path) -> dict[str, dict[str, Any]]:
     """Write predictions.csv and .parquet, wells.csv, treatments.csv, compounds.csv, confusion.png, scores.json.
 
     fields: a row a field, as profiles.field_predictions makes it; described: what a reader must know, for evaluation.json,
-    with "control", "well_by" and "treatment_by".  Returns the scores, which are also printed.
+    with "control", "aggregate_wells" and "aggregate_treatments".  Returns the scores, which are also printed.
     """
     begin(out)
     files.write_json(out / EVALUATION, described)
-    levels = aggregate.aggregate(fields, described["control"], well_by=described["well_by"],
-                                treatment_by=described["treatment_by"])
+    levels = aggregate.aggregate(fields, described["control"], wells=described["aggregate_wells"],
+                                treatments=described["aggregate_treatments"])
     levels["fields"].to_parquet(out / FIELDS, index=False)
     for level, predictions in levels.items():
         csv_safe.write_csv(predictions, out / ("predictions.csv" if level == "fields" else f"{level}.csv"))

@@ -13,7 +13,7 @@ import jinja2
 import numpy as np
 
 from mscnn.core.errors import DataError
-from mscnn.core.files import put
+from mscnn.core.files import write_atomically
 from mscnn.evaluation import aggregate, profile_table, resampling, scoring
 from mscnn.report import figures
 from mscnn.report.run import LEVELS, Run
@@ -48,9 +48,8 @@ def write(runs: list[Run], out: Path) -> int:
     environment.filters |= {"percent": lambda share: f"{100 * share:.1f} %", "whole": lambda share: f"{100 * share:.0f} %"}
     text = environment.get_template("report.html").render(runs=[_shown(run) for run in runs], published=PUBLISHED,
                                                           levels=LEVELS, chance=CHANCE)
-    aside = out.with_name(out.name + ".partial")
-    aside.write_text(text, encoding="utf-8")
-    put(aside, out)
+    with write_atomically(out) as partial:
+        partial.write_text(text, encoding="utf-8")
     return out.stat().st_size
 
 
@@ -147,8 +146,8 @@ def _maps(run: Run, styles: dict[str, tuple[str, str]]) -> dict[str, str]:
         known = (read.metadata["Metadata_MOA"] != "").to_numpy() & ~read.is_control(run.described["control"])
         if read.metadata["Metadata_Compound"][known].nunique() < 2:
             return {}
-        found, _ = aggregate.treatments(read, run.described["control"], well_by=run.described["well_by"],
-                                       treatment_by=run.described["treatment_by"], need_batches=False)
+        found, _ = aggregate.treatments(read, run.described["control"], wells=run.described["aggregate_wells"],
+                                       treatment_by=run.described["aggregate_treatments"], need_batches=False)
         features, table = found.profiles_TF, found.frame
         ringed = table["Metadata_Compound"].isin(run.described["compounds"]).to_numpy()
         of, ring = "the network's 512 features", "held out"

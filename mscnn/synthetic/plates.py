@@ -9,17 +9,16 @@ import os
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import tifffile
 
+from mscnn.core.process_pool import spawned_pool
 from mscnn.synthetic.phenotypes import MECHANISMS, NUM_ACTIVE_DOSES, dose_series, treated
 from mscnn.synthetic.render import render_field
 
@@ -96,8 +95,7 @@ def write_plates(out_dir: str | os.PathLike, *, mechanisms: Sequence[str] = DEMO
     for plate in {field.plate for field in todo}:
         (out / plate).mkdir(parents=True, exist_ok=True)
     write = partial(_write_field, out=out, height=height, width=width, nucleus_px=nucleus_px)
-    # Spawned, not forked: the caller may hold MPI, threads or sockets that a copy must not inherit.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) if workers > 1 else nullcontext() as pool:
+    with spawned_pool(workers) if workers > 1 else nullcontext() as pool:
         done = pool.map(write, todo, chunksize=10) if pool else map(write, todo)
         for i, _ in enumerate(done, 1):
             if progress:

@@ -4,7 +4,6 @@ A run directory's checkpoints/ holds step-NNNNNNNN.pt, the newest few, and the l
 over an epoch) and good.pt (the newest that training has gone on from).  What a link names is kept.
 """
 
-import contextlib
 import errno
 import hashlib
 import math
@@ -22,7 +21,7 @@ import torch
 from torch import Tensor
 
 from mscnn.core.errors import DataError, UsageError
-from mscnn.core.files import put
+from mscnn.core.files import PARTIAL, write_atomically
 from mscnn.core.logs import log
 from mscnn.training import checkpoint_schema
 
@@ -30,7 +29,6 @@ FORMAT = 2
 FOLDER, LAST, BEST, GOOD = "checkpoints", "last.pt", "best.pt", "good.pt"
 SAFE_TORCH = "2.10"  # before it, a file can get round weights_only=True
 REQUIRED = ("format", "sha256", *checkpoint_schema.SCHEMA)
-PARTIAL = ".partial"
 SPARE = 2**20     # bytes that must be left beside a checkpoint
 # Bytes of the largest file that is opened.  Weights, momentum and averages take 0.48 GiB for fields of 1024x1280, and 6 GiB
 # for 4096x4096, larger than any camera's; training them takes more memory than reading them.
@@ -53,16 +51,11 @@ def save(folder: Path, content: dict[str, Any], *, keep: int, is_best: bool = Fa
     if (free := shutil.disk_usage(folder).free) < needed:
         raise OSError(errno.ENOSPC, f"{needed / 2**20:.0f} MiB are needed and {free / 2**20:.0f} free", str(folder))
     path = folder / f"step-{content['step']:08d}.pt"
-    aside = path.with_name(path.name + PARTIAL)
     try:
-        with aside.open("wb") as file:
+        with write_atomically(path) as partial, partial.open("wb") as file:
             torch.save(content, file)
-        put(aside, path)
     except RuntimeError as problem:  # what torch makes of a write that fails half-way
-        raise OSError(errno.EIO, str(problem.__context__ or problem).splitlines()[0], str(aside)) from None
-    finally:  # a disk that is full has no room for half a checkpoint
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
+        raise OSError(errno.EIO, str(problem.__context__ or problem).splitlines()[0], str(path)) from None
     before = _linked(folder, LAST)
     if before and before != path:
         _link(folder, GOOD, before)
@@ -93,8 +86,8 @@ def caveats(path: Path, content: dict[str, Any]) -> list[str]:
     found = []
     if content["step"] < content["steps"]:
         found.append(f"training had not come to its end: step {content['step']} of {content['steps']}"
-                     + (", its last layer as trained" if content["config"]["readout"] == "lda" else ""))
-    elif content["config"]["readout"] == "lda" and not content["training"].get("is_read_out", True):
+                     + (", its last layer as trained" if content["config"]["head"] == "lda" else ""))
+    elif content["config"]["head"] == "lda" and not content["training"].get("is_read_out", True):
         found.append("training was stopped before its read-out: its last layer is as trained")
     newer = [own.name for own in list_checkpoints(path.parent) if own.name > path.resolve().name]
     if path.parent.name == FOLDER and newer:

@@ -14,7 +14,7 @@ from mscnn.data.tables import splits
 from mscnn.model import MCNN
 
 # What is read of a content: {key: form}, [form of each], or a type.
-SCHEMA = {"step": int, "config": {"preset": str, "head_relu": bool, "held_out_pixels": bool, "readout": str},
+SCHEMA = {"step": int, "config": {"preset": str, "head_relu": bool, "aux_on_held_out": bool, "head": str},
           "classes": [str], "channels": [str], "normalisation": {"mode": str}, "image_size": [int],
           "split": {"method": str, "held_out": [str], "leaks": str, "sha256": str, "sides": [str],
                     "trained": {"compounds": [str], "mechanisms": [str]}},

@@ -93,7 +93,7 @@ def fit_scale(table: SiteTable, sites: np.ndarray, settings: config.Data, world:
 
 def _measure_plates(table: SiteTable, sites: np.ndarray, settings: config.Data, world: World) -> PlateScale:
     """Light and scale of each plate, from its untreated wells."""
-    reference = plate_scale.reference_sites(table, np.isin(np.arange(len(table)), sites), settings.reference,
+    reference = plate_scale.reference_sites(table, np.isin(np.arange(len(table)), sites), settings.plate_reference,
                                           settings.plate_sites)
     for note in reference.notes():
         log.info("intensity: %s", note)
@@ -103,8 +103,9 @@ def _measure_plates(table: SiteTable, sites: np.ndarray, settings: config.Data, 
                          for slot, site in enumerate(own)], world)
     for plate, own in sums.items():
         sums[plate] = PlateSums.from_arrays([world.sum_array(part) for part in own.to_arrays()], own.size)
-    method = plate_scale.Method(illumination=settings.illumination, scaling=settings.scaling, transform=settings.transform,
-                              offset=None if settings.camera_offset < 0 else settings.camera_offset)
+    method = plate_scale.Method(illumination=settings.plate_illumination, scaling=settings.plate_scaling,
+                                transform=settings.plate_transform,
+                              offset=None if settings.plate_camera_offset < 0 else settings.plate_camera_offset)
     found = plate_scale.estimate(sums, method, plate_scale.describe(table, reference)) if world.rank == 0 else None
     return _of_rank_0(found, world)
 

@@ -41,9 +41,9 @@ def build_targets(fields: FieldReader, split: splits.Split, optim: config.Optim,
     labels, weights = np.full(len(fields.table), UNKNOWN), np.zeros(len(fields.table))
     labels[train] = fields.table.frame["mechanism"].iloc[train].map(classes.index)
     weights[train] = class_weights(labels[train], len(classes), optim.class_weights)[labels[train]]
-    if not optim.statistics:
+    if not optim.aux_weight:
         return Targets(train, labels, weights)
-    sites = np.sort(np.concatenate([train, split.test()])) if optim.held_out_pixels else train
+    sites = np.sort(np.concatenate([train, split.test()])) if optim.aux_on_held_out else train
     described_ND = _statistics_of_sites(fields, sites, optim.microbatch, ranks, enter_reader)
     trained_ND = described_ND[np.isin(sites, train)]
     sd_D = trained_ND.std(axis=0)
@@ -51,7 +51,7 @@ def build_targets(fields: FieldReader, split: splits.Split, optim: config.Optim,
     targets_SD = torch.zeros(len(fields.table), described_ND.shape[1])
     targets_SD[sites] = torch.from_numpy(scaled_ND.clip(-CLIP_SD, CLIP_SD)).float()
     log.info("second task: %d statistics of %d fields%s", targets_SD.shape[1], len(sites),
-             f", {len(sites) - len(train)} of them held out" if optim.held_out_pixels else "")
+             f", {len(sites) - len(train)} of them held out" if optim.aux_on_held_out else "")
     return Targets(sites, labels, weights, targets_SD)
 
 

@@ -22,9 +22,9 @@ from mscnn.distributed import heartbeat
 from mscnn.training import checkpoint, prepare_data
 from mscnn.training.trainer import StepResult, Trainer
 
-FREE_GROUPS = ("ranks", "accelerate", "run")                # settings that may change when a run goes on,
+FREE_GROUPS = ("parallel", "compute", "run")                # settings that may change when a run goes on,
 FREE = ("bbbc021", "sites", "packed", "image_root")         # these too: data may have moved
-FIXED = ("seed", "max_skipped")                             # but these may not
+FIXED = ("seed", "max_nonfinite_steps")                             # but these may not
 SPIKE, RECENT, ENOUGH = 6.0, 50, 20  # a loss so many sd above the mean of the last 50 steps, 20 at least, is told
 SHOWN = 5                            # fields named in an error; the log has all
 CALM_DOWN = "begin a new --run-dir with a lower --lr, or with --clip-norm 1; a checkpoint of an earlier step is kept here"
@@ -49,13 +49,13 @@ class TrainState:
     failed_saves: int = 0
     recent_losses: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
 
-    def record_step(self, taken: StepResult, trainer: Trainer, max_skipped: int) -> None:
+    def record_step(self, taken: StepResult, trainer: Trainer, max_nonfinite_steps: int) -> None:
         """After a step. Raises UsageError, on all ranks alike, where too many in a row were not finite."""
         self.step, self.epoch_mean = self.step + 1, None
         heartbeat.record_step(self.step)
         if taken.is_skipped:
             self.nonfinite_steps += 1
-            self._tell_skipped(taken, trainer, max_skipped)
+            self._tell_skipped(taken, trainer, max_nonfinite_steps)
             return
         self.nonfinite_steps = 0
         self.epoch_losses.append(taken.loss)
@@ -87,7 +87,7 @@ class TrainState:
         try:
             with activity.during("saving a checkpoint"):
                 checkpoint.save(run_dir / checkpoint.FOLDER, self._content(settings, trainer, split, is_best=is_best),
-                                keep=settings.run.keep, is_best=is_best)
+                                keep=settings.run.keep_checkpoints, is_best=is_best)
         except OSError as problem:
             self.best_epoch_mean = before
             self.failed_saves += 1
@@ -128,16 +128,15 @@ class TrainState:
         log.info("resumed at step %d: %s", self.step, f"the same fields in the same order, rounded otherwise "
                  f"({'; '.join(other)})" if other else "bit for bit as if it had not been stopped")
 
-    def _tell_skipped(self, taken: StepResult, trainer: Trainer, max_skipped: int) -> None:
+    def _tell_skipped(self, taken: StepResult, trainer: Trainer, max_nonfinite_steps: int) -> None:
         """A collective: all ranks skip the same steps."""
         named = [trainer.fields.table.name(site)
                  for site in sorted({site for own in trainer.world.gather(taken.nonfinite_sites) for site in own})]
         log.warning("step %d skipped, %d in a row: the gradient is not finite (loss %s); fields: %s", self.step,
                     self.nonfinite_steps, taken.loss, ", ".join(named) or "none by itself")
-        if self.nonfinite_steps > max_skipped:
-            raise UsageError(f"training diverged: {self.nonfinite_steps} steps in a row had no finite gradient, the last at "
-                             f"step {self.step}; fields: "
-                             f"{', '.join(named[:SHOWN]) or 'none by itself'}"
+        if self.nonfinite_steps > max_nonfinite_steps:
+            raise UsageError(f"training diverged: {self.nonfinite_steps} steps in a row had no finite gradient, the last "
+                             f"at step {self.step}; fields: {', '.join(named[:SHOWN]) or 'none by itself'}"
                              f"{f' and {len(named) - SHOWN} more, see log/' if len(named) > SHOWN else ''}; {CALM_DOWN}")
 
     def _content(self, settings: config.Config, trainer: Trainer, split: splits.Split, *, is_best: bool) -> dict[str, Any]:

@@ -98,7 +98,8 @@ def test_stages_read_every_field_once_as_prediction_and_training_do(five, drawn,
     monkeypatch.setattr(FieldReader, "read", read)
     monkeypatch.setattr("mscnn.data.pixels.packed.read_site", counted)
     monkeypatch.setattr(loader, "MICROBATCH", 2)
-    for stage, jitter in (("decode", "nothing is asked"), ("normalise", None), ("flips", Jitter(flips=True, turns=True))):
+    for stage, jitter in (("decode", "nothing is asked"), ("normalise", None),
+                          ("flips", Jitter(flips=True, quarter_turns=True))):
         assert loader.STAGES[stage](five) == 5
         assert decoded == five.table.frame["files"].tolist()
         assert asked == ([] if stage == "decode" else [([0, 1], jitter), ([2, 3], jitter), ([4], jitter)])

@@ -23,7 +23,7 @@ def four_cores(monkeypatch):
 
 
 def test_a_rank_alone_computes_on_all_cores():
-    plan = core_binding.bind_rank(World(host="here"), config.Ranks(**UNBOUND))
+    plan = core_binding.bind_rank(World(host="here"), config.Parallel(**UNBOUND))
     assert (plan.compute, torch.get_num_threads()) == ((0, 1, 2, 3), 4)
     assert core_binding.describe_bindings(World(host="here"), plan) == [
         "rank 0 on here: cores 0-3 (socket 0, memory node 0), 4 threads, loader on the same cores: 4 cores for 1 rank"]
@@ -33,8 +33,8 @@ def test_more_threads_than_cores_are_refused_unless_allowed():
     refusal = (r"too few cores: rank 0 on here would share theirs \(.*more than the 4 cores available\); start fewer "
                "ranks, lower --threads, or allow it by --oversubscribe true")
     with pytest.raises(UsageError, match=refusal):
-        core_binding.bind_rank(World(host="here"), config.Ranks(threads=5, **UNBOUND))
-    assert core_binding.bind_rank(World(), config.Ranks(threads=5, oversubscribe=True, **UNBOUND)).threads == 5
+        core_binding.bind_rank(World(host="here"), config.Parallel(threads=5, **UNBOUND))
+    assert core_binding.bind_rank(World(), config.Parallel(threads=5, oversubscribe=True, **UNBOUND)).threads == 5
 
 
 def test_a_process_that_is_measured_keeps_to_the_quota(monkeypatch):
@@ -47,7 +47,7 @@ def test_the_reader_leaves_the_compute_cores_where_it_has_others(monkeypatch):
     bound = []
     monkeypatch.setattr(cpu_topology, "bind_loader", lambda plan: bound.append(plan.loader))
     for loader_cores, bind, expected in ((1, True, [(3,)]), (0, True, []), (1, False, [])):
-        settings = config.Ranks(loader_cores=loader_cores, bind=bind)
+        settings = config.Parallel(loader_cores=loader_cores, bind=bind)
         plan = cpu_topology.plan(FOUR_CORES, [frozenset(range(4))], 0, loader_cores=loader_cores)
         core_binding.loader_binding(plan, settings)()
         assert bound == expected

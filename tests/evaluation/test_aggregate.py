@@ -51,7 +51,7 @@ def test_order_of_fields_does_not_matter():
 
 
 def test_levels_follow_the_rules_that_are_set():
-    levels = aggregate(predictions(), "DMSO", well_by="median", treatment_by="mean")
+    levels = aggregate(predictions(), "DMSO", wells="median", treatments="mean")
     assert levels["wells"]["Probability_M"].round(9).tolist() == [0.8, 0.2, 0.4, 0.1, 0.5, 0.1, 0.6]
     assert levels["treatments"]["Probability_M"].round(9).tolist() == [0.5, 0.2, 0.1, 0.4]
 
@@ -84,7 +84,7 @@ def test_treatments_are_medians_of_wells_that_are_means_of_fields():
     assert found.frame["Batches"].tolist() == [{"W1", "W2"}, {"W1"}]
     assert found.profiles_TF.tolist() == [[4, 1], [7, 7]]  # wells of a: (3, 0), (4, 1), (20, 2)
     assert counted == {"rows": 8, "control": 2, "unlabelled": 1, "wells": 4, "features": 2}
-    means, _ = treatments(SCREEN, "DMSO", well_by="median", treatment_by="mean")
+    means, _ = treatments(SCREEN, "DMSO", wells="median", treatment_by="mean")
     assert means.profiles_TF.tolist() == [[9, 1], [7, 7]]
 
 

@@ -47,8 +47,8 @@ def run(tmp_path_factory):
                       "split": splits.to_record(split, table)})
     (out / "scores").mkdir()
     guessed = aggregate.field_predictions(table, np.tile([0.6, 0.4], (48, 1)), ["M", "N"])
-    results.write(guessed, {"control": "DMSO", "well_by": "mean", "treatment_by": "median", "views": "one",
-                            "readout": "softmax", "notes": [], "seed": 0, "channels": ["DNA"], "folds": folds},
+    results.write(guessed, {"control": "DMSO", "aggregate_wells": "mean", "aggregate_treatments": "median", "tta": "none",
+                            "head": "softmax", "notes": [], "seed": 0, "channels": ["DNA"], "folds": folds},
                   out / "scores")
     found = compare_baselines.score_baselines(out, features=None, nuclei=None, workers=1, microbatch=8,
                                               moved=str(root / "sites.csv"))

@@ -44,7 +44,8 @@ EVALUATE = """
     out.mkdir(parents=True)
     shutil.copy(Path(__file__).with_name(f"{trained['--fold']}-{right}.parquet"), out / "predictions.parquet")
     (out / "evaluation.json").write_text(json.dumps({
-        "control": "DMSO", "well_by": "mean", "treatment_by": "median", "views": "one", "readout": "softmax", "notes": [],
+        "control": "DMSO", "aggregate_wells": "mean", "aggregate_treatments": "median", "tta": "none",
+        "head": "softmax", "notes": [],
         "split": {"method": "x", "leaks": "", "trained": {"compounds": []}}}))
     (out / "scores.json").write_text(json.dumps({level: {"correct": int(right), "total": 1}
                                                  for level in ("fields", "treatments")}))
@@ -88,7 +89,7 @@ def test_every_fold_is_trained_scored_and_gathered_once(pretended):
     scores = cross_validation.run_folds(pretended)
     assert folds_of(history()) == ["0", "1", "2"]
     options = history()[0][0]
-    assert (options["--split"], options["--config"]) == ("leave-compound-out", str(pretended.out / "config.yaml"))
+    assert (options["--split-method"], options["--config"]) == ("leave-compound-out", str(pretended.out / "config.yaml"))
     fields = pd.read_parquet(scores / results.FIELDS)
     assert sorted(fields["Metadata_Compound"]) == ["a", "b", "c"]
     cross_validation.run_folds(pretended)
@@ -132,12 +133,12 @@ def test_settings_are_chosen_by_inner_folds_for_each_fold(pretended, monkeypatch
     prepared = []
     cross_validation.run_folds(plan, lambda number, folder: prepared.append((number, folder)))
     assert prepared == [(number, plan.out / "inner" / f"fold-{number}") for number in (0, 1)]
-    inner = [options for options, _ in history() if "--within" in options]
-    outer = [options for options, _ in history() if "--within" not in options]
+    inner = [options for options, _ in history() if "--split-within" in options]
+    outer = [options for options, _ in history() if "--split-within" not in options]
     assert len(inner) == 2 * 3 * 2
-    assert {options["--within"] for options in inner} == {
+    assert {options["--split-within"] for options in inner} == {
         str(plan.out / "inner" / f"fold-{number}" / "split.csv") for number in (0, 1)}
-    assert {(options["--split"], options["--folds"]) for options in inner} == {("k-fold", "2")}
+    assert {(options["--split-method"], options["--folds"]) for options in inner} == {("k-fold", "2")}
     assert [(options["--fold"], options["--epochs"], options["--label-smoothing"]) for options in outer] == [
         ("0", "5", "0.2"), ("1", "5", "0.2")]
     chosen = json.loads((plan.out / "inner" / "fold-0" / "chosen.json").read_text())
@@ -207,7 +208,7 @@ def test_a_killed_commands_child_keeps_the_folder_until_it_has_ended(pretended):
 
 @pytest.mark.parametrize(("arguments", "words"), [
     (["--fold", "1"], "--fold is set for each fold"), (["--hold-out", "a"], "--hold-out is set for each fold"),
-    (["--split", "random"], "split is leave-compound-out, leave-week-out or k-fold here"),
+    (["--split-method", "random"], "split is leave-compound-out, leave-week-out or k-fold here"),
     (["--jobs", "-1"], "jobs must be 0 or more")])
 def test_settings_that_do_not_fit_folds_are_refused(arguments, words):
     with pytest.raises(UsageError, match=words):
@@ -216,7 +217,7 @@ def test_settings_that_do_not_fit_folds_are_refused(arguments, words):
 
 def test_a_presets_own_hold_out_gives_way():
     settings, of_runs = parse.loco(["demo", "--out", "x", "--epochs", "3"])
-    assert (of_runs.split.split, of_runs.split.hold_out, of_runs.optim.epochs) == ("leave-compound-out", "none", 3)
+    assert (of_runs.split.split_method, of_runs.split.hold_out, of_runs.optim.epochs) == ("leave-compound-out", "none", 3)
     assert (settings.out, settings.jobs) == ("x", 0)
 
 
@@ -224,7 +225,8 @@ def test_a_presets_own_hold_out_gives_way():
     ("a: {epochs: 1}", "give two or more"), ("[1, 2]", "give two or more"),
     ("a: {epochs: 1}\nb: {epoch: 2}", "b: epoch cannot be chosen"),
     ("a: {epochs: 0}\nb: {}", "a: epochs must be at least 1"), ("a: {}\n../b: {}", "names are letters"),
-    ("a: {}\nb: {split: k-fold, well-by: median}", "b: split, well_by cannot be chosen"), ("a: {", "cannot be read")])
+    ("a: {}\nb: {split: k-fold, well-by: median}", "b: aggregate_wells, split_method cannot be chosen"),
+    ("a: {", "cannot be read")])
 def test_candidates_that_do_not_fit_are_refused(tmp_path, content, words):
     (tmp_path / "candidates.yaml").write_text(content)
     with pytest.raises(UsageError, match=words):
@@ -236,7 +238,7 @@ def test_candidates_that_do_not_fit_are_refused(tmp_path, content, words):
 def test_folds_of_a_screen_with_baselines_and_report(tiny_screen, tmp_path):
     out = tmp_path / "loco"
     command = ("-m", "mscnn", "loco", "screen", "--out", out, "--sites", tiny_screen, "--epochs", "1", "--minibatch", "9",
-               "--split", "k-fold", "--folds", "2")
+               "--split-method", "k-fold", "--folds", "2")
     done = run_python(*command)
     assert done.returncode == 0, done.stderr
     scores = json.loads((out / "scores" / "scores.json").read_text())

@@ -141,7 +141,8 @@ def test_the_command_gives_the_functions_scores(tmp_path):
                          "Metadata_MOA": np.repeat([*"MMNNOO", ""], 3), "Metadata_Week": ["W1", "W2", "W3"] * 7,
                          "x": rng.normal(size=21), "y": rng.normal(size=21)})
     rows.to_csv(tmp_path / "profiles.csv", index=False)
-    done = run_python("-m", "mscnn", "score", tmp_path / "profiles.csv", "--aggregate", "mean", "--similarity", "euclidean",
+    done = run_python("-m", "mscnn", "score", tmp_path / "profiles.csv", "--aggregate-treatments", "mean", "--similarity",
+                      "euclidean",
                       "--json", tmp_path / "scores.json")
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "scores.json").read_text())

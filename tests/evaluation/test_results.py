@@ -23,8 +23,9 @@ def fold(folder, rows, control="DMSO", notes=(), trained=(), method="leave-compo
     folder.mkdir()
     table.to_parquet(folder / results.FIELDS, index=False)
     (folder / results.EVALUATION).write_text(json.dumps({
-        "control": control, "notes": list(notes), "well_by": "mean", "treatment_by": "median", "views": "one",
-        "readout": "softmax",
+        "control": control, "notes": list(notes), "aggregate_wells": "mean", "aggregate_treatments": "median",
+        "tta": "none",
+        "head": "softmax",
         "split": {"method": method, "leaks": leaks, "sha256": "0",
                   "trained": {"compounds": list(trained), "weeks": ["Week2"]}}}))
     (folder / results.SCORES).write_text("{}")
@@ -86,7 +87,7 @@ def test_folds_that_were_trained_on_what_they_are_scored_on_are_refused(folds, t
 
 def test_folds_that_were_cut_off_or_aggregated_otherwise_are_refused(folds, tmp_path):
     described = json.loads((folds[1] / results.EVALUATION).read_text())
-    (folds[1] / results.EVALUATION).write_text(json.dumps(described | {"treatment_by": "mean"}))
+    (folds[1] / results.EVALUATION).write_text(json.dumps(described | {"aggregate_treatments": "mean"}))
     with pytest.raises(DataError, match="other settings of treatment_by: median, mean"):
         results.combine_folds(folds, tmp_path / "all")
     (folds[1] / results.SCORES).unlink()

@@ -276,7 +276,7 @@ def test_a_disk_that_fills_up_costs_no_checkpoint(new_run, undisturbed, told):
     if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK}M", "tmpfs", run.run_dir]).returncode:
         pytest.skip("no small disk can be mounted here: that takes root")
     try:
-        process = run.start("--keep", "9")
+        process = run.start("--keep-checkpoints", "9")
         run.end(process)
         output = run.output.read_text()
         assert run.status()["exit_code"] == 3, output
@@ -315,7 +315,8 @@ def test_a_run_directory_that_cannot_be_written_is_told(new_run, undisturbed, to
 @pytest.mark.usefixtures("full_only")
 def test_folds_end_with_the_command_that_started_them(fault_screen, tmp_path, told):
     out = tmp_path / "loco"
-    command = (sys.executable, "-m", "mscnn", "loco", "screen", "--out", out, "--sites", fault_screen, "--split", "k-fold",
+    command = (sys.executable, "-m", "mscnn", "loco", "screen", "--out", out, "--sites", fault_screen, "--split-method",
+               "k-fold",
                "--folds", "2", "--minibatch", "3", "--baselines", "false", "--epochs")
     known = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen([*command, "400"], cwd=ROOT, env=known, stdout=subprocess.DEVNULL) as process:

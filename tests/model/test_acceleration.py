@@ -186,7 +186,7 @@ def test_training_on_two_ranks_says_what_it_uses_and_saves_plain_weights(tiny_sc
     used = "native" if obstacle(way) else way
     run_dir, logs = tiny_screen.parent / "run", {"TORCH_LOGS": "graph_code"} if used == way else {}
     done = run_python("train.py", "screen", "--sites", tiny_screen, "--image-size", "256x256", "--hold-out", "b",
-                      "--epochs", "2", "--minibatch", "6", "--microbatch", "2", "--lr", "0.003", "--monitor-every", "1",
+                      "--epochs", "2", "--minibatch", "6", "--microbatch", "2", "--lr", "0.003", "--eval-every", "1",
                       "--accelerate", way, "--threads", torch.get_num_threads(), "--oversubscribe", "true",
                       "--run-dir", run_dir, ranks=2, timeout=400, **logs)
     assert done.returncode == 0, done.stderr

@@ -86,7 +86,7 @@ def plain_steps(table_csv) -> dict:
     before = {name: parameter.clone() for name, parameter in network.state_dict().items()}
     optimiser = torch.optim.SGD(parameters, lr=0.0, momentum=0.9, nesterov=True, weight_decay=5e-5, foreach=False)
     for sites, rate in zip(MINIBATCHES, RATES, strict=True):
-        images = fields.read(np.array(sites), Jitter(flips=True, turns=True, gain=0.2), (0, 0))
+        images = fields.read(np.array(sites), Jitter(flips=True, quarter_turns=True, gain=0.2), (0, 0))
         features = network.features(images)
         losses = F.cross_entropy(network.classify(features), labels[sites], reduction="none", label_smoothing=0.1)
         statistics = F.smooth_l1_loss(second(features), targets[sites])

@@ -83,8 +83,8 @@ def folds(tmp_path):
             "well": "B02", "site": "1", "channel_shares": [1.0], "scale_shares": [0.4, *[0.1] * 6]}]))
     (out / "scores").mkdir()
     results.write(predictions(COMPOUNDS, wrong={"b"}), {
-        "control": "DMSO", "well_by": "mean", "treatment_by": "median", "views": "one",
-        "readout": "softmax", "notes": ["a note <i>"], "seed": 3,
+        "control": "DMSO", "aggregate_wells": "mean", "aggregate_treatments": "median", "tta": "none",
+        "head": "softmax", "notes": ["a note <i>"], "seed": 3,
         "channels": ["D&A"],
         "folds": [{"folder": f"x/{number}", "checkpoint": f"x/fold-{number}/checkpoints/last.pt", "split": split_of(name)}
                   for number, name in enumerate(COMPOUNDS)]}, out / "scores")

@@ -105,12 +105,12 @@ def test_packed_fields_are_named_as_what_they_are(pretend, cluster):
     job = pretend("", "slurm/train.sbatch", "demo", DATA="pack", SLURM_TMPDIR="").wait()
     assert {line.partition("300 ")[2] for line in called(job)} == {"--packed pack"}
     job = pretend("", "slurm/evaluate.sbatch", "--out", "OUT", DATA="pack").wait()
-    assert called(job) == {"evaluate.py --join-timeout 300 --moved pack --out OUT"}
+    assert called(job) == {"evaluate.py --join-timeout 300 --data pack --out OUT"}
 
 
 def test_evaluation_is_told_where_the_data_of_training_is_now(pretend, plates):
     job = pretend("", "slurm/evaluate.sbatch", "--checkpoint", "RUN", "--out", "OUT", DATA="plates").wait()
-    assert called(job) == {"evaluate.py --join-timeout 300 --moved plates --checkpoint RUN --out OUT"}
+    assert called(job) == {"evaluate.py --join-timeout 300 --data plates --checkpoint RUN --out OUT"}
 
 
 def test_data_is_copied_once_to_the_disk_of_each_node_and_removed(pretend, plates, cluster):

@@ -335,7 +335,7 @@ BIAS = CONTENT["network"]["classify.bias"]
     ({"step": "1"}, "its step is not"),
     ({"training": None}, "its training is not"),
     (without("config", "preset"), "its config preset is not"),
-    (without("config", "readout"), "its config readout is not"),
+    (without("config", "head"), "its config readout is not"),
     (without("config", "sites"), "name the screen by exactly one of"),
     (put("config", sites=5), "its config sites is not"),
     (put("config", normalise="other"), "its config normalise is not"),
@@ -378,7 +378,7 @@ def test_what_anybody_can_make_is_refused_where_it_is_not_of_our_form(tmp_path, 
 
 
 @pytest.mark.parametrize("changes", [{}, plates(), {"normalisation": {"mode": "field", "mean": (), "sd": ()}},
-                                     without("config", "views"), put("config", stop_after=1, foreign=2)],
+                                     without("config", "tta"), put("config", stop_after=1, foreign=2)],
                          ids=["whole", "plates", "fields", "fewer settings", "other settings"])
 def test_what_is_of_our_form_is_read(tmp_path, changes):
     """Settings of other versions too."""

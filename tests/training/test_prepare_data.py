@@ -82,7 +82,7 @@ def test_the_shared_fields_and_originals_open(shared_data):
 
 def test_plates_are_measured_in_their_untreated_wells_and_read_by_their_own_numbers(tiny_screen):
     """Brighter treated wells change nothing; each field is scaled before it is cropped and turned."""
-    settings = config.Data(sites=str(tiny_screen), normalise="plate", camera_offset=0)
+    settings = config.Data(sites=str(tiny_screen), normalise="plate", plate_camera_offset=0)
     table = prepare_data.with_shape(prepare_data.load_labelled_sites(settings), None, ALONE)
     training = np.flatnonzero(table.frame["compound"] != "b")
     found = prepare_data.fit_scale(table, training, settings, ALONE)
@@ -95,7 +95,8 @@ def test_plates_are_measured_in_their_untreated_wells_and_read_by_their_own_numb
     expected = found.apply(read_site(table.frame["files"][site]), "00123")
     plain = FieldReader(table, found, (128, 128)).read(np.array([site]))[0].numpy()
     np.testing.assert_array_equal(plain, expected)
-    turned = FieldReader(table, found, None).read(np.array([site]), Jitter(flips=True, turns=True), (3, 0))[0].numpy()
+    turned = FieldReader(table, found, None).read(np.array([site]), Jitter(flips=True, quarter_turns=True),
+                                                  (3, 0))[0].numpy()
     assert any(np.array_equal(turned, np.rot90(mirrored, turns, axes=(1, 2)))
                for mirrored in (expected, expected[:, ::-1]) for turns in range(4))
     again = prepare_data.restore(prepare_data.to_record(found))

@@ -22,7 +22,7 @@ def fields(tiny_screen):
 def test_labels_and_targets_come_from_the_training_side_alone(fields, held_out_pixels):
     split = splits.make_split(fields.table, split="hold-out", hold_out="a")
     train, test = split.train(), split.test()
-    optim = config.Optim(statistics=1.0, held_out_pixels=held_out_pixels, class_weights="balanced", microbatch=2)
+    optim = config.Optim(aux_weight=1.0, aux_on_held_out=held_out_pixels, class_weights="balanced", microbatch=2)
     taught = build_targets(fields, split, optim, World())
     assert (taught.labels[test] == UNKNOWN).all()
     assert not taught.weights[test].any()

@@ -21,8 +21,8 @@ from mscnn.training.trainer import StepResult
 from tests.conftest import ROOT, run_python
 
 COMMON = ("screen", "--hold-out", "b", "--minibatch", "3", "--epochs", "2", "--lr", "0.003", "--class-weights", "none",
-          "--threads", "1", "--statistics", "1", "--average", "0.9", "--clip-norm", "5",
-          "--monitor-every", "1", "--log-every", "2", "--oversubscribe", "true")
+          "--threads", "1", "--aux-weight", "1", "--ema-decay", "0.9", "--clip-norm", "5",
+          "--eval-every", "1", "--log-every", "2", "--oversubscribe", "true")
 STEPS = 6
 
 
@@ -55,7 +55,8 @@ def module_screen(tmp_path_factory):
 
 @pytest.mark.parametrize("ranks", [1, 2, 3])
 def test_a_run_that_goes_on_from_any_step_is_the_one_that_never_stopped(module_screen, tmp_path, ranks):
-    whole, options = tmp_path / "whole", ("--checkpoint-steps", "1", "--keep", "9", "--rotate", "20" if ranks == 1 else "0")
+    whole, options = tmp_path / "whole", ("--checkpoint-steps", "1", "--keep-checkpoints", "9", "--rotate",
+                                          "20" if ranks == 1 else "0")
     done = train(whole, module_screen, *options, ranks=ranks)
     assert done.returncode == 0, done.stderr
     kept = [path.name for path in checkpoint.list_checkpoints(whole / "checkpoints")]
@@ -101,7 +102,7 @@ def test_the_clock_stops_a_run_which_says_where(module_screen, tmp_path):
 
 
 def test_a_run_that_was_stopped_before_its_read_out_goes_on_with_it(module_screen, tmp_path):
-    whole, part, options = tmp_path / "whole", tmp_path / "part", ("--readout", "lda", "--max-steps", "1")
+    whole, part, options = tmp_path / "whole", tmp_path / "part", ("--head", "lda", "--max-steps", "1")
     assert train(whole, module_screen, *options).returncode == 0
     done = train(part, module_screen, *options, "--stop-after", "1e-9")
     assert (done.returncode, "read-out" in done.stdout) == (75, False), done.stderr

@@ -17,16 +17,16 @@ class Jitter:
     """How far a field may be changed; the settings of config.Augment, where each is explained."""
 
     flips: bool = False
-    turns: bool = False
+    quarter_turns: bool = False
     rotate: float = 0.0
-    scale: float = 0.0
+    zoom: float = 0.0
     shift: float = 0.0
     gain: float = 0.0
     offset: float = 0.0
 
     def resamples(self) -> bool:
         """Return whether fields are resampled."""
-        return bool(self.rotate or self.scale or self.shift)
+        return bool(self.rotate or self.zoom or self.shift)
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Change:
 
     left_right: bool
     up_down: bool
-    turns: int              # quarters, counter-clockwise
+    quarter_turns: int              # quarters, counter-clockwise
     angle: float
     zoom: float
     right: float
@@ -50,8 +50,8 @@ def draw(jitter: Jitter, rng: np.random.Generator, *, channels: int, square: boo
     The same numbers are drawn whatever is switched on, so that one setting never changes another's draws.
     """
     left_right, up_down = (rng.random(2) < 0.5) & jitter.flips
-    turns = int(rng.integers(4)) * jitter.turns
-    angle, zoom, right, down = rng.uniform(-1, 1, 4) * (jitter.rotate, jitter.scale, jitter.shift, jitter.shift)
+    turns = int(rng.integers(4)) * jitter.quarter_turns
+    angle, zoom, right, down = rng.uniform(-1, 1, 4) * (jitter.rotate, jitter.zoom, jitter.shift, jitter.shift)
     gains, offsets = rng.uniform(-1, 1, (2, channels))
     return Change(bool(left_right), bool(up_down), turns if square else 2 * (turns % 2), angle, zoom, right, down,
                   1 + gains * jitter.gain, offsets * jitter.offset)
@@ -60,7 +60,7 @@ def draw(jitter: Jitter, rng: np.random.Generator, *, channels: int, square: boo
 def orient(site_CHW: np.ndarray, change: Change) -> np.ndarray:
     """Mirror and turn a site, exactly: a view, so that it costs nothing until the pixels are read."""
     rows, columns = (slice(None, None, -1 if mirrored else 1) for mirrored in (change.up_down, change.left_right))
-    return np.rot90(site_CHW[:, rows, columns], change.turns, axes=(1, 2))
+    return np.rot90(site_CHW[:, rows, columns], change.quarter_turns, axes=(1, 2))
 
 
 def augment(fields_NCHW: Tensor, changes: list[Change], jitter: Jitter) -> None:

@@ -4,14 +4,12 @@ Exercised by `python -m mscnn pack`.  Shapes: C channels, H W pixels.
 """
 
 import hashlib
-import json
 import os
 import shutil
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +17,11 @@ import numpy as np
 import pandas as pd
 
 from mscnn.core.errors import DataError, ImageError, UsageError
-from mscnn.core.files import put
+from mscnn.core.files import PARTIAL, write_atomically, write_json
 from mscnn.data.pixels import packed
 from mscnn.data.pixels.images import Header
 from mscnn.data.pixels.packed import DESCRIPTION, INDEX, PAGE
 from mscnn.data.tables.site_table import METADATA, SiteTable, natural
-
-PARTIAL = ".partial"
 
 
 def pack(table: SiteTable, header: Header, out: Path, *, screen: str, downscale: int = 1, workers: int = 1,
@@ -143,10 +139,9 @@ def _in_order(pool: ThreadPoolExecutor, decode: Callable[[Any], np.ndarray], ite
 def _write_plate(path: Path, sites: Iterable[np.ndarray], records: int, shape: tuple[int, int, int], dtype: str,
                  source: str, advance: Callable[[int], object]) -> np.ndarray:
     """Write records aside and put the file in its place when it is whole; returns their CRC-32s."""
-    partial, crc32s = path.with_name(path.name + PARTIAL), np.zeros(records, np.uint32)
-    stride = packed.stride(*shape, dtype)
+    crc32s, stride = np.zeros(records, np.uint32), packed.stride(*shape, dtype)
     try:
-        with partial.open("wb") as file:
+        with write_atomically(path) as partial, partial.open("wb") as file:
             file.seek(PAGE)
             for number, site_CHW in enumerate(sites):
                 raw = np.ascontiguousarray(site_CHW, np.dtype(dtype).newbyteorder("<"))
@@ -157,13 +152,9 @@ def _write_plate(path: Path, sites: Iterable[np.ndarray], records: int, shape: t
             file.write(crc32s.astype("<u4").tobytes())
             file.seek(0)
             file.write(packed.header_bytes(records, shape, dtype, source, crc32s))
-        put(partial, path)
     except OSError as problem:
         raise UsageError(f"{path} cannot be written ({problem.strerror}); make room, or name another folder with --out, "
                          "and run the same command again") from None
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
     return crc32s
 
 
@@ -171,11 +162,10 @@ def _write_index(out: Path, table: SiteTable, index: list, facts: dict[str, Any]
     """The index in the order of the table, then the description that makes the folder a pack."""
     rows = pd.concat(index).sort_index()[[*METADATA, "files", "file", "record", "crc32"]]
     rows["files"] = [[Path(path).name for path in files] for files in rows["files"]]
-    rows.to_parquet(out / (INDEX + PARTIAL), index=False)
-    digest = hashlib.sha256((out / (INDEX + PARTIAL)).read_bytes()).hexdigest()
-    put(out / (INDEX + PARTIAL), out / INDEX)
+    with write_atomically(out / INDEX) as partial:
+        rows.to_parquet(partial, index=False)
+        digest = hashlib.sha256(partial.read_bytes()).hexdigest()
     description = {"format": packed.FORMAT, "version": packed.VERSION, "control": table.control,
                    "channels": list(table.channels), **facts,
                    "sites": len(rows), "plates": dict(rows.groupby("file")["plate"].first()), "index_sha256": digest}
-    (out / (DESCRIPTION + PARTIAL)).write_text(json.dumps(description, indent=1) + "\n")
-    put(out / (DESCRIPTION + PARTIAL), out / DESCRIPTION)
+    write_json(out / DESCRIPTION, description)

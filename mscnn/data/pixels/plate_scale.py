@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from mscnn.core.errors import DataError
-from mscnn.core.files import put
+from mscnn.core.files import write_atomically
 from mscnn.core.logs import log
 from mscnn.data.pixels import illumination
 from mscnn.data.pixels.dataset_scale import sample
@@ -129,9 +129,8 @@ class PlateScale:
         facts["sha256"] = hashlib.sha256(packed.getvalue()).hexdigest()
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in ((ARRAYS, packed.getvalue()), (FACTS, (json.dumps(facts, indent=1) + "\n").encode())):
-            aside = folder / f"{name}.partial"
-            aside.write_bytes(content)
-            put(aside, folder / name)
+            with write_atomically(folder / name) as partial:
+                partial.write_bytes(content)
 
 
 def load(folder: Path) -> PlateScale:

@@ -1,4 +1,4 @@
-"""What a field looks like, in numbers that need no labels: the targets of a second training task (--statistics).
+"""What a field looks like, in numbers that need no labels: the targets of a second training task (--aux-weight).
 
 All are of the network's input, and the same for a field that is mirrored or turned by a quarter, but for quantiles, which
 are those of every seventh pixel.

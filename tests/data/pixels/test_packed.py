@@ -85,7 +85,7 @@ def test_a_pack_gives_back_table_pixels_and_fingerprint(tmp_path, dtype):
 def test_minibatches_are_those_of_the_images_to_the_last_bit(pair, mode):
     table, folder = pair
     normalisation = DatasetScale(mode, (1000.0, 30.5), (77.7, 3.1))
-    jitter = Jitter(flips=True, turns=True, gain=0.3, offset=0.3)
+    jitter = Jitter(flips=True, quarter_turns=True, gain=0.3, offset=0.3)
     for size in (None, (128, 128), (256, 256)):
         direct, stored = (FieldReader(one, normalisation, size) for one in (table, packed.read_packed(folder)))
         for sites in ([3, 0, 5], [1], range(6)):
@@ -455,7 +455,7 @@ def test_training_and_evaluation_on_packed_fields_are_those_on_images(tiny_scree
         torch.testing.assert_close(stored["network"][name], value, rtol=0, atol=0)
     assert direct["split"] == stored["split"]
     folder.rename(elsewhere)
-    for run, moved in (("direct", ()), ("packed", ("--moved", elsewhere))):
+    for run, moved in (("direct", ()), ("packed", ("--data", elsewhere))):
         done = run_python("evaluate.py", "--checkpoint", tmp_path / run, "--out", tmp_path / run / "evaluation",
                           "--examples", "0", *moved)
         assert done.returncode == 0, done.stderr

@@ -1,0 +1,50 @@
+"""Settings of an evaluation: evaluate.py and `python -m mscnn evaluate`.  Imports no torch."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from jsonargparse.typing import NonNegativeInt, PositiveInt
+
+from mscnn.core.config import SCREENS, Parallel
+from mscnn.core.errors import UsageError
+from mscnn.core.settings import REQUIRED, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSettings(Parallel):
+    """Settings of evaluate.py"""
+
+    checkpoint: str = setting(REQUIRED, "run directory, or a checkpoint file")
+    out: str | None = setting(None, "folder for predictions, scores and pictures; default: RUN/evaluation")
+    sites: str | None = setting(None, "another site table to score, of the same channels")
+    bbbc021: str | None = setting(None, "another folder with the official BBBC021 CSVs to score")
+    packed: str | None = setting(None, "another packed folder to score, of the same channels in the same order")
+    image_root: str | None = setting(None, "folder that image paths start from")
+    columns: str | None = setting(None, "role=column,... of --sites, as in training")
+    channels: str | None = setting(None, "channels of --sites, in the checkpoint's order; default: the checkpoint's")
+    data: str | None = setting(None, "where the training's own site table or folder is now, if it has moved")
+    profiles: Literal["held-out", "all"] = setting(
+        "held-out", "whose features are written: those of the scored fields, or of all fields with a mechanism, so that "
+                    "new compounds can be matched with known ones by `python -m mscnn score`")
+    examples: NonNegativeInt = setting(
+        12, "fields that are shown with what each channel and scale adds to their mechanism, one a treatment, wrong ones "
+            "first; 0: none")
+    microbatch: PositiveInt = setting(8, "fields computed at once")
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.out is None and Path(self.checkpoint).suffix == ".pt":
+            raise UsageError(f"--checkpoint {self.checkpoint} is a file; say with --out DIR where its evaluation goes")
+        if self.out is None and self.another():
+            raise UsageError("say with --out DIR where scores of another table go; RUN/evaluation is for what was held out")
+        for name in ("columns", "channels"):
+            if getattr(self, name) and not self.sites:
+                raise UsageError(f"--{name} {getattr(self, name)} describes the table of --sites, which is not given")
+        if sum(name is not None for name in (self.data, *(getattr(self, name) for name in SCREENS))) > 1:
+            raise UsageError("--data names the training's own table, --sites, --bbbc021 and --packed another one; "
+                             "give one of them")
+
+    def another(self) -> bool:
+        """Whether another screen than the training's own is scored."""
+        return any(getattr(self, name) for name in SCREENS)
