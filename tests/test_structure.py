@@ -12,7 +12,7 @@ STRATA = {"core": 0, "model": 1, "synthetic": 1, "data": 2, "distributed": 2, "t
 DOORS = {
     "torch.distributed": "distributed", "torch.nn.parallel": "distributed", "mpi4py": "distributed",
     "matplotlib": "report", "captum": "evaluation/attribution.py",
-    "jsonargparse": ("cli", "core/settings.py", "core/config.py", "evaluation/settings.py", "bench/settings.py"),
+    "jsonargparse": ("cli", "core/settings.py"),
     "safetensors": ("training/checkpoint.py", "evaluation/export.py"), "torchvision": (),
     "intel_extension_for_pytorch": "model/acceleration.py", "tifffile": ("data/pixels/images.py", "synthetic/plates.py"),
 }

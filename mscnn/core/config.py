@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, OpenUnitInterval, PositiveInt
-
 from mscnn.core import lr_schedule
 from mscnn.core.errors import UsageError
 from mscnn.core.settings import (
     Fraction,
+    NonNegativeFloat,
+    NonNegativeInt,
+    OpenUnitInterval,
+    PositiveInt,
     Settings,
     SeveralInt,
     Timeout,

@@ -5,25 +5,29 @@ A setting has one name in the YAML file, on the command line (--minibatch) and i
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
-
-from jsonargparse.typing import (
-    ClosedUnitInterval,
-    NonNegativeFloat,
-    NonNegativeInt,
-    OpenUnitInterval,
-    PositiveFloat,
-    PositiveInt,
-    restricted_number_type,
-)
+from typing import TYPE_CHECKING, Any
 
 from mscnn.core.errors import UsageError
 
 REQUIRED = dataclasses.MISSING
 LONGEST = 1e7  # seconds that a timeout may last: 115 days
-Fraction = restricted_number_type("Fraction", float, [(">=", 0), ("<", 1)])
-Timeout = restricted_number_type("Timeout", float, [(">", 0), ("<=", LONGEST)])
-SeveralInt = restricted_number_type("SeveralInt", int, (">=", 2))
+if TYPE_CHECKING:
+    PositiveInt = NonNegativeInt = SeveralInt = int
+    PositiveFloat = NonNegativeFloat = OpenUnitInterval = ClosedUnitInterval = Fraction = Timeout = float
+else:
+    from jsonargparse.typing import (
+        ClosedUnitInterval,
+        NonNegativeFloat,
+        NonNegativeInt,
+        OpenUnitInterval,
+        PositiveFloat,
+        PositiveInt,
+        restricted_number_type,
+    )
+
+    SeveralInt = restricted_number_type("SeveralInt", int, (">=", 2))
+    Fraction = restricted_number_type("Fraction", float, [(">=", 0), ("<", 1)])
+    Timeout = restricted_number_type("Timeout", float, [(">", 0), ("<=", LONGEST)])
 BOUNDS = {PositiveInt: "at least 1", SeveralInt: "at least 2", NonNegativeInt: "0 or more", PositiveFloat: "more than 0",
           NonNegativeFloat: "0 or more", OpenUnitInterval: "between 0 and 1", ClosedUnitInterval: "from 0 to 1",
           Fraction: "in [0, 1)", Timeout: f"more than 0, no more than {LONGEST:.0f}"}

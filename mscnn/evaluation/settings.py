@@ -4,11 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from jsonargparse.typing import NonNegativeInt, PositiveInt
-
 from mscnn.core.config import SCREENS, Parallel
 from mscnn.core.errors import UsageError
-from mscnn.core.settings import REQUIRED, setting
+from mscnn.core.settings import REQUIRED, NonNegativeInt, PositiveInt, setting
 
 
 @dataclass(frozen=True, kw_only=True)
