@@ -1,4 +1,4 @@
-"""One evaluation from top to bottom: checkpoint, sites, predictions, profiles, scores.   python evaluate.py --checkpoint RUN
+"""One evaluation from top to bottom: checkpoint, sites, predictions, scores.   python evaluate.py --checkpoint RUN
 
 `evaluate` predicts, `write` scores.  Several ranks share out the sites.
 """

@@ -1,7 +1,7 @@
-"""Checkpoints on disk: whole, verified, and data alone.  A file is safetensors, with all but the tensors as JSON in its header.
+"""Checkpoints on disk: whole, verified, data alone.  A file is safetensors, with all else as JSON in its header.
 
-A run directory's checkpoints/ holds step-NNNNNNNN.safetensors, the newest few, and the links last, best (least mean training
-loss of an epoch) and good (the newest that training has resumed or continued from).  What a link names is kept.
+A run directory's checkpoints/ holds step-NNNNNNNN.safetensors, the newest few, and the links last, best (least mean
+training loss of an epoch) and good (the newest that training has resumed or continued from).  What a link names is kept.
 """
 
 import dataclasses
@@ -206,7 +206,7 @@ def _read(path: Path) -> Checkpoint | str:
     with path.open("rb") as file:
         if file.read(len(ZIP)) == ZIP:
             return "a checkpoint of mscnn 0.1, which this version does not read; use mscnn 0.1 for it, or train again"
-    data = path.read_bytes()  # read, not mapped: an error of the disk under a memory map kills the process without a word
+    data = path.read_bytes()  # not mapped: an error of the disk under a memory map kills the process without a word
     tensors = safetensors.torch.load(data)
     header = json.loads(data[8:8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
     del data
@@ -238,9 +238,9 @@ def _from_content(content: dict[str, Any], sha256: str) -> Checkpoint:
     """Return the inverse of _content."""
     scale, resume = content["scale"], content["resume"]
     states = {int(number): state for number, state in resume["optimiser"]["state"].items()}  # JSON has no numbers as keys
+    arrays = {name: tensor.numpy() for name, tensor in scale["arrays"].items()}
     return Checkpoint(**content | {
-        "sha256": sha256, "scale": ScaleRecord(scale["facts"], {name: tensor.numpy() for name, tensor in scale["arrays"].items()}),
-        "split": SplitRecord.from_json(content["split"]),
+        "sha256": sha256, "scale": ScaleRecord(scale["facts"], arrays), "split": SplitRecord.from_json(content["split"]),
         "resume": ResumeRecord(**resume | {"optimiser": resume["optimiser"] | {"state": states}})})
 
 

@@ -39,7 +39,8 @@ class LossModule(nn.Module):
         if not self.aux_weight:
             scores_NK, loss = self.network(fields_NCHW), torch.zeros(())
         else:
-            assert aux_targets_ND is not None and aux_shares_N is not None
+            assert aux_targets_ND is not None
+            assert aux_shares_N is not None
             features_NF = self.network.features(fields_NCHW)
             scores_NK, statistics_ND = self.network.classify(features_NF), self.aux_head(features_NF)
             losses_ND = F.smooth_l1_loss(statistics_ND.float(), aux_targets_ND, reduction="none")

@@ -132,7 +132,10 @@ def load_data(settings: config.Config, ranks: world.World) -> TrainingData:
 
 def find_resume_checkpoint(settings: config.Config, split: splits.Split,
                            table: SiteTable) -> tuple[Path, Checkpoint] | None:
-    """Return the checkpoint to resume from and its path, None to start. Raises UsageError or DataError for another run's."""
+    """Return the checkpoint to resume from, and its path; None to start.
+
+    Raises UsageError or DataError for the checkpoint of another run.
+    """
     if settings.run.resume != "auto" or settings.run.run_dir is None:
         return None
     latest = checkpoint.newest(Path(settings.run.run_dir) / checkpoint.FOLDER)

@@ -152,8 +152,9 @@ class TrainState:
                     self.nonfinite_steps, result.loss, ", ".join(names) or "none by itself")
         if self.nonfinite_steps > max_nonfinite_steps:
             more = f" and {len(names) - SHOWN} more, see log/" if len(names) > SHOWN else ""
-            raise UsageError(f"training diverged: {self.nonfinite_steps} steps in a row had no finite gradient, the last at "
-                             f"step {self.step}; fields: {', '.join(names[:SHOWN]) or 'none by itself'}{more}; {CALM_DOWN}")
+            shown = f"{', '.join(names[:SHOWN]) or 'none by itself'}{more}"
+            raise UsageError(f"training diverged: {self.nonfinite_steps} steps in a row had no finite gradient, the last "
+                             f"at step {self.step}; fields: {shown}; {CALM_DOWN}")
 
 
 def require_same_data(table: SiteTable, saved: Checkpoint) -> None:
@@ -176,8 +177,8 @@ def require_same_settings(settings: config.Config, before: dict[str, Any]) -> No
     changed = [f"{name} {before.get(name)!r}, now {now[name]!r}" for name in sorted(names)
                if before.get(name) != now[name]]
     if changed:
-        raise UsageError(f"the run was started with other settings ({'; '.join(changed)}); give the same ones, or name a new "
-                         "--run-dir")
+        raise UsageError(f"the run was started with other settings ({'; '.join(changed)}); give the same ones, or name a "
+                         "new --run-dir")
 
 
 def _laid_out_alike(saved: dict[str, Any], optimiser: torch.optim.Optimizer) -> dict[str, Any]:
