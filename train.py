@@ -29,10 +29,9 @@ import torch
 
 from mscnn.core import config, files, lr_schedule, machine, memory, run_directory
 from mscnn.core.logs import HELD_OUT, TRAIN, Metrics, log, open_logs, progress
-from mscnn.data.pixels import augment
-from mscnn.data.pixels.dataset_scale import DatasetScale
-from mscnn.data.pixels.plate_scale import PlateScale
+from mscnn.data.pixels import augment, plate_scale
 from mscnn.data.pixels.reader import FieldReader
+from mscnn.data.pixels.scale import Scale
 from mscnn.data.tables import sampler, splits
 from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed import core_binding, cpu_topology, heartbeat, world
@@ -93,11 +92,11 @@ def main(settings: config.Config, resolved: str, told: StopRequest) -> None:
     if ranks.rank == 0:
         heartbeat.remove_stale(Path(run_dir) / "log")
         splits.write(split, table, Path(run_dir))
-        if isinstance(normalisation, PlateScale):
+        normalisation.save(Path(run_dir))
+        if normalisation.by_plate:
             from mscnn.report import intensity  # here: matplotlib takes its time
 
-            normalisation.save(Path(run_dir))
-            intensity.draw(normalisation, Path(run_dir) / "intensity.png")
+            intensity.draw(plate_scale.load(Path(run_dir)), Path(run_dir) / "intensity.png")
     run_dir = Path(ranks.gather(run_dir)[0])
     open_logs(ranks.rank, run_dir)
     heartbeat.write_to(run_dir / "log", on_failure=partial(run_directory.update_status, run_dir))
@@ -132,13 +131,13 @@ def find_resume_checkpoint(settings: config.Config, split: splits.Split,
         return None, None
     require_same_settings(settings, found[1])
     require_same_data(table, found[1])
-    splits.restore(found[1]["split"], table)
-    if splits.to_record(split, table)["sha256"] != found[1]["split"]["sha256"]:
+    splits.restore(splits.SplitRecord.from_json(found[1]["split"]), table)
+    if splits.to_record(split, table).sha256 != found[1]["split"]["sha256"]:
         raise errors.DataError(f"{found[0]} was trained on another split; name a new --run-dir")
     return found
 
 
-def build(settings: config.Config, table: SiteTable, split: splits.Split, normalisation: DatasetScale | PlateScale,
+def build(settings: config.Config, table: SiteTable, split: splits.Split, normalisation: Scale,
           ranks: world.World, plan: cpu_topology.Plan) -> tuple[Trainer, dict]:
     """The network and all that a step needs; and what was asked and used."""
     optim, classes = settings.optim, table.mechanisms()

@@ -9,11 +9,11 @@ import numpy as np
 
 from mscnn.core import config
 from mscnn.core.errors import DataError, UsageError
-from mscnn.data.pixels.dataset_scale import DatasetScale
-from mscnn.data.pixels.plate_scale import PlateScale
+from mscnn.data.pixels.scale import Scale
 from mscnn.data.read_screen import read_screen
 from mscnn.data.tables import splits
 from mscnn.data.tables.site_table import SiteTable
+from mscnn.data.tables.splits import SplitRecord
 from mscnn.distributed.world import World
 from mscnn.evaluation.settings import EvaluationSettings
 from mscnn.model import MCNN
@@ -41,12 +41,12 @@ def select_sites(settings: EvaluationSettings, content: dict[str, Any], ranks: W
     data = ranks.run_on_all_or_raise(lambda: _source(settings, content))
     if settings.another():
         table = ranks.run_on_all_or_raise(lambda: read_screen(data))
-        notes, is_scored = splits.overlap(content["split"], table), np.ones(len(table), bool)
+        notes, is_scored = splits.overlap(SplitRecord.from_json(content["split"]), table), np.ones(len(table), bool)
         if content["config"]["aux_on_held_out"] and set(content["split"]["held_out"]) & set(table.frame["compound"]):
             notes.append(SEEN)
     else:
         table = ranks.run_on_all_or_raise(lambda: prepare_data.load_labelled_sites(data))
-        is_scored = splits.restore(content["split"], table).side == splits.TEST
+        is_scored = splits.restore(SplitRecord.from_json(content["split"]), table).side == splits.TEST
         notes = [content["split"]["leaks"]] if content["split"]["leaks"] else []
         if content["config"]["aux_on_held_out"]:
             notes.append(SEEN)
@@ -62,24 +62,22 @@ def select_sites(settings: EvaluationSettings, content: dict[str, Any], ranks: W
 
 
 def load_scale(settings: EvaluationSettings, content: dict[str, Any], table: SiteTable,
-               ranks: World) -> tuple[DatasetScale | PlateScale, list[str]]:
+               ranks: World) -> tuple[Scale, list[str]]:
     """As in training; plates of another table are measured in their own reference wells. And what a reader must know."""
     scale, notes = prepare_data.restore(content["normalisation"]), []
-    if not isinstance(scale, PlateScale):
-        return scale, notes
     data = config.from_flat(content["config"]).data
     reference = data.plate_reference or table.control
-    if settings.another():
+    if settings.another() and scale.by_plate:
         own = np.flatnonzero(table.is_of(reference))
         if len(own):
             scale = prepare_data.fit_scale(table, own, data, ranks)
         else:
             notes.append(f"no wells of {reference} here: plates have the mean light and scale of training's")
-            scale = scale.of_no_plate()
+            scale = scale.for_other_screen()
     if not scale.covers(table.frame["plate"]):
         notes.append("plates that were not measured have the mean light and scale of those that were")
     _, height, width, _ = table.native
-    if (height, width) != scale.size:
+    if scale.size not in (None, (height, width)):
         raise DataError(f"fields are {height}x{width}, but plates were measured at {scale.size[0]}x"
                         f"{scale.size[1]}; score fields of that size, or a table with wells of {reference}")
     return scale, notes

@@ -10,6 +10,7 @@ import torch
 from mscnn.core import config
 from mscnn.data.pixels import plate_scale
 from mscnn.data.pixels.dataset_scale import DatasetScale
+from mscnn.data.pixels.scale_record import ScaleRecord
 from mscnn.data.tables import splits
 from mscnn.model import MCNN
 
@@ -38,7 +39,7 @@ def schema_errors(content: dict[str, Any]) -> Iterator[str]:
     if scale["mode"] == "plate":
         yield from _mismatches(scale, {"facts": {"plates": [str], "offset": float}}, "normalisation")
         arrays = {name: array.numpy() for name, array in content["normalisation"]["arrays"].items()}
-        plates = plate_scale.from_record(scale["facts"], arrays)
+        plates = plate_scale.from_record(ScaleRecord(scale["facts"], arrays))
         fits = plates.field_PChw.shape[1] == len(channels) and len(plates.size) == 2
     else:
         fields = DatasetScale(**scale)

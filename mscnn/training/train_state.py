@@ -6,7 +6,7 @@ for bit: order and augmentation of fields are pure functions of seed, epoch and 
 
 import math
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +151,8 @@ class TrainState:
             return {"step": self.step, "steps": self.total_steps, "config": config.absolute(settings).flat(),
                     "classes": table.mechanisms(), "channels": list(table.channels), "image_size": list(table.shape[1:]),
                     "normalisation": prepare_data.to_record(trainer.fields.scale),
-                    "split": splits.to_record(split, table), "network": trainer.network.state_dict(), "training": training}
+                    "split": asdict(splits.to_record(split, table)), "network": trainer.network.state_dict(),
+                    "training": training}
 
 
 def require_same_data(table: SiteTable, saved: dict[str, Any]) -> None:
