@@ -15,10 +15,9 @@ from torch import Tensor
 
 from mscnn.core import activity
 from mscnn.data.pixels.augment import Jitter, augment, draw, orient
-from mscnn.data.pixels.dataset_scale import DatasetScale
 from mscnn.data.pixels.images import fit
 from mscnn.data.pixels.packed import pixels
-from mscnn.data.pixels.plate_scale import PlateScale
+from mscnn.data.pixels.scale import Scale
 from mscnn.data.tables.sampler import Stream
 from mscnn.data.tables.site_table import SiteTable
 
@@ -31,7 +30,7 @@ class FieldReader:
     """Reads fields of a table as the network's input."""
 
     table: SiteTable
-    scale: DatasetScale | PlateScale
+    scale: Scale
     size: tuple[int, int] | None  # crop or pad to (height, width)
 
     def read(self, sites: np.ndarray, jitter: Jitter | None = None, key: tuple[int, int] = (0, 0)) -> Tensor:
@@ -40,12 +39,11 @@ class FieldReader:
         With jitter each field is augmented by a generator of its own, keyed by (seed, epoch) and the site: the same
         change on any rank and in any order.  key: (seed, epoch).
         """
-        fields_NCHW, changes = torch.empty(0), []
-        by_plate = isinstance(self.scale, PlateScale)
+        fields_NCHW, changes, plates = torch.empty(0), [], self.table.frame["plate"]
         for position, site in enumerate(sites):
-            site_CHW = pixels(self.table, site)
-            if by_plate:  # a plate's light is that of the whole field, before it is cropped or turned
-                site_CHW = self.scale.apply(site_CHW, self.table.frame["plate"].iat[site])
+            site_CHW, plate = pixels(self.table, site), plates.iat[site]
+            if self.scale.before_crop:
+                site_CHW = self.scale.apply(site_CHW, plate)
             site_CHW = fit(site_CHW, self.size)
             if position == 0:
                 fields_NCHW = torch.empty(len(sites), *site_CHW.shape)
@@ -53,10 +51,10 @@ class FieldReader:
                 rng = np.random.default_rng([Stream.AUGMENTATION, *key, int(site)])
                 changes.append(draw(jitter, rng, channels=len(site_CHW), square=site_CHW.shape[1] == site_CHW.shape[2]))
                 site_CHW = orient(site_CHW, changes[-1])
-            if by_plate:
+            if self.scale.before_crop:
                 np.copyto(fields_NCHW[position].numpy(), site_CHW)
             else:
-                self.scale.apply(site_CHW, fields_NCHW[position].numpy())
+                self.scale.apply(site_CHW, plate, fields_NCHW[position].numpy())
         if jitter is not None:
             augment(fields_NCHW, changes, jitter)
         return fields_NCHW

@@ -31,7 +31,7 @@ def test_strips_are_subtracted_and_divided_as_whole_fields_are():
     normalisation, out = DatasetScale("dataset", mean, sd), np.empty((2, 70, 48), np.float32)
     for view, right in ((site, expected), (site[:, ::-1, ::-1], expected[:, ::-1, ::-1])):
         np.testing.assert_array_equal(normalisation.apply(view), right)
-        assert normalisation.apply(view, out) is out
+        assert normalisation.apply(view, out_CHW=out) is out
         np.testing.assert_array_equal(out, right)
 
 

@@ -262,7 +262,7 @@ def test_treated_wells_of_the_test_side_are_never_measured(compound):
     found = [estimate({plate: summed(values[sites]) for plate, sites in reference.sites.items()}, Method(), {})
              for values in (pixels, absurd)]
     assert "P3" not in reference.sites
-    for one, other in zip(*(intensity.to_record()[1].values() for intensity in found), strict=True):
+    for one, other in zip(*(intensity.to_record().arrays.values() for intensity in found), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
@@ -292,9 +292,9 @@ def test_what_is_saved_comes_back_bit_for_bit_and_readable(tmp_path):
     again = load(tmp_path / "new")
     assert (again.plates, again.size, again.method) == (("P2", "P10"), (64, 80), intensity.method)
     assert again.provenance == intensity.provenance
-    for name, array in intensity.to_record()[1].items():
-        assert again.to_record()[1][name].dtype == array.dtype
-        np.testing.assert_array_equal(again.to_record()[1][name], array)
+    for name, array in intensity.to_record().arrays.items():
+        assert again.to_record().arrays[name].dtype == array.dtype
+        np.testing.assert_array_equal(again.to_record().arrays[name], array)
     facts = json.loads((tmp_path / "new" / "intensity.json").read_text())
     assert facts["method"]["scaling"] == "mean-sd"
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["intensity.json", "intensity.npz"]
