@@ -123,7 +123,7 @@ def arm(fault: str, step: int, when: Path) -> None:
             return take_step(*arguments)
         trainer.Trainer._step = first_step
     elif where == "saving":
-        before(checkpoint, "put")
+        before(checkpoint.safetensors.torch, "save_file")
     elif where == "starting":
         before(trainer.Trainer, "warm_up_ddp")
     else:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from mscnn.core import machine
 from mscnn.model import MCNN
 from mscnn.model.acceleration import Acceleration, choose_acceleration, nesterov_sgd, obstacle
+from mscnn.training import checkpoint
 from tests.conftest import run_python
 
 IPEX = "intel_extension_for_pytorch"
@@ -194,6 +195,6 @@ def test_training_on_two_ranks_says_what_it_uses_and_saves_plain_weights(tiny_sc
     assert (trace in done.stderr) == (used == way)
     report = json.loads((run_dir / "environment.json").read_text())["accelerate"]
     assert (report["asked"], report["used"]) == (way, used)
-    content = torch.load(run_dir / "checkpoints" / "last.pt", weights_only=True)
-    MCNN(3, 2, 256, 256).load_state_dict(content["network"])
-    assert {value.dtype for value in content["network"].values()} == {torch.float32}
+    network = checkpoint.load(run_dir / "checkpoints" / "last.safetensors").network
+    MCNN(3, 2, 256, 256).load_state_dict(network)
+    assert {value.dtype for value in network.values()} == {torch.float32}

@@ -31,7 +31,7 @@ from mscnn.data.pixels.images import Header, read_site
 from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed.world import World
-from mscnn.training import prepare_data
+from mscnn.training import checkpoint, prepare_data
 from tests.conftest import ROOT, make_table, run_python
 
 PLATES, SITES, SHAPE = ("P10", "P2"), 3, (2, 128, 136)
@@ -449,11 +449,11 @@ def test_training_and_evaluation_on_packed_fields_are_those_on_images(tiny_scree
         done = run_python("train.py", "screen", *data, "--hold-out", "b", "--minibatch", 4, "--max-steps", 2, "--run-dir",
                           tmp_path / run, "--threads", 1)
         assert done.returncode == 0, done.stderr
-    direct, stored = (torch.load(tmp_path / run / "checkpoints" / "last.pt", weights_only=True)
+    direct, stored = (checkpoint.load(tmp_path / run / "checkpoints" / "last.safetensors")
                       for run in ("direct", "packed"))
-    for name, value in direct["network"].items():
-        torch.testing.assert_close(stored["network"][name], value, rtol=0, atol=0)
-    assert direct["split"] == stored["split"]
+    for name, value in direct.network.items():
+        torch.testing.assert_close(stored.network[name], value, rtol=0, atol=0)
+    assert direct.split == stored.split
     folder.rename(elsewhere)
     for run, moved in (("direct", ()), ("packed", ("--data", elsewhere))):
         done = run_python("evaluate.py", "--checkpoint", tmp_path / run, "--out", tmp_path / run / "evaluation",
