@@ -148,7 +148,7 @@ def build(settings: config.Config, table: SiteTable, split: splits.Split, normal
     torch.manual_seed(settings.run.seed)
     acceleration, chosen = choose_acceleration(settings.compute.accelerate, settings.compute.precision,
                                              machine.feature_flags())
-    if acceleration.way == "ipex" and (optim.aux_weight or optim.ema_decay or settings.aggregation.head == "lda"):
+    if acceleration.backend == "ipex" and (optim.aux_weight or optim.ema_decay or settings.aggregation.head == "lda"):
         raise errors.UsageError("--aux-weight, --ema-decay and --head lda do not go with --accelerate ipex, which packs "
                                 "the weights; use --accelerate native")
     chosen["kernel"] = kernel.report(settings.network.kernel)
