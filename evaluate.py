@@ -25,7 +25,7 @@ from mscnn.core import config, files, machine, memory
 from mscnn.core.logs import log, open_logs, progress
 from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.tables import splits
-from mscnn.distributed import core_binding, cpu_topology, heartbeat, world
+from mscnn.distributed import core_binding, core_plan, heartbeat, world
 from mscnn.evaluation import aggregate, load_run, results
 from mscnn.model import MCNN
 from mscnn.model.acceleration import Acceleration
@@ -70,7 +70,7 @@ def main(settings: EvaluationSettings) -> None:
 
 
 def run_network(settings: EvaluationSettings, network: MCNN, fields: FieldReader, ranks: world.World,
-                plan: cpu_topology.Plan, all_views: bool) -> tuple[np.ndarray, np.ndarray]:
+                plan: core_plan.Plan, all_views: bool) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities (S, K) and features (S, 512) of all sites of the table, in float32 whatever trained the network."""
     number = len(fields.table)
     heartbeat.set_time_limit(settings.step_timeout, "--step-timeout")

@@ -35,7 +35,7 @@ from mscnn.data.pixels.plate_scale import PlateScale
 from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.tables import sampler, splits
 from mscnn.data.tables.site_table import SiteTable
-from mscnn.distributed import core_binding, cpu_topology, heartbeat, world
+from mscnn.distributed import core_binding, core_plan, heartbeat, world
 from mscnn.model import MCNN, kernel
 from mscnn.model.acceleration import choose_acceleration, nesterov_sgd
 from mscnn.training import checkpoint, prepare_data, targets
@@ -139,7 +139,7 @@ def find_resume_checkpoint(settings: config.Config, split: splits.Split,
 
 
 def build(settings: config.Config, table: SiteTable, split: splits.Split, normalisation: DatasetScale | PlateScale,
-          ranks: world.World, plan: cpu_topology.Plan) -> tuple[Trainer, dict]:
+          ranks: world.World, plan: core_plan.Plan) -> tuple[Trainer, dict]:
     """The network and all that a step needs; and what was asked and used."""
     optim, classes = settings.optim, table.mechanisms()
     asked = settings.augment
