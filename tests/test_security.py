@@ -35,8 +35,9 @@ from mscnn.data.tables.site_table import read_csv, read_sites
 from mscnn.distributed import world
 from mscnn.evaluation import aggregate, cross_validation, export, load_run, results
 from mscnn.evaluation.settings import EvaluationSettings
-from mscnn.report import curves, figures, html, intensity, run
-from mscnn.training import checkpoint, prepare_data
+from mscnn.report import curves, figures, html, run
+from mscnn.report.plate_scales import draw_plate_scales
+from mscnn.training import checkpoint
 from tests.conftest import ROOT, make_table, run_python
 from tests.data.pixels.test_plate_scale import tiny
 from tests.evaluation.test_cross_validation import pretended  # noqa: F401 a fixture
@@ -320,7 +321,7 @@ def test_the_other_tables_are_safe_to_open(tmp_path):
                        "compound mechanism plate well")
     csv_safe.write_csv(plate_maps(table), tmp_path / "plate_maps.csv")
     write_csv([Problem(2, name, f"{name}: bad", "") for name in KEPT], tmp_path / "problems.csv")
-    intensity.draw(replace(tiny(), plates=("=P1", "@P2")), tmp_path / "intensity.png")
+    draw_plate_scales(replace(tiny(), plates=("=P1", "@P2")), tmp_path / "intensity.png")
     runs = {Path("=run"): pd.Series({1: 0.5, 2: 0.4}), Path("-run"): pd.Series({1: 0.5, 2: 0.3})}
     curves.draw(curves.by_value(runs, {Path("=run"): "+x", Path("-run"): "y"}), "=setting", 2, tmp_path / "curves.png")
     written = sorted(tmp_path.glob("*.csv"))

@@ -5,7 +5,6 @@ import json
 import logging
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
@@ -14,7 +13,6 @@ from mscnn.data.pixels import illumination
 from mscnn.data.pixels.illumination import Method, PlateSums, percentile
 from mscnn.data.pixels.plate_scale import PlateScale, _stretch, describe, estimate, load, reference_sites
 from mscnn.data.tables.site_table import natural
-from mscnn.report import intensity as picture
 from tests.conftest import make_table
 
 SIZE = (256, 320)
@@ -328,14 +326,3 @@ def test_what_is_cut_short_foreign_or_missing_is_refused_in_one_line(tmp_path):
 def test_methods_that_cannot_work_are_refused(wrong):
     with pytest.raises(UsageError):
         Method(**wrong)
-
-
-def test_the_picture_orders_plates_by_week_and_keeps_its_numbers(tmp_path):
-    intensity = tiny()
-    intensity.provenance["week"] = {"P10": "Week2", "P2": "Week10"}
-    picture.draw(intensity, tmp_path / "intensity.png")
-    assert (tmp_path / "intensity.png").stat().st_size > 10_000
-    table = pd.read_csv(tmp_path / "intensity.csv")
-    assert table["plate"].tolist() == ["P10", "P10", "P2", "P2"]
-    assert table["channel"].tolist() == ["DNA", "RNA"] * 2
-    np.testing.assert_allclose(table["scale"], intensity.scale_PC[::-1].ravel())
