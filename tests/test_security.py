@@ -37,7 +37,7 @@ from mscnn.evaluation import aggregate, cross_validation, export, load_run, resu
 from mscnn.evaluation.settings import EvaluationSettings
 from mscnn.report import curves, figures, html, run
 from mscnn.report.plate_scales import draw_plate_scales
-from mscnn.training import checkpoint
+from mscnn.training import checkpoint, prepare_data
 from tests.conftest import ROOT, make_table, run_python
 from tests.data.pixels.test_plate_scale import tiny
 from tests.evaluation.test_cross_validation import pretended  # noqa: F401 a fixture
