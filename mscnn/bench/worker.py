@@ -58,15 +58,15 @@ class Step:
 def serve(settings: benches.StepBench, cpu_flags: frozenset[str], asked: Iterable[str], answers: TextIO) -> None:
     """Answer first with counts, or why this variant is left out; then, for each line, with a step's time and the memory."""
     gradient, precision, modifiers = benches.parse_variant(settings.variants)
-    way = "compile" if "compiled" in modifiers else "ipex" if "ipex" in modifiers else "native"
-    _, reports = choose_acceleration(way, precision, cpu_flags)
+    backend = "ipex" if "ipex" in modifiers else "native"
+    _, reports = choose_acceleration(backend, precision, cpu_flags)
     missing = [report["why"] for report in reports.values() if report["used"] != report["asked"]]
     if missing:
         _answer(answers, left_out="; ".join(missing))
         return
     kept = gradient == "sparse" or "kept" in modifiers
     malloc = memory.keep_memory() if kept else "the system's own"
-    acceleration = Acceleration(precision, channels_last="nchw" not in modifiers, way=way)
+    acceleration = Acceleration(precision, channels_last="nchw" not in modifiers, backend=backend)
     shape = (settings.minibatch, settings.channels, *parse_size("size", settings.size))
     step = Step(gradient, acceleration, shape, "torch" if "torch" in modifiers else "auto")
     _answer(answers, malloc=malloc, **warm_up(step, settings.minibatch))
@@ -77,12 +77,8 @@ def serve(settings: benches.StepBench, cpu_flags: frozenset[str], asked: Iterabl
 def warm_up(step: Step, minibatch: int) -> dict[str, float | None]:
     """Two steps that are not timed: they count operations, and bytes above input, weights, gradients and optimiser's state.
 
-    For one field of the minibatch.  None where kernels bypass what counts: all of compile's, the operations of IPEX.
+    For one field of the minibatch.  None where kernels bypass what counts: the operations of IPEX.
     """
-    if step.acceleration.way == "compile":
-        step.whole()
-        step.whole()
-        return {"gflop_per_image": None, "mib_per_image": None}
     with FlopCounterMode(display=False) as flops:
         step.gradients()
     step.update()
@@ -90,7 +86,7 @@ def warm_up(step: Step, minibatch: int) -> dict[str, float | None]:
         step.gradients()
     peak = memory.peak(without=[parameter.grad for parameter in step.network.parameters() if parameter.grad is not None])
     step.update()
-    gflop = flops.get_total_flops() / minibatch / 1e9 if step.acceleration.way == "native" else None
+    gflop = flops.get_total_flops() / minibatch / 1e9 if step.acceleration.backend == "native" else None
     return {"gflop_per_image": gflop, "mib_per_image": peak / minibatch / 2**20}
 
 

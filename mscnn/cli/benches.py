@@ -13,7 +13,7 @@ STEP_GRADIENTS = ("dense", "sparse")
 STEP_PRECISIONS = {"fp32": "float32", "bf16": "bfloat16"}
 STEP_MODIFIERS = {"torch": "sparse without the compiled kernel", "nchw": "PyTorch's default layout",
                   "kept": "dense with freed memory kept, as sparse and train.py do",
-                  "compiled": "--accelerate compile", "ipex": "--accelerate ipex"}
+                  "ipex": "--accelerate ipex"}
 LOADER_FORMATS = ("tiff", "tiff-lzw", "png", "png16", "packed")
 BYTES = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 # What connects nodes: Gb/s of a link each way, microseconds of a message, share of the rate that an all-reduce's data gets.
@@ -186,7 +186,6 @@ def parse_variant(name: str) -> tuple[str, str, frozenset[str]]:
             and len(set(modifiers)) == len(modifiers))
     require(fits, f"a variant is {'|'.join(STEP_GRADIENTS)}-{'|'.join(STEP_PRECISIONS)}, and -{' -'.join(STEP_MODIFIERS)} "
              "where wanted", name)
-    require(not {"compiled", "ipex"} <= set(modifiers), "a variant is compiled or ipex, not both", name)
     require(gradient == "dense" or "kept" not in modifiers, "sparse variants keep memory anyway; leave out kept", name)
     require(gradient == "sparse" or "torch" not in modifiers, "dense variants have no kernel; leave out torch", name)
     return gradient, STEP_PRECISIONS[precision], frozenset(modifiers)

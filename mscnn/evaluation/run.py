@@ -13,7 +13,7 @@ from mscnn.core import activity, config, errors, files, machine, memory
 from mscnn.core.logs import log, open_logs, progress
 from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.tables import splits
-from mscnn.distributed import core_binding, cpu_topology, heartbeat, world
+from mscnn.distributed import core_binding, core_plan, heartbeat, world
 from mscnn.evaluation import aggregate, load_run, results
 from mscnn.evaluation.results import EvaluationDescription
 from mscnn.evaluation.settings import EvaluationSettings
@@ -81,7 +81,7 @@ def write(evaluation: Evaluation) -> None:
 
 
 def _predict(settings: EvaluationSettings, network: MCNN, fields: FieldReader, ranks: world.World,
-             plan: cpu_topology.Plan, tta: bool) -> tuple[np.ndarray, np.ndarray]:
+             plan: core_plan.Plan, tta: bool) -> tuple[np.ndarray, np.ndarray]:
     """Return probabilities (S, K) and features (S, 512) of all sites, in float32 whatever trained the network."""
     num_sites = len(fields.table)
     heartbeat.set_time_limit(settings.step_timeout, "--step-timeout")

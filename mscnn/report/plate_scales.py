@@ -9,8 +9,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from mscnn.core import csv_safe
-from mscnn.data.pixels.dataset_scale import sample
 from mscnn.data.pixels.plate_scale import PlateScale
+from mscnn.data.tables.sampler import evenly_spaced
 from mscnn.data.tables.site_table import natural
 from mscnn.report import palette
 
@@ -46,7 +46,7 @@ def draw_plate_scales(scale: PlateScale, path: Path) -> None:
 
 def _figure(scale: PlateScale, table: pd.DataFrame) -> Figure:
     plates, names = list(dict.fromkeys(table["plate"])), list(dict.fromkeys(table["channel"]))
-    shown = [plates[number] for number in sample(len(plates), SHOWN)]
+    shown = [plates[number] for number in evenly_spaced(len(plates), SHOWN)]
     figure = Figure(figsize=(1.5 + max(1.25 * len(shown), 6), 1.3 * len(names) + 5.2), layout="constrained", dpi=110)
     above, below = figure.subfigures(2, 1, height_ratios=(1.3 * len(names) + 0.6, 4.4))
     _fields(above, scale, shown, names)

@@ -202,7 +202,7 @@ def _read(path: Path) -> Checkpoint | str:
     if not path.is_file():
         raise ValueError("no regular file")
     if (size := path.stat().st_size) > LARGEST:
-        raise ValueError(f"{size} bytes")
+        raise ValueError(f"{size} bytes, more than any checkpoint has")
     with path.open("rb") as file:
         if file.read(len(ZIP)) == ZIP:
             return "a checkpoint of mscnn 0.1, which this version does not read; use mscnn 0.1 for it, or train again"

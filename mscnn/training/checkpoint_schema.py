@@ -30,6 +30,8 @@ def schema_errors(content: dict[str, Any]) -> Iterator[str]:
 
     content: nested dicts and lists of builtins and tensors.  Raises any exception where it is nothing like a checkpoint.
     """
+    if not isinstance(content, dict):
+        raise TypeError(f"a checkpoint's content is an object of JSON, not {type(content).__name__}")
     yield from (name for name in content if name not in SCHEMA)
     yield from (f"resume {name}" for name in content["resume"] if name not in SCHEMA["resume"])
     yield from _mismatches(content, SCHEMA, "")
@@ -42,8 +44,11 @@ def schema_errors(content: dict[str, Any]) -> Iterator[str]:
         yield "classes"
     if not {*content["split"]["sides"]} <= {splits.TRAIN, splits.TEST, splits.UNUSED}:
         yield "split sides"
-    arrays = {name: tensor.numpy() for name, tensor in content["scale"]["arrays"].items()}
-    if scale_from_record(ScaleRecord(content["scale"]["facts"], arrays)).num_channels not in (None, len(channels)):
+    facts, arrays = content["scale"]["facts"], content["scale"]["arrays"]
+    if facts["mode"] == "plate":
+        yield from _mismatches(facts, {"plates": [str], "size": [int], "offset": float}, "scale facts")
+    scale = scale_from_record(ScaleRecord(facts, {name: tensor.numpy() for name, tensor in arrays.items()}))
+    if scale.num_channels not in (None, len(channels)) or (scale.size and len(scale.size) != 2):
         yield "scale"
     height, width = content["image_size"]
     with torch.device("meta"):  # takes no memory, whatever the size

@@ -15,10 +15,11 @@ from mscnn.data.pixels import dataset_scale, images, packed, plate_scale
 from mscnn.data.pixels.dataset_scale import DatasetScale
 from mscnn.data.pixels.illumination import PlateSums
 from mscnn.data.pixels.plate_scale import PlateScale
+from mscnn.data.pixels.read_pixels import read_pixels
 from mscnn.data.pixels.scale import Scale, scale_from_record
 from mscnn.data.pixels.scale_record import ScaleRecord
 from mscnn.data.read_screen import read_screen
-from mscnn.data.tables.sampler import shard
+from mscnn.data.tables.sampler import evenly_spaced, shard
 from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed.world import World
 from mscnn.model import require_fitting_size
@@ -83,7 +84,7 @@ def fit_scale(table: SiteTable, sites: np.ndarray, settings: config.Data, world:
         return DatasetScale("field", (), ())
     if settings.normalise == "plate":
         return _measure_plates(table, sites, settings, world)
-    chosen = sites[dataset_scale.sample(len(sites), settings.normalise_sites)]
+    chosen = sites[evenly_spaced(len(sites), settings.normalise_sites)]
     moments_SC3 = np.zeros((len(chosen), len(table.channels), 3))  # exact sums, placed by site: added in the table's order
 
     def add(position: int, site_CHW: np.ndarray) -> None:
@@ -127,7 +128,7 @@ def _read_shares(table: SiteTable, wanted: list[tuple[int, Callable[[np.ndarray]
     damaged = []
     for site, take in shard(wanted, rank=world.rank, size=world.size):
         try:
-            take(packed.pixels(table, site))
+            take(read_pixels(table, site))
         except ImageError as problem:
             damaged.append(problem.what)
     if everywhere := sorted(what for part in world.gather(damaged) for what in part):

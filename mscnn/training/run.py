@@ -22,7 +22,7 @@ from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.pixels.scale import Scale, scale_from_record
 from mscnn.data.tables import splits
 from mscnn.data.tables.site_table import SiteTable
-from mscnn.distributed import core_binding, cpu_topology, heartbeat, world
+from mscnn.distributed import core_binding, core_plan, heartbeat, world
 from mscnn.model import MCNN, kernel
 from mscnn.model.acceleration import choose_acceleration, nesterov_sgd
 from mscnn.training import checkpoint, prepare_data, targets
@@ -150,7 +150,7 @@ def find_resume_checkpoint(settings: config.Config, split: splits.Split,
     return latest
 
 
-def build_trainer(settings: config.Config, data: TrainingData, ranks: world.World, plan: cpu_topology.Plan,
+def build_trainer(settings: config.Config, data: TrainingData, ranks: world.World, plan: core_plan.Plan,
                   stop: StopRequest) -> tuple[Trainer, dict[str, dict[str, str]]]:
     """Build the network and all that a step uses; return it, and {choice: {"asked", "used", ...}}; a collective."""
     optim, classes = settings.optim, data.table.mechanisms()
@@ -160,7 +160,7 @@ def build_trainer(settings: config.Config, data: TrainingData, ranks: world.Worl
     torch.manual_seed(settings.run.seed)
     acceleration, choices = choose_acceleration(settings.compute.accelerate, settings.compute.precision,
                                                 machine.feature_flags())
-    if acceleration.way == "ipex" and (optim.aux_weight or optim.ema_decay or settings.aggregation.head == "lda"):
+    if acceleration.backend == "ipex" and (optim.aux_weight or optim.ema_decay or settings.aggregation.head == "lda"):
         raise errors.UsageError("--aux-weight, --ema-decay and --head lda do not go with --accelerate ipex, which packs "
                                 "the weights; use --accelerate native")
     choices["kernel"] = kernel.report(settings.network.kernel)
@@ -273,7 +273,7 @@ def _has_finished(settings: config.Config, ranks: world.World) -> bool:
     return True
 
 
-def _numerics(settings: config.Config, ranks: world.World, plan: cpu_topology.Plan,
+def _numerics(settings: config.Config, ranks: world.World, plan: core_plan.Plan,
               choices: dict[str, dict[str, str]]) -> dict[str, Any]:
     """Return what decides the last bit of a training; a collective."""
     hosts, threads, cpus = (sorted({*each}) for each in zip(

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from mscnn.core import activity
 from mscnn.data.pixels.augment import Jitter
-from mscnn.data.pixels.reader import FieldReader, prefetch
+from mscnn.data.pixels.prefetch import prefetch
+from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.tables.sampler import microbatches, shard
 from mscnn.distributed.world import World
 from mscnn.model import MCNN

@@ -100,8 +100,3 @@ def statistics(moments_SC3: np.ndarray) -> tuple[tuple[float, ...], tuple[float,
     variance = np.maximum(squares / pixels - mean**2, 0.0)
     sd = np.where(variance > 0, np.sqrt(variance), 1.0)
     return tuple(mean.tolist()), tuple(sd.tolist())
-
-
-def sample(num_sites: int, limit: int) -> np.ndarray:
-    """Positions of at most `limit` sites, spread evenly over the table."""
-    return np.unique(np.linspace(0, num_sites - 1, min(num_sites, limit)).round().astype(int))

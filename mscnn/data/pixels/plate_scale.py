@@ -20,9 +20,9 @@ from mscnn.core.errors import DataError
 from mscnn.core.files import write_atomically
 from mscnn.core.logs import log
 from mscnn.data.pixels import illumination
-from mscnn.data.pixels.dataset_scale import sample
 from mscnn.data.pixels.illumination import Method, PlateSums
 from mscnn.data.pixels.scale_record import ScaleRecord
+from mscnn.data.tables.sampler import evenly_spaced
 from mscnn.data.tables.site_table import SiteTable, natural
 
 FORMAT = 1
@@ -66,7 +66,7 @@ def reference_sites(table: SiteTable, allowed: np.ndarray, compound: str | None 
             chosen, what = np.flatnonzero(own & usable), f"all its wells that may be used, it has none of {name}"
             (fell_back if len(chosen) else unmeasured).append(plate)
         if len(chosen):
-            sites[plate] = chosen[sample(len(chosen), limit)]
+            sites[plate] = chosen[evenly_spaced(len(chosen), limit)]
             wells = table.frame["well"].iloc[sites[plate]].nunique()
             described[plate] = f"{what}: {len(sites[plate])} sites in {wells} wells"
             assert (allowed | table.is_control())[sites[plate]].all(), "a treated well of the test side is measured"
