@@ -173,9 +173,11 @@ def gather(argv: list[str]) -> None:
     evaluations, settings = parse.gather(argv)
 
     from mscnn.evaluation import results  # here, so that --help comes at once
+    from mscnn.report import confusion
 
     with errors.details_to_file(Path(settings.out)):
         results.combine_folds([Path(folder) for folder in evaluations], Path(settings.out))
+    confusion.draw_confusion(Path(settings.out))
 
 
 def loco(argv: list[str]) -> None:
@@ -185,6 +187,7 @@ def loco(argv: list[str]) -> None:
     from mscnn.data.tables import splits
     from mscnn.distributed import world  # here, so that --help comes at once
     from mscnn.evaluation import cross_validation, handcrafted
+    from mscnn.report import confusion
     from mscnn.training import prepare_data
 
     how, seed = of_runs.split, of_runs.run.seed
@@ -201,7 +204,7 @@ def loco(argv: list[str]) -> None:
         splits.write(splits.make_split(table, split=how.split_method, folds=how.folds, fold=number, seed=seed), table,
                      folder)
 
-    cross_validation.run_folds(plan, prepare)
+    confusion.draw_confusion(cross_validation.run_folds(plan, prepare))
     try:
         if settings.baselines:
             _compare([plan.out], tools.Baselines(nuclei=settings.nuclei))
@@ -231,16 +234,14 @@ def export(argv: list[str]) -> None:
     """Write a trained network for others."""
     source, settings = parse.export(argv)
 
-    import json  # here, so that --help comes at once
-
-    from mscnn.evaluation import export
+    from mscnn.evaluation import export, results  # here, so that --help comes at once
     from mscnn.training import checkpoint
 
-    _, content = checkpoint.read(Path(source))
-    scores = Path(source) / "evaluation" / "scores.json"
-    out = Path(settings.out)
-    export.write(content, json.loads(scores.read_text()) if scores.is_file() else None, out, onnx=settings.onnx)
-    log.info("step %d of %s in %s, %.0f MiB; how to load it is in %s", content["step"], source, out,
+    _, saved = checkpoint.read(Path(source))
+    evaluation, out = Path(source) / "evaluation", Path(settings.out)
+    scores = results.read_scores(evaluation) if (evaluation / results.SCORES).is_file() else None
+    export.write(saved, scores, out, onnx=settings.onnx)
+    log.info("step %d of %s in %s, %.0f MiB; how to load it is in %s", saved.step, source, out,
              sum(path.stat().st_size for path in out.iterdir()) / 2**20, out / export.CARD)
 
 
@@ -268,7 +269,7 @@ def score(argv: list[str]) -> None:
     path, settings = parse.score(argv)
 
     from mscnn.data.tables import bbbc021
-    from mscnn.evaluation import aggregate, profile_table, scoring
+    from mscnn.evaluation import aggregate, matching, profile_table
 
     if settings.json and Path(settings.json).is_dir():
         raise errors.UsageError(f"--json {settings.json} is a folder; name a file")
@@ -280,17 +281,17 @@ def score(argv: list[str]) -> None:
         table = aggregate.normalise(table, settings.normalise, settings.control)
     if settings.sphere:
         table = aggregate.sphere(table, settings.control)
-    treatments, counted = aggregate.treatments(table, settings.control, wells=settings.aggregate_wells,
-                                              treatment_by=settings.aggregate_treatments)
-    scores = scoring.score(treatments, similarity=settings.similarity, draws=settings.bootstrap,
+    treatments, counted = aggregate.treatments(table, settings.control, well_rule=settings.aggregate_wells,
+                                               treatment_rule=settings.aggregate_treatments)
+    scores = matching.score_profiles(treatments, similarity=settings.similarity, draws=settings.bootstrap,
                            permutations=settings.permutations, seed=settings.seed)
-    for line in scoring.lines(scores, counted):
+    for line in matching.lines(scores, counted):
         log.info("%s", line)
     if settings.json:
         files.make_output_folder(Path(settings.json).absolute().parent)
         files.write_json(Path(settings.json), {
-            "profiles": path, "settings": dataclasses.asdict(settings), "counted": counted, "features": table.names,
-            **scores})
+            "profiles": path, "settings": dataclasses.asdict(settings), "counted": counted.to_json(),
+            "features": table.names, **scores.to_json()})
 
 
 def synth(argv: list[str]) -> None:
