@@ -208,7 +208,8 @@ def test_a_killed_commands_child_keeps_the_folder_until_it_has_ended(pretended):
 
 @pytest.mark.parametrize(("arguments", "words"), [
     (["--fold", "1"], "--fold is set for each fold"), (["--hold-out", "a"], "--hold-out is set for each fold"),
-    (["--split-method", "random"], "split-method must be one of leave-compound-out, leave-week-out, k-fold here, got random"),
+    (["--split-method", "random"],
+     "split-method must be one of leave-compound-out, leave-week-out, k-fold here, got random"),
     (["--jobs", "-1"], "jobs must be 0 or more")])
 def test_settings_that_do_not_fit_folds_are_refused(arguments, words):
     with pytest.raises(UsageError, match=words):
