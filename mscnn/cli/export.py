@@ -1,0 +1,34 @@
+"""Write a trained network for others: weights, model card, and a program that runs without mscnn."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mscnn.cli import parse
+from mscnn.core.logs import log
+from mscnn.core.settings import REQUIRED, Settings, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportSettings(Settings):
+    """Settings of `python -m mscnn export`"""
+
+    checkpoint: str = setting(REQUIRED, "run directory, or a checkpoint file", positional=True)
+    out: str = setting(REQUIRED, "new folder for weights, description, model card and program")
+    onnx: bool = setting(False, "write model.onnx too, which needs the packages of requirements-export.txt")
+
+
+def main(argv: list[str]) -> None:
+    """Write a trained network for others."""
+    settings = parse.read("python -m mscnn export", __doc__, ExportSettings, argv)
+
+    import json  # here, so that --help comes at once
+
+    from mscnn.evaluation import export
+    from mscnn.training import checkpoint
+
+    source, out = Path(settings.checkpoint), Path(settings.out)
+    _, content = checkpoint.read(source)
+    scores = source / "evaluation" / "scores.json"
+    export.write(content, json.loads(scores.read_text()) if scores.is_file() else None, out, onnx=settings.onnx)
+    log.info("step %d of %s in %s, %.0f MiB; how to load it is in %s", content["step"], settings.checkpoint, out,
+             sum(path.stat().st_size for path in out.iterdir()) / 2**20, out / export.CARD)
