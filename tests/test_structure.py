@@ -25,7 +25,8 @@ NAMES = {"torch.save": (), "torch.load": (),  # pickles
          "sys.argv": ("cli", "train.py", "evaluate.py", "__main__.py", "bench/__main__.py", "world.py", "core/errors.py",
                       "core/run_directory.py")}
 WITHOUT_TORCH = ("core", "data/tables", "cli", "distributed/launchers.py", "distributed/cpu_topology.py",
-                 "distributed/heartbeat.py", "training/stop_signal.py")
+                 "distributed/core_plan.py", "distributed/diagnosis.py", "distributed/heartbeat.py",
+                 "training/stop_signal.py")
 ENTRIES = ("train.py", "evaluate.py", "__main__.py", "bench/__main__.py", "world.py")
 FILES = sorted([*(ROOT / "mscnn").rglob("*.py"), ROOT / "train.py", ROOT / "evaluate.py"])
 

@@ -33,7 +33,8 @@ from mscnn.data.pixels import dataset_scale
 from mscnn.data.pixels.augment import Jitter
 from mscnn.data.pixels.images import Header
 from mscnn.data.pixels.pack import pack
-from mscnn.data.pixels.packed import pixels, read_packed
+from mscnn.data.pixels.packed import read_packed
+from mscnn.data.pixels.read_pixels import read_pixels
 from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.tables.sampler import microbatches
 from mscnn.data.tables.site_table import METADATA, SiteTable
@@ -95,7 +96,7 @@ def table(results: dict[str, Any]) -> str:
 
 def decode(fields: FieldReader) -> int:
     """Read files to camera counts. Returns the number of fields read, as all stages do."""
-    return len([pixels(fields.table, site).shape for site in range(len(fields.table))])
+    return len([read_pixels(fields.table, site).shape for site in range(len(fields.table))])
 
 
 def normalised(fields: FieldReader) -> int:
@@ -185,7 +186,7 @@ def site_table(files: Files) -> SiteTable:
 def reader(written: Files | Path) -> FieldReader:
     """Return the reader of these fields, as in training, with a scale by their own mean and standard deviation."""
     table = read_packed(written) if isinstance(written, Path) else site_table(written)
-    moments = np.stack([dataset_scale.moments(pixels(table, site)) for site in range(len(table))])
+    moments = np.stack([dataset_scale.moments(read_pixels(table, site)) for site in range(len(table))])
     return FieldReader(table, dataset_scale.DatasetScale("dataset", *dataset_scale.statistics(moments)), size=None)
 
 

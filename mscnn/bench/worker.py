@@ -59,15 +59,15 @@ class Step:
 def serve(settings: StepSettings, cpu_flags: frozenset[str], requests: Iterable[str], answers: TextIO) -> None:
     """Write counts, or why this variant is left out; then, for each line, a step's time and the peak memory."""
     gradient, precision, modifiers = parse_variant(settings.variants)
-    way = "ipex" if "ipex" in modifiers else "native"
-    _, reports = choose_acceleration(way, precision, cpu_flags)
+    backend = "ipex" if "ipex" in modifiers else "native"
+    _, reports = choose_acceleration(backend, precision, cpu_flags)
     missing = [report["why"] for report in reports.values() if report["used"] != report["asked"]]
     if missing:
         _answer(answers, left_out="; ".join(missing))
         return
     kept = gradient == "sparse" or "kept" in modifiers
     malloc = memory.keep_memory() if kept else "the system's own"
-    acceleration = Acceleration(precision, channels_last="nchw" not in modifiers, way=way)
+    acceleration = Acceleration(precision, channels_last="nchw" not in modifiers, backend=backend)
     shape = (settings.minibatch, settings.channels, *parse_size("size", settings.size))
     step = Step(gradient, acceleration, shape, "torch" if "torch" in modifiers else "auto")
     _answer(answers, malloc=malloc, **warm_up(step, settings.minibatch))
@@ -88,7 +88,7 @@ def warm_up(step: Step, minibatch: int) -> dict[str, float | None]:
         step.gradients()
     peak = live.peak(without=[parameter.grad for parameter in step.network.parameters() if parameter.grad is not None])
     step.update()
-    gflop = flops.get_total_flops() / minibatch / 1e9 if step.acceleration.way == "native" else None
+    gflop = flops.get_total_flops() / minibatch / 1e9 if step.acceleration.backend == "native" else None
     return {"gflop_per_image": gflop, "mib_per_image": peak / minibatch / 2**20}
 
 

@@ -22,6 +22,7 @@ class UsageError(ValueError):
     """A setting, option or combination that cannot work. Exit code 2."""
 
     exit_code = 2
+    this_rank_only = False  # True: no other rank knows of it, so the rank that raises it reports it
 
 
 class DataError(ValueError):
@@ -127,6 +128,6 @@ def _report(problem: BaseException, speaks: Callable[[], bool]) -> int:
         if speaks():
             print_error("interrupted")
         return 130
-    if not getattr(problem, "said", False):
+    if not getattr(problem, "reported", False):
         traceback.print_exception(problem)
     return 1

@@ -1,8 +1,8 @@
-"""Who this process is among the ranks of a job, from the environment that its launcher made.  Imports no torch.
+"""The rank of this process, from the variables that its launcher set.  Imports no torch.
 
-torchrun, mpirun of Open MPI, mpiexec of MPICH and Intel MPI, srun, or none.  Where they nest, the innermost started this
-process and all values come from it: mpirun in sbatch leaves stale SLURM_PROCID and SLURM_LOCALID behind, torchrun in srun
-has ranks of its own.
+Launchers: torchrun, mpirun of Open MPI, mpiexec of MPICH and Intel MPI, srun, or none.  Where launchers nest, the innermost
+started this process and all values come from it.  mpirun in sbatch leaves stale SLURM_PROCID and SLURM_LOCALID, and
+torchrun in srun has ranks of its own.
 """
 
 import logging
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from mscnn.core.errors import UsageError
 
 TORCHRUN, OPEN_MPI, MPICH, SRUN, NONE = "torchrun", "mpirun (Open MPI)", "mpiexec (MPICH, Intel MPI)", "srun", "none"
-# Innermost first: rank, size, local rank, local size, and what else the launcher always sets.
+# Innermost first: rank, size, local rank, local size, and other variables that the launcher always sets.
 VARIABLES = {
     TORCHRUN: ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"),
     OPEN_MPI: ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"),
@@ -23,29 +23,29 @@ VARIABLES = {
     SRUN: ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_STEP_TASKS_PER_NODE", "SLURM_NODEID",
            "SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_STEP_NODELIST"),
 }
-PARENT = "MSCNN_PARENT"  # the process that started this one, if that was a program of ours
+PARENT = "MSCNN_PARENT"  # pid of the process that started this one, if that was a program of ours
 OPENMP_BINDING = ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY")
 
 
 @dataclass(frozen=True)
 class RankInfo:
-    """A process among those that one launcher started. local: on its node; node: as the launcher counts nodes, or 0."""
+    """The place of a process among those that one launcher started."""
 
     launcher: str
     rank: int = 0
-    size: int = 1
-    local_rank: int = 0
-    local_size: int = 1
-    node: int = 0
+    size: int = 1           # ranks of the job
+    local_rank: int = 0     # on its node
+    local_size: int = 1     # ranks on its node
+    node: int = 0           # as the launcher numbers nodes; 0 where it does not
 
 
 def detect() -> RankInfo:
-    """The place of this process."""
+    """Return the rank of this process. Raises UsageError."""
     return from_environment(os.environ)
 
 
 def is_rank_zero() -> bool:
-    """Whether this process says what all ranks know: the one of rank 0, or any whose place cannot be told."""
+    """Tell whether this process reports what all ranks know: rank 0, or a process that cannot find its rank."""
     try:
         return detect().rank == 0
     except UsageError:
@@ -53,40 +53,40 @@ def is_rank_zero() -> bool:
 
 
 def child_env() -> dict[str, str]:
-    """The environment of a process that is to end when this one has gone."""
+    """Return the environment of a child process that ends when this process has ended."""
     return os.environ | {PARENT: str(os.getpid())}
 
 
 def parent_pid() -> int | None:
-    """The process with which this one is to end: the launcher, or a program of ours; None where nothing is known of one."""
+    """Return the pid of the process with which this one ends: the launcher or a program of ours; None: unknown."""
     if (named := os.environ.get(PARENT, "")).isdigit():
         return int(named)
     return None if detect().launcher == NONE else os.getppid()
 
 
 def drop_openmp_binding() -> list[str]:
-    """Forget OpenMP's own binding, which job scripts often set: it leaves this thread one core once torch is imported.
+    """Unset OpenMP's own binding, which job scripts often set: it leaves this thread one core once torch is imported.
 
-    To be called before that; cores are bound by cpu.bind.  Returns the variables that were set.
+    Call it before that import; core_binding.bind_rank binds cores.  Returns the variables that were set.
     """
     return [name for name in OPENMP_BINDING if os.environ.pop(name, None)]
 
 
 def abort_at_exit(code: int) -> None:
-    """What an MPI job does when this process ends: with 0 nothing, else it ends too, with this exit code.
+    """Let the exit of this process end the MPI job with this exit code; 0: the job continues.
 
-    Without it, a rank that fails waits in MPI_Finalize for the others, and they wait for its part in the next sum.
+    Without it, a failed rank waits in MPI_Finalize for the others, and they wait for it in the next collective.
     Does nothing in a process that has not started MPI.
     """
     if library := sys.modules.get("mpi4py.MPI"):
-        library._set_abort_status(code)  # that of `python -m mpi4py`; its public form cannot be taken back
+        library._set_abort_status(code)  # used by `python -m mpi4py`; the public function cannot be undone
 
 
 def exit_rank(code: int) -> None:
-    """End a rank that has failed with this exit code, now or, over MPI, when it exits; a process alone only exits."""
+    """End a failed rank with this exit code, at once or, over MPI, when it exits; a single process only exits."""
     if "mpi4py.MPI" in sys.modules:
         abort_at_exit(code)
-    elif any(names[1] in os.environ for names in VARIABLES.values()):  # may be one of several
+    elif any(names[1] in os.environ for names in VARIABLES.values()):  # may be one of several ranks
         logging.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -94,36 +94,36 @@ def exit_rank(code: int) -> None:
 
 
 def from_environment(environment: Mapping[str, str]) -> RankInfo:
-    """The place that the innermost launcher gave. Raises UsageError for a set that lacks variables or cannot be."""
+    """Return the rank that the innermost launcher gave. Raises UsageError for missing or inconsistent variables."""
     for launcher, names in VARIABLES.items():
         if not _started_by(launcher, environment):
             continue
         if missing := [name for name in names if name not in environment]:
             raise UsageError(f"{launcher} seems to have started this process, but {', '.join(missing)} "
                              f"{'is' if len(missing) == 1 else 'are'} not set; start all ranks with one launcher")
-        place = _place(launcher, names, environment)
-        if not (0 <= place.rank < place.size and 0 <= place.local_rank < place.local_size <= place.size):
-            raise UsageError(f"rank {place.rank} of {place.size}, local rank {place.local_rank} of {place.local_size} "
-                             f"cannot be, as {launcher} has it; start all ranks with one launcher")
-        return place
+        info = _rank_info(launcher, names, environment)
+        if not (0 <= info.rank < info.size and 0 <= info.local_rank < info.local_size <= info.size):
+            raise UsageError(f"rank {info.rank} of {info.size}, local rank {info.local_rank} of {info.local_size} "
+                             f"by {launcher} is inconsistent; start all ranks with one launcher")
+        return info
     return RankInfo(NONE)
 
 
 def hosts(nodelist: str) -> list[str]:
-    """Host names of a Slurm node list, in its order: "n[1-2,07],gpu3" -> n1, n2, n07, gpu3. Raises UsageError."""
+    """Expand a Slurm node list, in its order: "n[1-2,07],gpu3" -> n1, n2, n07, gpu3. Raises UsageError."""
     parts = re.findall(r"(?:[^,\[\]]|\[[\d,-]+\])+", nodelist)
     if not parts or ",".join(parts) != nodelist:
-        raise UsageError(f"the node list {nodelist!r} is not understood; name the meeting place by MASTER_ADDR")
+        raise UsageError(f"the node list {nodelist!r} cannot be parsed; set the host of rank 0 by MASTER_ADDR")
     return [name for part in parts for name in _expanded(part)]
 
 
 def tasks_per_node(text: str) -> list[int]:
-    """Slurm's tasks by node: "4(x2),3" -> 4, 4, 3."""
+    """Expand Slurm's tasks by node: "4(x2),3" -> 4, 4, 3."""
     return [int(number) for number, times in re.findall(r"(\d+)(?:\(x(\d+)\))?", text) for _ in range(int(times or 1))]
 
 
 def _expanded(part: str) -> list[str]:
-    """r[1-2]n[08-09] -> r1n08, r1n09, r2n08, r2n09."""
+    """Expand r[1-2]n[08-09] -> r1n08, r1n09, r2n08, r2n09."""
     prefix, opened, rest = part.partition("[")
     if not opened:
         return [part]
@@ -136,17 +136,18 @@ def _expanded(part: str) -> list[str]:
 
 
 def _started_by(launcher: str, environment: Mapping[str, str]) -> bool:
-    """Whether the launcher left any of its own traces."""
+    """Tell whether the environment holds variables of this launcher."""
     if launcher == TORCHRUN:
         return "RANK" in environment or "WORLD_SIZE" in environment
     if launcher == MPICH and "SLURM_STEP_NUM_TASKS" in environment and "MPI_LOCALRANKID" not in environment:
         return False  # srun --mpi=pmi2 sets PMI_RANK and PMI_SIZE itself
-    if launcher == SRUN:  # a batch script has SLURM_PROCID too, but is no step
+    if launcher == SRUN:  # a batch script has SLURM_PROCID too, but it is no step
         return "SLURM_STEP_NUM_TASKS" in environment
     return bool({*VARIABLES[launcher][:2]} & {*environment})
 
 
-def _place(launcher: str, names: tuple[str, ...], environment: Mapping[str, str]) -> RankInfo:
+def _rank_info(launcher: str, names: tuple[str, ...], environment: Mapping[str, str]) -> RankInfo:
+    """Build the RankInfo from the launcher's variables. Raises UsageError."""
     values = [environment[name] for name in names]
     node = 0
     try:
@@ -155,7 +156,8 @@ def _place(launcher: str, names: tuple[str, ...], environment: Mapping[str, str]
             values[3] = str([*tasks_per_node(values[3]), *[0] * (node + 1)][node])
         elif launcher == TORCHRUN:
             node = int(environment.get("GROUP_RANK", 0))
-        return RankInfo(launcher, *(int(value) for value in values[:4]), node)
+        rank, size, local_rank, local_size = map(int, values[:4])
+        return RankInfo(launcher, rank, size, local_rank, local_size, node)
     except ValueError:
         shown = ", ".join(f"{name}={value}" for name, value in zip(names, values, strict=True))
-        raise UsageError(f"{launcher} left numbers that are none: {shown}; start all ranks with one launcher") from None
+        raise UsageError(f"{launcher} set {shown}, which must be numbers; start all ranks with one launcher") from None

@@ -1,4 +1,4 @@
-"""The addresses of this host: through which interface it reaches the others, and where they look for it."""
+"""The addresses of this host: the interface to the other hosts, and the address at which they look for it."""
 
 import errno
 import fcntl
@@ -12,7 +12,7 @@ _SIOCGIFADDR = 0x8915  # linux/sockios.h: an interface's IPv4 address
 
 
 def interface(own_host: str, all_hosts: list[str]) -> str | None:
-    """The network interface through which this host reaches the others; None where that cannot be told."""
+    """Return the network interface through which this host reaches the others; None: unknown."""
     others = [host for host in all_hosts if host != own_host]
     own = _source(others[0] if others else LOOPBACK)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
@@ -20,25 +20,28 @@ def interface(own_host: str, all_hosts: list[str]) -> str | None:
 
 
 def listening_address(host: str, others: Sequence[str]) -> tuple[str | None, str]:
-    """The address of this host at which others look for it as `host`; None, and why, where that cannot be told.
+    """Return the address of this host at which others look for it as `host`; None, and the reason, where it is unknown.
 
-    /etc/hosts often gives a host's own name as 127.0.1.1, where nobody else comes; a name may have several addresses,
-    too.  Then it is the one from which this host reaches the others, if they are known.
+    /etc/hosts often maps a host's own name to 127.0.1.1, which no other host reaches.  A name may have several addresses.
+    In both cases it is the address from which this host reaches the others, if those are known.
     """
-    found = sorted(_resolved(host), key=lambda address: ":" in address)  # IPv4 first
-    if host.startswith("localhost") or host in found:  # means the same on each host
-        return (found or [LOOPBACK])[0], ""
-    outside = [address for address in found if not _is_loopback(address)]
-    of_one_kind = [address for address in outside if ":" not in address] or outside
-    if len(of_one_kind) == 1:
-        return of_one_kind[0], ""
+    addresses = sorted(_resolved(host), key=lambda address: ":" in address)  # IPv4 first
+    if host.startswith("localhost") or host in addresses:  # the same on each host
+        return (addresses or [LOOPBACK])[0], ""
+    outside = [address for address in addresses if not _is_loopback(address)]
+    of_one_family = [address for address in outside if ":" not in address] or outside
+    if len(of_one_family) == 1:
+        return of_one_family[0], ""
     if others and (own := towards(others[0])) and (own in outside or not outside):
         return own, ""
-    return None, f"{host} is {' and '.join(found) or 'unknown'} on its own host"
+    return None, f"{host} is {' and '.join(addresses) or 'unknown'} on its own host"
 
 
 def listener(host: str, port: int, others: Sequence[str]) -> tuple[socket.socket, str]:
-    """A socket on which others reach this host, and no stranger if that can be; and where it listens, in words."""
+    """Open a socket on the address at which others look for this host, else on all interfaces.
+
+    Returns it, and for the log where it listens.  Raises OSError.
+    """
     own, why = listening_address(host, others)
     if own:
         family = socket.AF_INET6 if ":" in own else socket.AF_INET
@@ -54,15 +57,15 @@ def listener(host: str, port: int, others: Sequence[str]) -> tuple[socket.socket
 
 
 def towards(other: str) -> str | None:
-    """As _source, unless it is loopback: another host does not come there."""
+    """Return the address from which this host reaches another, as _source; None for loopback: no other host reaches it."""
     own = _source(other)
     return None if own is None or _is_loopback(own) else own
 
 
 def _resolved(host: str) -> list[str]:
-    """The addresses of a name, each once; none for a name that this host does not know."""
+    """Return the addresses of a name, each once; none for a name that this host does not know."""
     try:
-        return list(dict.fromkeys(entry[4][0] for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)))
+        return list(dict.fromkeys(str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)))
     except OSError:
         return []
 
@@ -72,7 +75,7 @@ def _is_loopback(address: str) -> bool:
 
 
 def _source(other: str) -> str | None:
-    """The IPv4 address from which this host reaches another; None where that cannot be told."""
+    """Return the IPv4 address from which this host reaches another; None: unknown."""
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.connect((other, 9))  # sends nothing: it only chooses a route
@@ -82,8 +85,9 @@ def _source(other: str) -> str | None:
 
 
 def _address(any_socket: socket.socket, name: str) -> str | None:
+    """Return the IPv4 address of an interface; None: it has none."""
     try:
         answer = fcntl.ioctl(any_socket.fileno(), _SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
-    except OSError:  # no IPv4 address
+    except OSError:
         return None
     return socket.inet_ntoa(answer[20:24])

@@ -1,6 +1,6 @@
-"""The ranks of a job: how they meet, and what all of them know together.  `python -m mscnn.world` shows who is where.
+"""The ranks of a job: their rendezvous and their collectives.  `python -m mscnn.world` shows where each rank runs.
 
-The only package that touches torch.distributed and mpi4py.  Tests of several ranks: tests/ranks, tests/mpi.
+Only this folder uses torch.distributed and mpi4py.  Tests of several ranks: tests/ranks, tests/mpi.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -30,26 +30,23 @@ from mscnn.distributed.mpi import process_group
 
 @dataclass(frozen=True)
 class World:
-    """The ranks of a job. Every method is a collective: all ranks call it, at the same place, or none.
-
-    local: among the ranks on this host, in the order of ranks; rendezvous: a phrase for the log.
-    """
+    """The ranks of a job. Every method is a collective: all ranks call it, at the same place, or none."""
 
     rank: int = 0
-    size: int = 1
-    local_rank: int = 0
-    local_size: int = 1
+    size: int = 1               # ranks of the job
+    local_rank: int = 0         # among the ranks on this host, in the order of ranks
+    local_size: int = 1         # ranks on this host
     launcher: str = launchers.NONE
-    backend: str = "gloo"
+    backend: str = "gloo"       # or mpi
     host: str = ""
-    rendezvous: str = "a single process"
+    rendezvous: str = "a single process"        # how the ranks found each other, for the log
 
     def sum(self, *numbers: float) -> list[float]:
         """Add each number over the ranks, in float64. Counts add; averages of averages do not."""
         return self.sum_array(np.array(numbers, dtype=np.float64)).tolist()
 
     def any(self, flag: bool) -> bool:
-        """Whether any rank says so, known to all."""
+        """Tell on all ranks whether the flag is set on any rank."""
         return self.sum(float(flag))[0] > 0
 
     def sum_array(self, array: np.ndarray) -> np.ndarray:
@@ -61,13 +58,13 @@ class World:
         return total.numpy()
 
     def sum_in_place(self, tensor: torch.Tensor) -> None:
-        """Add tensors of one shape and type over the ranks, in that type: what `python -m mscnn.bench collective` times."""
+        """Add tensors of one shape and type over the ranks, in that type; `python -m mscnn.bench collective` times it."""
         if self.size > 1:
             with _collective():
                 dist.all_reduce(tensor)
 
     def gather(self, value: Any) -> list[Any]:
-        """What each rank holds, by rank, on all ranks. Values travel as JSON: no code comes with them."""
+        """Return the values of all ranks, by rank, on all ranks. Values are sent as JSON, which carries no code."""
         if self.size == 1:
             return [value]
         payload = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
@@ -80,7 +77,7 @@ class World:
         return [json.loads(part[:length].numpy().tobytes()) for part, length in zip(received, lengths, strict=True)]
 
     def require_equal(self, **facts: str) -> None:
-        """Raise UsageError on all ranks alike, naming rank and fact, unless all of them hold the same facts."""
+        """Raise UsageError on all ranks, naming rank and fact, unless all ranks hold the same facts."""
         for rank, (host, theirs) in enumerate(self.gather((self.host, facts))):
             if rank == 0:
                 expected = theirs
@@ -90,23 +87,24 @@ class World:
                                      "give all ranks the same program, settings and data")
 
     def run_on_all_or_raise(self, action: Callable[[], Result]) -> Result:
-        """Do the same on all ranks. Where it raises a UsageError or DataError on any, all raise it, naming that rank."""
-        result, problem = None, None
+        """Run the action on all ranks. Its UsageError or DataError on any rank is raised on all, naming that rank."""
+        result: Result | None = None
+        problem: UsageError | DataError | None = None
         try:
             result = action()
         except (UsageError, DataError) as raised:
             problem = raised
-        said = self.gather(None if problem is None else [self.host, isinstance(problem, DataError), str(problem)])
+        problems = self.gather(None if problem is None else [self.host, isinstance(problem, DataError), str(problem)])
         if problem is not None:
             raise problem
-        for rank, what in enumerate(said):
-            if what:
-                host, of_data, text = what
-                raise (DataError if of_data else UsageError)(f"rank {rank} on {host} alone: {text}")
-        return result
+        for rank, other in enumerate(problems):
+            if other:
+                host, is_data_error, message = other
+                raise (DataError if is_data_error else UsageError)(f"rank {rank} on {host} alone: {message}")
+        return cast(Result, result)
 
     def gather_local(self, value: Any) -> list[Any]:
-        """What each rank on this host holds, by local rank."""
+        """Return the values of the ranks on this host, by local rank."""
         return [theirs for host, theirs in self.gather((self.host, value)) if host == self.host]
 
     def barrier(self) -> None:
@@ -114,19 +112,22 @@ class World:
         self.sum(0.0)
 
     def to_ddp(self, module: nn.Module, compress: str = "none") -> nn.Module:
-        """The module whose gradients are averaged over the ranks in backward; compress: "bfloat16" halves their bytes."""
+        """Wrap a module so that backward averages its gradients over the ranks; compress: "bfloat16" halves their bytes."""
         if self.size == 1:
             return module
         with _collective():
             wrapped = DistributedDataParallel(module, gradient_as_bucket_view=True)
         if compress == "bfloat16":
             if dist.get_backend() == "mpi":
-                raise UsageError("PyTorch's own MPI adds no bfloat16; leave out --compress, or say --backend gloo")
+                raise UsageError("PyTorch's own MPI adds no bfloat16; leave out --compress, or use --backend gloo")
             wrapped.register_comm_hook(None, bfloat16_hook)
         return wrapped
 
     def shutdown(self) -> None:
-        """Part from the others. Drop the wrapped module first: gloo's threads may abort a process that exits early."""
+        """Wait for all ranks, then destroy the process group.
+
+        Delete the wrapped module first: gloo's threads may abort a process that exits early.
+        """
         if self.size > 1:
             self.barrier()
             gc.collect()
@@ -134,22 +135,23 @@ class World:
             launchers.abort_at_exit(0)
 
     def sync_only_if(self, wrapped: nn.Module, *, last: bool) -> AbstractContextManager:
-        """Within it, backward only adds to the gradients, unless this is the last microbatch of a step: then all meet."""
+        """Return a context in which backward accumulates gradients, and exchanges them at the last microbatch of a step."""
         if self.size == 1:
             return nullcontext()
+        assert isinstance(wrapped, DistributedDataParallel)
         return _as_rank_lost() if last else wrapped.no_sync()
 
 
 @contextmanager
 def _collective() -> Iterator[None]:
-    """Within it ranks wait for each other. Raises RankLost."""
+    """Set the activity while ranks wait for each other within the block. Raises RankLost."""
     with activity.during(activity.EXCHANGE), _as_rank_lost():
         yield
 
 
 @contextmanager
 def _as_rank_lost() -> Iterator[None]:
-    """Raises RankLost where ranks do not meet within it, whatever the backend calls that."""
+    """Turn the errors by which backends report a lost rank, within the block, into RankLost."""
     try:
         yield
     except RuntimeError as problem:
@@ -160,58 +162,57 @@ def _as_rank_lost() -> Iterator[None]:
 
 
 def init(backend: str = "gloo", *, join_seconds: float = 30.0, wait_seconds: float = heartbeat.BACKEND_TIMEOUT) -> World:
-    """Find out who this process is, and meet the other ranks.
+    """Find the rank of this process, and join the other ranks.
 
-    join_seconds: until ranks that are missing end the job; wait_seconds: until a collective that does not end does; under
-    heartbeat.watch it ends much earlier.
-    Raises UsageError for launchers' variables that do not fit, ranks that are missing or come twice, ports in use.
+    join_seconds: timeout of the rendezvous; wait_seconds: timeout of a collective, which under heartbeat.watch ends much
+    earlier.  Raises UsageError for inconsistent variables of launchers, missing or duplicate ranks, and ports in use.
     """
-    place = launchers.detect()
-    if place.size == 1:
-        return World(launcher=place.launcher, host=socket.gethostname())
+    info = launchers.detect()
+    if info.size == 1:
+        return World(launcher=info.launcher, host=socket.gethostname())
     if backend == "mpi":
-        _require_mpi(place)
-        how = process_group.start(wait_seconds)
+        _require_mpi(info)
+        rendezvous_text = process_group.start(wait_seconds)
     else:
-        how = _init_gloo(place, join_seconds, wait_seconds)
-    return _with_local_ranks(World(rank=dist.get_rank(), size=dist.get_world_size(), launcher=place.launcher,
-                                   backend=backend, host=socket.gethostname(), rendezvous=how), place)
+        rendezvous_text = _init_gloo(info, join_seconds, wait_seconds)
+    return _with_local_ranks(World(rank=dist.get_rank(), size=dist.get_world_size(), launcher=info.launcher,
+                                   backend=backend, host=socket.gethostname(), rendezvous=rendezvous_text), info)
 
 
-def _init_gloo(place: RankInfo, join_seconds: float, wait_seconds: float) -> str:
-    """Start the process group; returns where ranks met and which interface they use."""
-    if place.launcher in (launchers.TORCHRUN, launchers.SRUN):
-        store, where = rendezvous.open_store(rendezvous.endpoint(place, os.environ), place, join_seconds)
+def _init_gloo(info: RankInfo, join_seconds: float, wait_seconds: float) -> str:
+    """Start the process group; return where the rendezvous was and which interface is used, for the log."""
+    if info.launcher in (launchers.TORCHRUN, launchers.SRUN):
+        store, where = rendezvous.open_store(rendezvous.endpoint(info, os.environ), info, join_seconds)
     else:
-        _require_mpi(place)
-        store, where = rendezvous.store_over_mpi(place, process_group.broadcast_object, join_seconds)
-    hosts = rendezvous.wait_for_ranks(store, place, join_seconds)
+        _require_mpi(info)
+        store, where = rendezvous.store_over_mpi(info, process_group.broadcast_object, join_seconds)
+    hosts = rendezvous.wait_for_ranks(store, info, join_seconds)
     name = os.environ.get("GLOO_SOCKET_IFNAME") or network.interface(socket.gethostname(), hosts)
     if name:
         os.environ["GLOO_SOCKET_IFNAME"] = name  # else gloo takes the address of the host's name, often 127.0.1.1
-    dist.init_process_group("gloo", store=dist.PrefixStore("gloo", store), rank=place.rank, world_size=place.size,
+    dist.init_process_group("gloo", store=dist.PrefixStore("gloo", store), rank=info.rank, world_size=info.size,
                             timeout=datetime.timedelta(seconds=wait_seconds))
-    return f"gloo, met at {where}, interface {name or 'of the host name'}"
+    return f"gloo, rendezvous at {where}, interface {name or 'of the host name'}"
 
 
-def _require_mpi(place: RankInfo) -> None:
-    """Raise UsageError unless MPI has the ranks that were started; under the wrong MPI each one is a job of its own."""
+def _require_mpi(info: RankInfo) -> None:
+    """Raise UsageError unless MPI knows all ranks that were started; under the wrong MPI each rank is a job of its own."""
     size = process_group.communicator().size
-    if size != place.size:
-        raise UsageError(f"MPI knows {size} rank{'s' if size > 1 else ''}, {place.launcher} started {place.size}; use "
-                         "the mpirun of the MPI that mpi4py finds, or under srun name that MPI (--mpi=pmix for Open MPI, "
+    if size != info.size:
+        raise UsageError(f"MPI knows {size} rank{'s' if size > 1 else ''}, {info.launcher} started {info.size}; use "
+                         "the mpirun of the MPI that mpi4py finds, or under srun select that MPI (--mpi=pmix for Open MPI, "
                          "--mpi=pmi2 for MPICH and Intel MPI)")
 
 
-def _with_local_ranks(world: World, place: RankInfo) -> World:
-    """The world with local ranks counted by host: two agents of torchrun on one host number theirs from 0 both.
+def _with_local_ranks(world: World, info: RankInfo) -> World:
+    """Return the world with local ranks counted by host: two agents of torchrun on one host both count from 0.
 
-    Raises UsageError where two ranks have one place.
+    Raises UsageError where two ranks of one launcher node have the same local rank.
     """
-    theirs = world.gather([world.host, place.node, place.local_rank])
-    for rank, one in enumerate(theirs):
-        if one in theirs[:rank]:
-            raise UsageError(f"ranks {theirs.index(one)} and {rank} are both local rank {one[2]} on {one[0]}; "
-                             "start all ranks with one launcher")
-    here = [rank for rank, one in enumerate(theirs) if one[0] == world.host]
+    places = world.gather([world.host, info.node, info.local_rank])
+    for rank, (host, node, local_rank) in enumerate(places):
+        if (first := places.index([host, node, local_rank])) < rank:
+            raise UsageError(f"ranks {first} and {rank} are both local rank {local_rank} on {host}; start all ranks with "
+                             "one launcher")
+    here = [rank for rank, (host, _, _) in enumerate(places) if host == world.host]
     return dataclasses.replace(world, local_rank=here.index(world.rank), local_size=len(here))

@@ -28,7 +28,7 @@ from mscnn.core import files, run_directory
 from mscnn.core.errors import DataError, UsageError
 from mscnn.core.files import lock_file, read_yaml, write_atomically
 from mscnn.core.logs import clock, log
-from mscnn.distributed import cpu_topology, launchers
+from mscnn.distributed import core_plan, cpu_topology, launchers
 from mscnn.evaluation import results
 
 ROOT = Path(__file__).parent.parent.parent
@@ -90,7 +90,7 @@ def run_folds(plan: FoldPlan, prepare: Callable[[int, Path], object] = lambda nu
     waiting = [number for number, folder in enumerate(evaluations) if not _is_done(folder)]
     log.info("%d folds, %d of them to do, %d at a time", len(plan.folds), len(waiting), plan.jobs)
     places, finished, failed, started = SimpleQueue(), [], [], time.monotonic()
-    for cpus in cpu_topology.shares(plan.jobs):
+    for cpus in core_plan.shares(cpu_topology.read_topology(), cpu_topology.allowed_cpus(), plan.jobs):
         places.put(cpus)
 
     def one(number: int) -> None:

@@ -1,9 +1,8 @@
-"""How the network runs on this CPU: kernels, memory layout, precision and optimiser; what was asked for, used, and why.
+"""How the network runs on this CPU: kernels, memory layout, precision and optimiser; what was asked, used, and why.
 
 Measured by `python -m mscnn.bench step`.
 """
 
-import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -12,8 +11,8 @@ from torch import Tensor, nn
 
 from mscnn.model import MCNN
 
-AUTO = "the other ways are used on request only"
-SHAPES = 64  # minibatches of so many sizes are compiled for; past that, PyTorch goes on without compiling
+AUTO = "other backends are used on request only"
+AS_ASKED = "as asked"
 
 
 @dataclass(frozen=True)
@@ -22,93 +21,83 @@ class Acceleration:
 
     precision: str = "float32"      # or bfloat16, by autocast
     channels_last: bool = True      # oneDNN convolves it without reordering; False only serves comparison
-    way: str = "native"             # PyTorch's own kernels; compile: fused by its compiler; ipex: Intel's extension
+    backend: str = "native"         # PyTorch's own kernels; or ipex: Intel's extension
 
     def prepare(self, network: nn.Module) -> nn.Module:
-        """Lay out the weights."""
-        return network.to(memory_format=self._layout())
+        """Lay out the weights in memory."""
+        return network.to(memory_format=self._layout())  # pyright: ignore[reportCallIssue]  (torch's stubs lack this overload)
 
     def take_over(self, network: MCNN, optimiser: torch.optim.Optimizer) -> None:
-        """Give a prepared network and its optimiser to the compiler or to IPEX, in place, before ranks are wrapped around.
+        """Hand a prepared network and its optimiser to IPEX, in place, before DDP wraps the network; native: do nothing.
 
-        What state_dict() of both returns stays as it was: float32, in the usual shapes.
+        state_dict() of both still returns float32 tensors in the usual shapes.
         """
-        if self.way == "compile":
-            _compile(network)
-        elif self.way == "ipex":
-            _give_to_ipex(network, optimiser, getattr(torch, self.precision))
+        if self.backend == "ipex":
+            _optimize_by_ipex(network, optimiser, getattr(torch, self.precision))
 
     def place(self, fields_NCHW: Tensor) -> Tensor:
-        """A minibatch in the layout of the prepared network."""
+        """Return a minibatch in the layout of the prepared network."""
         return fields_NCHW.contiguous(memory_format=self._layout())
 
     def autocast(self) -> AbstractContextManager:
-        """The precision of the forward pass; backward follows by itself."""
+        """Return the context of the forward pass, which sets its precision; the backward pass follows by itself."""
         return torch.autocast("cpu", torch.bfloat16) if self.precision == "bfloat16" else nullcontext()
 
     def _layout(self) -> torch.memory_format:
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
 
-def choose_acceleration(way: str, precision: str,
+def choose_acceleration(backend: str, precision: str,
                         cpu_flags: frozenset[str]) -> tuple[Acceleration, dict[str, dict[str, str]]]:
-    """The acceleration for a CPU with these feature flags; and of the way and the precision what was asked, used and why.
+    """Choose the acceleration for a CPU with these feature flags.
 
-    bfloat16 needs AVX512_BF16 or AMX; where neither is there it would be slower than float32, which is used instead.
+    Returns it, and for "accelerate" and "precision" what was asked, is used, and why.  bfloat16 needs AVX512_BF16 or AMX;
+    on other CPUs it is slower than float32, which is used instead.
     """
-    if way == "auto":
-        way_used, way_why = "native", AUTO
+    if backend == "auto":
+        backend_used, backend_why = "native", AUTO
+    elif backend == "ipex" and (error := ipex_error()):
+        backend_used, backend_why = "native", error
     else:
-        problem = obstacle(way)
-        way_used, way_why = ("native", problem) if problem else (way, "as asked")
+        backend_used, backend_why = backend, AS_ASKED
     if precision == "bfloat16" and not cpu_flags & {"avx512_bf16", "amx_bf16"}:
         used, why = "float32", "no AVX512_BF16 or AMX in this CPU"
     else:
-        used, why = precision, "as asked"
-    return Acceleration(used, way=way_used), {"accelerate": {"asked": way, "used": way_used, "why": way_why},
-                                          "precision": {"asked": precision, "used": used, "why": why}}
+        used, why = precision, AS_ASKED
+    return Acceleration(used, backend=backend_used), {
+        "accelerate": {"asked": backend, "used": backend_used, "why": backend_why},
+        "precision": {"asked": precision, "used": used, "why": why}}
 
 
-def obstacle(way: str) -> str | None:
-    """Why a way cannot be had here, found by trying; None where it can."""
+def ipex_error() -> str | None:
+    """Import IPEX and return why that fails here; None where it works."""
+    remedy = "requirements-ipex.txt makes an environment for it"
     try:
-        if way == "compile":
-            unheard = time.time_ns()  # a constant that no cached kernel holds, so that the C++ compiler really runs
-            torch.compile(lambda tensor: tensor * unheard)(torch.ones(2))
-        elif way == "ipex":
-            import intel_extension_for_pytorch  # noqa: F401
-    except Exception as problem:  # IPEX beside another torch fails by AttributeError, compilers by any kind of error
+        import intel_extension_for_pytorch  # noqa: F401  # pyright: ignore[reportMissingImports]  (an optional package)
+    except Exception as problem:  # beside another version of torch it fails by AttributeError, ImportError and others
         if isinstance(problem, ModuleNotFoundError) and problem.name == "intel_extension_for_pytorch":
-            return "no intel_extension_for_pytorch here; requirements-ipex.txt makes an environment for it"
+            return f"no intel_extension_for_pytorch here; {remedy}"
         reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
-        if way == "compile":
-            return f"torch.compile fails here ({reason}); it needs a C++ compiler, such as Debian's g++"
-        return (f"intel_extension_for_pytorch cannot be imported beside torch {torch.__version__} ({reason}); "
-                "requirements-ipex.txt makes an environment for it")
+        return f"intel_extension_for_pytorch cannot be imported beside torch {torch.__version__} ({reason}); {remedy}"
     return None
 
 
 def nesterov_sgd(network: nn.Module, *, momentum: float, weight_decay: float) -> torch.optim.SGD:
-    """SGD with Nesterov momentum and weight decay on all parameters, fused: one pass over the 160 MiB linear layer."""
+    """Return SGD with Nesterov momentum, and weight decay on all parameters.
+
+    Fused: one pass over the 160 MiB of the linear layer.
+    """
     return torch.optim.SGD(network.parameters(), lr=0.0, momentum=momentum, nesterov=True, weight_decay=weight_decay,
                            fused=True)
 
 
-def _compile(network: MCNN) -> None:
-    """Compile the branches with the dense gradient; the others stop the compiler."""
-    torch._dynamo.config.recompile_limit = SHAPES
-    for branch in network.branches:
-        if not branch.sparse:
-            branch.compile(dynamic=False)
-
-
-def _give_to_ipex(network: MCNN, optimiser: torch.optim.Optimizer, precision: torch.dtype) -> None:
+def _optimize_by_ipex(network: MCNN, optimiser: torch.optim.Optimizer, precision: torch.dtype) -> None:
     """Pack weights into blocks. Branches with the sparse gradient are left out: they convolve with the plain weights.
 
-    In bfloat16 the network gets copies of the weights, and gradients, in that precision; the optimiser keeps float32 ones.
-    Float32 weights under autocast would do without, but IPEX 2.8 corrupts memory with packed weights there.
+    In bfloat16 the network gets copies of the weights, and gradients, in that precision; the optimiser keeps float32
+    weights.  Float32 weights under autocast would need no copies, but IPEX 2.8 corrupts memory with packed weights there.
     """
-    import intel_extension_for_pytorch as ipex
+    import intel_extension_for_pytorch as ipex  # pyright: ignore[reportMissingImports]  (an optional package)
 
     sparse = {i: network.branches[i] for i in network.sparse_branches()}
     for i in sparse:

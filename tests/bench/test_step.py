@@ -11,7 +11,7 @@ from mscnn.bench.memory import LiveBytes
 from mscnn.bench.settings import STEP_VARIANTS, StepSettings, parse_variant
 from mscnn.cli import parse
 from mscnn.core.errors import DataError, UsageError
-from mscnn.model.acceleration import Acceleration, obstacle
+from mscnn.model.acceleration import Acceleration, ipex_error
 from tests.conftest import run_python
 
 MIB = 2**20
@@ -97,7 +97,7 @@ def test_words_of_a_variant_reach_the_step(kept, monkeypatch):
     class Noted(worker.Step):
         def __init__(self, gradient, acceleration, shape, kernel):
             super().__init__(gradient, acceleration, shape, kernel)
-            seen.append((acceleration.precision, acceleration.channels_last, acceleration.way,
+            seen.append((acceleration.precision, acceleration.channels_last, acceleration.backend,
                          bool(self.network.sparse_branches()), kernel))
 
     monkeypatch.setattr(worker, "Step", Noted)
@@ -109,7 +109,7 @@ def test_words_of_a_variant_reach_the_step(kept, monkeypatch):
 
 def test_what_cannot_be_had_is_left_out_and_said():
     assert served("sparse-bf16", set(), 1) == [{"left_out": "no AVX512_BF16 or AMX in this CPU"}]
-    if reason := obstacle("ipex"):
+    if reason := ipex_error():
         assert served("dense-fp32-ipex", set(), 1) == [{"left_out": reason}]
 
 
@@ -118,11 +118,11 @@ def test_the_table_names_what_is_left_out_and_what_is_not_counted():
            "share_of_peak": 0.5}
     lines = step.table({"size": "128x128", "minibatch": 4, "repeats": 3, "matrix_product_gflops": {"float32": 100.0},
                         "variants": {"dense-fp32": row, "dense-bf16": {"left_out": "why"},
-                                     "dense-fp32-compiled": {**row, "images_per_second": [4.0], "gflop_per_image": None,
-                                                             "mib_per_image": None}}}).splitlines()
+                                     "dense-fp32-ipex": {**row, "images_per_second": [4.0], "gflop_per_image": None,
+                                                         "mib_per_image": None}}}).splitlines()
     assert lines[2].split() == ["dense-fp32", "2.00", "1.00", "3.00", "1.00", "5.0", "7.0", "1.25", "50%"]
     assert lines[3].split() == ["dense-bf16", "left", "out:", "why"]
-    assert lines[4].split() == ["dense-fp32-compiled", "4.00", "4.00", "4.00", "2.00", "-", "-", "1.25", "50%"]
+    assert lines[4].split() == ["dense-fp32-ipex", "4.00", "4.00", "4.00", "2.00", "-", "-", "1.25", "50%"]
 
 
 def test_a_worker_that_dies_is_named_with_its_last_words():

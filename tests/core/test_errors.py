@@ -51,18 +51,18 @@ def test_what_every_rank_knows_is_said_once(capsys):
         assert (err == "") if not said else err.endswith(f"error: {said}\n")
 
 
-@pytest.mark.parametrize("said", [False, True])
-def test_our_own_faults_end_with_their_traceback_unless_another_rank_has_said_it(capsys, said):
+@pytest.mark.parametrize("reported", [False, True])
+def test_internal_errors_end_with_their_traceback_unless_another_rank_has_reported_them(capsys, reported):
     ended = []
 
     def program():
         problem = ZeroDivisionError("ours")
-        problem.said = said
+        problem.reported = reported
         raise problem
     with pytest.raises(SystemExit) as raised:
         run(program, on_exit=ended.append)
     assert (raised.value.code, ended) == (1, [1])
-    assert ("ZeroDivisionError: ours" in capsys.readouterr().err) is not said
+    assert ("ZeroDivisionError: ours" in capsys.readouterr().err) is not reported
 
 
 def test_an_interrupt_is_told_in_a_line(capsys):

@@ -3,7 +3,7 @@ import torch
 
 from mscnn.core import config
 from mscnn.core.errors import UsageError
-from mscnn.distributed import core_binding, cpu_topology
+from mscnn.distributed import core_binding, core_plan, cpu_topology
 from mscnn.distributed.cpu_topology import Cpu, Topology
 from mscnn.distributed.world import World
 
@@ -45,10 +45,10 @@ def test_a_process_that_is_measured_keeps_to_the_quota(monkeypatch):
 
 def test_the_reader_leaves_the_compute_cores_where_it_has_others(monkeypatch):
     bound = []
-    monkeypatch.setattr(cpu_topology, "bind_loader", lambda plan: bound.append(plan.loader))
+    monkeypatch.setattr(cpu_topology, "bind_loader", bound.append)
     for loader_cores, bind, expected in ((1, True, [(3,)]), (0, True, []), (1, False, [])):
         settings = config.Parallel(loader_cores=loader_cores, bind=bind)
-        plan = cpu_topology.plan(FOUR_CORES, [frozenset(range(4))], 0, loader_cores=loader_cores)
-        core_binding.loader_binding(plan, settings)()
+        own = core_plan.plan(FOUR_CORES, [frozenset(range(4))], 0, loader_cores=loader_cores)
+        core_binding.loader_binding(own, settings)()
         assert bound == expected
         bound.clear()

@@ -1,4 +1,4 @@
-"""Who is at fault when ranks do not meet, told from beats written by hand; whole jobs are in tests/faults."""
+"""Who is at fault when ranks are lost, told from heartbeats written by hand; whole jobs are in tests/faults."""
 
 import json
 import os
@@ -13,8 +13,9 @@ import pytest
 
 from mscnn.core import activity
 from mscnn.core.errors import DataError, RankLost, Stopped, UsageError
-from mscnn.distributed import heartbeat
-from mscnn.distributed.heartbeat import EXCHANGE, FAILED, LEFT, NOTHING, RUNNING, _process, _Watch
+from mscnn.distributed import diagnosis, heartbeat
+from mscnn.distributed.diagnosis import EXCHANGE, FAILED, LEFT, NOTHING, RUNNING, Heartbeat, process
+from mscnn.distributed.heartbeat import _Watch
 from mscnn.distributed.launchers import TORCHRUN, RankInfo
 
 
@@ -22,7 +23,7 @@ from mscnn.distributed.launchers import TORCHRUN, RankInfo
 def quick(monkeypatch):
     monkeypatch.setattr(heartbeat, "SILENT", 0.3)
     monkeypatch.setattr(heartbeat, "BEAT", 0.1)
-    monkeypatch.setattr(heartbeat, "_own", _Watch())
+    monkeypatch.setattr(heartbeat, "_this_rank", _Watch())
     monkeypatch.setattr(activity, "_activities", {})
     numbers = (signal.SIGTERM, signal.SIGUSR1)  # a program that fails ignores them from then on
     before = [signal.getsignal(number) for number in numbers]
@@ -41,38 +42,39 @@ def sleeper():
     process.wait()
 
 
-def write_beat(folder, rank, *, host="other", pid=1, number=1, state=RUNNING, reason="", main="computing", born=None):
-    born = born if born is not None else (_process(pid) or ("",))[0]
-    (folder / f"rank-{rank}.json").write_text(json.dumps({
-        "rank": rank, "host": host, "pid": pid, "born": born, "number": number, "state": state, "reason": reason, "step": 7,
-        "main": main, "doing": []}))
+def write_heartbeat(folder, rank, *, host="other", pid=1, number=1, state=RUNNING, reason="", main="computing",
+                    process_start=None):
+    if process_start is None:
+        process_start = (process(pid) or ("",))[0]
+    diagnosis.write_heartbeat(folder, Heartbeat(rank=rank, host=host, pid=pid, process_start=process_start, number=number,
+                                                state=state, reason=reason, step=7, main=main, threads=[]))
 
 
 def rank_of(folder, rank: int, size: int) -> _Watch:
-    """This process as a rank that has just beaten."""
+    """This process as a rank that has just written its heartbeat."""
     own = _Watch(RankInfo(TORCHRUN, rank, size))
     own.folder = folder
     own.write_heartbeat()
     return own
 
 
-def test_a_beat_tells_what_each_thread_does(tmp_path):
+def test_a_heartbeat_shows_what_each_thread_does(tmp_path):
     activity.set_activity("computing")
     heartbeat.record_step(12)
     heartbeat.write_to(tmp_path)
-    (beat,) = heartbeat._own.read_heartbeats().values()
-    assert (beat["rank"], beat["step"], beat["main"], beat["state"]) == (0, 12, "computing", RUNNING)
-    assert beat["doing"] == ["computing, 0 s"]
-    assert (beat["pid"], beat["born"]) == (os.getpid(), _process(os.getpid())[0])
+    (own,) = heartbeat._this_rank.read_heartbeats().values()
+    assert (own.rank, own.step, own.main, own.state) == (0, 12, "computing", RUNNING)
+    assert own.threads == ["computing, 0 s"]
+    assert (own.pid, own.process_start) == (os.getpid(), process(os.getpid())[0])
 
 
 def test_what_is_done_within_something_else_begins_anew_after_it():
     activity.set_activity("computing")
     begun = activity.current()
     with activity.during(EXCHANGE):
-        assert heartbeat._own.main_activity() == EXCHANGE
+        assert heartbeat._this_rank.main_activity() == EXCHANGE
         time.sleep(0.01)
-    assert heartbeat._own.main_activity() == "computing"
+    assert heartbeat._this_rank.main_activity() == "computing"
     ((_, since),), ((_, before),) = activity.current().values(), begun.values()
     assert since > before
     activity.clear()
@@ -103,23 +105,23 @@ def test_time_in_which_the_process_was_stopped_counts_for_nobody(monkeypatch):
 
 
 def test_a_rank_that_has_said_why_it_fails_is_not_spoken_over(tmp_path):
-    write_beat(tmp_path, 0, state=FAILED, reason="disk on fire")
+    write_heartbeat(tmp_path, 0, state=FAILED, reason="disk on fire")
     own = rank_of(tmp_path, 1, 3)
-    write_beat(tmp_path, 2)
+    write_heartbeat(tmp_path, 2)
     assert own.diagnose("lost") == ("disk on fire", False)
 
 
 def test_a_rank_whose_beat_has_stopped_is_named_by_the_first_to_find_out(tmp_path):
-    write_beat(tmp_path, 1, main="reading P1 B02 3")
-    for rank, speaks in ((2, True), (0, False)):
+    write_heartbeat(tmp_path, 1, main="reading P1 B02 3")
+    for rank, reports in ((2, True), (0, False)):
         own = rank_of(tmp_path, rank, 3)
-        write_beat(tmp_path, 2 - rank, state=LEFT)  # gone, too, but for the fault of another
-        text, is_speaker = own.diagnose("lost")
-        assert text.startswith("rank 1 on other (last seen at step 7, reading P1 B02 3) has gone without a word")
-        assert is_speaker is speaks
+        write_heartbeat(tmp_path, 2 - rank, state=LEFT)  # gone, too, but for the fault of another
+        text, is_reporter = own.diagnose("lost")
+        assert text.startswith("rank 1 on other (last heartbeat at step 7, reading P1 B02 3) was lost: killed")
+        assert is_reporter is reports
 
 
-def test_where_the_folder_has_vanished_rank_0_speaks(tmp_path):
+def test_where_the_folder_has_vanished_rank_0_reports(tmp_path):
     for rank in (0, 1):
         own = rank_of(tmp_path, rank, 2)
         own.folder = tmp_path / "gone"
@@ -130,9 +132,9 @@ def test_a_beat_that_was_being_written_at_the_first_look_is_not_taken_for_the_la
     own = rank_of(tmp_path, 0, 2)
     (tmp_path / "rank-1.json").write_text("")
     numbers, known = iter(range(1000)), own.read_heartbeats
-    looks = iter([known, *[lambda: write_beat(tmp_path, 1, number=next(numbers)) or known()] * 100])
-    monkeypatch.setattr(own, "beats", lambda: next(looks)())
-    assert own.diagnose("rank 0 waited")[0].startswith("rank 0 waited; see what they say")
+    looks = iter([known, *[lambda: write_heartbeat(tmp_path, 1, number=next(numbers)) or known()] * 100])
+    monkeypatch.setattr(own, "read_heartbeats", lambda: next(looks)())
+    assert own.diagnose("rank 0 waited")[0].startswith("rank 0 waited; see the output of the other ranks")
 
 
 def test_a_rank_whose_beat_goes_on_is_not_lost(tmp_path, monkeypatch):
@@ -140,76 +142,78 @@ def test_a_rank_whose_beat_goes_on_is_not_lost(tmp_path, monkeypatch):
     numbers = iter(range(1000))
     known = own.read_heartbeats
 
-    def beats():
-        write_beat(tmp_path, 1, number=next(numbers), pid=2**22 + 1)  # which there is not on this host
+    def read():
+        write_heartbeat(tmp_path, 1, number=next(numbers), pid=2**22 + 1)  # which there is not on this host
         return known()
-    monkeypatch.setattr(own, "beats", beats)
-    assert own.diagnose("rank 0 waited")[0].startswith("rank 0 waited; see what they say")
+    monkeypatch.setattr(own, "read_heartbeats", read)
+    assert own.diagnose("rank 0 waited")[0].startswith("rank 0 waited; see the output of the other ranks")
 
 
 @pytest.mark.parametrize(("main", "goes_on", "is_waited_for"), [
     ("predicting", True, True), ("predicting", False, False), (EXCHANGE, True, False), (NOTHING, True, False)])
 def test_a_rank_that_works_is_waited_for(tmp_path, monkeypatch, main, goes_on, is_waited_for):
-    """However long that takes in all: what it is at would end it if it took too long."""
+    """However long that takes: an activity that exceeds the limit would end it."""
     own = rank_of(tmp_path, 0, 2)
-    write_beat(tmp_path, 1, main=main)
+    write_heartbeat(tmp_path, 1, main=main)
 
     def sleep(seconds: float) -> None:
         time_sleep(seconds)
-        write_beat(tmp_path, 1, number=2 if goes_on else 1, main=main)
+        write_heartbeat(tmp_path, 1, number=2 if goes_on else 1, main=main)
     time_sleep = time.sleep
     monkeypatch.setattr(heartbeat.time, "sleep", sleep)
-    assert own.another_rank_progresses() is is_waited_for
+    works = diagnosis.another_rank_works(own.read_heartbeats, 0, own.host, silent=heartbeat.SILENT, beat=heartbeat.BEAT)
+    assert works is is_waited_for
 
 
 def test_one_that_waits_for_a_rank_at_work_is_not_late(tmp_path):
     """The beats of the other go on for twice as long as this one would wait, then stop."""
     program = ("import json, threading, time; from pathlib import Path\n"
                "from mscnn.core import activity; from mscnn.distributed import heartbeat\n"
-               f"from mscnn.distributed.launchers import Place\n"
-               f"heartbeat.launchers.here = lambda: Place('torchrun', 0, 2)\n"
+               f"from mscnn.distributed.launchers import RankInfo\n"
+               f"heartbeat.launchers.detect = lambda: RankInfo('torchrun', 0, 2)\n"
                f"heartbeat.GRACE, heartbeat.SILENT, beat = 2.0, 1.0, Path({str(tmp_path)!r}) / 'rank-1.json'\n"
                f"def beats():\n"
                f"    for number in range(20):\n"
                f"        beat.write_text(json.dumps({{'rank': 1, 'host': 'other', 'number': number, 'state': 'running',\n"
-               f"                                    'reason': '', 'step': 7, 'main': 'predicting'}}))\n"
+               f"                                    'reason': '', 'step': 7, 'main': 'predicting', 'pid': 1,\n"
+               f"                                    'process_start': '1', 'threads': []}}))\n"
                f"        time.sleep(0.25)\n"
                f"    print(time.monotonic())\n"
                f"def main():\n"
                f"    threading.Thread(target=beats).start()\n"
                f"    heartbeat.write_to(Path({str(tmp_path)!r}),\n"
-               f"                       tell=lambda **facts: print(time.monotonic(), flush=True))\n"
+               f"                       on_failure=lambda **facts: print(time.monotonic(), flush=True))\n"
                f"    with activity.during(activity.EXCHANGE): time.sleep(600)\n"
                f"heartbeat.watch(main, 0.5)")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert done.returncode == RankLost.exit_code, done.stderr
-    assert "rank 1 on other (last seen at step 7, predicting) has gone without a word" in done.stderr
+    assert "rank 1 on other (last heartbeat at step 7, predicting) was lost: killed" in done.stderr
     beats_end, given_up = map(float, done.stdout.split())
     assert beats_end < given_up
 
 
 def test_a_local_rank_that_was_stopped_is_lost_at_once_and_killed(tmp_path, sleeper):
     os.kill(sleeper.pid, signal.SIGSTOP)
-    write_beat(tmp_path, 1, host=socket.gethostname(), pid=sleeper.pid)
+    write_heartbeat(tmp_path, 1, host=socket.gethostname(), pid=sleeper.pid)
     begun = time.monotonic()
-    text, speaks = rank_of(tmp_path, 0, 2).diagnose("lost")
+    text, reports = rank_of(tmp_path, 0, 2).diagnose("lost")
     assert time.monotonic() - begun < heartbeat.SILENT
     assert "rank 1 on" in text
-    assert speaks
+    assert reports
     assert sleeper.wait(10) == -signal.SIGKILL
 
 
 def test_a_process_that_has_got_the_number_of_one_that_ended_is_left_alone(tmp_path, sleeper):
-    write_beat(tmp_path, 1, host=socket.gethostname(), pid=sleeper.pid, born="1")
+    write_heartbeat(tmp_path, 1, host=socket.gethostname(), pid=sleeper.pid, process_start="1")
     assert rank_of(tmp_path, 0, 2).diagnose("lost")[0].startswith("rank 1 on")
     time.sleep(0.3)
     assert sleeper.poll() is None
 
 
-@pytest.mark.parametrize(("rank", "speaks"), [(0, True), (1, True), (2, False)])
-def test_without_a_folder_ranks_can_only_tell_that_they_lost_one(rank, speaks):
+@pytest.mark.parametrize(("rank", "reports"), [(0, True), (1, True), (2, False)])
+def test_without_a_folder_ranks_can_only_tell_that_they_lost_one(rank, reports):
     """Rank 1 says so too, as it may be rank 0 that is lost."""
-    assert _Watch(RankInfo(TORCHRUN, rank, 3)).diagnose("lost") == ("lost; see what they say", speaks)
+    assert _Watch(RankInfo(TORCHRUN, rank, 3)).diagnose("lost") == ("lost; see the output of the other ranks", reports)
 
 
 def ends(problem: BaseException, folder) -> tuple[BaseException, dict, list[dict]]:
@@ -241,11 +245,11 @@ def test_an_interrupt_from_the_keyboard_is_told_as_such(tmp_path):
     assert told == [{"status": "failed", "reason": "interrupted from the keyboard", "step": 0, "exit_code": 130}]
 
 
-def test_of_what_several_ranks_run_into_the_first_speaks(tmp_path):
+def test_of_what_several_ranks_run_into_the_first_reports(tmp_path):
     for expected in (False, True):
         own = rank_of(tmp_path, int(expected), 2)
-        problem = own.explain(KeyError("ours"))
-        assert problem.said is expected
+        problem = own.report_failure(KeyError("ours"))
+        assert problem.reported is expected
 
 
 def test_a_run_that_is_told_to_stop_has_not_failed(tmp_path):
@@ -265,7 +269,7 @@ def test_want_of_memory_is_a_setting_that_cannot_work(tmp_path, problem):
 
 
 def test_beats_of_ranks_that_were_killed_are_cleared(tmp_path):
-    write_beat(tmp_path, 1, state=FAILED, reason="long ago")
+    write_heartbeat(tmp_path, 1, state=FAILED, reason="long ago")
     heartbeat.remove_stale(tmp_path)
     assert rank_of(tmp_path, 0, 2).read_heartbeats().keys() == {0}
 
@@ -283,12 +287,12 @@ def test_a_thread_that_is_late_ends_the_process_with_its_stacks(tmp_path):
                f"def reading_forever():\n"
                f"    with activity.during('reading P1 B02 1'): time.sleep(600)\n"
                f"def main():\n"
-               f"    heartbeat.write_to(Path({str(tmp_path)!r}), tell=lambda **facts: print(facts))\n"
+               f"    heartbeat.write_to(Path({str(tmp_path)!r}), on_failure=lambda **facts: print(facts))\n"
                f"    reading_forever()\n"
                f"heartbeat.watch(main, 1.5)")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert done.returncode == RankLost.exit_code
-    assert "got no further: reading P1 B02 1 took longer than --start-timeout 1.5 s" in done.stderr
+    assert "made no progress: reading P1 B02 1 took longer than --start-timeout 1.5 s" in done.stderr
     assert "in reading_forever" in done.stderr
     assert "in reading_forever" in (tmp_path / "rank-0.txt").read_text()
     assert "'exit_code': 4" in done.stdout

@@ -1,4 +1,4 @@
-"""Ranks that do not come together end in one line each, with exit code 2, and leave no process behind."""
+"""A rendezvous that fails ends the ranks with one line each and exit code 2, and leaves no process behind."""
 
 import dataclasses
 import gc
@@ -52,32 +52,32 @@ def ends(process: forked_process.RunningProcess, code: int) -> str:
     return errors + output
 
 
-def test_ranks_that_meet_tell_who_is_where():
+def test_ranks_print_where_each_one_runs():
     port = free_port()
     processes = [start(rank, 2, port) for rank in range(2)]
     said = [ends(process, 0) for process in processes]
-    assert said[0].startswith(f"2 ranks by torchrun; gloo, met at 127.0.0.1:{port}, interface lo\nrank 0 on ")
+    assert said[0].startswith(f"2 ranks by torchrun; gloo, rendezvous at 127.0.0.1:{port}, interface lo\nrank 0 on ")
     assert said[0].count("\n") == 3
     assert said[1] == ""
 
 
-def test_a_rank_that_does_not_come_is_named():
+def test_a_missing_rank_is_named():
     started = time.monotonic()
-    assert "3 ranks were to meet, but in 1 s rank 1, 2 did not come; see" in ends(start(0, 3, free_port(), *BRIEFLY), 2)
+    assert "rank 1, 2 of 3 missing at the rendezvous after 1 s; see" in ends(start(0, 3, free_port(), *BRIEFLY), 2)
     assert time.monotonic() - started < 30
 
 
-def test_rank_0_that_does_not_come_is_named_by_those_who_look_for_it():
+def test_a_missing_rank_0_is_named_by_the_others():
     port = free_port()
     assert f"rank 1 did not reach rank 0 at 127.0.0.1:{port} within 1 s" in ends(start(1, 2, port, *BRIEFLY), 2)
 
 
-def test_two_ranks_of_one_number_are_named():
+def test_duplicate_ranks_are_named():
     port = free_port()
     claims = [start(0, 3, port), start(1, 3, port), start(1, 3, port)]
     said = [ends(process, 2) for process in claims]
     assert "two processes are rank 1 of 3; give" in said[0]
-    assert said[1:] == ["", ""]  # rank 0 speaks for all
+    assert said[1:] == ["", ""]  # rank 0 reports for all
 
 
 def test_a_port_in_use_is_named():
@@ -93,7 +93,7 @@ def test_ranks_with_other_settings_are_named(tiny_screen):
     said = [ends(process, 2) for process in processes]
     assert "rank 1 on " in said[0]
     assert " has settings " in said[0]
-    assert "error" not in said[1]  # all know it, rank 0 says it
+    assert "error" not in said[1]  # all know it, rank 0 reports it
     assert not (tiny_screen.parent / "run").exists()
 
 
@@ -127,7 +127,7 @@ errors.run(main, is_reporter=launchers.is_rank_zero, on_exit=launchers.exit_rank
 
 
 @pytest.mark.parametrize(("wrong", "said"), [((), ""), ((0, 1), "no table for 0"), ((1,), "rank 1 on ")])
-def test_what_goes_wrong_on_one_rank_ends_all_and_is_said_once(wrong, said):
+def test_an_error_on_one_rank_ends_all_and_is_reported_once(wrong, said):
     port = free_port()
     processes = [start(rank, 2, port, "-c", TOGETHER.replace("WRONG", repr(wrong))) for rank in range(2)]
     lines = [ends(process, 3 if wrong else 0) for process in processes]
@@ -148,7 +148,7 @@ def found(launcher: str, environment: dict[str, str], **place: int) -> tuple:
     return spot.host, spot.port, spot.opens, spot.others
 
 
-def test_the_meeting_place_by_launcher():
+def test_the_endpoint_by_launcher():
     torchrun = {"MASTER_ADDR": "node1", "MASTER_PORT": "29500"}
     agent, port = {**torchrun, "TORCHELASTIC_USE_AGENT_STORE": "True"}, 20000 + 17 * 17 + 2
     assert found(TORCHRUN, torchrun) == ("node1", 29500, True, ())
@@ -157,13 +157,13 @@ def test_the_meeting_place_by_launcher():
     named = {**SRUN_SET, "MASTER_ADDR": "ib0", "MASTER_PORT": "7"}
     assert found(SRUN, named) == ("ib0", 7, True, ("node4",))
     assert found(SRUN, {**named, "SLURM_STEP_NODELIST": "node["}) == ("ib0", 7, True, ())
-    with pytest.raises(UsageError, match="name the meeting place by MASTER_ADDR"):
+    with pytest.raises(UsageError, match="set the host of rank 0 by MASTER_ADDR"):
         found(SRUN, {**SRUN_SET, "SLURM_STEP_NODELIST": "node["})
     with pytest.raises(AssertionError):
         found(MPICH, {})
 
 
-def test_ranks_of_one_host_meet_where_no_other_host_comes():
+def test_ranks_of_one_host_use_loopback():
     torchrun = {"MASTER_ADDR": "node1", "MASTER_PORT": "29500"}
     assert found(TORCHRUN, torchrun, local_size=2) == ("127.0.0.1", 29500, True, ())
     assert found(SRUN, {**SRUN_SET, "SLURM_STEP_NODELIST": "node3"}, local_size=2) == ("127.0.0.1", 20291, True, ())
@@ -171,15 +171,14 @@ def test_ranks_of_one_host_meet_where_no_other_host_comes():
     assert found(TORCHRUN, agent, local_size=2) == ("node1", 29500, False, ())
 
 
-def test_jobs_side_by_side_do_not_meet():
+def test_jobs_side_by_side_use_different_ports():
     ports = [found(SRUN, {**SRUN_SET, "SLURM_JOB_ID": str(job), "SLURM_STEP_ID": str(step)})[1]
              for job in range(500, 600) for step in range(3)]
     assert len(set(ports)) == len(ports)
     assert all(1024 < port < 32768 for port in ports)
 
 
-
-def test_what_only_one_job_knows_is_another_one_in_each_job():
+def test_the_nonce_differs_from_job_to_job():
     jobs = [rendezvous.nonce(RankInfo(SRUN), SRUN_SET | {name: "5"}) for name in
             ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT", "MSCNN_NONCE", "SLURM_PROCID", "SLURM_NODEID")]
     assert jobs[-1] == jobs[-2] == rendezvous.nonce(RankInfo(SRUN), SRUN_SET)  # the same on each rank
@@ -191,7 +190,7 @@ def test_what_only_one_job_knows_is_another_one_in_each_job():
     assert "secret" not in shown
 
 
-def test_job_scripts_make_one_up_for_the_ranks_they_start():
+def test_job_scripts_generate_a_nonce_for_their_ranks():
     script = "set -euo pipefail; source slurm/job.sh; env | grep ^MSCNN_NONCE="  # env sees what srun would
     plain = {name: value for name, value in os.environ.items() if name != "MSCNN_NONCE"}
     made_up = {subprocess.run(["bash", "-c", script], cwd=ROOT, text=True, capture_output=True, check=True,
@@ -200,35 +199,36 @@ def test_job_scripts_make_one_up_for_the_ranks_they_start():
     assert all(re.fullmatch("MSCNN_NONCE=[0-9a-f]{32}\n", line) for line in made_up), made_up
 
 
-@pytest.mark.parametrize(("seconds", "why"), [((10, 3), "in 3 s rank 0 did not come; see"),
+@pytest.mark.parametrize(("seconds", "why"), [((10, 3), "rank 0 of 2 missing at the rendezvous after 3 s; see"),
                                               ((3, 60), "error: rank 1 of 2 lost rank 0 (")])
-def test_ranks_that_know_something_else_do_not_come_and_say_so(seconds, why):
-    """Whichever ends first: rank 1 has seen no rank 0 that would speak for it. Forked, they begin at the same time."""
+def test_ranks_with_another_nonce_are_missing(seconds, why):
+    """Whichever ends first: rank 1 has seen no rank 0 that would report for it. Forked ranks start at the same time."""
     port = free_port()
     ranks = [start(rank, 2, port, *WORLD, "--join-timeout", seconds[rank], forked=True, MSCNN_NONCE=nonce)
              for rank, nonce in enumerate(["one", "other"])]
     assert [process.wait(120) for process in ranks] == [2, 2]
-    said = [process.outputs()[1] for process in ranks]
-    assert len(said[0].splitlines()) == 1
-    assert (f"2 ranks were to meet, but in {seconds[0]} s rank 1 did not come; see what they say, give all of them one "
-            "MSCNN_NONCE or none") in said[0]
-    assert why in said[1].splitlines()[-1]  # torch warns of a store that has gone
+    errors = [process.outputs()[1] for process in ranks]
+    assert len(errors[0].splitlines()) == 1
+    assert (f"rank 1 of 2 missing at the rendezvous after {seconds[0]} s; see their output, give all ranks the same "
+            "MSCNN_NONCE or none") in errors[0]
+    assert why in errors[1].splitlines()[-1]  # torch warns of a store that has gone
 
 
-def test_two_jobs_on_one_store_each_meet_their_own():
-    """Without what tells them apart, two processes are rank 0, or gloo connects ranks of both."""
+def test_two_jobs_on_one_store_stay_apart():
+    """Without nonces, two processes are rank 0, or gloo connects ranks of both jobs."""
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     arguments = (store.port, *WORLD, "--join-timeout", "60")
     jobs = [[start(rank, 2, *arguments, forked=True, MSCNN_NONCE=nonce, TORCHELASTIC_USE_AGENT_STORE="True")
              for rank in range(2)] for nonce in ("one", "other")]
     for job in jobs:
         said = [ends(process, 0) for process in job]
-        assert f"gloo, met at 127.0.0.1:{store.port} (torchrun's store, on all interfaces), interface lo\n" in said[0]
+        where = f"127.0.0.1:{store.port} (torchrun's store, on all interfaces)"
+        assert f"gloo, rendezvous at {where}, interface lo\n" in said[0]
         assert said[1] == ""
     spaces = {key.split("/")[0] for key in store.list_keys()}
     assert len([space for space in spaces if space.startswith("mscnn-")]) == 2
     assert not [space for space in spaces if "one" in space or "other" in space]
-    assert len(spaces) == 2  # all keys of ours, gloo's too, have what tells jobs apart
+    assert len(spaces) == 2  # all our keys, gloo's too, hold the digest of the nonce
 
 
 def listeners(port: int) -> list[str]:
@@ -245,7 +245,7 @@ def answers(host: str, port: int) -> bool:
     return True
 
 
-def test_rank_0_listens_where_its_ranks_come_and_nowhere_else():
+def test_rank_0_listens_at_the_endpoint_only():
     port = free_port()
     rank_0 = start(0, 2, port, *WORLD, "--join-timeout", "60")
     until = time.monotonic() + 60
@@ -284,7 +284,7 @@ def names(monkeypatch) -> dict[str, list[str]]:
     (["127.0.1.1", "::1"], None, "node1 is 127.0.1.1 and ::1 on its own host"),
     ([], None, "node1 is unknown on its own host"),
 ])
-def test_the_address_is_one_to_which_others_come(names, addresses, towards, expected):
+def test_the_address_is_one_that_others_reach(names, addresses, towards, expected):
     names.update({"node1": addresses, "to node2": towards})
     own, why = listening_address("node1", ["node2"])
     assert (own or why) == expected
@@ -339,8 +339,8 @@ def test_the_socket_is_closed_with_the_store_and_once():
 
 @pytest.mark.parametrize("rank", [0, 1])
 @pytest.mark.parametrize(("hosts", "expected"), [(["node1", "node1"], "127.0.0.1"), (["node1", "node2"], "127.0.0.2")])
-def test_ranks_of_mpirun_meet_on_the_interface_to_the_other_host(names, monkeypatch, rank, hosts, expected):
-    """127.0.0.2 stands in for that interface. What rank 0 tells by MPI is all that the others know."""
+def test_ranks_of_mpirun_use_the_interface_to_the_other_host(names, monkeypatch, rank, hosts, expected):
+    """127.0.0.2 stands in for that interface. The others know only what rank 0 broadcasts over MPI."""
     monkeypatch.setattr("mscnn.distributed.network.towards", lambda other: {"node2": "127.0.0.2"}[other])
     monkeypatch.setattr(socket, "gethostname", lambda: hosts[rank])
     told, of_rank_0 = [], None

@@ -25,7 +25,7 @@ from tests.faults.conftest import START, STEPS, TORCHRUN
 
 LIMIT = 15.0   # seconds beyond its timeout in which a job has to end
 TIMEOUT = 8.0  # --step-timeout of the faults that are only noticed by it
-LOST = r"rank 1 on \S+ \(last seen at step \d, .*\) has gone without a word"
+LOST = r"rank 1 on \S+ \(last heartbeat at step \d, .*\) was lost: killed"
 BROKEN = "RuntimeError: broken on purpose"
 DISK = 40      # MiB, room for some of the checkpoints of a run
 NOT_FULL = "only with --full"
@@ -37,9 +37,9 @@ CRASHES = {
     "abort": ("abort() in a rank", LOST, 0, False),
     "segfault": ("segmentation fault in a rank", LOST, 0, False),
     "memory": ("a rank without memory", r"rank 1 on \S+ ran out of memory while computing", 0, False),
-    "hang": ("a rank that computes for ever", r"rank 1 on \S+ got no further: computing took longer", TIMEOUT, False),
+    "hang": ("a rank that computes for ever", r"rank 1 on \S+ made no progress: computing took longer", TIMEOUT, False),
     "hang-without-python": ("the same in compiled code that holds the interpreter", LOST, TIMEOUT, False),
-    "reading:hang": ("a read that does not come back", r"rank 1 on \S+ got no further: reading 00123 \w+ \w+ took longer",
+    "reading:hang": ("a read that does not come back", r"rank 1 on \S+ made no progress: reading 00123 \w+ \w+ took longer",
                      TIMEOUT, True),
     "reading:raise": ("exception in the thread that reads", BROKEN, 0, False),
     "reading:kill": ("kill -9 of a rank while it reads", LOST, 0, False),
@@ -386,7 +386,7 @@ def test_a_learning_rate_that_explodes_ends_the_run(new_run, told):
 def test_damaged_checkpoints_are_never_used(undisturbed, tmp_path, told, is_full):
     path = checkpoint.list_checkpoints(undisturbed.run_dir / "checkpoints")[0]
     content, number, moments = path.read_bytes(), 300 if is_full else 20, random.Random(5)
-    damaged = tmp_path / "damaged.pt"
+    damaged = tmp_path / "damaged.safetensors"
     refused = 0
     for turn in range(number):
         place, bit = moments.randrange(len(content)), 1 << moments.randrange(8)
@@ -397,6 +397,6 @@ def test_damaged_checkpoints_are_never_used(undisturbed, tmp_path, told, is_full
         except DataError:
             refused += 1
         else:  # a byte that means nothing, such as padding: all that is in it is what was written
-            assert loaded["sha256"] == checkpoint.load(path)["sha256"]
+            assert loaded.sha256 == checkpoint.load(path).sha256
     assert refused >= 0.9 * number
     told(f"{number} checkpoints cut short or with a flipped bit", f"{refused} refused, {number - refused} flips in padding")

@@ -1,4 +1,3 @@
-import functools
 import json
 import re
 import sys
@@ -9,11 +8,12 @@ import torch.nn.functional as F
 
 from mscnn.core import machine
 from mscnn.model import MCNN
-from mscnn.model.acceleration import Acceleration, choose_acceleration, nesterov_sgd, obstacle
+from mscnn.model.acceleration import Acceleration, choose_acceleration, ipex_error, nesterov_sgd
+from mscnn.training import checkpoint
 from tests.conftest import run_python
 
 IPEX = "intel_extension_for_pytorch"
-obstacle = functools.cache(obstacle)  # which compiles something each time
+
 
 def test_the_prepared_network_computes_the_same():
     torch.manual_seed(0)
@@ -44,7 +44,7 @@ def test_auto_is_native():
     for asked in ("auto", "native"):
         acceleration, reports = choose_acceleration(asked, "float32", frozenset())
         report = reports["accelerate"]
-        assert (acceleration.way, report["asked"], report["used"]) == ("native", asked, "native")
+        assert (acceleration.backend, report["asked"], report["used"]) == ("native", asked, "native")
 
 
 def pretended_ipex(folder, monkeypatch, code: str | None) -> None:
@@ -65,7 +65,7 @@ def test_without_ipex_it_is_native_and_said(tmp_path, monkeypatch, code, why):
     pretended_ipex(tmp_path, monkeypatch, code)
     acceleration, reports = choose_acceleration("ipex", "float32", frozenset())
     report = reports["accelerate"]
-    assert (acceleration.way, report["asked"], report["used"]) == ("native", "ipex", "native")
+    assert (acceleration.backend, report["asked"], report["used"]) == ("native", "ipex", "native")
     assert re.search(why, report["why"])
 
 
@@ -73,15 +73,6 @@ def test_ipex_is_asked_for_by_nothing_more_than_its_name(tmp_path, monkeypatch):
     pretended_ipex(tmp_path, monkeypatch, "")
     assert choose_acceleration("ipex", "float32", frozenset())[1]["accelerate"] == {
         "asked": "ipex", "used": "ipex", "why": "as asked"}
-
-
-def test_without_a_compiler_it_is_native_and_said(tmp_path):
-    """In a process of its own: PyTorch remembers the compiler that it has found."""
-    done = run_python("-c", "from mscnn.model import acceleration\n"
-                            "print(acceleration.choose_acceleration('compile', 'float32', frozenset()))",
-                      CXX="/none/g++")
-    assert "'asked': 'compile', 'used': 'native'" in done.stdout, done.stderr
-    assert "it needs a C++ compiler" in done.stdout
 
 
 def test_bfloat16_computes_in_bfloat16_and_keeps_weights_and_gradients_in_float32():
@@ -115,10 +106,10 @@ def test_three_optimiser_steps_by_hand():
         assert abs(parameter.item() - weights[name]) < 1e-6  # float32
 
 
-def three_steps(way: str, precision: str) -> tuple[dict, dict, dict, torch.Tensor]:
+def three_steps(backend: str, precision: str) -> tuple[dict, dict, dict, torch.Tensor]:
     """Weights before and after, the optimiser's state and scores, of a network whose first branches are sparse."""
     torch.manual_seed(0)
-    acceleration = Acceleration(precision, way=way)
+    acceleration = Acceleration(precision, backend=backend)
     network = acceleration.prepare(MCNN(3, 2, 256, 256))
     assert 0 < len(network.sparse_branches()) < 6  # both kinds
     optimiser = nesterov_sgd(network, momentum=0.9, weight_decay=1e-3)
@@ -126,7 +117,7 @@ def three_steps(way: str, precision: str) -> tuple[dict, dict, dict, torch.Tenso
     acceleration.take_over(network, optimiser)
     optimiser.param_groups[0]["lr"] = 0.01
     fields, labels = torch.randn(4, 2, 256, 256), torch.tensor([0, 1, 2, 0])
-    parts = slice(0, 2), slice(2, 4)  # one size alone: for another one, kernels would be compiled anew
+    parts = slice(0, 2), slice(2, 4)
     for _ in range(3):
         for part in parts:  # gradients are accumulated over microbatches
             with acceleration.autocast():
@@ -140,20 +131,19 @@ def three_steps(way: str, precision: str) -> tuple[dict, dict, dict, torch.Tenso
     return before, network.state_dict(), optimiser.state_dict(), scores
 
 
-@pytest.mark.parametrize(("way", "precision", "loose"), [("compile", "float32", 1e-3), ("compile", "bfloat16", 1e-3),
-                                                         ("ipex", "float32", 1e-3), ("ipex", "bfloat16", 0.4)])
-def test_every_way_takes_the_steps_of_the_native_one(way, precision, loose):
+@pytest.mark.parametrize(("precision", "loose"), [("float32", 1e-3), ("bfloat16", 0.4)])
+def test_ipex_takes_the_steps_of_the_native_backend(precision, loose):
     """And what it saves is float32 in the native shapes, weights and momenta, so that either loads the other's.
 
     loose: how far off a parameter's path may end, as a share of the path.  Sums come in another order; in bfloat16, IPEX
     rounds gradients as well, which takes it 0.25 off (native bfloat16 is 0.57 off float32; half a minibatch would be 0.5).
     """
-    if problem := obstacle(way):
-        pytest.skip(problem)
+    if error := ipex_error():
+        pytest.skip(error)
     report = choose_acceleration("native", precision, machine.feature_flags())[1]["precision"]
-    if way == "ipex" and report["used"] != precision:  # it packs bfloat16 weights on a CPU with bfloat16 only
+    if report["used"] != precision:  # it packs bfloat16 weights on a CPU with bfloat16 only
         pytest.skip(report["why"])
-    before, weights, state, scores = three_steps(way, precision)
+    before, weights, state, scores = three_steps("ipex", precision)
     _, expected, expected_state, expected_scores = three_steps("native", precision)
     assert list(weights) == list(expected)
     for name, value in weights.items():
@@ -169,31 +159,25 @@ def test_every_way_takes_the_steps_of_the_native_one(way, precision, loose):
     assert (momenta - wanted).norm() <= loose * wanted.norm()
     native = MCNN(3, 2, 256, 256)
     native.load_state_dict(weights)
-    taken = Acceleration(precision, way=way)
+    taken = Acceleration(precision, backend="ipex")
     other = taken.prepare(MCNN(3, 2, 256, 256))
     taken.take_over(other, nesterov_sgd(other, momentum=0.9, weight_decay=0.0))
     other.load_state_dict(native.state_dict())
     assert all(torch.equal(value, weights[name]) for name, value in other.state_dict().items())
 
 
-@pytest.mark.parametrize(("way", "trace"), [("compile", "torch.conv2d"), ("ipex", "fuse_update_step")])
-def test_training_on_two_ranks_says_what_it_uses_and_saves_plain_weights(tiny_screen, way, trace):
-    """Where the way cannot be had it is native; either way the run ends well, with a checkpoint for everyone.
-
-    trace: what only a network that is being compiled, or taken over by IPEX, leaves on standard error.  Sizes and threads
-    are those of the steps above, whose kernels PyTorch finds again.
-    """
-    used = "native" if obstacle(way) else way
-    run_dir, logs = tiny_screen.parent / "run", {"TORCH_LOGS": "graph_code"} if used == way else {}
+def test_training_on_two_ranks_says_what_it_uses_and_saves_plain_weights(tiny_screen):
+    """Where IPEX cannot be had the backend is native; either way the run ends well, with a checkpoint for everyone."""
+    used, run_dir = "native" if ipex_error() else "ipex", tiny_screen.parent / "run"
     done = run_python("train.py", "screen", "--sites", tiny_screen, "--image-size", "256x256", "--hold-out", "b",
                       "--epochs", "2", "--minibatch", "6", "--microbatch", "2", "--lr", "0.003", "--eval-every", "1",
-                      "--accelerate", way, "--threads", torch.get_num_threads(), "--oversubscribe", "true",
-                      "--run-dir", run_dir, ranks=2, timeout=400, **logs)
+                      "--accelerate", "ipex", "--threads", torch.get_num_threads(), "--oversubscribe", "true",
+                      "--run-dir", run_dir, ranks=2, timeout=400)
     assert done.returncode == 0, done.stderr
-    assert f"accelerate: asked {way}, using {used}: " in done.stdout
-    assert (trace in done.stderr) == (used == way)
+    assert f"accelerate: asked ipex, using {used}: " in done.stdout
+    assert ("fuse_update_step" in done.stderr) == (used == "ipex")  # only a network that IPEX took over leaves it there
     report = json.loads((run_dir / "environment.json").read_text())["accelerate"]
-    assert (report["asked"], report["used"]) == (way, used)
-    content = torch.load(run_dir / "checkpoints" / "last.pt", weights_only=True)
-    MCNN(3, 2, 256, 256).load_state_dict(content["network"])
-    assert {value.dtype for value in content["network"].values()} == {torch.float32}
+    assert (report["asked"], report["used"]) == ("ipex", used)
+    network = checkpoint.load(run_dir / "checkpoints" / "last.safetensors").network
+    MCNN(3, 2, 256, 256).load_state_dict(network)
+    assert {value.dtype for value in network.values()} == {torch.float32}

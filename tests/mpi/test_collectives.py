@@ -60,7 +60,7 @@ def test_ranks_that_disagree_get_mpis_own_error_and_no_more_work(mpiexec):
     said = fails(mpiexec, 2, "disagrees")
     assert "rank 1 on " in said
     assert re.search("broadcast from rank 0 of 1,000 float32 over MPI failed: .*truncate", said, re.IGNORECASE)
-    assert "barrier over MPI: group 0 takes no more work, an earlier operation failed: rank 1 on " in said
+    assert "barrier over MPI: group 0 accepts no more calls, an earlier operation failed: rank 1 on " in said
 
 
 def test_an_error_in_a_bucket_of_gradients_reaches_backward(mpiexec):

@@ -21,37 +21,37 @@ WITHOUT_MPI4PY = ("import runpy, sys; sys.modules['mpi4py'] = None; sys.argv[0] 
 
 
 @pytest.mark.parametrize("backend", ["gloo", "mpi"])
-@pytest.mark.parametrize(("program", "settings", "said"), [
+@pytest.mark.parametrize(("program", "settings", "message"), [
     (("-c", WITHOUT_MPI4PY), ("--oversubscribe", "true"), "MPI needs mpi4py"),
     (("-m", "mscnn.world"), ("--threads", 4096, "--bind", "false"), "too few cores: rank 0 on ")])
-def test_ranks_that_cannot_work_say_so_once(mpiexec, backend, program, settings, said):
+def test_ranks_that_cannot_work_report_it_once(mpiexec, backend, program, settings, message):
     mark = uuid.uuid4().hex
     done = run_mpi(mpiexec, 2, *program, "--backend", backend, *settings, timeout=60, MARK=mark)
     lines = [line for line in done.stderr.splitlines() if "error: " in line]
     assert done.returncode == 2, done.stderr
     assert len(lines) == 1
-    assert said in lines[0]
+    assert message in lines[0]
     assert "Traceback" not in done.stderr
     time.sleep(0.5)
     assert not processes_with(mark)
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3])
-def test_ranks_of_one_host_meet_over_gloo_where_no_other_host_comes(mpiexec, ranks):
+def test_ranks_of_one_host_use_gloo_on_loopback(mpiexec, ranks):
     done = run_mpi(mpiexec, ranks, "-m", "mscnn.world", "--oversubscribe", "true", MSCNN_NONCE="")
     assert done.returncode == 0, done.stderr
-    how = r"gloo, met at 127\.0\.0\.1:\d+, interface lo" if ranks > 1 else "a single process"
+    how = r"gloo, rendezvous at 127\.0\.0\.1:\d+, interface lo" if ranks > 1 else "a single process"
     assert re.match(rf"{ranks} ranks by mpi[^;]*; {how}\n", done.stdout), done.stdout
 
 
-TOLD = r"""
+BROADCAST = r"""
 from mscnn.distributed.mpi import process_group
 comm = process_group.communicator()
 for root in range(comm.size):
     for value in (None, "", "Zelle \u00df \U0001f9ec \0", [root, 2.5, True, None], {"at": ["a", 29500]}, "x" * 100_000):
         assert process_group.broadcast_object(value if comm.rank == root else "ignored", root) == value, (root, value)
 assert process_group.broadcast_object(comm.rank) == 0
-print("told", comm.rank, flush=True)
+print("received", comm.rank, flush=True)
 try:
     process_group.broadcast_object({comm.rank, "a set"})
 except TypeError as problem:
@@ -60,9 +60,9 @@ except TypeError as problem:
 
 
 @pytest.mark.parametrize("ranks", [1, 3])
-def test_what_one_rank_says_comes_to_all_as_it_is(mpiexec, ranks):
-    done = run_mpi(mpiexec, ranks, "-c", TOLD)
-    assert sorted(re.findall(r"told (\d)", done.stdout)) == [str(rank) for rank in range(ranks)], done.stderr
+def test_a_broadcast_value_reaches_all_ranks_unchanged(mpiexec, ranks):
+    done = run_mpi(mpiexec, ranks, "-c", BROADCAST)
+    assert sorted(re.findall(r"received (\d)", done.stdout)) == [str(rank) for rank in range(ranks)], done.stderr
     assert "refused Object of type set is not JSON serializable" in done.stdout  # pickle would take it
 
 

@@ -233,7 +233,7 @@ def check_trained(job: Job, preset: str, nodes: int, a_node: int) -> dict:
     run_dir = job.cluster.checkout / "runs" / f"{preset}-{job.number}"
     written = {path.name for path in run_dir.iterdir()}
     assert {"config.yaml", "command.txt", "environment.json", "split.csv", "metrics.jsonl", "checkpoints"} <= written
-    assert {path.name for path in (run_dir / "checkpoints").iterdir()} >= {"last.pt"}
+    assert {path.name for path in (run_dir / "checkpoints").iterdir()} >= {"last.safetensors"}
     told = re.findall(r"^rank (\d+) on (\S+): cores (\S+) \(socket (\d),", job.log(), flags=re.MULTILINE)
     share = 40 // a_node
     assert told == [(str(rank), f"node{1 + rank // a_node}", f"{first}-{first + share - 1}", str(first // 20))
@@ -246,7 +246,7 @@ def check_trained(job: Job, preset: str, nodes: int, a_node: int) -> dict:
 def test_srun_starts_ranks_that_meet_across_nodes(cluster):
     told = cluster.run("srun", *TWO_BY_TWO, sys.executable, "-m", "mscnn.world", "--threads", 1, "--join-timeout", SLOW,
                        timeout=SLOW)
-    assert told.startswith("4 ranks by srun; gloo, met at node1:")
+    assert told.startswith("4 ranks by srun; gloo, rendezvous at node1:")
     assert "interface eth0" in told
     assert re.findall(r"on (\S+):", told) == ["node1", "node1", "node2", "node2"]
 

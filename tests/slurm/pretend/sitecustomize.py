@@ -11,4 +11,4 @@ from mscnn.distributed import cpu_topology
 
 cpu_topology.read_topology = functools.partial(cpu_topology.read_topology, Path(os.environ["SLURM_CONF"]).parent)
 cpu_topology.allowed_cpus = lambda: frozenset(one.number for one in cpu_topology.read_topology().cpus)
-cpu_topology.bind = cpu_topology.bind_loader = lambda plan: "not bound: a pretended node"
+cpu_topology.bind = cpu_topology.bind_loader = lambda cpus: "not bound: a pretended node"
