@@ -19,12 +19,13 @@ def main(argv: list[str]) -> None:
         from mscnn.report import confusion, gallery  # here: matplotlib takes seconds
 
         if settings.examples:
-            rules = evaluation.description
-            levels = aggregate.aggregate(evaluation.predictions, rules["control"], wells=rules["aggregate_wells"],
-                                         treatments=rules["aggregate_treatments"])
+            description = evaluation.description
+            levels = aggregate.aggregate(evaluation.predictions, description.control,
+                                         well_rule=description.aggregate_wells,
+                                         treatment_rule=description.aggregate_treatments)
             gallery.write(evaluation.predictions, levels["treatments"],
                           lambda row: evaluation.fields.read(evaluation.scored[[row]])[0], evaluation.network,
-                          classes=rules["classes"], channels=rules["channels"], out=evaluation.out,
+                          classes=description.classes, channels=description.channels, out=evaluation.out,
                           examples=settings.examples)
         run.write(evaluation)
         confusion.draw_confusion(evaluation.out)

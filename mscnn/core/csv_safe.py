@@ -47,6 +47,17 @@ def write_csv(frame: pd.DataFrame, path: Path, *, index: bool = False) -> None:
     path.write_text(text, encoding="utf-8", newline="")
 
 
+def read_csv(path: Path, *, is_number: Callable[[str], bool], missing: list[str]) -> pd.DataFrame:
+    """Read a CSV (or .csv.gz) of any program: columns of numbers by their names, all others as the text they are.
+
+    missing: texts that stand for NaN in columns of numbers.  Raises OSError, EOFError, zlib.error or ValueError.
+    """
+    header = pd.read_csv(path, nrows=0)
+    numbers = [name for name in header if is_number(name)]
+    return pd.read_csv(path, dtype={name: str for name in header if name not in numbers}, keep_default_na=False,
+                       low_memory=False, na_values=dict.fromkeys(numbers, missing))
+
+
 def _changed(frame: pd.DataFrame, change: Callable[[Any], Any]) -> pd.DataFrame:
     changed = frame.rename(columns=change)
     for place, (_, column) in enumerate(frame.items()):

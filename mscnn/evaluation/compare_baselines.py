@@ -1,11 +1,10 @@
-"""Baselines on the folds of a run, scored as its network is.
+"""Score baselines on the folds of a run, exactly as its network is scored.   python -m mscnn baselines RUN
 
 A run is a run directory of train.py, or a folder of folds (`python -m mscnn loco`, slurm/loco.sh).
 """
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,10 +21,10 @@ from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed import world
 from mscnn.evaluation import aggregate, baselines, handcrafted, scoring
 from mscnn.evaluation.results import BASELINES
+from mscnn.evaluation.run_folders import scores_folder, trainings_of
+from mscnn.evaluation.scoring import BaselineResult, BaselineResults, BaselineScores
 from mscnn.model import MCNN
 from mscnn.model.acceleration import Acceleration
-from mscnn.report.run import scores_folder
-from mscnn.report.run import trainings as trainings_of
 from mscnn.training import prepare_data
 from mscnn.training.inference import predict
 
@@ -34,11 +33,12 @@ DRAWS = 1000  # of compounds and of labels, for each baseline
 
 
 def score_baselines(run: Path, *, features: Path | None, nuclei: str | None, workers: int, microbatch: int,
-                    moved: str | None = None, image_root: str | None = None) -> dict[str, Any]:
-    """Score all baselines on the run's folds, and on random ones; writes baselines.json beside the run's scores.
+                    moved: str | None = None, image_root: str | None = None) -> BaselineResults:
+    """Score all baselines on the run's folds, and on random folds; write baselines.json beside the run's scores.
 
-    features: what `python -m mscnn features` wrote for the run's table; else they are measured, into RUN/features.parquet.
-    moved, image_root: where table and images are now.
+    features: file that `python -m mscnn features` wrote for the run's table; None: measure them, into RUN/features.parquet.
+    nuclei: channel that shows nuclei.  workers: processes that measure.  microbatch: fields that the untrained network
+    computes at once.  moved, image_root: where table and images are now.
     """
     trainings = trainings_of(run)
     settings = config.from_flat(run_directory.read_settings(trainings[0]))
@@ -47,7 +47,7 @@ def score_baselines(run: Path, *, features: Path | None, nuclei: str | None, wor
     folds = [_sides(training / "split.csv", table) for training in trainings]
     table = prepare_data.with_shape(table, settings.data.size(), world.World())
     measured = baselines.align(table, _features(run, table, features, nuclei, workers))
-    seen = baselines.Screen(table, measured, _untrained(table, settings, microbatch))
+    screen = baselines.Screen(table, measured, _untrained(table, settings, microbatch))
     held_out = np.concatenate([test for _, test in folds])
     if not len(held_out):
         raise UsageError(f"{run} holds nothing out, so that there is nothing to compare")
@@ -56,18 +56,18 @@ def score_baselines(run: Path, *, features: Path | None, nuclei: str | None, wor
     except DataError as problem:
         log.warning("no random split to compare with: %s", problem)
         at_random = []
-    found = {}
-    for name in baselines.available(seen):
-        found[name] = {"kind": "shortcut" if name in baselines.SHORTCUTS else "real",
-                       "held out": _score(name, seen, folds, settings),
-                       "random": _score(name, seen, at_random, settings) if at_random else None}
+    results = BaselineResults(len(folds), {})
+    for name in baselines.available(screen):
+        held_out = _score(name, screen, folds, settings)
+        random = _score(name, screen, at_random, settings) if at_random else None
+        results.baselines[name] = BaselineResult("shortcut" if name in baselines.SHORTCUTS else "real", held_out, random)
         log.info("%-26s %s fields right", name, ", ".join(
-            f"{how} {own['fields']['correct']}/{own['fields']['total']}" for how in ("held out", "random")
-            if (own := found[name][how])))
+            f"{split} {scores.fields.correct}/{scores.fields.total}"
+            for split, scores in (("held out", held_out), ("random", random)) if scores))
     out = scores_folder(run) / BASELINES
-    files.write_json(out, {"folds": len(folds), "baselines": found})
+    files.write_json(out, results.to_json())
     log.info("baselines: %s", out)
-    return found
+    return results
 
 
 def _sides(path: Path, table: SiteTable) -> baselines.Fold:
@@ -76,45 +76,46 @@ def _sides(path: Path, table: SiteTable) -> baselines.Fold:
 
 
 def _features(run: Path, table: SiteTable, given: Path | None, nuclei: str | None, workers: int) -> pd.DataFrame:
-    """As given, as measured before, or measured now."""
+    """Return the features: as given, as measured before, or measured now."""
     path = given or run / FEATURES
     if given and nuclei:
-        raise UsageError(f"--nuclei {nuclei} is for features that are measured, and --features {given} are not; drop one")
+        raise UsageError(f"--nuclei {nuclei} is for features that are measured, and --features {given} are read; drop one")
     if given and not given.is_file():
-        raise UsageError(f"--features {given} is not there; leave it out, and they are measured")
+        raise UsageError(f"--features {given} is not there; leave it out, and the features are measured")
     if nuclei or not path.exists():
         number = handcrafted.nuclei_channel(table.channels, nuclei)
-        with progress(len(table), "measuring", unit="field") as shown:
-            measured = handcrafted.of_sites(table, nuclei=number, workers=workers, advance=shown.advance)
+        with progress(len(table), "measuring", unit="field") as bar:
+            measured = handcrafted.of_sites(table, nuclei=number, workers=workers, advance=bar.advance)
         with files.write_atomically(path) as partial:
             pd.concat([aggregate.metadata(table), measured], axis=1).to_parquet(partial, index=False)
     try:
-        found = pd.read_parquet(path)
+        features = pd.read_parquet(path)
     except (OSError, pyarrow.ArrowException) as problem:
         raise DataError(f"{path}: no features to read ({str(problem).splitlines()[0]}); write them again") from None
-    if missing := {"Metadata_Plate", "Metadata_Well", "Metadata_Site"} - {*found}:
-        raise DataError(f"{path}: lacks {', '.join(sorted(missing))}; take what `python -m mscnn features` wrote")
-    return found
+    if missing := {"Metadata_Plate", "Metadata_Well", "Metadata_Site"} - {*features}:
+        raise DataError(f"{path}: lacks {', '.join(sorted(missing))}; name a file that `python -m mscnn features` wrote")
+    return features
 
 
 def _untrained(table: SiteTable, settings: config.Config, microbatch: int) -> np.ndarray:
-    """Features (S, 512) of the network that training would start from; fields are scaled each within itself, so that no
-    statistic of the test side enters.
+    """Return features (S, 512) of the network that training starts from.
+
+    Each field is scaled by itself, so that no statistic of the test side enters.
     """
     torch.manual_seed(settings.run.seed)
     acceleration = Acceleration()
     network = acceleration.prepare(MCNN(len(table.mechanisms()), *table.shape, head_relu=settings.network.head_relu))
     fields = FieldReader(table, DatasetScale("field", (), ()), settings.data.size())
-    with progress(len(table), "the untrained network", unit="field") as shown:
+    with progress(len(table), "the untrained network", unit="field") as bar:
         return predict(network, fields, np.arange(len(table)), microbatch=microbatch, world=world.World(),
-                       acceleration=acceleration, advance=shown.advance)[1]
+                       acceleration=acceleration, advance=bar.advance)[1]
 
 
-def _score(name: str, seen: baselines.Screen, folds: list[baselines.Fold], settings: config.Config) -> dict[str, Any]:
-    classes = seen.table.mechanisms()
-    positions, probabilities_SK = baselines.over_folds(name, seen, folds, classes)
-    fields = aggregate.field_predictions(seen.table.select(positions), probabilities_SK, classes)
-    levels = aggregate.aggregate(fields, seen.table.control, wells=settings.aggregation.aggregate_wells,
-                                treatments=settings.aggregation.aggregate_treatments)
-    return scoring.scores(levels, draws=DRAWS, permutations=DRAWS, seed=settings.run.seed) | {
-        "compounds' fields": scoring.by_compound(fields)}
+def _score(name: str, screen: baselines.Screen, folds: list[baselines.Fold], settings: config.Config) -> BaselineScores:
+    classes = screen.table.mechanisms()
+    positions, probabilities_SK = baselines.over_folds(name, screen, folds, classes)
+    fields = aggregate.field_predictions(screen.table.select(positions), probabilities_SK, classes)
+    tables = aggregate.aggregate(fields, screen.table.control, well_rule=settings.aggregation.aggregate_wells,
+                                 treatment_rule=settings.aggregation.aggregate_treatments)
+    scores = scoring.scores(tables, draws=DRAWS, permutations=DRAWS, seed=settings.run.seed)
+    return BaselineScores(**scores, compounds_fields=scoring.by_compound(fields))

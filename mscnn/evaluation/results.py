@@ -1,117 +1,218 @@
-"""Predictions of an evaluation, or of several folds together: tables at every level, scores and pictures in a folder."""
+"""The files of an evaluation: tables at every level, scores, and a description; folds of a screen combined as one.
+
+`python -m mscnn gather EVALUATION... --out DIR` combines folds.
+"""
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
 from mscnn.core import csv_safe, files, machine
 from mscnn.core.errors import DataError
 from mscnn.core.logs import log
+from mscnn.core.records import Record
+from mscnn.data.tables.splits import SplitRecord
 from mscnn.evaluation import aggregate, scoring
-from mscnn.report import confusion
+from mscnn.evaluation.scoring import LevelScores
 
 FIELDS = "predictions.parquet"
 PROFILES = "profiles.parquet"
 EVALUATION = "evaluation.json"
-BASELINES = "baselines.json"  # of comparison.py
-SCORES = "scores.json"  # written last: an evaluation without it was cut off
+BASELINES = "baselines.json"      # of compare_baselines.py
+CONFUSION = "confusion.png"       # of report/confusion.py
+GALLERY = "gallery/gallery.json"  # of report/gallery.py
+SCORES = "scores.json"            # written last: an evaluation without it was cut off
+OUTDATED = (SCORES, BASELINES, CONFUSION)
+ALIKE = ("control", "aggregate_wells", "aggregate_treatments", "tta", "head")  # what folds that are combined must share
 _SITE = ["Metadata_Plate", "Metadata_Well", "Metadata_Site"]
-ALIKE = ("control", "aggregate_wells", "aggregate_treatments", "tta", "head")
+_ONE_NETWORK = ("checkpoint", "step", "compounds", "classes", "split")
+Content = TypeVar("Content")
 
 
-def write(fields: pd.DataFrame, described: dict[str, Any], out: Path) -> dict[str, dict[str, Any]]:
-    """Write predictions.csv and .parquet, wells.csv, treatments.csv, compounds.csv, confusion.png, scores.json.
+@dataclass(frozen=True)
+class FoldDescription(Record):
+    """A fold of several that were combined."""
 
-    fields: a row a field, as profiles.field_predictions makes it; described: what a reader must know, for evaluation.json,
-    with "control", "aggregate_wells" and "aggregate_treatments".  Returns the scores, which are also printed.
+    folder: str         # of its evaluation
+    checkpoint: str     # that was evaluated
+    split: SplitRecord  # without sides
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationDescription(Record):
+    """What a reader of scores must know: evaluation.json.  It describes one network, or folds that were combined."""
+
+    checkpoint: str | None = None              # file that was evaluated; None: folds
+    step: int | None = None                    # optimiser steps it had taken; None: folds
+    compounds: list[str] | None = None         # treated compounds that are scored; None: folds
+    control: str                               # compound of the untreated wells, in any case
+    channels: list[str]                        # in the network's order
+    classes: list[str] | None = None           # mechanisms in the order of the network's outputs; None: folds
+    notes: list[str]                           # doubts about the scores
+    aggregate_wells: str                       # rule from fields to wells: mean or median
+    aggregate_treatments: str                  # rule from wells to treatments: mean or median
+    tta: str                                   # test-time augmentation: none or flips-turns
+    head: str                                  # last layer: softmax or lda
+    seed: int                                  # of the training
+    split: SplitRecord | None = None           # who was trained on and who was held out, without sides; None: folds
+    environment: dict[str, Any]                # machine and versions
+    folds: list[FoldDescription] | None = None
+
+    def __post_init__(self):
+        if self.folds is None and (missing := [name for name in _ONE_NETWORK if getattr(self, name) is None]):
+            raise ValueError(f"lacks {', '.join(missing)}, or folds")
+
+    def splits(self) -> list[SplitRecord]:
+        """Return the split of each training."""
+        if self.folds is not None:
+            return [fold.split for fold in self.folds]
+        assert self.split is not None
+        return [self.split]
+
+    def leaks(self) -> str:
+        """Return why the scores flatter, or ""."""
+        return next((split.leaks for split in self.splits() if split.leaks), "")
+
+
+def write(fields: pd.DataFrame, description: EvaluationDescription, out: Path) -> LevelScores:
+    """Write predictions.csv and .parquet, wells.csv, treatments.csv, compounds.csv and scores.json; return the scores.
+
+    fields: a row per field, as aggregate.field_predictions makes it.
     """
-    begin(out)
-    files.write_json(out / EVALUATION, described)
-    levels = aggregate.aggregate(fields, described["control"], wells=described["aggregate_wells"],
-                                treatments=described["aggregate_treatments"])
-    levels["fields"].to_parquet(out / FIELDS, index=False)
-    for level, predictions in levels.items():
-        csv_safe.write_csv(predictions, out / ("predictions.csv" if level == "fields" else f"{level}.csv"))
-    scores = scoring.scores(levels)
-    if scores["fields"]["total"]:
-        matrices = {level: scoring.confusion(levels[level]) for level in ("fields", "treatments")
-                    if scores[level]["total"]}
-        confusion.draw(matrices, "Which mechanism is taken for which?", out / "confusion.png")
-        show(scores)
+    _remove(out, *OUTDATED)
+    files.write_json(out / EVALUATION, description.to_json())
+    tables = aggregate.aggregate(fields, description.control, well_rule=description.aggregate_wells,
+                                 treatment_rule=description.aggregate_treatments)
+    tables["fields"].to_parquet(out / FIELDS, index=False)
+    for level, table in tables.items():
+        csv_safe.write_csv(table, out / ("predictions.csv" if level == "fields" else f"{level}.csv"))
+    scores = LevelScores(**scoring.scores(tables))
+    if scores.fields.total:
+        log_scores(scores)
     else:
         log.info("no site has a known mechanism: predictions without scores")
-    files.write_json(out / SCORES, scores)
-    log.info("tables and pictures: %s", out)
+    files.write_json(out / SCORES, scores.to_json())
+    log.info("tables and scores: %s", out)
     return scores
 
 
 def begin(out: Path) -> None:
-    """From here on the folder is no finished evaluation; what would outlive an earlier one goes."""
-    for name in (SCORES, BASELINES, "confusion.png", "gallery/gallery.json"):
-        (out / name).unlink(missing_ok=True)
+    """Remove the files that mark a finished evaluation, and those that an earlier one would leave beside a new one."""
+    _remove(out, *OUTDATED, GALLERY)
 
 
-def show(scores: dict[str, dict[str, Any]]) -> None:
-    """A line a level: k/n, share and interval."""
-    for level, score in scores.items():
-        if score["total"]:
+def log_scores(scores: LevelScores) -> None:
+    """Log a line per level: k/n, share and interval."""
+    for level, score in scores.by_level().items():
+        if score.interval:
             log.info("%-11s %4d/%-4d right  %5.1f%%   95 %% interval over %d compounds: %.0f to %.0f %%", level,
-                     score["correct"], score["total"], 100 * score["correct"] / score["total"],
-                     score["interval"]["compounds"], 100 * score["interval"]["low"], 100 * score["interval"]["high"])
+                     score.correct, score.total, 100 * score.correct / score.total, score.interval.compounds,
+                     100 * score.interval.low, 100 * score.interval.high)
 
 
-def combine_folds(evaluations: list[Path], out: Path) -> dict[str, dict[str, Any]]:
+def read_scores(folder: Path) -> LevelScores:
+    """Read the scores of a finished evaluation. Raises DataError."""
+    return read_json(folder / SCORES, LevelScores.from_json)
+
+
+def read_description(folder: Path) -> EvaluationDescription:
+    """Read the description of an evaluation. Raises DataError where the file lacks entries or has wrong types."""
+    return read_json(folder / EVALUATION, EvaluationDescription.from_json)
+
+
+def read_table(folder: Path, level: str) -> pd.DataFrame:
+    """Read the predictions of a level: Metadata_* as the text they are, concentration and probabilities as numbers.
+
+    Raises DataError for a file that cannot be read.
+    """
+    path = folder / (FIELDS if level == "fields" else f"{level}.csv")
+    try:
+        if level == "fields":
+            return pd.read_parquet(path)
+        table = csv_safe.read_csv(path, missing=[""], is_number=lambda name: name.startswith("Probability_")
+                                  or name == "Metadata_Concentration")
+    except (OSError, ValueError) as problem:
+        raise DataError(f"{path}: cannot be read ({problem}); evaluate the run again") from None
+    return csv_safe.unescape_table(table)
+
+
+def read_json(path: Path, parse: Callable[[Any], Content]) -> Content:
+    """Return what `parse` makes of a JSON file of an evaluation. Raises DataError where it raises ValueError."""
+    try:
+        return parse(json.loads(path.read_text()))
+    except (OSError, ValueError, RecursionError) as problem:
+        raise DataError(f"{path}: cannot be read ({problem}); evaluate the run again") from None
+
+
+def combine_folds(evaluations: list[Path], out: Path) -> LevelScores:
     """Score the folds of a screen, each evaluated into a folder of its own, as one. Raises DataError naming what is wrong.
 
-    A treatment's wells may lie in several folds (leave one week out); each field must have been predicted once, by a
+    A treatment's wells may lie in several folds (leave one week out).  Each field must have been predicted once, by a
     network that was trained on neither its compound nor, where weeks were left out, its week.
     """
-    tables, described = zip(*(_read(folder) for folder in evaluations), strict=True)
-    for folder, table, own in zip(evaluations, tables, described, strict=True):
+    tables, descriptions = zip(*(_read_fold(folder) for folder in evaluations), strict=True)
+    _require_alike(evaluations, tables, descriptions)
+    fields = pd.concat(tables, ignore_index=True)
+    sites = pd.concat([table[_SITE].drop_duplicates() for table in tables])  # sites without a number share their name
+    if (is_repeated := sites.duplicated()).any():
+        names = [" ".join(row) for row in sites[is_repeated].drop_duplicates().astype(str).to_numpy()]
+        raise DataError("fields that were predicted more than once (plate, well, site); gather each fold once", names)
+    notes = [f"{folder}: {note}" for folder, description in zip(evaluations, descriptions, strict=True)
+             for note in description.notes]
+    for note in notes:
+        log.warning("NOTE: %s", note)
+    files.make_output_folder(out)
+    return write(fields, EvaluationDescription(
+        **{name: getattr(descriptions[0], name) for name in (*ALIKE, "seed", "channels")}, notes=notes,
+        environment=machine.environment(),
+        folds=[FoldDescription(str(folder), description.checkpoint, description.split)
+               for folder, description in zip(evaluations, descriptions, strict=True)]), out)
+
+
+def _remove(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
+
+
+def _require_alike(evaluations: list[Path], tables: list[pd.DataFrame], descriptions: list[EvaluationDescription]) -> None:
+    """Raise DataError for folds of different mechanisms or settings, and for a fold that leaks."""
+    for folder, table, description in zip(evaluations, tables, descriptions, strict=True):
         if list(table) != list(tables[0]):
             apart = sorted({*table} ^ {*tables[0]})
             raise DataError(f"{folder} and {evaluations[0]} were trained on other mechanisms: only one has "
                             f"{', '.join(apart) or 'this order'}; gather folds of one screen")
         for name in ALIKE:
-            if own[name] != described[0][name]:
-                raise DataError(f"{evaluations[0]} and {folder} have other settings of {name}: {described[0][name]}, "
-                                f"{own[name]}; gather folds of one screen")
-        if (leaking := _leaks(table, own)):
+            first, other = getattr(descriptions[0], name), getattr(description, name)
+            if other != first:
+                raise DataError(f"{evaluations[0]} and {folder} have other settings of {name}: {first}, {other}; gather "
+                                "folds of one screen")
+        if leaking := _leaks(table, description.split):
             raise DataError(f"{folder}: its network was trained on what it is scored on; gather held-out folds", leaking)
-    fields = pd.concat(tables, ignore_index=True)
-    once = pd.concat([table[_SITE].drop_duplicates() for table in tables])  # sites without a number share their name
-    if (twice := once.duplicated()).any():
-        sites = [" ".join(row) for row in once[twice].drop_duplicates().astype(str).to_numpy()]
-        raise DataError("fields that were predicted more than once (plate, well, site); gather each fold once", sites)
-    notes = [f"{folder}: {note}" for folder, own in zip(evaluations, described, strict=True) for note in own["notes"]]
-    for note in notes:
-        log.warning("NOTE: %s", note)
-    files.make_output_folder(out)
-    return write(fields, {
-        **{name: described[0].get(name) for name in (*ALIKE, "seed", "channels")}, "notes": notes,
-        "folds": [{"folder": str(folder), "checkpoint": own.get("checkpoint"), "split": own["split"]}
-                  for folder, own in zip(evaluations, described, strict=True)],
-        "environment": machine.environment()}, out)
 
 
-def _read(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+def _read_fold(folder: Path) -> tuple[pd.DataFrame, EvaluationDescription]:
     try:
-        table, described = pd.read_parquet(folder / FIELDS), json.loads((folder / EVALUATION).read_text())
+        table, content = pd.read_parquet(folder / FIELDS), json.loads((folder / EVALUATION).read_text())
         json.loads((folder / SCORES).read_text())
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, RecursionError) as problem:
         raise DataError(f"{folder}: no evaluation to read ({problem}); name a folder that evaluate.py wrote") from None
-    if missing := {*ALIKE, "split", "notes"} - {*described}:
-        raise DataError(f"{folder}: {EVALUATION} lacks {', '.join(sorted(missing))}; evaluate its checkpoint again")
-    return table, described
+    try:
+        description = EvaluationDescription.from_json(content)
+    except ValueError as problem:
+        raise DataError(f"{folder}: {EVALUATION} {problem}; evaluate its checkpoint again") from None
+    if description.split is None:
+        raise DataError(f"{folder}: holds folds that were combined before; name the folder of each fold")
+    return table, description
 
 
-def _leaks(fields: pd.DataFrame, described: dict[str, Any]) -> list[str]:
-    """Compounds, or weeks where weeks were left out, on both sides of a fold; a random split does not claim otherwise."""
-    split = described["split"]
-    if split["leaks"]:
+def _leaks(fields: pd.DataFrame, split: SplitRecord) -> list[str]:
+    """Return compounds, or weeks where weeks were left out, on both sides of a fold; none for a split that admits leaks."""
+    if split.leaks:
         return []
-    both = {"compound": "Metadata_Compound"} | ({"week": "Metadata_Week"} if split["method"] == "leave-week-out" else {})
-    return [f"{what} {name}" for what, column in both.items()
-            for name in sorted(set(fields[column]) & set(split["trained"].get(f"{what}s", [])))]
+    columns = {"compound": "Metadata_Compound"} | ({"week": "Metadata_Week"} if split.method == "leave-week-out" else {})
+    return [f"{kind} {name}" for kind, column in columns.items()
+            for name in sorted(set(fields[column]) & set(split.trained.get(f"{kind}s", [])))]

@@ -3,9 +3,8 @@
 `evaluate` predicts, `write` scores.  Several ranks share out the sites.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +15,7 @@ from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.tables import splits
 from mscnn.distributed import core_binding, core_plan, heartbeat, world
 from mscnn.evaluation import aggregate, load_run, results
+from mscnn.evaluation.results import EvaluationDescription
 from mscnn.evaluation.settings import EvaluationSettings
 from mscnn.model import MCNN
 from mscnn.model.acceleration import Acceleration
@@ -33,7 +33,7 @@ class Evaluation:
     fields: FieldReader          # of all sites that were predicted
     scored: np.ndarray           # positions among them of the sites that are scored
     predictions: pd.DataFrame    # a row a scored site, as aggregate.field_predictions makes them
-    description: dict[str, Any]  # what a reader of the scores must know
+    description: EvaluationDescription
 
 
 def evaluate(settings: EvaluationSettings) -> Evaluation | None:
@@ -95,12 +95,11 @@ def _predict(settings: EvaluationSettings, network: MCNN, fields: FieldReader, r
     return probabilities, features
 
 
-def _describe(saved: Checkpoint, sites: load_run.EvaluationSites, path: Path, notes: list[str]) -> dict[str, Any]:
-    """Return what a reader of the scores must know."""
+def _describe(saved: Checkpoint, sites: load_run.EvaluationSites, path: Path, notes: list[str]) -> EvaluationDescription:
     scored, asked = sites.scored(), config.from_flat(saved.settings)
-    return {"checkpoint": str(path), "step": saved.step, "compounds": splits.treated_compounds(scored),
-            "control": scored.control, "channels": saved.channels, "classes": saved.classes, "notes": notes,
-            "aggregate_wells": asked.aggregation.aggregate_wells,
-            "aggregate_treatments": asked.aggregation.aggregate_treatments, "tta": asked.aggregation.tta,
-            "head": asked.aggregation.head, "seed": asked.run.seed, "split": saved.split.summary(),
-            "environment": machine.environment()}
+    return EvaluationDescription(
+        checkpoint=str(path), step=saved.step, compounds=splits.treated_compounds(scored), control=scored.control,
+        channels=saved.channels, classes=saved.classes, notes=notes, aggregate_wells=asked.aggregation.aggregate_wells,
+        aggregate_treatments=asked.aggregation.aggregate_treatments, tta=asked.aggregation.tta,
+        head=asked.aggregation.head, seed=asked.run.seed, split=replace(saved.split, sides=[]),
+        environment=machine.environment())

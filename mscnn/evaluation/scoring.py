@@ -3,12 +3,12 @@
 Shapes: T rows (fields, wells, treatments or compounds), D draws of labels.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
-from mscnn.core.records import Record
+from mscnn.core.records import KEY, Record
 from mscnn.evaluation.resampling import Interval, LabelPermutation, interval, permutation_test
 
 LEVELS = ("fields", "wells", "treatments", "compounds")
@@ -24,9 +24,47 @@ class Score(Record):
     permuted: LabelPermutation | None = None  # true labels permuted, predictions as they are: nothing is trained again
 
 
+@dataclass(frozen=True)
+class LevelScores(Record):
+    """The scores of all levels."""
+
+    fields: Score
+    wells: Score
+    treatments: Score
+    compounds: Score
+
+    def by_level(self) -> dict[str, Score]:
+        """Return {level: score}, in the order of LEVELS."""
+        return {level: getattr(self, level) for level in LEVELS}
+
+
+@dataclass(frozen=True)
+class BaselineScores(LevelScores):
+    """The scores of a baseline on some folds."""
+
+    compounds_fields: dict[str, list[int]] = field(metadata={KEY: "compounds' fields"})  # {compound: [right, total]}
+
+
+@dataclass(frozen=True)
+class BaselineResult(Record):
+    """A baseline beside the network."""
+
+    kind: str                                                        # "shortcut" or "real"
+    held_out: BaselineScores = field(metadata={KEY: "held out"})     # on the folds of the network
+    random: BaselineScores | None                                    # fields split at random; None where they are too few
+
+
+@dataclass(frozen=True)
+class BaselineResults(Record):
+    """All baselines of a run: baselines.json."""
+
+    folds: int                            # of the network
+    baselines: dict[str, BaselineResult]  # by name, shortcuts first
+
+
 def scores(tables: dict[str, pd.DataFrame], *, draws: int = 5000, permutations: int = 1000,
            seed: int = 0) -> dict[str, Score]:
-    """Return {"fields": Score, "wells": ..., "treatments": ..., "compounds": ...} of the tables of aggregate.aggregate."""
+    """Return the score of each table: {level: table}, as aggregate.aggregate returns them."""
     return {level: _score(table[table["Metadata_MOA"] != ""], draws, permutations, seed) for level, table in tables.items()}
 
 

@@ -1,4 +1,4 @@
-"""Pictures of the report as SVG, each an answer to the question in its title."""
+"""Pictures of the report as SVG; each answers the question in its title."""
 
 import importlib.util
 import io
@@ -15,21 +15,23 @@ from matplotlib.ticker import NullLocator, PercentFormatter
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
+from mscnn.evaluation.scoring import Score
 from mscnn.report import confusion, palette
 from mscnn.report.run import Fold
 
 NO_XML = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # letters that no XML may hold; a name may
 
 
-def compared(bars: list[tuple[str, dict, str]], level: str) -> str:
-    """Share right of the network and of baselines, with intervals. bars: (name, score, colour)."""
+def compared(bars: list[tuple[str, Score, str]], level: str) -> str:
+    """Draw the share right of the network and of baselines, with intervals. bars: (name, score, colour)."""
     with _svg(9, 0.9 + 0.32 * len(bars)) as (figure, drawn):
         axes = figure.subplots()
         for place, (_, score, colour) in enumerate(reversed(bars)):
-            share = score["correct"] / score["total"]
+            share = score.correct / score.total
             axes.barh(place, share, color=colour, height=0.72)
-            axes.plot([score["interval"]["low"], score["interval"]["high"]], [place, place], color="black", linewidth=1.2)
-            axes.text(1.01, place, f"{score['correct']}/{score['total']}", va="center", fontsize=8)
+            if score.interval:
+                axes.plot([score.interval.low, score.interval.high], [place, place], color="black", linewidth=1.2)
+            axes.text(1.01, place, f"{score.correct}/{score.total}", va="center", fontsize=8)
         axes.set_yticks(range(len(bars)), [name for name, _, _ in reversed(bars)], fontsize=8)
         axes.set(xlim=(0, 1), title=f"Who gets how many {level} right? (line: 95 % interval over compounds)")
         axes.xaxis.set_major_formatter(PercentFormatter(1))
@@ -37,37 +39,39 @@ def compared(bars: list[tuple[str, dict, str]], level: str) -> str:
 
 
 def confusions(matrices: dict[str, pd.DataFrame]) -> dict[str, str]:
-    """{level: picture}: each on its own, so that a narrow screen shows them below each other."""
+    """Draw {level: picture}, each level by itself, so that a narrow screen shows them below each other."""
     drawn = {}
     for level, matrix in matrices.items():
         with matplotlib.rc_context({"text.parse_math": False}):
-            drawn[level] = _text(confusion.figure({level: matrix}, "Which mechanism is taken for which?"))
+            drawn[level] = _text(confusion.figure({level: matrix}, confusion.TITLE))
     return drawn
 
 
 def doses(wells: pd.DataFrame, styles: dict[str, tuple[str, str]]) -> dict[tuple[str, str], str]:
-    """{(mechanism, compound): picture}: probability of the true mechanism against concentration, a point a well, a line
-    their median.
+    """Draw {(mechanism, compound): picture}: probability of the true mechanism against concentration.
+
+    A point per well; the line is their median.
     """
     wells = wells[wells["Metadata_Concentration"].notna() & wells["Metadata_MOA"].isin(styles)
                   & ("Probability_" + wells["Metadata_MOA"]).isin(wells.columns)]
     drawn = {}
-    for (mechanism, compound), own in wells.groupby(["Metadata_MOA", "Metadata_Compound"]):
+    for (mechanism, compound), wells_of_compound in wells.groupby(["Metadata_MOA", "Metadata_Compound"]):
         with _svg(3, 2.2) as (figure, text):
-            _dose_panel(figure.subplots(), own, mechanism, styles[mechanism])
+            _dose_panel(figure.subplots(), wells_of_compound, mechanism, styles[mechanism])
         drawn[mechanism, compound] = text.getvalue()
     return drawn
 
 
 def maps(features_TF: np.ndarray, mechanisms_T: np.ndarray, ringed_T: np.ndarray, ring: str,
          styles: dict[str, tuple[str, str]], of: str) -> dict[str, str]:
-    """{"PCA": picture, "UMAP": picture where umap-learn is installed} of treatments, coloured by mechanism; ring: what it
-    says of the ringed ones.
+    """Draw {"PCA": picture, "UMAP": picture where umap-learn is installed} of treatments, coloured by mechanism.
+
+    ringed_T: bool; ring: what the legend calls the ringed treatments; of: what the title calls the features.
     """
     scaled = StandardScaler().fit_transform(features_TF)
-    found = PCA(2, random_state=0).fit(scaled)
-    first, second = found.explained_variance_ratio_
-    places = {"PCA": (found.transform(scaled), [f"component {number} ({share:.0%} of the variance)"
+    pca = PCA(2, random_state=0).fit(scaled)
+    first, second = pca.explained_variance_ratio_
+    places = {"PCA": (pca.transform(scaled), [f"component {number} ({share:.0%} of the variance)"
                                                for number, share in ((1, first), (2, second))])}
     if importlib.util.find_spec("umap") and len(scaled) > 15:
         import umap  # here: it takes seconds
@@ -80,7 +84,7 @@ def maps(features_TF: np.ndarray, mechanisms_T: np.ndarray, ringed_T: np.ndarray
 
 
 def learning(folds: list[Fold]) -> str:
-    """Training loss by epoch, a thin line a fold."""
+    """Draw the training loss by epoch, a line per fold; "" without any loss."""
     curves = [fold.metrics for fold in folds if len(fold.metrics) and "epoch" in fold.metrics]
     if not curves:
         return ""
@@ -94,8 +98,8 @@ def learning(folds: list[Fold]) -> str:
     return drawn.getvalue()
 
 
-def _dose_panel(panel: Axes, own: pd.DataFrame, mechanism: str, style: tuple[str, str]) -> None:
-    concentration, probability = own["Metadata_Concentration"], own[f"Probability_{mechanism}"]
+def _dose_panel(panel: Axes, wells: pd.DataFrame, mechanism: str, style: tuple[str, str]) -> None:
+    concentration, probability = wells["Metadata_Concentration"], wells[f"Probability_{mechanism}"]
     panel.scatter(concentration, probability, color=style[0], marker=style[1], s=16, alpha=0.6, linewidths=0)
     median = probability.groupby(concentration).median()
     panel.plot(median.index, median, color=style[0], linewidth=1.2)
@@ -111,8 +115,8 @@ def _map(places_T2: np.ndarray, labels: list[str], mechanisms_T: np.ndarray, rin
     with _svg(9, 4.6) as (figure, drawn):
         axes = figure.subplots()
         for mechanism, (colour, marker) in styles.items():
-            if (own := mechanisms_T == mechanism).any():
-                axes.scatter(*places_T2[own].T, color=colour, marker=marker, s=26, linewidths=0,
+            if (is_member := mechanisms_T == mechanism).any():
+                axes.scatter(*places_T2[is_member].T, color=colour, marker=marker, s=26, linewidths=0,
                              label=_short(mechanism, 28))
         if ringed[0].any():
             axes.scatter(*places_T2[ringed[0]].T, facecolors="none", edgecolors="black", s=70, label=ringed[1])
@@ -124,7 +128,7 @@ def _map(places_T2: np.ndarray, labels: list[str], mechanisms_T: np.ndarray, rin
 
 @contextmanager
 def _svg(width: float, height: float) -> Iterator[tuple[Figure, io.StringIO]]:
-    """A figure, inches, and where its SVG is once it is drawn; names are text and never mathematics."""
+    """Yield a figure of a size in inches, and the text that holds its SVG after the block; names are never mathematics."""
     drawn = io.StringIO()
     with matplotlib.rc_context({"text.parse_math": False}):
         figure = Figure(figsize=(width, height), layout="constrained")

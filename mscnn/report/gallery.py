@@ -1,10 +1,10 @@
-"""Examples of an evaluation: fields in colour, and what each channel and scale adds to the mechanism they are taken for.
+"""Examples of an evaluation: fields in colour, and the attribution of the predicted mechanism to channels and scales.
 
-Shapes: C channels, H W pixels, h w of a picture."""
+Shapes: C channels, H W pixels, h w of a picture.
+"""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,31 +14,32 @@ from PIL import Image
 from torch import Tensor
 
 from mscnn.core import files
+from mscnn.evaluation import results
 from mscnn.evaluation.attribution import Attribution, attribute
 from mscnn.model import MCNN
 from mscnn.report import palette
+from mscnn.report.run import Example, ExampleFiles
 
 FIELD_PX, OVERLAY_PX = 384, 192  # longer sides
 QUALITY = 85
 OPACITY = 0.75
-GALLERY = "gallery.json"
 
 
 def choose(fields: pd.DataFrame, treatments: pd.DataFrame, examples: int = 24) -> list[tuple[int, str]]:
-    """Rows (positions) of fields, one a treatment, and what the treatment is taken for; wrong ones first, then by compound
-    and concentration.
+    """Return positions of fields, one per treatment, and the treatment's predicted mechanism.
 
-    Each is the field whose probability of the treatment's predicted mechanism is the (lower) median; ties: table's order.
+    Wrong treatments come first, then order is by compound and concentration.  The field is that whose probability of the
+    predicted mechanism is the (lower) median; ties: table's order.
     """
     keys = ["Metadata_Compound", "Metadata_Concentration"]
     known = treatments[treatments["Metadata_MOA"] != ""].copy()
     known["right"] = known["Metadata_MOA"] == known["Predicted_MOA"]
     chosen = []
     for _, treatment in known.sort_values(["right", *keys], kind="stable").head(examples).iterrows():
-        own = np.ones(len(fields), bool)
+        is_member = np.ones(len(fields), bool)
         for key in (*keys, "Metadata_MOA"):
-            own &= (fields[key] == treatment[key]) | (fields[key].isna() & pd.isna(treatment[key]))
-        rows = np.flatnonzero(own)
+            is_member &= (fields[key] == treatment[key]) | (fields[key].isna() & pd.isna(treatment[key]))
+        rows = np.flatnonzero(is_member)
         order = np.argsort(fields[f"Probability_{treatment['Predicted_MOA']}"].to_numpy()[rows], kind="stable")
         chosen.append((int(rows[order[(len(rows) - 1) // 2]]), treatment["Predicted_MOA"]))
     return chosen
@@ -46,27 +47,32 @@ def choose(fields: pd.DataFrame, treatments: pd.DataFrame, examples: int = 24) -
 
 def write(fields: pd.DataFrame, treatments: pd.DataFrame, read: Callable[[int], Tensor], network: MCNN, *,
           classes: list[str], channels: Sequence[str], out: Path, examples: int = 24,
-          steps: int = 24) -> list[dict[str, Any]]:
-    """Write pictures of examples and gallery.json into out/gallery; file names are numbers. Returns the entries.
+          steps: int = 24) -> list[Example]:
+    """Write pictures of examples and gallery.json into out/gallery; file names are numbers. Return the examples.
 
-    read: row of fields -> its normalised field (C, H, W).
+    read: called with a row of `fields`, returns its normalised field (C, H, W).  steps: of the attribution's integral.
     """
-    folder = out / "gallery"
+    listing = out / results.GALLERY
+    folder = listing.parent
     files.make_output_folder(folder)
-    for old in (*folder.glob("[0-9]*.jpg"), *folder.glob(GALLERY)):
+    listing.unlink(missing_ok=True)
+    for old in folder.glob("[0-9]*.jpg"):
         old.unlink()
-    entries = []
+    shown = []
     for number, (row, predicted) in enumerate(choose(fields, treatments, examples)):
         field_CHW = read(row)
-        found = attribute(network, field_CHW, classes.index(predicted), steps=steps)
-        entries.append(_describe(fields.iloc[row], predicted) | _shares(found)
-                       | _draw(field_CHW, found, channels, folder, number))
-    files.write_json(folder / GALLERY, entries)
-    return entries
+        attribution = attribute(network, field_CHW, classes.index(predicted), steps=steps)
+        shown.append(_example(fields.iloc[row], predicted, attribution,
+                              _draw(field_CHW, attribution, channels, folder, number)))
+    files.write_json(listing, [example.to_json() for example in shown])
+    return shown
 
 
 def colours(field_CHW: np.ndarray, channels: Sequence[str]) -> np.ndarray:
-    """(H, W, 3) in 0..1: DNA blue, tubulin green, actin red where all are so named, else the first three in that order."""
+    """Return a field (C, H, W) in colour, (H, W, 3) in 0..1.
+
+    DNA is blue, tubulin green, actin red where all channels have these names; else the first three are in that order.
+    """
     names = [name.casefold() for name in channels[:3]]
     is_named = set(names) <= set(palette.CHANNEL_PLANES)
     planes = [palette.CHANNEL_PLANES[name] for name in names] if is_named else [2, 1, 0][:len(names)]
@@ -78,26 +84,27 @@ def colours(field_CHW: np.ndarray, channels: Sequence[str]) -> np.ndarray:
 
 
 def overlay(grey_HW: np.ndarray, attribution_hw: Tensor, top: float) -> np.ndarray:
-    """Positive attribution, up to `top`, as a translucent map over a grey picture: (H, W, 3) in 0..1."""
+    """Return positive attribution, up to `top`, as a translucent map over a grey picture: (H, W, 3) in 0..1."""
     stretched = torch.nn.functional.interpolate(attribution_hw[None, None].clamp(min=0), grey_HW.shape, mode="bilinear")
     strength_HW = np.clip(stretched[0, 0].numpy() / max(top, 1e-12), 0, 1)
     alpha = OPACITY * strength_HW[..., None]
     return (1 - alpha) * grey_HW[..., None] + alpha * colormaps[palette.ATTRIBUTION_MAP](strength_HW)[..., :3]
 
 
-def _draw(field_CHW: Tensor, found: Attribution, channels: Sequence[str], folder: Path, number: int) -> dict[str, Any]:
-    """Pictures of one example; returns their names."""
+def _draw(field_CHW: Tensor, attribution: Attribution, channels: Sequence[str], folder: Path,
+          number: int) -> ExampleFiles:
+    """Draw the pictures of one example into a folder."""
     picture = colours(field_CHW.numpy(), channels)
     grey_hw = np.asarray(_image(picture, OVERLAY_PX).convert("L")) / 255
-    small_Chw = torch.nn.functional.adaptive_avg_pool2d(found.channels_CHW, grey_hw.shape)
-    names = {"field": f"{number:03}.jpg", "channels": [f"{number:03}-channel-{n}.jpg" for n in range(len(small_Chw))],
-             "scales": [f"{number:03}-scale-{n}.jpg" for n in range(len(found.scales_7hw))]}
-    _image(picture, FIELD_PX).save(folder / names["field"], quality=QUALITY)
-    for kind, maps in (("channels", small_Chw), ("scales", found.scales_7hw)):
+    small_Chw = torch.nn.functional.adaptive_avg_pool2d(attribution.channels_CHW, grey_hw.shape)
+    names = ExampleFiles(f"{number:03}.jpg", [f"{number:03}-channel-{n}.jpg" for n in range(len(small_Chw))],
+                         [f"{number:03}-scale-{n}.jpg" for n in range(len(attribution.scales_7hw))])
+    _image(picture, FIELD_PX).save(folder / names.field, quality=QUALITY)
+    for names_of_maps, maps in ((names.channels, small_Chw), (names.scales, attribution.scales_7hw)):
         top = float(maps.clamp(min=0).flatten().quantile(0.995))  # one scale of colour for all, so that they compare
-        for name, attribution_hw in zip(names[kind], maps, strict=True):
+        for name, attribution_hw in zip(names_of_maps, maps, strict=True):
             _image(overlay(grey_hw, attribution_hw, top), OVERLAY_PX).save(folder / name, quality=QUALITY)
-    return {"files": names}
+    return names
 
 
 def _image(picture_HW3: np.ndarray, longest: int) -> Image.Image:
@@ -106,19 +113,15 @@ def _image(picture_HW3: np.ndarray, longest: int) -> Image.Image:
     return image
 
 
-def _describe(about: pd.Series, predicted: str) -> dict[str, Any]:
-    """What gallery.json says of a field and of what its treatment is taken for."""
-    dose = about["Metadata_Concentration"]
-    return {"compound": about["Metadata_Compound"], "concentration": None if pd.isna(dose) else float(dose),
-            "mechanism": about["Metadata_MOA"], "predicted": predicted,
-            "probability": float(about[f"Probability_{predicted}"]),
-            **{name: str(about[f"Metadata_{name.capitalize()}"]) for name in ("plate", "well", "site")}}
+def _example(row: pd.Series, predicted: str, attribution: Attribution, names: ExampleFiles) -> Example:
+    """Return the example of a field, row: of the table of fields."""
+    dose = row["Metadata_Concentration"]
+    return Example(row["Metadata_Compound"], None if pd.isna(dose) else float(dose), row["Metadata_MOA"], predicted,
+                   float(row[f"Probability_{predicted}"]), str(row["Metadata_Plate"]), str(row["Metadata_Well"]),
+                   str(row["Metadata_Site"]), _shares(attribution.channels_CHW), _shares(attribution.scales_7hw), names)
 
 
-def _shares(found: Attribution) -> dict[str, list[float]]:
-    """Shares of absolute attribution, by channel and by scale; zeros where there is none at all."""
-    shares = {}
-    for kind, maps in (("channel_shares", found.channels_CHW), ("scale_shares", found.scales_7hw)):
-        parts = maps.abs().flatten(1).sum(dim=1, dtype=torch.float64)
-        shares[kind] = (parts / parts.sum().clamp(min=1e-300)).tolist()
-    return shares
+def _shares(maps: Tensor) -> list[float]:
+    """Return each map's share of absolute attribution; zeros where there is none at all."""
+    parts = maps.abs().flatten(1).sum(dim=1, dtype=torch.float64)
+    return (parts / parts.sum().clamp(min=1e-300)).tolist()

@@ -1,6 +1,6 @@
-"""`python -m mscnn report RUN...`: runs -> one HTML file that needs no other.
+"""`python -m mscnn report RUN...`: runs -> one HTML file that needs no other file.
 
-It reads what the runs have written and computes no prediction.  Everything that comes from a table is escaped.
+The report reads what runs have written and computes no prediction.  Everything that comes from a table is escaped.
 """
 
 import base64
@@ -11,17 +11,19 @@ from typing import Any
 
 import jinja2
 import numpy as np
+import pandas as pd
 
 from mscnn.core.errors import DataError
 from mscnn.core.files import write_atomically
-from mscnn.evaluation import aggregate, profile_table, resampling, scoring
-from mscnn.report import figures
-from mscnn.report.run import LEVELS, Run
+from mscnn.evaluation import aggregate, profile_table, scoring
+from mscnn.evaluation.scoring import LEVELS, Score
+from mscnn.report import figures, palette, verdicts
+from mscnn.report.run import Example, Run
+from mscnn.report.verdicts import CHANCE, LARGEST_CLASS, Comparison, Shortcut
 
-EXAMPLES = 12      # right ones, and as many wrong ones, at most
+EXAMPLES = 12       # right examples, and as many wrong examples, at most
 LIMIT = 10_000_000  # bytes of a report
 PICTURE = r"\d+(-(channel|scale)-\d+)?\.jpg"  # as gallery.py names its files
-CHANCE = 0.05      # a shortcut whose labels, permuted over compounds, score as high more often than this is at chance
 # NSC / NSCB in per cent, of 1-nearest-neighbour matching over BBBC021's 103 and 92 treatments.
 PUBLISHED = (("Ljosa et al. 2013", "factor analysis of CellProfiler features", 94, 77),
              ("Singh et al. 2014", "illumination correction", 90, 85),
@@ -35,14 +37,63 @@ PUBLISHED = (("Ljosa et al. 2013", "factor analysis of CellProfiler features", 9
 
 @dataclass(frozen=True)
 class Picture:
-    """An image in the page: its data address, and what it shows in words."""
+    """An image in the page."""
 
-    source: str
-    words: str
+    source: str  # data URL
+    words: str   # what it shows
+
+
+@dataclass(frozen=True)
+class MechanismRow:
+    """The predictions of one true mechanism."""
+
+    mechanism: str
+    fields: Score
+    treatments: Score
+    predicted: int     # fields that are predicted to have it
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """The trainings that have ended."""
+
+    trainings: int
+    fields: int
+    hours: float
+    images_per_second: float  # median of the trainings
+    peak_memory_gib: float    # of a process, largest of the trainings
+
+
+@dataclass(frozen=True)
+class ShownExample:
+    """An example with its pictures as data URLs."""
+
+    example: Example
+    field: str
+    channels: list[str]
+    scales: list[str]
+
+
+@dataclass(frozen=True)
+class ShownRun:
+    """All that the template shows of a run."""
+
+    run: Run
+    compared: Comparison | None
+    shortcuts: list[Shortcut]
+    bars: dict[str, Picture]                      # {level: shares right of the network and of baselines}
+    confusion: dict[str, Picture]                 # {level: matrix}
+    mechanisms: list[MechanismRow]
+    doses: list[tuple[str, str, Picture]]         # mechanism, compound, dose curve
+    maps: dict[str, Picture]                      # {"PCA": ..., "UMAP": ...}
+    examples: dict[str, list[ShownExample]]       # "wrong" and "right"
+    learning: Picture | None
+    throughput: Throughput | None
+    environment: dict[str, Any]                   # of the first training that wrote it
 
 
 def write(runs: list[Run], out: Path) -> int:
-    """Write the report, whole or not at all; returns its bytes."""
+    """Write the report, whole or not at all; return its bytes."""
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
                                      undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"percent": lambda share: f"{100 * share:.1f} %", "whole": lambda share: f"{100 * share:.0f} %"}
@@ -53,142 +104,104 @@ def write(runs: list[Run], out: Path) -> int:
     return out.stat().st_size
 
 
-def _shown(run: Run) -> dict[str, Any]:
-    """What the template shows of one run."""
+def _shown(run: Run) -> ShownRun:
     fields, treatments = run.tables["fields"], run.tables["treatments"]
     names = [name.removeprefix("Probability_") for name in fields if name.startswith("Probability_")]
-    styles = figures.style_of([*{*names, *treatments["Metadata_MOA"]} - {"", run.described["control"]}])
-    scored = [level for level in ("fields", "treatments") if run.scores[level]["total"]]
+    styles = palette.mechanism_styles([*{*names, *treatments["Metadata_MOA"]} - {"", run.description.control}])
+    scored = [level for level in ("fields", "treatments") if run.scores.by_level()[level].total]
     matrices = {level: scoring.confusion(run.tables[level]) for level in scored}
-    real = {name: own for name, own in run.baselines.items() if own["kind"] == "real"}
-    return {
-        "name": run.path.name, "run": run, "splits": run.splits(), "leaks": run.leaks(), "real": real,
-        "compared": _compared(run, fields), "shortcuts": _shortcuts(run.baselines),
-        "bars": {level: _picture(figures.compared(_bars(run, real, level), level), f"bars of {level} right")
-                 for level in scored},
-        "confusion": {level: _picture(drawn, f"confusion matrix of {level}")
-                      for level, drawn in figures.confusions(matrices).items()},
-        "mechanisms": [{**row, "treatments": own} for row, own in _by_mechanism(fields, treatments)],
-        "doses": [(mechanism, compound, _picture(drawn, f"dose curve of {compound}"))
-                  for (mechanism, compound), drawn in figures.doses(run.tables["wells"], styles).items()],
-        "maps": {name: _picture(drawn, f"{name} of treatments") for name, drawn in _maps(run, styles).items()},
-        "examples": _examples(run.gallery), "learning": _picture(figures.learning(run.folds), "training loss by epoch"),
-        "throughput": _throughput(run), "settings": run.settings, "channels": run.channels(),
-        "environment": next((fold.environment for fold in run.folds if fold.environment), {})}
+    return ShownRun(
+        run=run, compared=verdicts.compare(run.baselines, fields), shortcuts=verdicts.judge_shortcuts(run.baselines),
+        bars={level: _picture(figures.compared(_bars(run, level), level), f"bars of {level} right") for level in scored},
+        confusion={level: _picture(drawn, f"confusion matrix of {level}")
+                   for level, drawn in figures.confusions(matrices).items()},
+        mechanisms=_by_mechanism(fields, treatments),
+        doses=[(mechanism, compound, _picture(drawn, f"dose curve of {compound}"))
+               for (mechanism, compound), drawn in figures.doses(run.tables["wells"], styles).items()],
+        maps={name: _picture(drawn, f"{name} of treatments") for name, drawn in _maps(run, styles).items()},
+        examples=_examples(run.gallery), learning=_learning(run), throughput=_throughput(run),
+        environment=next((fold.environment for fold in run.folds if fold.environment), {}))
 
 
-def _bars(run: Run, real: dict[str, Any], level: str) -> list[tuple[str, dict, str]]:
-    largest = {"largest class": run.baselines["largest class"]} if run.baselines else {}
-    return [("the network", run.scores[level], figures.NETWORK),
-            *((name, own["held out"][level], figures.REAL if name in real else figures.SHORTCUT)
-              for name, own in {**real, **largest}.items())]
+def _bars(run: Run, level: str) -> list[tuple[str, Score, str]]:
+    """Return name, score and colour of the network, of baselines that see the cells, and of the largest class."""
+    real = verdicts.real_baselines(run.baselines)
+    largest = {LARGEST_CLASS: run.baselines[LARGEST_CLASS]} if LARGEST_CLASS in run.baselines else {}
+    return [("the network", run.scores.by_level()[level], palette.NETWORK),
+            *((name, result.held_out.by_level()[level], palette.REAL if name in real else palette.SHORTCUT)
+              for name, result in {**real, **largest}.items())]
 
 
-def _best(real: dict[str, Any]) -> str | None:
-    """The baseline that gets most fields right."""
-    return max(real, key=lambda name: real[name]["held out"]["fields"]["correct"], default=None)
-
-
-def _compared(run: Run, fields) -> dict[str, Any] | None:
-    """The network beside the best baseline that sees the cells, field by field, by compound."""
-    best = _best({name: own for name, own in run.baselines.items() if own["kind"] == "real"})
-    if best is None:
-        return None
-    theirs, ours = run.baselines[best]["held out"]["compounds' fields"], scoring.by_compound(fields)
-    compounds = sorted({*theirs} & {*ours})
-    if not compounds:
-        return None
-    counts = np.array([(ours[name][0], theirs[name][0], ours[name][1]) for name in compounds])
-    found = resampling.difference(*counts.T)
-    more = int(counts[:, 0].sum() - counts[:, 1].sum())
-    told = ("so few compounds cannot tell which is better" if len(compounds) < resampling.FEW
-            else "by compound, the difference is more than chance" if found["low"] > 0 or found["high"] < 0
-            else "by compound, chance may make such a difference")
-    return {"name": best, "baseline": run.baselines[best]["held out"], "more": more, "told": told,
-            "few": len(compounds) < resampling.FEW, **found}
-
-
-def _shortcuts(baselines: dict[str, Any]) -> list[dict[str, Any]]:
-    """What each shortcut would get, and what that means."""
-    rows = []
-    for name, own in baselines.items():
-        if own["kind"] != "shortcut" or name == "largest class":
-            continue
-        held_out, at_random = own["held out"]["fields"], own["random"] and own["random"]["fields"]
-        if at_random is None or held_out["interval"]["compounds"] < resampling.FEW:
-            rows.append({"name": name, "held_out": held_out, "random": at_random, "bad": False,
-                         "verdict": "too few compounds, or fields, to tell"})
-            continue
-        gives_away, tempting = (score["permuted"]["p"] is not None and score["permuted"]["p"] <= CHANCE
-                                for score in (held_out, at_random))
-        rows.append({"name": name, "held_out": held_out, "random": at_random, "bad": gives_away, "verdict": (
-            "tells the mechanism of what was tested: part of the score may come from it" if gives_away
-            else "would be learned from a random split; leaving compounds out prevents it" if tempting
-            else "tells nothing here")})
-    return rows
-
-
-def _by_mechanism(fields, treatments) -> list[tuple[dict, dict]]:
-    by_treatment = {row["mechanism"]: row for row in scoring.by_mechanism(treatments).to_dict("records")}
-    return [(row, by_treatment.get(row["mechanism"], {"correct": 0, "total": 0, "predicted": 0}))
+def _by_mechanism(fields: pd.DataFrame, treatments: pd.DataFrame) -> list[MechanismRow]:
+    by_treatment = {row["mechanism"]: Score(row["correct"], row["total"])
+                    for row in scoring.by_mechanism(treatments).to_dict("records")}
+    return [MechanismRow(row["mechanism"], Score(row["correct"], row["total"]),
+                         by_treatment.get(row["mechanism"], Score(0, 0)), row["predicted"])
             for row in scoring.by_mechanism(fields).to_dict("records")]
 
 
 def _maps(run: Run, styles: dict[str, tuple[str, str]]) -> dict[str, str]:
-    """Of one network's features of all treatments, or of the probabilities by networks that had not seen the compound."""
+    """Map one network's features of all treatments, or the probabilities by networks that had not seen the compound."""
+    description = run.description
     if run.profiles is None:
         table = run.tables["treatments"][run.tables["treatments"]["Metadata_MOA"] != ""]
         features = table[[name for name in table if name.startswith("Probability_")]].to_numpy(float)
         ringed = (table["Predicted_MOA"] != table["Metadata_MOA"]).to_numpy()
         of, ring = "probabilities, each by a network that was trained without the compound", "wrong"
     else:
-        read = profile_table.read(run.profiles)
-        known = (read.metadata["Metadata_MOA"] != "").to_numpy() & ~read.is_control(run.described["control"])
-        if read.metadata["Metadata_Compound"][known].nunique() < 2:
+        profiles = profile_table.read(run.profiles)
+        known = (profiles.metadata["Metadata_MOA"] != "").to_numpy() & ~profiles.is_control(description.control)
+        if profiles.metadata["Metadata_Compound"][known].nunique() < 2:
             return {}
-        found, _ = aggregate.treatments(read, run.described["control"], wells=run.described["aggregate_wells"],
-                                       treatment_by=run.described["aggregate_treatments"], need_batches=False)
-        features, table = found.profiles_TF, found.frame
-        ringed = table["Metadata_Compound"].isin(run.described["compounds"]).to_numpy()
+        treatments, _ = aggregate.treatments(profiles, description.control, well_rule=description.aggregate_wells,
+                                             treatment_rule=description.aggregate_treatments, need_batches=False)
+        features, table = treatments.profiles_TF, treatments.frame
+        ringed = table["Metadata_Compound"].isin(description.compounds or []).to_numpy()
         of, ring = "the network's 512 features", "held out"
     if len(features) < 4 or not np.ptp(features, axis=0).any():
         return {}
     return figures.maps(features, table["Metadata_MOA"].to_numpy(), ringed, ring, styles, of)
 
 
-def _examples(gallery: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Wrong and right ones, spread over compounds, with their pictures inline."""
+def _examples(gallery: list[tuple[Path, Example]]) -> dict[str, list[ShownExample]]:
+    """Return wrong and right examples, spread over compounds, with their pictures inline."""
     chosen = {"wrong": [], "right": []}
-    turn = {}
-    for entry in gallery:
-        key = (entry["predicted"] == entry["mechanism"], entry["compound"])
-        turn[key] = turn.get(key, -1) + 1
-        chosen["right" if key[0] else "wrong"].append((turn[key], len(chosen["right"]) + len(chosen["wrong"]), entry))
-    return {kind: [entry | {"pictures": _pictures(entry)}
-                   for *_, entry in sorted(found, key=lambda item: item[:2])[:EXAMPLES]] for kind, found in chosen.items()}
+    turn: dict[tuple[str, str], int] = {}  # examples of a kind and compound so far
+    for folder, example in gallery:
+        kind = "right" if example.predicted == example.mechanism else "wrong"
+        turn[kind, example.compound] = turn.get((kind, example.compound), -1) + 1
+        chosen[kind].append((turn[kind, example.compound], len(chosen["right"]) + len(chosen["wrong"]), folder, example))
+    return {kind: [_with_pictures(folder, example)
+                   for *_, folder, example in sorted(candidates, key=lambda item: item[:2])[:EXAMPLES]]
+            for kind, candidates in chosen.items()}
 
 
-def _pictures(entry: dict[str, Any]) -> dict[str, Any]:
-    names = entry["files"]
-    return {kind: _file(entry["folder"], of) if isinstance(of, str) else [_file(entry["folder"], name) for name in of]
-            for kind, of in names.items()}
+def _with_pictures(folder: Path, example: Example) -> ShownExample:
+    files = example.files
+    return ShownExample(example, _file(folder, files.field), [_file(folder, name) for name in files.channels],
+                        [_file(folder, name) for name in files.scales])
 
 
-def _throughput(run: Run) -> dict[str, Any]:
+def _learning(run: Run) -> Picture | None:
+    drawn = figures.learning(run.folds)
+    return _picture(drawn, "training loss by epoch") if drawn else None
+
+
+def _throughput(run: Run) -> Throughput | None:
     done = [fold.summary for fold in run.folds if fold.summary]
     if not done:
-        return {}
-    return {"trainings": len(done), "fields": sum(own["fields"] for own in done),
-            "hours": sum(own["seconds"] for own in done) / 3600,
-            "images_per_second": float(np.median([own["images_per_second"] for own in done])),
-            "peak_memory_gib": max(own["peak_memory_gib"] for own in done)}
+        return None
+    return Throughput(len(done), sum(summary.fields for summary in done), sum(summary.seconds for summary in done) / 3600,
+                      float(np.median([summary.images_per_second for summary in done])),
+                      max(summary.peak_memory_gib for summary in done))
 
 
-def _picture(svg: str, words: str) -> Picture | None:
-    return Picture("data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode(), words) if svg else None
+def _picture(svg: str, words: str) -> Picture:
+    return Picture("data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode(), words)
 
 
 def _file(folder: Path, name: str) -> str:
+    """Return a picture of a gallery as a data URL. Raises DataError for a file that is missing or elsewhere."""
     if not re.fullmatch(PICTURE, name):  # else a run from elsewhere could name any file, and the page would hold it
         raise DataError(f"{folder}: {name!r} is no picture of a gallery; evaluate the run again")
     path = folder / name

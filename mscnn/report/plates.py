@@ -1,4 +1,4 @@
-"""Maps of all plates, wells coloured by mechanism.  `python -m mscnn check` draws them."""
+"""Maps of all plates, wells coloured by mechanism.   python -m mscnn check"""
 
 from pathlib import Path
 
@@ -8,9 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-# Okabe and Ito's colours, which the colour-blind tell apart too; where mechanisms are more, the shape tells the rest.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
-SHAPES = ("o", "s", "^")
+from mscnn.report import palette
+
 FORMATS = ((8, 12), (16, 24), (32, 48))  # rows and columns of plates with 96, 384 and 1,536 wells
 MAX_PLATES = 300  # a picture of more would be too large to look at
 ACROSS, PLATE_INCHES = 8, 1.9
@@ -18,10 +17,10 @@ OTHER, UNKNOWN = "other mechanisms", "not known"
 
 
 def draw(maps: pd.DataFrame, control: str, path: Path) -> None:
-    """One picture of all plates, in the order of the table; the mechanisms in most wells get a mark of their own.
+    """Draw all plates in one picture, in the order of the table; the 24 mechanisms in most wells have marks of their own.
 
-    maps: a row a well with plate, row and column from 0, compound, mechanism, fields.
-    control: the compound of untreated wells, in any case, which are grey.
+    maps: a row per well with plate, row and column from 0, compound, mechanism, fields.
+    control: the compound of untreated wells, in any case; these wells are grey.
     """
     with matplotlib.rc_context({"text.parse_math": False}):  # a name may hold a dollar sign
         _figure(maps, control).savefig(path)
@@ -58,18 +57,17 @@ def _figure(maps: pd.DataFrame, control: str) -> Figure:
 
 
 def _marked(maps: pd.DataFrame, control: str) -> pd.DataFrame:
-    """The maps with a column `mark`: what the legend calls a well."""
+    """Return the maps with a column `mark`: what the legend calls a well."""
     mark = maps["mechanism"].replace("", UNKNOWN).mask(maps["compound"].str.casefold() == control.casefold(), control)
     most = [name for name in mark.value_counts().index if name not in (control, UNKNOWN)]
-    return maps.assign(mark=mark.where(~mark.isin(most[len(COLOURS) * len(SHAPES):]), OTHER))
+    return maps.assign(mark=mark.where(~mark.isin(most[palette.MAX_STYLES:]), OTHER))
 
 
 def _marks(mark: pd.Series, control: str) -> dict[str, dict[str, object]]:
-    """Colour and shape by mechanism in alphabetical order; then what is no mechanism."""
-    names = sorted(set(mark) - {control, UNKNOWN, OTHER})
-    marks: dict[str, dict[str, object]] = {
-        name: {"facecolor": COLOURS[number % len(COLOURS)], "edgecolor": "0.3", "marker": SHAPES[number // len(COLOURS)]}
-        for number, name in enumerate(names)}
+    """Return the style of each mark: mechanisms in alphabetical order, then wells without a mechanism of their own."""
+    styles = palette.mechanism_styles([*set(mark) - {control, UNKNOWN, OTHER}])
+    marks: dict[str, dict[str, object]] = {name: {"facecolor": colour, "edgecolor": "0.3", "marker": marker}
+                                           for name, (colour, marker) in styles.items()}
     rest = {control: {"facecolor": "0.8", "edgecolor": "0.6", "marker": "o"},
             OTHER: {"facecolor": "white", "edgecolor": "0.2", "marker": "D"},
             UNKNOWN: {"facecolor": "none", "edgecolor": "0.6", "marker": "o"}}
@@ -77,7 +75,7 @@ def _marks(mark: pd.Series, control: str) -> dict[str, dict[str, object]]:
 
 
 def _outlines(panel: Axes, corners: dict[str, tuple[int, int]], size: tuple[int, int]) -> None:
-    """A frame and a name for each plate; rows and columns are named on the first."""
+    """Draw a frame and a name for each plate; rows and columns are named on the first."""
     rows, columns = size
     for plate, (left, top) in corners.items():
         panel.add_patch(Rectangle((left - 0.7, top - 0.7), columns + 0.4, rows + 0.4, fill=False, edgecolor="0.5", lw=0.5))

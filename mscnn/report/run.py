@@ -1,4 +1,4 @@
-"""What a run directory, or a folder of folds, holds for a reader: all that the report shows."""
+"""All that the report shows of a run directory, or of a folder of folds."""
 
 import json
 from dataclasses import dataclass
@@ -7,115 +7,118 @@ from typing import Any
 
 import pandas as pd
 
-from mscnn.core import config, csv_safe, run_directory
+from mscnn.core import config, run_directory
 from mscnn.core.errors import DataError
+from mscnn.core.records import Record
+from mscnn.data.tables.splits import SplitRecord
 from mscnn.evaluation import results
+from mscnn.evaluation.results import EvaluationDescription
+from mscnn.evaluation.run_folders import scores_folder, trainings_of
+from mscnn.evaluation.scoring import LEVELS, BaselineResult, BaselineResults, LevelScores
 
-LEVELS = ("fields", "wells", "treatments", "compounds")
+
+@dataclass(frozen=True)
+class ExampleFiles(Record):
+    """Names of the pictures of an example, in its folder."""
+
+    field: str           # in colour
+    channels: list[str]  # attribution to each channel
+    scales: list[str]    # attribution to each scale of the network
+
+
+@dataclass(frozen=True)
+class Example(Record):
+    """A field of a treatment, and the mechanism that was predicted for the treatment: an entry of gallery.json."""
+
+    compound: str
+    concentration: float | None  # None where not given
+    mechanism: str
+    predicted: str               # mechanism
+    probability: float           # of the predicted mechanism, for the field
+    plate: str
+    well: str
+    site: str
+    channel_shares: list[float]  # of absolute attribution; they add up to 1
+    scale_shares: list[float]
+    files: ExampleFiles
+
+
+@dataclass(frozen=True)
+class Summary(Record):
+    """The end of a training: summary.json."""
+
+    fields: int               # trained on, each epoch counted
+    seconds: float
+    images_per_second: float
+    peak_memory_gib: float    # of a process
 
 
 @dataclass(frozen=True)
 class Fold:
-    """One training. metrics: the lines of metrics.jsonl; summary, environment: as written, {} where they are not."""
+    """One training."""
 
-    name: str
-    metrics: pd.DataFrame
-    summary: dict[str, Any]
-    environment: dict[str, Any]
-    split: dict[str, Any]
+    name: str                    # of the run directory
+    metrics: pd.DataFrame        # a row per line of metrics.jsonl
+    summary: Summary | None      # None before the training ended
+    environment: dict[str, Any]  # environment.json; {} without it
 
 
 @dataclass(frozen=True)
 class Run:
-    """One score and what lies behind it.
-
-    tables: a row a field, well, treatment, compound; baselines: as comparison.py writes them, {} where they were not run;
-    gallery: examples, each with "folder"; profiles: the file of one network's features, None where there are several.
-    """
+    """A score and what lies behind it."""
 
     path: Path
-    settings: dict[str, Any]
-    scores: dict[str, Any]
-    described: dict[str, Any]
-    tables: dict[str, pd.DataFrame]
-    baselines: dict[str, Any]
+    settings: dict[str, Any]                 # of the first training, by name
+    scores: LevelScores
+    description: EvaluationDescription
+    tables: dict[str, pd.DataFrame]          # {level: predictions}
+    baselines: dict[str, BaselineResult]     # by name; {} where they were not run
     folds: list[Fold]
-    gallery: list[dict[str, Any]]
-    profiles: Path | None
+    gallery: list[tuple[Path, Example]]      # folder and example
+    profiles: Path | None                    # features of one network; None where there are several
 
     def is_folds(self) -> bool:
-        """Whether several trainings were scored as one."""
-        return "folds" in self.described
+        """Return whether several trainings were scored as one."""
+        return self.description.folds is not None
 
-    def splits(self) -> list[dict[str, Any]]:
-        """Who was held out of each training."""
-        return [fold["split"] for fold in self.described["folds"]] if self.is_folds() else [self.described["split"]]
-
-    def channels(self) -> list[str]:
-        """Names of the channels, in the network's order."""
-        return self.described["channels"]
-
-    def leaks(self) -> str:
-        """Why the score flatters, or ""."""
-        return next((split["leaks"] for split in self.splits() if split["leaks"]), "")
-
-
-def scores_folder(path: Path) -> Path:
-    """Where the scores of a run are, or those of all folds together. Raises DataError naming what writes them."""
-    found = next((folder for folder in (path / "scores", path / "evaluation") if (folder / results.SCORES).exists()), None)
-    if found is None:
-        raise DataError(f"{path}: neither evaluation/{results.SCORES} nor scores/{results.SCORES} is there; evaluate it "
-                        "with evaluate.py, or finish its folds with `python -m mscnn loco`")
-    return found
-
-
-def trainings(path: Path) -> list[Path]:
-    """The run directories whose networks were scored: the folds, or the run itself."""
-    scores = scores_folder(path)
-    folds = _json(scores / results.EVALUATION).get("folds", [])
-    return [path / Path(fold["checkpoint"]).parent.parent.name for fold in folds] if scores.name == "scores" else [path]
+    def splits(self) -> list[SplitRecord]:
+        """Return the split of each training."""
+        return self.description.splits()
 
 
 def read(path: Path) -> Run:
-    """Raises DataError naming what is missing, and what writes it."""
-    scores, folders = scores_folder(path), trainings(path)
-    described, baselines = _json(scores / results.EVALUATION), scores / results.BASELINES
-    evaluations = [path / "evaluation" / Path(fold["folder"]).name for fold in described.get("folds", [])] or [scores]
-    tables = {level: _text_table(scores / f"{level}.csv") for level in LEVELS[1:]}
-    return Run(path=path, settings=config.from_flat(run_directory.read_settings(folders[0])).flat(),
-               scores=_json(scores / results.SCORES), described=described,
-               tables={"fields": pd.read_parquet(scores / results.FIELDS), **tables},
-               baselines=_json(baselines)["baselines"] if baselines.exists() else {},
-               folds=[_fold(folder) for folder in folders],
+    """Read a run directory, or a folder of folds. Raises DataError naming what is missing, and what writes it."""
+    scores, trainings = scores_folder(path), trainings_of(path)
+    description, baselines = results.read_description(scores), scores / results.BASELINES
+    folds = description.folds or []
+    evaluations = [path / "evaluation" / Path(fold.folder).name for fold in folds] or [scores]
+    return Run(path=path, settings=config.from_flat(run_directory.read_settings(trainings[0])).flat(),
+               scores=results.read_scores(scores), description=description,
+               tables={level: results.read_table(scores, level) for level in LEVELS},
+               baselines=results.read_json(baselines, BaselineResults.from_json).baselines if baselines.exists() else {},
+               folds=[_fold(folder) for folder in trainings],
                profiles=scores / results.PROFILES if (scores / results.PROFILES).exists() else None,
-               gallery=[entry | {"folder": folder / "gallery"} for folder in evaluations
-                        if (folder / "gallery" / "gallery.json").exists()
-                        for entry in _json(folder / "gallery" / "gallery.json")])
+               gallery=[(listing.parent, example) for folder in evaluations
+                        if (listing := folder / results.GALLERY).exists()
+                        for example in results.read_json(listing, _examples)])
 
 
 def _fold(folder: Path) -> Fold:
-    def optional(name: str) -> dict[str, Any]:
-        return _json(folder / name) if (folder / name).exists() else {}
-
-    metrics = folder / "metrics.jsonl"
-    lines = metrics.read_text().splitlines() if metrics.exists() else []
-    return Fold(folder.name, pd.DataFrame([json.loads(line) for line in lines]), optional(run_directory.SUMMARY),
-                optional("environment.json"), optional("split.json"))
+    summary, environment = folder / run_directory.SUMMARY, folder / "environment.json"
+    return Fold(folder.name, _metrics(folder / "metrics.jsonl"),
+                results.read_json(summary, Summary.from_json) if summary.exists() else None,
+                results.read_json(environment, dict) if environment.exists() else {})
 
 
-def _json(path: Path) -> Any:
+def _metrics(path: Path) -> pd.DataFrame:
+    lines = path.read_text().splitlines() if path.exists() else []
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as problem:
-        raise DataError(f"{path}: cannot be read ({problem}); evaluate the run again") from None
+        return pd.DataFrame([json.loads(line) for line in lines])
+    except ValueError as problem:
+        raise DataError(f"{path}: cannot be read ({problem}); train again, or remove the file") from None
 
 
-def _text_table(path: Path) -> pd.DataFrame:
-    """A CSV of results.py: metadata as the text it is, concentrations and probabilities as numbers."""
-    try:
-        header = pd.read_csv(path, nrows=0)
-        text = {name: str for name in header if not name.startswith("Probability_") and name != "Metadata_Concentration"}
-        table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"Metadata_Concentration": [""]})
-    except (OSError, ValueError) as problem:
-        raise DataError(f"{path}: cannot be read ({problem}); evaluate the run again") from None
-    return csv_safe.unescape_table(table)
+def _examples(content: Any) -> list[Example]:
+    if not isinstance(content, list):
+        raise ValueError("it is not a list")
+    return [Example.from_json(entry) for entry in content]

@@ -1,6 +1,7 @@
 """Baselines on a run's folds: against scikit-learn by hand, and a screen whose layout alone gives mechanisms away."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from mscnn.core.errors import UsageError
 from mscnn.data.pixels.images import read_site
 from mscnn.data.tables import splits
 from mscnn.data.tables.site_table import read_sites
-from mscnn.evaluation import aggregate, compare_baselines, results
+from mscnn.evaluation import aggregate, compare_baselines, results, scoring
 from mscnn.report import html
 from mscnn.report import run as runs
 
@@ -43,16 +44,16 @@ def run(tmp_path_factory):
         (folder / "config.yaml").write_text(f"preset: screen\nsites: {root / 'then' / 'sites.csv'}\n")
         split = splits.make_split(table, split="leave-compound-out", fold=number)
         splits.write(split, table, folder)
-        folds.append({"folder": str(number), "checkpoint": f"fold-{number}/checkpoints/last.safetensors",
-                      "split": splits.to_record(split, table).summary()})
+        folds.append(results.FoldDescription(str(number), f"fold-{number}/checkpoints/last.safetensors",
+                                             replace(splits.to_record(split, table), sides=[])))
     (out / "scores").mkdir()
     guessed = aggregate.field_predictions(table, np.tile([0.6, 0.4], (48, 1)), ["M", "N"])
-    results.write(guessed, {"control": "DMSO", "aggregate_wells": "mean", "aggregate_treatments": "median", "tta": "none",
-                            "head": "softmax", "notes": [], "seed": 0, "channels": ["DNA"], "folds": folds},
-                  out / "scores")
+    results.write(guessed, results.EvaluationDescription(
+        control="DMSO", aggregate_wells="mean", aggregate_treatments="median", tta="none", head="softmax", notes=[], seed=0,
+        channels=["DNA"], environment={}, folds=folds), out / "scores")
     found = compare_baselines.score_baselines(out, features=None, nuclei=None, workers=1, microbatch=8,
                                               moved=str(root / "sites.csv"))
-    return out, table, found
+    return out, table, found.baselines
 
 
 def test_a_baseline_is_fitted_on_each_folds_training_side_alone(run):
@@ -68,16 +69,17 @@ def test_a_baseline_is_fitted_on_each_folds_training_side_alone(run):
             test = (table.frame["compound"] == compound).to_numpy()
             model = make_pipeline(StandardScaler(), classifier).fit(features[~test], labels[~test])
             right[compound] = [int((model.predict(features[test]) == labels[test]).sum()), 6]
-        assert found[name]["held out"]["compounds' fields"] == right
-    assert json.loads((out / "scores" / "baselines.json").read_text())["baselines"] == found
+        assert found[name].held_out.compounds_fields == right
+    written = json.loads((out / "scores" / "baselines.json").read_text())["baselines"]
+    assert {name: scoring.BaselineResult.from_json(result) for name, result in written.items()} == found
 
 
 def test_the_layout_tells_under_a_random_split_and_not_where_compounds_are_left_out(run):
     out, _, found = run
     well = found["well position only"]
-    assert well["random"]["fields"]["correct"] == 48
-    assert well["held out"]["fields"]["correct"] <= 24
-    assert well["random"]["fields"]["permuted"]["p"] <= html.CHANCE < well["held out"]["fields"]["permuted"]["p"]
+    assert well.random.fields.correct == 48
+    assert well.held_out.fields.correct <= 24
+    assert well.random.fields.permuted.p <= html.CHANCE < well.held_out.fields.permuted.p
     page = out / "report.html"
     html.write([runs.read(out)], page)
     text = page.read_text()
@@ -97,4 +99,4 @@ def test_features_that_are_given_are_taken(run, tmp_path):
     given.sample(frac=1, random_state=0).to_parquet(tmp_path / "given.parquet")  # in another order
     found = compare_baselines.score_baselines(out, features=tmp_path / "given.parquet", nuclei=None, workers=1,
                                               microbatch=8, moved=str(out.parent / "sites.csv"))
-    assert found["handcrafted features"]["held out"]["fields"]["correct"] == 48  # the one that holds the mechanism
+    assert found.baselines["handcrafted features"].held_out.fields.correct == 48  # the one that holds the mechanism

@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from mscnn.evaluation import results
 from mscnn.evaluation.attribution import Attribution
 from mscnn.model import MCNN
 from mscnn.report import gallery
@@ -46,16 +47,15 @@ def test_pictures_are_small_and_named_by_numbers(tmp_path, monkeypatch):
     entries = gallery.write(table(rows), table(rows), lambda row: torch.randn(2, 256, 512), MCNN(2, 2, 256, 512),
                             classes=["m", "n"], channels=("DNA", "RNA"), out=tmp_path, steps=1)
     files = list((tmp_path / "gallery").iterdir())
-    assert json.loads((tmp_path / "gallery" / gallery.GALLERY).read_text()) == entries
+    assert json.loads((tmp_path / results.GALLERY).read_text()) == [entry.to_json() for entry in entries]
     assert len(entries) == 24
-    assert {path.name for path in files} == {gallery.GALLERY} | {
-        name for entry in entries for name in (entry["files"]["field"], *entry["files"]["channels"],
-                                               *entry["files"]["scales"])}
+    assert {path.name for path in files} == {"gallery.json"} | {
+        name for entry in entries for name in (entry.files.field, *entry.files.channels, *entry.files.scales)}
     assert all(set(path.stem) <= set("0123456789-chanelsc") for path in files if path.suffix == ".jpg")
     assert sum(path.stat().st_size for path in files) < 4e6
     for entry in entries:
-        assert sum(entry["channel_shares"]) == pytest.approx(1)
-        assert sum(entry["scale_shares"]) == pytest.approx(1)
+        assert sum(entry.channel_shares) == pytest.approx(1)
+        assert sum(entry.scale_shares) == pytest.approx(1)
     sizes = [Image.open(tmp_path / "gallery" / name).size for name in (
-        entries[0]["files"]["field"], entries[0]["files"]["channels"][0], entries[0]["files"]["scales"][6])]
+        entries[0].files.field, entries[0].files.channels[0], entries[0].files.scales[6])]
     assert sizes == [(384, 192), (192, 96), (192, 96)]

@@ -7,7 +7,7 @@ import difflib
 import hashlib
 import io
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ class SplitRecord:
     sites: dict[str, int]          # how many on each side
     trained: dict[str, list[str]]  # "compounds", "mechanisms" and "weeks" on the training side
     unlearnable: list[str]         # mechanisms on the test side alone
-    sides: list[str]               # of each site in the table's order; empty in a summary read back
+    sides: list[str] = field(default_factory=list)  # of each site in the table's order; empty in a summary
 
     def summary(self) -> dict[str, Any]:
         """Return all but the sides, as split.json and evaluation.json hold it."""
@@ -59,7 +59,7 @@ class SplitRecord:
     def from_json(cls, content: dict[str, Any]) -> "SplitRecord":
         """Return the record of asdict or of a summary; counts and mechanisms that it lacks are empty."""
         given = {"sites": {}, "unlearnable": [], "sides": [], **content}
-        return cls(**{field.name: given[field.name] for field in fields(cls)})
+        return cls(**{entry.name: given[entry.name] for entry in fields(cls)})
 
 
 def make_split(table: SiteTable, *, split: str, hold_out: str = "none", folds: int = 5, fold: int = 0,
