@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import safetensors.torch
 import torch
 
 from mscnn.core import csv_safe
@@ -34,12 +35,13 @@ from mscnn.data.tables.site_table import read_csv, read_sites
 from mscnn.distributed import world
 from mscnn.evaluation import aggregate, cross_validation, export, load_run, results
 from mscnn.evaluation.settings import EvaluationSettings
-from mscnn.report import curves, figures, html, intensity, run
-from mscnn.training import prepare_data
+from mscnn.report import curves, figures, html, run
+from mscnn.report.plate_scales import draw_plate_scales
+from mscnn.training import checkpoint, prepare_data
 from tests.conftest import ROOT, make_table, run_python
 from tests.data.pixels.test_plate_scale import tiny
 from tests.evaluation.test_cross_validation import pretended  # noqa: F401 a fixture
-from tests.training.test_checkpoint import CONTENT, Calls, forge
+from tests.training.test_checkpoint import CHECKPOINT, CONTENT, forge
 
 OURS = sorted([*(ROOT / "mscnn").rglob("*.py"), ROOT / "train.py", ROOT / "evaluate.py"])
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
@@ -319,7 +321,7 @@ def test_the_other_tables_are_safe_to_open(tmp_path):
                        "compound mechanism plate well")
     csv_safe.write_csv(plate_maps(table), tmp_path / "plate_maps.csv")
     write_csv([Problem(2, name, f"{name}: bad", "") for name in KEPT], tmp_path / "problems.csv")
-    intensity.draw(replace(tiny(), plates=("=P1", "@P2")), tmp_path / "intensity.png")
+    draw_plate_scales(replace(tiny(), plates=("=P1", "@P2")), tmp_path / "intensity.png")
     runs = {Path("=run"): pd.Series({1: 0.5, 2: 0.4}), Path("-run"): pd.Series({1: 0.5, 2: 0.3})}
     curves.draw(curves.by_value(runs, {Path("=run"): "+x", Path("-run"): "y"}), "=setting", 2, tmp_path / "curves.png")
     written = sorted(tmp_path.glob("*.csv"))
@@ -513,53 +515,54 @@ def canary(tmp_path) -> Path:
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_checkpoints_that_would_run_code_or_fill_the_memory_are_refused(tmp_path, canary, told):
     content = {"format": 1, "network": Hostile(canary)}
-    torch.save(content, tmp_path / "zip.pt")
-    torch.save(content, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
-    (tmp_path / "pickle.pt").write_bytes(pickle.dumps(content))
-    torch.save({"format": 1, "network": torch.zeros(4)}, tmp_path / "fine.pt")
-    bomb = zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED)
-    with zipfile.ZipFile(tmp_path / "fine.pt") as fine, bomb:
-        for name in fine.namelist():  # 256 MiB in a quarter of one
-            bomb.writestr(name, bytes(1 << 28) if name.endswith("/data/0") else fine.read(name))
-    laughs = []
-    for _ in range(12):  # 10 of 10 of 10 ..., a billion of each letter that the file has
-        laughs = [laughs] * 10
-    for name, hostile in {"laughs": laughs, "array": Calls(bytearray, 1 << 29), "wide": torch.zeros(1).expand(1 << 28),
-                          "endless": torch.zeros(1).expand(1 << 42)}.items():
-        torch.save({"format": 2, "sha256": "", **CONTENT, "network": hostile}, tmp_path / f"{name}.pt")
-    paths = [tmp_path / f"{name}.pt" for name in ("zip", "old", "pickle", "bomb", "laughs", "array", "wide", "endless")]
-    assert max(path.stat().st_size for path in paths) < 1 << 20
+    torch.save(content, tmp_path / "zip")
+    torch.save(content, tmp_path / "old", _use_new_zipfile_serialization=False)
+    (tmp_path / "pickle").write_bytes(pickle.dumps(content))
+    with zipfile.ZipFile(tmp_path / "bomb", "w", zipfile.ZIP_DEFLATED) as archive:  # 256 MiB in a quarter of one
+        archive.writestr("bomb/data/0", bytes(1 << 28))
+    (tmp_path / "long").write_bytes((1 << 40).to_bytes(8, "little") + b"{")
+    wide = json.dumps({"w": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 1 << 42]}}).encode()
+    (tmp_path / "wide").write_bytes(len(wide).to_bytes(8, "little") + wide)
+    deep = "[" * 10**5 + "]" * 10**5
+    safetensors.torch.save_file({}, tmp_path / "deep", {
+        "format": str(checkpoint.FORMAT), "sha256": checkpoint.digest(deep, {}), "content": deep})
+    forge(tmp_path / "shared", network={str(number): CONTENT["network"]["classify.bias"] for number in range(10**4)})
+    paths = [tmp_path / name for name in ("zip", "bomb", "old", "pickle", "long", "wide", "deep", "shared")]
+    assert max(path.stat().st_size for path in paths) < 1 << 25
     lines = refusals("checkpoint.load(path)", "from mscnn.training import checkpoint", paths)
     for path, line in zip(paths, lines, strict=True):
-        assert line.startswith(f"DataError '{path}: not a readable checkpoint")
+        reason = "a checkpoint of mscnn 0.1" if path.name in ("zip", "bomb") else "its network" \
+            if path.name == "shared" else "not a readable checkpoint"
+        assert line.startswith(f"DataError '{path}: {reason}") or line.startswith(f"DataError \"{path}: {reason}"), line
         assert "\\n" not in line
     assert not canary.exists()
-    told(f"{len(paths)} malicious .pt files, memory bombs among them", "refused in a line each; nothing of them runs")
+    told(f"{len(paths)} malicious checkpoints, memory bombs among them", "refused in a line each; nothing of them runs")
 
 
 def test_a_checkpoint_names_files_for_tables_and_nothing_that_is_read_for_ever(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    asked, moved = (EvaluationSettings(checkpoint="a.pt", out="b", data=moved) for moved in (None, "elsewhere.csv"))
+    asked, moved = (EvaluationSettings(checkpoint="a.safetensors", out="b",
+                                       data=moved) for moved in (None, "elsewhere.csv"))
     for named in ("/dev/zero", tmp_path / "pipe", tmp_path, tmp_path / "missing", "a\0b"):
-        content = CONTENT | {"config": CONTENT["config"] | {"sites": str(named)}}
+        saved = replace(CHECKPOINT, settings=CHECKPOINT.settings | {"sites": str(named)})
         with pytest.raises(DataError, match="site table is not there, or no file; say where it is with --data"):
-            load_run._source(asked, content)
-        assert load_run._source(moved, content).sites == "elsewhere.csv"
+            load_run._data_settings(asked, saved)
+        assert load_run._data_settings(moved, saved).sites == "elsewhere.csv"
 
 
 def test_a_table_that_is_on_one_host_only_is_missed_by_all_ranks_together(tmp_path):
     class Apart(world.World):
-        def together(self, action):
+        def run_on_all_or_raise(self, action):
             raise DataError("rank 1 on node2 alone: its table is missing")
 
     with pytest.raises(DataError, match="rank 1 on node2 alone"):
-        load_run.select_sites(EvaluationSettings(checkpoint="a.pt", out="b"), CONTENT, Apart())
+        load_run.select_sites(EvaluationSettings(checkpoint="a.safetensors", out="b"), CHECKPOINT, Apart())
 
 
 def test_an_evaluation_of_a_checkpoint_that_anybody_can_make_ends_with_a_line(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    piped = forge(tmp_path / "piped.pt", config=CONTENT["config"] | {"sites": str(tmp_path / "pipe")})
-    large = forge(tmp_path / "large.pt", image_size=[1 << 20, 1 << 20])
+    piped = forge(tmp_path / "piped.safetensors", settings=CONTENT["settings"] | {"sites": str(tmp_path / "pipe")})
+    large = forge(tmp_path / "large.safetensors", image_size=[1 << 20, 1 << 20])
     for path, reason in ((piped, f"{tmp_path / 'pipe'}: the checkpoint's site table is"), (large, f"{large}: its network")):
         done = run_python("evaluate.py", "--checkpoint", path, "--out", tmp_path / "out", timeout=120)
         assert done.returncode == 3, done.stderr

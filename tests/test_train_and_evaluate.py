@@ -19,6 +19,7 @@ from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.tables.sampler import epoch_minibatches
 from mscnn.data.tables.site_table import read_sites
 from mscnn.model import MCNN
+from mscnn.training import checkpoint
 from tests.conftest import run_python
 
 TRAIN = ("screen", "--epochs", "12", "--minibatch", "3", "--lr", "0.003", "--threads", "1", "--log-every", "4")
@@ -73,13 +74,13 @@ def test_a_run_directory_describes_itself(run, module_screen):
 
 
 def test_a_checkpoint_carries_what_evaluation_needs(run, module_screen):
-    content = torch.load(run[0] / "checkpoints" / "last.pt", weights_only=True)
-    assert content["classes"] == ["DMSO", "bright", "dark"]
-    assert (content["channels"], content["image_size"], content["step"]) == (["DNA", "RNA"], [128, 128], 36)
-    assert content["config"]["sites"] == str(module_screen)
-    assert content["split"]["held_out"] == ["b"]
-    assert [len(content["normalisation"][name]) for name in ("mean", "sd")] == [2, 2]
-    assert content["training"]["optimiser"]["state"]
+    saved = checkpoint.load(run[0] / "checkpoints" / "last.safetensors")
+    assert saved.classes == ["DMSO", "bright", "dark"]
+    assert (saved.channels, saved.image_size, saved.step) == (["DNA", "RNA"], [128, 128], 36)
+    assert saved.settings["sites"] == str(module_screen)
+    assert saved.split.held_out == ["b"]
+    assert [len(saved.scale.facts[name]) for name in ("mean", "sd")] == [2, 2]
+    assert saved.resume.optimiser["state"]
 
 
 def test_held_out_compounds_are_scored_by_default(run, tmp_path):
@@ -104,9 +105,9 @@ def test_held_out_compounds_are_scored_by_default(run, tmp_path):
 def test_predictions_are_the_networks_own(run, module_screen, tmp_path):
     """Against the checkpoint's weights applied in this process, with mean and sd taken from the pixels of a, c, DMSO."""
     assert evaluate(run[0], tmp_path / "out").returncode == 0
-    content = torch.load(run[0] / "checkpoints" / "last.pt", weights_only=True)
+    saved = checkpoint.load(run[0] / "checkpoints" / "last.safetensors")
     network = MCNN(3, 2, 128, 128)
-    network.load_state_dict(content["network"])
+    network.load_state_dict(saved.network)
     rows = pd.read_csv(module_screen, dtype=str)
     pixels = np.stack([[tifffile.imread(module_screen.parent / name) for name in names]
                        for names in zip(rows["FileName_DNA"], rows["FileName_RNA"], strict=True)]).astype(np.float64)
@@ -130,8 +131,8 @@ def test_profiles_are_the_networks_activations_and_can_be_matched(run, module_sc
     assert (profiles["Metadata_Scored"] == scored).all()
     assert (len(profiles), scored.sum(), len(pd.read_parquet(run[0] / "evaluation" / "predictions.parquet"))) == (12, 3, 3)
     features = torch.tensor(profiles.filter(like="Image_MCNN_Emb_").to_numpy(), dtype=torch.float32)
-    content = torch.load(run[0] / "checkpoints" / "last.pt", weights_only=True)
-    weight, bias = (content["network"][f"classify.{name}"] for name in ("weight", "bias"))
+    saved = checkpoint.load(run[0] / "checkpoints" / "last.safetensors")
+    weight, bias = (saved.network[f"classify.{name}"] for name in ("weight", "bias"))
     expected = torch.softmax(F.linear(features, weight, bias), dim=1)
     got = pd.read_parquet(run[0] / "evaluation" / "predictions.parquet").filter(like="Probability_").to_numpy()
     np.testing.assert_allclose(got, expected.numpy()[scored], atol=1e-5)
@@ -259,18 +260,20 @@ def test_a_network_that_broke_in_its_last_step_is_not_saved(tiny_screen, tmp_pat
 def test_a_run_is_the_textbook_loop(tiny_screen, tmp_path):
     """Every setting that changes a step, against plain PyTorch on whole minibatches, over two epochs."""
     settings = {"hold_out": "b", "epochs": 2, "minibatch": 4, "microbatch": 3, "lr": "0.01;1;0.02", "momentum": 0.8,
-                "weight_decay": 0.01, "clip_norm": 0.5, "class_weights": "balanced", "label_smoothing": 0.2, "average": 0.3,
-                "flips": True, "turns": False, "gain": 0.3, "offset": 0.2, "rotate": 30.0, "head_relu": False, "seed": 5}
+                "weight_decay": 0.01, "clip_norm": 0.5, "class_weights": "balanced", "label_smoothing": 0.2,
+                "ema_decay": 0.3,
+                "flips": True, "quarter_turns": False, "aug_gain": 0.3, "aug_offset": 0.2, "rotate": 30.0,
+                "head_relu": False, "seed": 5}
     rows = pd.read_csv(tiny_screen, dtype=str).iloc[:-1]  # classes of unequal size
     rows.to_csv(tiny_screen, index=False)
     options = [text for name, value in settings.items() for text in (f"--{name.replace('_', '-')}", str(value).lower())]
     done = run_python("train.py", "screen", "--sites", tiny_screen, "--log-every", "1", *options,
                       "--run-dir", tmp_path / "run")
     assert done.returncode == 0, done.stderr
-    content = torch.load(tmp_path / "run" / "checkpoints" / "last.pt", weights_only=True)
-    expected, losses, rates = textbook(tiny_screen, settings, content["normalisation"])
+    saved = checkpoint.load(tmp_path / "run" / "checkpoints" / "last.safetensors")
+    expected, losses, rates = textbook(tiny_screen, settings, saved.scale.facts)
     for name, weight in expected.items():
-        torch.testing.assert_close(content["network"][name], weight, rtol=1e-4, atol=1e-5, msg=name)
+        torch.testing.assert_close(saved.network[name], weight, rtol=1e-4, atol=1e-5, msg=name)
     metrics = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["lr"] for line in metrics] == rates
     assert [line["loss"] for line in metrics] == pytest.approx(losses, rel=1e-4)
@@ -284,7 +287,7 @@ def textbook(table_csv, settings: dict, scale: dict):
     counts = torch.bincount(labels[training])
     weights = (len(training) / (3 * counts.double()))[labels].float()
     fields = FieldReader(table, DatasetScale("dataset", scale["mean"], scale["sd"]), None)
-    jitter = Jitter(**{name: settings[name] for name in ("flips", "turns", "gain", "offset", "rotate")})
+    jitter = Jitter(flips=True, quarter_turns=False, gain=0.3, offset=0.2, rotate=30.0)
     torch.manual_seed(settings["seed"])
     network = MCNN(3, 2, 128, 128, head_relu=False)
     optimiser = torch.optim.SGD(network.parameters(), lr=1.0, momentum=0.8, nesterov=True, weight_decay=0.01, foreach=False)
@@ -333,9 +336,9 @@ def test_training_that_diverges_ends_with_a_remedy_and_keeps_no_bad_checkpoint(t
                       "--run-dir", tmp_path / "run")
     assert done.returncode == 2
     assert "training diverged" in done.stderr
-    path = tmp_path / "run" / "checkpoints" / "last.pt"
+    path = tmp_path / "run" / "checkpoints" / "last.safetensors"
     if path.exists():
-        weights = torch.load(path, weights_only=True)["network"]
+        weights = checkpoint.load(path).network
         assert all(torch.isfinite(weight).all() for weight in weights.values())
 
 
@@ -345,11 +348,11 @@ def test_plates_on_one_scale_are_the_same_for_any_number_of_ranks_and_in_evaluat
     for ranks in (1, 2):
         done = run_python("train.py", *options, "--run-dir", tmp_path / str(ranks), ranks=ranks)
         assert done.returncode == 0, done.stderr
-    one, two = (torch.load(tmp_path / ranks / "checkpoints" / "last.pt", weights_only=True)["normalisation"]
+    one, two = (checkpoint.load(tmp_path / ranks / "checkpoints" / "last.safetensors").scale
                 for ranks in "12")
-    assert one["facts"] == two["facts"]
-    for name, array in one["arrays"].items():
-        torch.testing.assert_close(two["arrays"][name], array, rtol=0, atol=0)
+    assert one.facts == two.facts
+    for name, array in one.arrays.items():
+        np.testing.assert_array_equal(two.arrays[name], array)
     assert {path.name for path in (tmp_path / "1").iterdir()} >= {"intensity.json", "intensity.npz", "intensity.png"}
     done = run_python("evaluate.py", "--checkpoint", tmp_path / "1", "--out", tmp_path / "own", "--examples", "0")
     assert done.returncode == 0, done.stderr

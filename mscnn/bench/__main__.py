@@ -62,7 +62,7 @@ def bench_loader(argv: list[str]) -> None:
     results = loader.measure(settings)
     print(loader.table(results))
     if settings.json:
-        files.write_json(Path(settings.json), machine.environment(threads=threads, malloc=memory, **results))
+        files.write_json(Path(settings.json), machine.environment(threads=threads, malloc=malloc, **results))
 
 
 def bench_curves(argv: list[str]) -> None:

@@ -11,7 +11,6 @@ in up to half of the allowed cores at once, whatever --threads says; everything 
 Shapes: N fields, C channels, H W pixels.
 """
 
-import dataclasses
 import shutil
 import statistics
 import tempfile
@@ -33,7 +32,8 @@ from mscnn.data.pixels import dataset_scale
 from mscnn.data.pixels.augment import Jitter
 from mscnn.data.pixels.images import Header
 from mscnn.data.pixels.pack import pack
-from mscnn.data.pixels.packed import pixels, read_packed
+from mscnn.data.pixels.packed import read_packed
+from mscnn.data.pixels.read_pixels import read_pixels
 from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.tables.sampler import microbatches
 from mscnn.data.tables.site_table import METADATA, SiteTable
@@ -42,7 +42,7 @@ from mscnn.synthetic.plates import untreated, write_tiff
 NUM_DRAWN = 4
 TINY = 32           # pixels; such a field loads whatever libraries a format needs
 MICROBATCH = config.Optim().microbatch
-JITTER = Jitter(**dataclasses.asdict(config.Augment()))     # the defaults: flips and turns
+JITTER = Jitter(flips=config.Augment().flips, quarter_turns=config.Augment().quarter_turns)  # the defaults
 Files = list[tuple[str, ...]]                               # of each field, as in a site table
 
 
@@ -95,7 +95,7 @@ def table(results: dict[str, Any]) -> str:
 
 def decode(fields: FieldReader) -> int:
     """Files -> camera counts. Returns the number of fields read, as all stages do."""
-    return len([pixels(fields.table, site).shape for site in range(len(fields.table))])
+    return len([read_pixels(fields.table, site).shape for site in range(len(fields.table))])
 
 
 def normalised(fields: FieldReader) -> int:
@@ -185,7 +185,7 @@ def site_table(files: Files) -> SiteTable:
 def reader(written: Files | Path) -> FieldReader:
     """What training reads these fields with, normalised by their own mean and standard deviation."""
     table = read_packed(written) if isinstance(written, Path) else site_table(written)
-    moments = np.stack([dataset_scale.moments(pixels(table, site)) for site in range(len(table))])
+    moments = np.stack([dataset_scale.moments(read_pixels(table, site)) for site in range(len(table))])
     return FieldReader(table, dataset_scale.DatasetScale("dataset", *dataset_scale.statistics(moments)), size=None)
 
 

@@ -77,8 +77,8 @@ def archive_stale_scores(run_dir: Path, step: int) -> None:
 
 def _last_step(run_dir: Path) -> int:
     """Of the newest checkpoint, by its name; -1 where there is none."""
-    found = (re.fullmatch(r"step-(\d+)\.pt", path.name) for path in (run_dir / "checkpoints").glob("step-*.pt"))
-    return max((int(name[1]) for name in found if name), default=-1)
+    names = (re.fullmatch(r"step-(\d+)\.safetensors", path.name) for path in (run_dir / "checkpoints").glob("step-*"))
+    return max((int(name[1]) for name in names if name), default=-1)
 
 
 def update_status(run_dir: Path, **facts: Any) -> None:

@@ -1,7 +1,7 @@
-"""Fields -> wells -> treatments -> compounds, predictions and features.
+"""Aggregate predictions and features: fields -> wells -> treatments -> compounds.
 
-How a level follows from the one below is a setting, fixed before anything is scored: by default the mean over a well's
-fields, the median over a treatment's wells, the mean over a compound's treatments.
+The rule of a level is a setting, fixed before anything is scored.  Default: the mean over a well's fields, the median over
+a treatment's wells; always the mean over a compound's treatments.
 
 Shapes: S rows (fields or wells), F features, K classes.
 """
@@ -13,8 +13,8 @@ from sklearn.covariance import LedoitWolf
 
 from mscnn.core.errors import DataError
 from mscnn.data.tables.site_table import PUBLIC_NAMES, SiteTable
+from mscnn.evaluation.matching import TreatmentCounts, Treatments
 from mscnn.evaluation.profile_table import PLACES, ProfileTable
-from mscnn.evaluation.scoring import Treatments
 
 LEVELS = {"wells": ["Plate", "Week", "Well", "Compound", "Concentration", "MOA"],
           "treatments": ["Compound", "Concentration", "MOA"],
@@ -24,32 +24,32 @@ LEAST_SPREAD = 1e-9            # a feature that varies less in a plate's control
 
 
 def metadata(table: SiteTable) -> pd.DataFrame:
-    """Metadata_* of each site."""
+    """Return Metadata_* of each site."""
     return table.frame[list(PUBLIC_NAMES)].rename(columns=PUBLIC_NAMES).reset_index(drop=True)
 
 
 def field_predictions(table: SiteTable, probabilities_SK: np.ndarray, classes: list[str]) -> pd.DataFrame:
-    """A row a site: Metadata_*, Predicted_MOA, and Probability_<class> for each class."""
+    """Return a row per site: Metadata_*, Predicted_MOA, and Probability_<class> for each class."""
     probabilities = pd.DataFrame(probabilities_SK, columns=[f"Probability_{name}" for name in classes])
     return _with_prediction(pd.concat([metadata(table), probabilities], axis=1))
 
 
 def field_profiles(table: SiteTable, features_SF: np.ndarray) -> pd.DataFrame:
-    """A row a site: Metadata_*, and the network's activations as Image_MCNN_Emb_001, ... in float32."""
+    """Return a row per site: Metadata_*, and the network's activations as Image_MCNN_Emb_001, ... in float32."""
     names = [f"{EMBEDDING}{number:03d}" for number in range(1, features_SF.shape[1] + 1)]
     return pd.concat([metadata(table), pd.DataFrame(features_SF.astype(np.float32), columns=names)], axis=1)
 
 
-def aggregate(predictions: pd.DataFrame, control: str, *, wells: str = "mean",
-              treatments: str = "median") -> dict[str, pd.DataFrame]:
-    """Fields -> {"fields", "wells", "treatments", "compounds"}, each with Predicted_MOA.
+def aggregate(predictions: pd.DataFrame, control: str, *, well_rule: str = "mean",
+              treatment_rule: str = "median") -> dict[str, pd.DataFrame]:
+    """Return {"fields", "wells", "treatments", "compounds"}: the predictions at each level, each with Predicted_MOA.
 
-    A treatment is a compound at one concentration (or at one that is not given).  The control compound, in any case,
-    is no treatment: its fields and wells stay, it is not among treatments and compounds.
+    A treatment is a compound at one concentration, or at a concentration that is not given.  The control compound, in any
+    case, has fields and wells only.  Rules: "mean" or "median".
     """
     tables = {"fields": predictions}
     current = predictions
-    for (level, names), rule in zip(LEVELS.items(), (wells, treatments, "mean"), strict=True):
+    for (level, names), rule in zip(LEVELS.items(), (well_rule, treatment_rule, "mean"), strict=True):
         if level == "treatments":
             current = current[current["Metadata_Compound"].str.casefold() != control.casefold()]
         keys = [f"Metadata_{name}" for name in names]
@@ -60,8 +60,10 @@ def aggregate(predictions: pd.DataFrame, control: str, *, wells: str = "mean",
 
 
 def normalise(profiles: ProfileTable, method: str, control: str) -> ProfileTable:
-    """Each plate by its own control wells: "z", mean 0 and sd 1; "mad", median 0 and scaled MAD 1; "percentile", 1st
-    percentile 0 and 99th 1 (Ljosa 2013).  Treated wells never enter.  Raises DataError naming plates without control.
+    """Normalise each plate by its own control wells: treated wells never enter.
+
+    method: "z", mean 0 and sd 1; "mad", median 0 and scaled MAD 1; "percentile", 1st percentile 0 and 99th 1 (Ljosa 2013).
+    Raises DataError naming plates without control.
     """
     plates = _plates(profiles)
     features_SF, is_control = profiles.features_SF.copy(), profiles.is_control(control)
@@ -70,16 +72,17 @@ def normalise(profiles: ProfileTable, method: str, control: str) -> ProfileTable
         raise DataError(f"plates without a row of {control} to normalise by; name another compound with --control, or use "
                         "--normalise none", lacking)
     for plate in np.unique(plates):
-        own = plates == plate
-        centre_F, spread_F = _centre_and_spread(profiles.features_SF[own & is_control], method)
-        features_SF[own] = (features_SF[own] - centre_F) / np.where(spread_F > LEAST_SPREAD, spread_F, 1)
+        on_plate = plates == plate
+        centre_F, spread_F = _centre_and_spread(profiles.features_SF[on_plate & is_control], method)
+        features_SF[on_plate] = (features_SF[on_plate] - centre_F) / np.where(spread_F > LEAST_SPREAD, spread_F, 1)
     return ProfileTable(profiles.metadata, features_SF, profiles.names)
 
 
 def sphere(profiles: ProfileTable, control: str) -> ProfileTable:
-    """All features rotated and scaled (ZCA) so that control wells vary alike and independently in all directions.
+    """Whiten all features (ZCA) so that control wells vary alike and independently in all directions.
 
-    By the shrunk covariance of the control rows (Ledoit & Wolf 2004), which has an inverse however few there are.
+    The covariance of the control rows is shrunk (Ledoit & Wolf 2004): it has an inverse however few rows there are.
+    Raises DataError for fewer than two control rows, or rows that are all alike.
     """
     reference_SF = profiles.features_SF[profiles.is_control(control)]
     if len(reference_SF) < 2:
@@ -93,31 +96,30 @@ def sphere(profiles: ProfileTable, control: str) -> ProfileTable:
     return ProfileTable(profiles.metadata, sphered_SF, profiles.names)
 
 
-def treatments(profiles: ProfileTable, control: str, *, wells: str = "mean", treatment_by: str = "median",
-               need_batches: bool = True) -> tuple[Treatments, dict[str, int]]:
-    """Profiles of treatments from those of fields or wells, in order of compound and concentration; and what was counted.
+def treatments(profiles: ProfileTable, control: str, *, well_rule: str = "mean", treatment_rule: str = "median",
+               need_batches: bool = True) -> tuple[Treatments, TreatmentCounts]:
+    """Return profiles of treatments, in order of compound and concentration, from those of fields or wells; and counts.
 
-    Rows of the control and those without a mechanism are left out.  A table without plate and well has no wells: its rows
-    are taken for them.  need_batches: each row must have a week.  Raises DataError naming what cannot be scored.
+    Rows of the control and rows without a mechanism are left out.  In a table without plate and well each row counts as a
+    well.  need_batches: each row must have a week.  Raises DataError naming what cannot be scored.
     """
     table, is_control = profiles.metadata, profiles.is_control(control)
     known = ((table["Metadata_MOA"] != "") & (table["Metadata_Compound"] != "")).to_numpy()
     _refuse(table[known & ~is_control], control, need_batches)
     chosen = profiles.select(known & ~is_control)
     keys = ["Metadata_Compound", "Metadata_Concentration", "Metadata_MOA"]
-    wells = _groups(chosen, [*keys, "Metadata_Week", *(name for name in PLACES if name in table)], wells) \
-        if set(PLACES) <= set(table) else chosen
+    wells = _groups(chosen, [*keys, "Metadata_Week", *PLACES], well_rule) if set(PLACES) <= set(table) else chosen
     batches = wells.metadata.groupby(keys, dropna=False)["Metadata_Week"].agg([frozenset, "size"]).reset_index()
     counts = chosen.metadata.groupby(keys, dropna=False)["Scored"].any().to_numpy()
-    counted = {"rows": len(table), "control": int(is_control.sum()), "unlabelled": int((~known & ~is_control).sum()),
-               "wells": len(wells.metadata), "features": len(profiles.names)}
-    of_treatments = _groups(wells, keys, treatment_by)
+    counted = TreatmentCounts(len(table), int(is_control.sum()), int((~known & ~is_control).sum()), len(wells.metadata),
+                              len(profiles.names))
+    of_treatments = _groups(wells, keys, treatment_rule)
     frame = of_treatments.metadata.assign(Batches=batches["frozenset"], Wells=batches["size"], Scored=counts)
     return Treatments(frame, of_treatments.features_SF), counted
 
 
 def _refuse(table: pd.DataFrame, control: str, need_batches: bool) -> None:
-    """What makes nearest neighbours meaningless."""
+    """Raise DataError for a table in which nearest neighbours mean nothing."""
     if not len(table):
         raise DataError(f"no row but {control} has a mechanism (Metadata_MOA) and a compound; nothing can be scored")
     compounds = sorted(set(table["Metadata_Compound"]))
@@ -133,7 +135,7 @@ def _refuse(table: pd.DataFrame, control: str, need_batches: bool) -> None:
 
 
 def _groups(profiles: ProfileTable, keys: list[str], rule: str) -> ProfileTable:
-    """One row a group, in the order of the keys."""
+    """Return a row per group, in the order of the keys."""
     features = pd.DataFrame(profiles.features_SF, columns=range(profiles.features_SF.shape[1]))
     grouped = pd.concat([profiles.metadata[keys], features], axis=1).groupby(keys, dropna=False, sort=True).agg(rule)
     return ProfileTable(grouped.index.to_frame(index=False), grouped.to_numpy(), profiles.names)

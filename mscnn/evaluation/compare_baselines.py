@@ -27,7 +27,7 @@ from mscnn.model.acceleration import Acceleration
 from mscnn.report.run import scores_folder
 from mscnn.report.run import trainings as trainings_of
 from mscnn.training import prepare_data
-from mscnn.training.trainer import predict
+from mscnn.training.inference import predict
 
 FEATURES = "features.parquet"
 DRAWS = 1000  # of compounds and of labels, for each baseline

@@ -21,7 +21,7 @@ from skimage.transform import resize
 
 from mscnn.core.errors import DataError, ImageError, UsageError
 from mscnn.core.process_pool import spawned_pool
-from mscnn.data.pixels import packed
+from mscnn.data.pixels.read_pixels import read_pixels
 from mscnn.data.tables.site_table import SiteTable
 
 PREFIX = "Image_Basic_"
@@ -92,7 +92,7 @@ def _each(table: SiteTable, function: Callable[[SiteTable], dict | str], workers
 def _of_site(site: SiteTable, nuclei: int) -> dict[str, float] | str:
     """Features of the one site of a table, or why it cannot be read."""
     try:
-        return features(packed.pixels(site, 0), channels=site.channels, nuclei=nuclei)
+        return features(read_pixels(site, 0), channels=site.channels, nuclei=nuclei)
     except ImageError as problem:
         return "; ".join((problem.what, *problem.details))
 

@@ -3,14 +3,12 @@
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from mscnn.core import config
 from mscnn.core.errors import DataError, UsageError
-from mscnn.data.pixels.dataset_scale import DatasetScale
-from mscnn.data.pixels.plate_scale import PlateScale
+from mscnn.data.pixels.scale import Scale, scale_from_record
 from mscnn.data.read_screen import read_screen
 from mscnn.data.tables import splits
 from mscnn.data.tables.site_table import SiteTable
@@ -19,88 +17,97 @@ from mscnn.evaluation.settings import EvaluationSettings
 from mscnn.model import MCNN
 from mscnn.model.acceleration import Acceleration
 from mscnn.training import prepare_data
+from mscnn.training.checkpoint import Checkpoint
 
 SEEN = "the network has seen images of what it is scored on, without labels (--aux-on-held-out)"
 
 
 @dataclass(frozen=True)
 class EvaluationSites:
-    """Sites to run the network on; is_scored: (S,) bool, those whose predictions count; notes: what a reader must know."""
+    """Sites to run the network on."""
 
     table: SiteTable
-    is_scored: np.ndarray
-    notes: list[str]
+    is_scored: np.ndarray   # (S,) bool: the sites whose predictions count
+    notes: list[str]        # what a reader of the scores must know
 
     def scored(self) -> SiteTable:
-        """The sites whose predictions count."""
+        """Return the sites whose predictions count."""
         return self.table.select(self.is_scored)
 
 
-def select_sites(settings: EvaluationSettings, content: dict[str, Any], ranks: World) -> EvaluationSites:
-    """The held-out sites, or those of another table; with --profiles all also those that were trained on. Checked."""
-    data = ranks.run_on_all_or_raise(lambda: _source(settings, content))
+def select_sites(settings: EvaluationSettings, checkpoint: Checkpoint, ranks: World) -> EvaluationSites:
+    """Return the held-out sites, or those of another table; with --profiles all, those trained on too; a collective.
+
+    Raises DataError or UsageError on all ranks alike for sites that the network cannot predict.
+    """
+    data, split = ranks.run_on_all_or_raise(lambda: _data_settings(settings, checkpoint)), checkpoint.split
+    is_transductive = checkpoint.settings["aux_on_held_out"]
     if settings.another():
         table = ranks.run_on_all_or_raise(lambda: read_screen(data))
-        notes, is_scored = splits.overlap(content["split"], table), np.ones(len(table), bool)
-        if content["config"]["aux_on_held_out"] and set(content["split"]["held_out"]) & set(table.frame["compound"]):
+        notes, is_scored = splits.overlap(split, table), np.ones(len(table), bool)
+        if is_transductive and set(split.held_out) & set(table.frame["compound"]):
             notes.append(SEEN)
     else:
         table = ranks.run_on_all_or_raise(lambda: prepare_data.load_labelled_sites(data))
-        is_scored = splits.restore(content["split"], table).side == splits.TEST
-        notes = [content["split"]["leaks"]] if content["split"]["leaks"] else []
-        if content["config"]["aux_on_held_out"]:
+        is_scored = splits.restore(split, table).side == splits.TEST
+        notes = [split.leaks] if split.leaks else []
+        if is_transductive:
             notes.append(SEEN)
         if settings.profiles == "held-out":
             table, is_scored = table.select(is_scored), np.ones(is_scored.sum(), bool)
     if not is_scored.any():
         raise UsageError("the checkpoint's split held nothing out; name a table to score with --sites")
-    if alien := sorted(set(table.frame["mechanism"][is_scored]) - {"", *content["split"]["trained"]["mechanisms"]}):
-        notes.append(f"mechanisms that were not trained, so always wrong: {'; '.join(alien)}")
+    if unknown := sorted(set(table.frame["mechanism"][is_scored]) - {"", *split.trained["mechanisms"]}):
+        notes.append(f"mechanisms that were not trained, so always wrong: {'; '.join(unknown)}")
     table = prepare_data.with_shape(table, data.size(), ranks)
-    _require_same_form(table, data, content)
+    _require_same_shape(table, data, checkpoint)
     return EvaluationSites(table, is_scored, notes)
 
 
-def load_scale(settings: EvaluationSettings, content: dict[str, Any], table: SiteTable,
-               ranks: World) -> tuple[DatasetScale | PlateScale, list[str]]:
-    """As in training; plates of another table are measured in their own reference wells. And what a reader must know."""
-    scale, notes = prepare_data.restore(content["normalisation"]), []
-    if not isinstance(scale, PlateScale):
-        return scale, notes
-    data = config.from_flat(content["config"]).data
+def load_scale(settings: EvaluationSettings, checkpoint: Checkpoint, table: SiteTable,
+               ranks: World) -> tuple[Scale, list[str]]:
+    """Return the scale of the training, and what a reader of the scores must know; a collective.
+
+    Plates of another table are measured in their own reference wells.  Raises DataError for fields of another size.
+    """
+    scale, notes = scale_from_record(checkpoint.scale), []
+    data = config.from_flat(checkpoint.settings).data
     reference = data.plate_reference or table.control
-    if settings.another():
+    if scale.by_plate and settings.another():
         own = np.flatnonzero(table.is_of(reference))
         if len(own):
             scale = prepare_data.fit_scale(table, own, data, ranks)
         else:
             notes.append(f"no wells of {reference} here: plates have the mean light and scale of training's")
-            scale = scale.of_no_plate()
+            scale = scale.for_other_screen()
     if not scale.covers(table.frame["plate"]):
         notes.append("plates that were not measured have the mean light and scale of those that were")
-    _, height, width, _ = table.native
-    if (height, width) != scale.size:
-        raise DataError(f"fields are {height}x{width}, but plates were measured at {scale.size[0]}x"
-                        f"{scale.size[1]}; score fields of that size, or a table with wells of {reference}")
+    assert table.native is not None
+    if scale.size not in (None, table.native[1:3]):
+        height, width = scale.size
+        raise DataError(f"fields are {table.native[1]}x{table.native[2]}, but plates were measured at {height}x{width}; "
+                        f"score fields of that size, or a table with wells of {reference}")
     return scale, notes
 
 
-def load_network(content: dict[str, Any], acceleration: Acceleration) -> MCNN:
-    """The network with its weights."""
-    shape = (len(content["channels"]), *content["image_size"])
-    built = acceleration.prepare(MCNN(len(content["classes"]), *shape, head_relu=content["config"]["head_relu"]))
-    built.load_state_dict(content["network"])
-    return built
+def load_network(checkpoint: Checkpoint, acceleration: Acceleration) -> MCNN:
+    """Return the network with its weights."""
+    shape = (len(checkpoint.channels), *checkpoint.image_size)
+    network = MCNN(len(checkpoint.classes), *shape, head_relu=checkpoint.settings["head_relu"])
+    network = acceleration.prepare(network)
+    network.load_state_dict(checkpoint.network)
+    return network
 
 
-def _source(settings: EvaluationSettings, content: dict[str, Any]) -> config.Data:
-    """Where the table is, by the checkpoint's settings and what the command line puts in their place. Raises DataError
-    where the checkpoint, which anybody can have made, names what is no file: /dev/zero would be read for ever.
+def _data_settings(settings: EvaluationSettings, checkpoint: Checkpoint) -> config.Data:
+    """Return where the table is: the checkpoint's settings, replaced by those of the command line.
+
+    Raises DataError where the checkpoint, which anybody can have made, names no file: /dev/zero would be read for ever.
     """
-    data = config.from_flat(content["config"]).data
+    data = config.from_flat(checkpoint.settings).data
     if settings.another():
-        channels = None if settings.packed else settings.channels or ",".join(content["channels"])
-        data = dataclasses.replace(data, **{name: getattr(settings, name) for name in config.SCREENS},
+        channels = None if settings.packed else settings.channels or ",".join(checkpoint.channels)
+        data = dataclasses.replace(data, bbbc021=settings.bbbc021, sites=settings.sites, packed=settings.packed,
                                    columns=settings.columns, channels=channels, image_root=None)
     data = data.at(settings.data, settings.image_root)
     if data.sites and not (settings.sites or settings.data) and not Path(data.sites).is_file():
@@ -108,11 +115,11 @@ def _source(settings: EvaluationSettings, content: dict[str, Any]) -> config.Dat
     return data
 
 
-def _require_same_form(table: SiteTable, data: config.Data, content: dict[str, Any]) -> None:
-    if data.packed and list(table.channels) != content["channels"]:
+def _require_same_shape(table: SiteTable, data: config.Data, checkpoint: Checkpoint) -> None:
+    if data.packed and list(table.channels) != checkpoint.channels:
         raise DataError(f"{data.packed} holds channels {', '.join(table.channels)}, the checkpoint was trained on "
-                        f"{', '.join(content['channels'])}; pack them in that order with --channels")
-    expected = (len(content["channels"]), *content["image_size"])
+                        f"{', '.join(checkpoint.channels)}; pack them in that order with --channels")
+    expected = (len(checkpoint.channels), *checkpoint.image_size)
     if table.shape != expected:
         raise DataError(f"fields are {table.shape} (channels, height, width), but the checkpoint was trained on "
                         f"{expected}; score a table of the same channels and size")

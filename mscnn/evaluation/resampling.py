@@ -1,26 +1,58 @@
-"""What chance alone would do to a score: intervals over compounds, and labels permuted.
+"""What chance alone does to a score: intervals by resampling compounds, and label permutation.
 
-The unit is the compound, never the field or the treatment: doses,
-wells and fields of a compound are right or wrong together, so the 103 treatments of BBBC021 are worth about 29.
+The unit is the compound, never the field or the treatment.  Doses, wells and fields of a compound are right or wrong
+together, so the 103 treatments of BBBC021 are worth about 29.
 
 Shapes: C compounds, T treatments (or fields, or wells), D draws.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
+
+from mscnn.core.records import Record
 
 LEVEL = 0.95
 FEW = 6  # compounds: with fewer no comparison or permutation can tell much
 
 
-def interval(correct_T: np.ndarray, compounds_T: np.ndarray, *, draws: int = 5000, seed: int = 0) -> dict[str, object]:
-    """{"low", "high", "level", "compounds"} of the share that is right, (T,) bool: the wider of two intervals on each side.
+@dataclass(frozen=True)
+class Interval(Record):
+    """A confidence interval of the share that is right."""
 
-    A bootstrap over compounds (percentiles; Efron & Tibshirani 1993, chapter 13), and the exact binomial interval of so
-    many compounds of which that share is right (Clopper & Pearson 1934): a bootstrap of few compounds, or of compounds
-    that are nearly all right, knows too little of what it has not seen.
+    low: float      # share
+    high: float     # share
+    level: float    # confidence: 0.95
+    compounds: int  # that were resampled
+
+
+@dataclass(frozen=True)
+class LabelPermutation(Record):
+    """The share that is right when true labels are permuted over compounds."""
+
+    draws: int          # permutations in which anything can be scored; 0: the null distribution does not exist
+    mean: float | None  # share, over the draws
+    high: float | None  # share, 95th percentile of the draws
+    p: float | None     # chance of a share as high as the observed share
+
+
+@dataclass(frozen=True)
+class Difference(Record):
+    """The difference of two shares right on the same fields, with its 95 % confidence interval."""
+
+    difference: float  # of shares
+    low: float
+    high: float
+
+
+def interval(correct_T: np.ndarray, compounds_T: np.ndarray, *, draws: int = 5000, seed: int = 0) -> Interval:
+    """Return the interval of the share that is right, correct_T (T,) bool: the wider of two intervals on each side.
+
+    The first is a bootstrap over compounds (percentiles; Efron & Tibshirani 1993, chapter 13).  The second is the exact
+    binomial interval of so many compounds of which that share is right (Clopper & Pearson 1934).  A bootstrap of few
+    compounds, or of compounds that are nearly all right, is too narrow.
     """
     names, compound_T = np.unique(compounds_T, return_inverse=True)
     right_C, total_C = (np.bincount(compound_T, weights) for weights in (np.asarray(correct_T, float), None))
@@ -32,32 +64,32 @@ def interval(correct_T: np.ndarray, compounds_T: np.ndarray, *, draws: int = 500
         drawn = stats.bootstrap((right_C, total_C), _share, paired=True, vectorized=True, n_resamples=draws,
                                 confidence_level=LEVEL, method="percentile", rng=np.random.default_rng(seed))
         low, high = min(low, drawn.confidence_interval.low), max(high, drawn.confidence_interval.high)
-    return {"low": float(low), "high": float(high), "level": LEVEL, "compounds": number}
+    return Interval(float(low), float(high), LEVEL, number)
 
 
 def difference(one_C: np.ndarray, other_C: np.ndarray, total_C: np.ndarray, *, draws: int = 5000,
-               seed: int = 0) -> dict[str, float]:
-    """{"difference", "low", "high"} of two shares right on the same fields, by a bootstrap over compounds, in pairs.
+               seed: int = 0) -> Difference:
+    """Return the difference of two shares right on the same fields, by a bootstrap over compounds, in pairs.
 
-    one_C, other_C: fields that the one and the other gets right, of total_C, for each compound.  Of fewer than FEW
-    compounds nothing is said: -1 to 1.
+    one_C, other_C: fields that each of the two gets right, of total_C, for each compound.  With fewer than FEW compounds
+    the interval is -1 to 1.
     """
     change_C = np.asarray(one_C, float) - other_C
-    found = {"difference": float(change_C.sum() / np.sum(total_C))}
+    observed = float(change_C.sum() / np.sum(total_C))
     if len(change_C) < FEW:  # resampled, so few would agree too often
-        return found | {"low": -1.0, "high": 1.0}
+        return Difference(observed, -1.0, 1.0)
     if np.ptp(change_C / total_C) == 0:  # every draw gives the same
-        return found | {"low": found["difference"], "high": found["difference"]}
+        return Difference(observed, observed, observed)
     drawn = stats.bootstrap((change_C, np.asarray(total_C, float)), _share, paired=True, vectorized=True, n_resamples=draws,
                             confidence_level=LEVEL, method="percentile", rng=np.random.default_rng(seed))
-    return found | {"low": float(drawn.confidence_interval.low), "high": float(drawn.confidence_interval.high)}
+    return Difference(observed, float(drawn.confidence_interval.low), float(drawn.confidence_interval.high))
 
 
 def permutation_test(share_of: Callable[[np.ndarray], np.ndarray], labels_T: np.ndarray, compounds_T: np.ndarray,
-                     groups_T: np.ndarray | None = None, *, draws: int = 1000, seed: int = 0) -> dict[str, object]:
-    """The share that is right when the labels are permuted over compounds, the observed one, and p of a share so high.
+                     groups_T: np.ndarray | None = None, *, draws: int = 1000, seed: int = 0) -> LabelPermutation:
+    """Return the share that is right when the labels are permuted over compounds, and p of the observed share.
 
-    share_of: labels (D, T) -> share (D,), NaN where nothing can be scored; a compound with two labels counts as two;
+    share_of: labels (D, T) -> share (D,), NaN where nothing can be scored; a compound with two labels counts as two.
     groups_T: labels move within groups of compounds only, such as those of a week; a compound has one group.
     p counts the observed labels as one more draw (Phipson & Smyth 2010).
     """
@@ -67,14 +99,14 @@ def permutation_test(share_of: Callable[[np.ndarray], np.ndarray], labels_T: np.
     group_C = np.zeros(len(first_C), int) if groups_T is None else np.unique(groups_T, return_inverse=True)[1][first_C]
     rng = np.random.default_rng(seed)
     for group in np.unique(group_C):
-        own = group_C == group
-        drawn_DC[:, own] = rng.permuted(drawn_DC[:, own], axis=1)
+        is_member_C = group_C == group
+        drawn_DC[:, is_member_C] = rng.permuted(drawn_DC[:, is_member_C], axis=1)
     null_D, observed = share_of(drawn_DC[:, compound_T]), share_of(codes_T[None])[0]
     null_D = null_D[np.isfinite(null_D)]
     if np.isnan(observed) or not len(null_D):
-        return {"draws": 0, "mean": None, "high": None, "p": None}
-    return {"draws": len(null_D), "mean": float(null_D.mean()), "high": float(np.quantile(null_D, LEVEL)),
-            "p": float((1 + (null_D >= observed - 1e-12).sum()) / (1 + len(null_D)))}
+        return LabelPermutation(0, None, None, None)
+    return LabelPermutation(len(null_D), float(null_D.mean()), float(np.quantile(null_D, LEVEL)),
+                            float((1 + (null_D >= observed - 1e-12).sum()) / (1 + len(null_D))))
 
 
 def _share(right: np.ndarray, total: np.ndarray, axis: int = -1) -> np.ndarray:

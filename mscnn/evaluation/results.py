@@ -49,7 +49,7 @@ def write(fields: pd.DataFrame, described: dict[str, Any], out: Path) -> dict[st
 
 def begin(out: Path) -> None:
     """From here on the folder is no finished evaluation; what would outlive an earlier one goes."""
-    for name in (SCORES, BASELINES, "confusion.png"):
+    for name in (SCORES, BASELINES, "confusion.png", "gallery/gallery.json"):
         (out / name).unlink(missing_ok=True)
 
 

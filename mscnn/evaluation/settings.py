@@ -32,7 +32,7 @@ class EvaluationSettings(Parallel):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.out is None and Path(self.checkpoint).suffix == ".pt":
+        if self.out is None and Path(self.checkpoint).suffix in (".safetensors", ".pt"):
             raise UsageError(f"--checkpoint {self.checkpoint} is a file; say with --out DIR where its evaluation goes")
         if self.out is None and self.another():
             raise UsageError("say with --out DIR where scores of another table go; RUN/evaluation is for what was held out")

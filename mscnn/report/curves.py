@@ -13,12 +13,11 @@ from matplotlib.figure import Figure
 
 from mscnn.core import csv_safe
 from mscnn.core.errors import DataError
-
-COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")  # Okabe and Ito's, told apart by all
+from mscnn.report import palette
 
 
 def losses(run_dir: Path) -> pd.Series:
-    """Training loss by step, of a run's metrics.jsonl. Raises DataError where it holds none."""
+    """Return the training loss by step, from a run's metrics.jsonl. Raises DataError where it holds none."""
     try:
         lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     except OSError as problem:
@@ -30,13 +29,13 @@ def losses(run_dir: Path) -> pd.Series:
 
 
 def by_value(curves: dict[Path, pd.Series], values: dict[Path, str]) -> pd.DataFrame:
-    """A row a step, columns (value of the setting, run): what is drawn."""
+    """Return the table that is drawn: a row per step, columns (value of the setting, run)."""
     columns = {(values[run], str(run)): curve for run, curve in curves.items()}
     return pd.DataFrame(columns).sort_index(axis=1).rename_axis("step")
 
 
 def distances(table: pd.DataFrame, window: int) -> dict[str, float]:
-    """Mean absolute difference of smoothed losses: between runs of one value, and between those of different ones.
+    """Return the mean absolute difference of smoothed losses "within" a value of the setting, and "between" values.
 
     Where the second is no larger than the first, the setting changes the curve no more than another seed does.
     """
@@ -51,10 +50,10 @@ def distances(table: pd.DataFrame, window: int) -> dict[str, float]:
 
 
 def draw(table: pd.DataFrame, setting: str, window: int, path: Path) -> None:
-    """A thin line a run, one colour a value of the setting, smoothed over `window` steps; the numbers beside it as CSV."""
+    """Draw a line per run, smoothed over `window` steps, a colour per value of the setting; save the numbers as CSV."""
     figure = Figure(figsize=(8, 4.5), layout="constrained", dpi=110)
     axes = figure.subplots()
-    for colour, (value, runs) in zip(COLOURS, table.T.groupby(level=0), strict=False):
+    for colour, (value, runs) in zip(palette.LINES, table.T.groupby(level=0), strict=False):
         smooth = runs.T.rolling(window, min_periods=1).mean()
         for number, column in enumerate(smooth):
             axes.plot(smooth.index, smooth[column], color=colour, linewidth=1.2,

@@ -15,21 +15,10 @@ from matplotlib.ticker import NullLocator, PercentFormatter
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
-from mscnn.report import confusion
+from mscnn.report import confusion, palette
 from mscnn.report.run import Fold
 
-# Paul Tol's muted and bright schemes (2021), told apart by all; with the markers, more than twelve mechanisms stay apart.
-COLOURS = ("#332288", "#88ccee", "#44aa99", "#117733", "#999933", "#ddcc77", "#cc6677", "#882255", "#aa4499", "#4477aa",
-           "#ee7733", "#bbbbbb")
-MARKERS = "osD^vP*X"
 NO_XML = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # letters that no XML may hold; a name may
-NETWORK, REAL, SHORTCUT = "#4477aa", "#999933", "#bbbbbb"
-
-
-def style_of(mechanisms: list[str]) -> dict[str, tuple[str, str]]:
-    """{mechanism: (colour, marker)}, the same in every picture of a report."""
-    return {name: (COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)])
-            for number, name in enumerate(sorted(mechanisms))}
 
 
 def compared(bars: list[tuple[str, dict, str]], level: str) -> str:
@@ -99,7 +88,7 @@ def learning(folds: list[Fold]) -> str:
         axes = figure.subplots()
         for curve in curves:
             train = curve[curve["kind"] == "train"]
-            axes.plot(train["epoch"], train["loss"], color=NETWORK, linewidth=0.8, alpha=max(0.3, 1 / len(curves)))
+            axes.plot(train["epoch"], train["loss"], color=palette.NETWORK, linewidth=0.8, alpha=max(0.3, 1 / len(curves)))
         axes.set(xlabel="epoch", ylabel="training loss", yscale="log")
         axes.set_title(f"Has training come to rest? ({len(curves)} training{'s' if len(curves) > 1 else ''})", fontsize=10)
     return drawn.getvalue()

@@ -16,11 +16,11 @@ from torch import Tensor
 from mscnn.core import files
 from mscnn.evaluation.attribution import Attribution, attribute
 from mscnn.model import MCNN
+from mscnn.report import palette
 
 FIELD_PX, OVERLAY_PX = 384, 192  # longer sides
 QUALITY = 85
-MAP, OPACITY = "cividis", 0.75   # told apart by the colour-blind
-COLOURS = {"dna": 2, "tubulin": 1, "actin": 0}  # plane of RGB
+OPACITY = 0.75
 GALLERY = "gallery.json"
 
 
@@ -68,7 +68,8 @@ def write(fields: pd.DataFrame, treatments: pd.DataFrame, read: Callable[[int], 
 def colours(field_CHW: np.ndarray, channels: Sequence[str]) -> np.ndarray:
     """(H, W, 3) in 0..1: DNA blue, tubulin green, actin red where all are so named, else the first three in that order."""
     names = [name.casefold() for name in channels[:3]]
-    planes = [COLOURS[name] for name in names] if set(names) <= set(COLOURS) else [2, 1, 0][:len(names)]
+    is_named = set(names) <= set(palette.CHANNEL_PLANES)
+    planes = [palette.CHANNEL_PLANES[name] for name in names] if is_named else [2, 1, 0][:len(names)]
     picture = np.zeros((*field_CHW.shape[1:], 3))
     for plane, channel_HW in zip(planes, field_CHW, strict=False):
         low, high = np.percentile(channel_HW, [1, 99.7])
@@ -81,7 +82,7 @@ def overlay(grey_HW: np.ndarray, attribution_hw: Tensor, top: float) -> np.ndarr
     stretched = torch.nn.functional.interpolate(attribution_hw[None, None].clamp(min=0), grey_HW.shape, mode="bilinear")
     strength_HW = np.clip(stretched[0, 0].numpy() / max(top, 1e-12), 0, 1)
     alpha = OPACITY * strength_HW[..., None]
-    return (1 - alpha) * grey_HW[..., None] + alpha * colormaps[MAP](strength_HW)[..., :3]
+    return (1 - alpha) * grey_HW[..., None] + alpha * colormaps[palette.ATTRIBUTION_MAP](strength_HW)[..., :3]
 
 
 def _draw(field_CHW: Tensor, found: Attribution, channels: Sequence[str], folder: Path, number: int) -> dict[str, Any]:

@@ -1,64 +1,96 @@
-"""Checkpoints on disk: whole, verified, opened without running code from them.
+"""Checkpoints on disk: whole, verified, data alone.  A file is safetensors, with all else as JSON in its header.
 
-A run directory's checkpoints/ holds step-NNNNNNNN.pt, the newest few, and the links last.pt, best.pt (least training loss
-over an epoch) and good.pt (the newest that training has gone on from).  What a link names is kept.
+A run directory's checkpoints/ holds step-NNNNNNNN.safetensors, the newest few, and the links last, best (least mean
+training loss of an epoch) and good (the newest that training has resumed or continued from).  What a link names is kept.
 """
 
+import dataclasses
 import errno
 import hashlib
-import math
+import json
 import os
-import pickletools
 import re
 import shutil
-import zipfile
-from collections import OrderedDict
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
-from mscnn.core.errors import DataError, UsageError
+from mscnn.core.errors import DataError
 from mscnn.core.files import PARTIAL, write_atomically
 from mscnn.core.logs import log
+from mscnn.data.pixels.scale import ScaleRecord
+from mscnn.data.tables.splits import SplitRecord
 from mscnn.training import checkpoint_schema
 
-FORMAT = 2
-FOLDER, LAST, BEST, GOOD = "checkpoints", "last.pt", "best.pt", "good.pt"
-SAFE_TORCH = "2.10"  # before it, a file can get round weights_only=True
-REQUIRED = ("format", "sha256", *checkpoint_schema.SCHEMA)
-SPARE = 2**20     # bytes that must be left beside a checkpoint
+FORMAT = 3
+FOLDER, LAST, BEST, GOOD = "checkpoints", "last.safetensors", "best.safetensors", "good.safetensors"
+SPARE = 2**20  # bytes that must stay free beside a checkpoint
 # Bytes of the largest file that is opened.  Weights, momentum and averages take 0.48 GiB for fields of 1024x1280, and 6 GiB
 # for 4096x4096, larger than any camera's; training them takes more memory than reading them.
-PROOF = 2**33
-CALLS = r"torch\._utils _rebuild_tensor_v2|torch \w+Storage|collections OrderedDict"  # all that pickle needs for a content
-SHARED = 10       # times the file's bytes that its content may come to, where parts of it are named again; honest ones: 2
-DEPTH = 16        # of lists in lists; honest ones: 7
+LARGEST = 2**33
+ZIP = b"PK"    # the first bytes of a checkpoint of mscnn 0.1, a pickle in a zip archive
 
 
-def save(folder: Path, content: dict[str, Any], *, keep: int, is_best: bool = False) -> Path:
-    """Write aside, flush to disk, rename, link, and remove what is no longer kept: a reader sees whole files only.
+@dataclass(frozen=True, kw_only=True)
+class ResumeRecord:
+    """What only a resumed training needs."""
 
-    content: the keys of REQUIRED but format and sha256; builtins and tensors only.  keep: how many of the newest stay.
-    Raises OSError where it cannot be written; what was there before is there still.
+    loss_module: dict[str, Tensor]   # the weights as the optimiser left them, those of the auxiliary head among them
+    optimiser: dict[str, Any]        # its state_dict: momentum by parameter, and settings
+    ema: dict[str, Any] | None       # moving average of the weights: steps, and a tensor a parameter; None without one
+    rng_state: Tensor                # of torch's generator
+    best_epoch_mean: float | None    # least mean loss of the epochs after which the run saved; None before the first
+    epoch_losses: list[float]        # of the steps of this epoch so far
+    recent_losses: list[float]       # by which a spike is recognised
+    nonfinite_steps: int             # in a row, up to now
+    has_lda_head: bool               # the last layer is the discriminant analysis
+    is_best: bool                    # this checkpoint has the least mean loss
+    numerics: dict[str, Any]         # what decides the last bit: ranks, threads, precision, kernel, versions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """All that evaluation and a resumed training need."""
+
+    step: int                        # optimiser steps taken
+    total_steps: int                 # of the whole training
+    settings: dict[str, Any]         # of the run by name, paths absolute: Config.flat()
+    classes: list[str]               # mechanisms in the order of the network's outputs
+    channels: list[str]              # in the order the network sees them
+    image_size: list[int]            # height and width in pixels
+    scale: ScaleRecord               # from camera counts to the network's input
+    split: SplitRecord               # who was trained on, and who was held out
+    network: dict[str, Tensor]       # the weights to predict with: the moving average, where one is kept
+    resume: ResumeRecord
+    sha256: str = ""                 # over all the above, as read from a file; "" before it is written
+
+
+def save(folder: Path, checkpoint: Checkpoint, *, keep: int, is_best: bool = False) -> Path:
+    """Write a checkpoint whole, set the links, and remove what is no longer kept; return its path.
+
+    keep: how many of the newest stay.  Raises OSError where it cannot be written: earlier checkpoints are untouched.
     """
-    assert set(content) == set(REQUIRED) - {"format", "sha256"}, set(content) ^ set(REQUIRED)
     remove_partial(folder)
-    content = {"format": FORMAT, "sha256": digest(content), **content}
-    needed = sum(tensor.nbytes for tensor in _tensors(content)) + SPARE
+    tensors: dict[str, Tensor] = {}
+    text = json.dumps(_without_tensors(_content(checkpoint), "", tensors, {}), allow_nan=False)
+    needed = sum(tensor.nbytes for tensor in tensors.values()) + len(text) + SPARE
     if (free := shutil.disk_usage(folder).free) < needed:
         raise OSError(errno.ENOSPC, f"{needed / 2**20:.0f} MiB are needed and {free / 2**20:.0f} free", str(folder))
-    path = folder / f"step-{content['step']:08d}.pt"
+    header = {"format": str(FORMAT), "sha256": digest(text, tensors), "content": text}
+    path = folder / f"step-{checkpoint.step:08d}.safetensors"
     try:
-        with write_atomically(path) as partial, partial.open("wb") as file:
-            torch.save(content, file)
-    except RuntimeError as problem:  # what torch makes of a write that fails half-way
-        raise OSError(errno.EIO, str(problem.__context__ or problem).splitlines()[0], str(path)) from None
-    before = _linked(folder, LAST)
-    if before and before != path:
-        _link(folder, GOOD, before)
+        with write_atomically(path) as partial:
+            safetensors.torch.save_file(tensors, partial, header)
+    except SafetensorError as problem:  # a write that failed half-way
+        raise OSError(errno.EIO, str(problem), str(path)) from None
+    previous = _linked(folder, LAST)
+    if previous and previous != path:
+        _link(folder, GOOD, previous)
     if is_best:
         _link(folder, BEST, path)
     _link(folder, LAST, path)
@@ -70,8 +102,9 @@ def save(folder: Path, content: dict[str, Any], *, keep: int, is_best: bool = Fa
 
 
 def set_latest(folder: Path, path: Path, *, is_best: bool) -> None:
-    """Make this the last one: newer files, which are damaged, are set aside as *.damaged and count no more. A process that
-    was killed may have written it, and not its links.
+    """Make this checkpoint the last one: newer files, which are damaged, are renamed *.damaged and count no more.
+
+    A process that was killed may have written the file and not its links.
     """
     for newer in list_checkpoints(folder):
         if newer > path:
@@ -81,18 +114,18 @@ def set_latest(folder: Path, path: Path, *, is_best: bool) -> None:
     _link(folder, LAST, path)
 
 
-def caveats(path: Path, content: dict[str, Any]) -> list[str]:
-    """What a reader of scores must know of a checkpoint: it is not the end of its training, or not the newest."""
-    found = []
-    if content["step"] < content["steps"]:
-        found.append(f"training had not come to its end: step {content['step']} of {content['steps']}"
-                     + (", its last layer as trained" if content["config"]["head"] == "lda" else ""))
-    elif content["config"]["head"] == "lda" and not content["training"].get("is_read_out", True):
-        found.append("training was stopped before its read-out: its last layer is as trained")
-    newer = [own.name for own in list_checkpoints(path.parent) if own.name > path.resolve().name]
+def caveats(path: Path, checkpoint: Checkpoint) -> list[str]:
+    """Return what a reader of scores must know: the checkpoint is not the end of its training, or not the newest."""
+    notes, wants_lda = [], checkpoint.settings["head"] == "lda"
+    if checkpoint.step < checkpoint.total_steps:
+        notes.append(f"training had not come to its end: step {checkpoint.step} of {checkpoint.total_steps}"
+                     + (", its last layer as trained" if wants_lda else ""))
+    elif wants_lda and not checkpoint.resume.has_lda_head:
+        notes.append("training was stopped before the discriminant analysis: its last layer is as trained")
+    newer = [other.name for other in list_checkpoints(path.parent) if other.name > path.resolve().name]
     if path.parent.name == FOLDER and newer:
-        found.append(f"{path.resolve().name} was scored, and not {newer[0]}")
-    return found
+        notes.append(f"{path.resolve().name} was scored, and not {newer[0]}")
+    return notes
 
 
 def remove_partial(folder: Path) -> None:
@@ -102,172 +135,152 @@ def remove_partial(folder: Path) -> None:
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints of a folder, the newest first."""
-    return sorted((path for path in folder.glob("step-*.pt") if re.fullmatch(r"step-\d+\.pt", path.name)), reverse=True)
+    """Return the checkpoints of a folder, the newest first."""
+    return sorted((path for path in folder.glob("step-*.safetensors") if re.fullmatch(r"step-\d+\.safetensors", path.name)),
+                  reverse=True)
 
 
-def newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The newest checkpoint of a folder that is whole, with its content; those that are not are named in the log.
+def newest(folder: Path) -> tuple[Path, Checkpoint] | None:
+    """Return the newest valid checkpoint of a folder and its path; the log names those that are damaged.
 
-    None where there is no file at all.  Raises DataError where there are some and none is whole.
+    None where there is no file at all.  Raises DataError where there are some and none is valid.
     """
     refused = []
-    for path in list_checkpoints(folder):
+    for path in [*list_checkpoints(folder), *sorted(folder.glob("step-*.pt"), reverse=True)]:
         try:
             return path, load(path)
         except DataError as problem:
             log.warning("%s; an older one is used", problem)
             refused.append(str(problem))
     if refused:
-        raise DataError(f"{folder}: none of its {len(refused)} checkpoints is whole; train again", refused)
+        raise DataError(f"{folder}: none of its {len(refused)} checkpoints is valid; train again", refused)
     return None
 
 
-def read(run_or_file: Path) -> tuple[Path, dict[str, Any]]:
-    """A checkpoint file, or the newest whole one of a run directory, and its content. Raises DataError."""
+def read(run_or_file: Path) -> tuple[Path, Checkpoint]:
+    """Return a checkpoint file, or the newest valid one of a run directory, and its path. Raises DataError."""
     folder = run_or_file / FOLDER
-    if run_or_file.is_dir() and (found := newest(folder)):
-        return found
+    if run_or_file.is_dir() and (latest := newest(folder)):
+        return latest
     path = folder / LAST if run_or_file.is_dir() else run_or_file
     if not path.is_file():
-        raise DataError(f"{run_or_file}: no checkpoint there ({path} is missing); name a run directory or a .pt file")
+        raise DataError(f"{run_or_file}: no checkpoint there ({path} is missing); name a run directory or a "
+                        ".safetensors file")
     return path, load(path)
 
 
-def load(path: Path) -> dict[str, Any]:
-    """Read a checkpoint and verify its SHA-256 and its form; pickled code in it is refused, never run. Raises DataError
-    naming what is wrong; MemoryError, or torch's RuntimeError, where the machine is short of it: that is no damage.
+def load(path: Path) -> Checkpoint:
+    """Read a checkpoint, verify its SHA-256, and check all that is in it. Raises DataError naming what is wrong.
 
-    Raises UsageError where this torch could be made to run such code: no file is read there.
+    Raises MemoryError, or torch's RuntimeError, where the machine is short of memory: that is no damage.
     """
-    if torch.__version__ < SAFE_TORCH:
-        raise UsageError(f"{path} is not read: torch {torch.__version__} may run code hidden in a checkpoint; use "
-                         f"torch {SAFE_TORCH} or newer, as in the main environment (`make .venv`)")
     try:
-        _refuse_bombs(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        _refuse_laughs(content, path.stat().st_size)
-        wrong = _wrong(content)
+        content = _read(path)
     except Exception as problem:  # damage shows as many kinds of error; all mean that the file cannot be used
         if isinstance(problem, MemoryError) or (
                 isinstance(problem, RuntimeError) and re.search("(allocate|enough) memory", str(problem))):
             raise
-        reason = str(problem).strip().splitlines() or [type(problem).__name__]
-        wrong = f"not a readable checkpoint ({reason[0]}); train again or use another one"
-    if wrong:
-        raise DataError(f"{path}: {wrong}")
+        text = str(problem).strip().splitlines() or [type(problem).__name__]
+        raise DataError(f"{path}: not a readable checkpoint ({text[0]}); train again or use another one") from None
+    if isinstance(content, str):
+        raise DataError(f"{path}: {content}")
     return content
 
 
-def _wrong(content: Any) -> str | None:
-    """Why a content cannot be used, None where it can. Raises any exception where it is not at all like one."""
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        found = content.get("format") if isinstance(content, dict) else content
-        found = found if type(found) in (int, str) else type(found).__name__
-        return f"checkpoint format {found!r}, this version reads {FORMAT}; use the version that wrote it"
-    if missing := [key for key in REQUIRED if key not in content]:
-        return f"lacks {', '.join(missing)}; it was not written by this program"
-    if digest({key: value for key, value in content.items() if key not in ("format", "sha256")}) != content["sha256"]:
-        return "not what was written (its SHA-256 differs); use another one"
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in _tensors(content) if tensor.is_floating_point()):
-        return "holds numbers that are not finite; use another one"
-    if strange := next(checkpoint_schema.schema_errors(content), None):
-        return f"its {strange} is not as this program writes it; use another one"
-    return None
-
-
-def digest(content: Any) -> str:
-    """SHA-256 over all that is in it: keys, types, numbers, shapes and bytes of tensors, in order. Raises TypeError."""
-    sha = hashlib.sha256()
-    for part in _parts(content):
-        sha.update(part)
+def digest(text: str, tensors: dict[str, Tensor]) -> str:
+    """Return the SHA-256 over the JSON text and each tensor's name, type, shape and bytes, by name."""
+    sha = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
+        sha.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
     return sha.hexdigest()
 
 
-def _parts(value: Any) -> Iterator[bytes | memoryview]:
-    if isinstance(value, dict):
-        yield f"{{{len(value)}".encode()
-        for key, own in value.items():
-            yield from _parts(key)
-            yield from _parts(own)
-    elif isinstance(value, list | tuple):
-        yield f"[{len(value)}".encode()
-        for own in value:
-            yield from _parts(own)
-    elif isinstance(value, Tensor):
-        yield f"{value.dtype}{tuple(value.shape)}".encode()
-        yield memoryview(value.detach().contiguous().reshape(-1).view(torch.uint8).numpy())
-    elif type(value) in (str, int, float, bool, type(None)):
-        yield f"{type(value).__name__}{value!r};".encode()
-    else:
-        raise TypeError(f"a checkpoint holds builtins and tensors, not {type(value).__name__}")
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    """Every tensor once, however often it is named."""
-    seen: set[int] = set()
-    waiting = [value]
-    while waiting:
-        own = waiting.pop()
-        if isinstance(own, Tensor):
-            if own.numel() and own.data_ptr() not in seen:
-                seen.add(own.data_ptr())
-                yield own
-        elif isinstance(own, dict | list | tuple):
-            waiting.extend(own.values() if isinstance(own, dict) else own)
-
-
-def _refuse_bombs(path: Path) -> None:
-    """Raise ValueError for a file that is too large, would be once it is unpacked, or calls what save never does: torch
-    lets any file call bytearray(10**12).
-    """
+def _read(path: Path) -> Checkpoint | str:
+    """Return a checkpoint, or why it cannot be used. Raises any exception where the file is damaged."""
     if not path.is_file():
         raise ValueError("no regular file")
-    size = path.stat().st_size
-    with zipfile.ZipFile(path) as archive:
-        unpacked = sum(entry.file_size for entry in archive.infolist())
-        if max(size, unpacked) > PROOF or unpacked > size:
-            raise ValueError(f"{size} bytes that hold {unpacked}")
-        pickles = [name for name in archive.namelist() if name.lower().endswith(".pkl")]
-        if len(pickles) != 1:
-            raise ValueError(f"{len(pickles)} pickles in it")
-        calls = {str(word) for code, word, _ in pickletools.genops(archive.read(pickles[0])) if "GLOBAL" in code.name}
-    if foreign := sorted(word for word in calls if not re.fullmatch(CALLS, word)):
-        raise ValueError(f"it would call {', '.join(foreign)}")
+    if (size := path.stat().st_size) > LARGEST:
+        raise ValueError(f"{size} bytes, more than any checkpoint has")
+    with path.open("rb") as file:
+        if file.read(len(ZIP)) == ZIP:
+            return "a checkpoint of mscnn 0.1, which this version does not read; use mscnn 0.1 for it, or train again"
+    data = path.read_bytes()  # not mapped: an error of the disk under a memory map kills the process without a word
+    tensors = safetensors.torch.load(data)
+    header = json.loads(data[8:8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
+    del data
+    if header.get("format") != str(FORMAT):
+        return f"checkpoint format {header.get('format')!r}, this version reads {FORMAT}; use the version that wrote it"
+    if (sha256 := digest(header["content"], tensors)) != header["sha256"]:
+        return "not what was written (its SHA-256 differs); use another one"
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values() if tensor.is_floating_point()):
+        return "holds numbers that are not finite; use another one"
+    content = _with_tensors(json.loads(header["content"], parse_constant=_refuse_constant), tensors)
+    if wrong := next(checkpoint_schema.schema_errors(content), None):
+        return f"its {wrong} is not as this program writes it; use another one"
+    return _from_content(content, sha256)
 
 
-def _refuse_laughs(content: Any, size: int) -> None:
-    """Raise ValueError, or TypeError, for what would take more time or memory than a file of so many bytes may: tensors
-    larger than their storage, and lists in lists that are named again and again, or in themselves.
-    """
-    waiting, cost = [(content, 0)], 0
-    while waiting:
-        value, depth = waiting.pop()
-        if type(value) is Tensor:
-            own, needed = (), math.prod(value.shape) * value.element_size()  # nbytes overflows
-            if needed > value.untyped_storage().nbytes():
-                raise ValueError(f"a tensor of {needed} bytes, of which the file holds {value.untyped_storage().nbytes()}")
-        elif type(value) in (dict, OrderedDict, list, tuple):
-            if type(value) is OrderedDict:
-                vars(value).clear()  # _metadata of state_dict, which nobody needs, or anything else: it is in no digest
-            own = [*value, *value.values()] if isinstance(value, dict) else value
-            needed = len(own) + sum(len(text) for text in own if type(text) is str)
-        else:
-            raise TypeError(f"a checkpoint holds builtins and tensors, not {type(value).__name__}")
-        cost += needed
-        if cost > SHARED * size or depth > DEPTH:
-            raise ValueError(f"{size} bytes that stand for {cost} and more, {depth} deep")
-        waiting += [(part, depth + 1) for part in own if type(part) not in (str, int, float, bool, type(None))]
+def _content(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return a checkpoint as nested dicts and lists of builtins and tensors."""
+    def shallow(record: Any) -> dict[str, Any]:
+        return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+
+    arrays = {name: torch.from_numpy(array) for name, array in checkpoint.scale.arrays.items()}
+    content = shallow(checkpoint)
+    del content["sha256"]
+    return content | {"scale": {"facts": checkpoint.scale.facts, "arrays": arrays},
+                                  "split": dataclasses.asdict(checkpoint.split), "resume": shallow(checkpoint.resume)}
+
+
+def _from_content(content: dict[str, Any], sha256: str) -> Checkpoint:
+    """Return the inverse of _content."""
+    scale, resume = content["scale"], content["resume"]
+    states = {int(number): state for number, state in resume["optimiser"]["state"].items()}  # JSON has no numbers as keys
+    arrays = {name: tensor.numpy() for name, tensor in scale["arrays"].items()}
+    return Checkpoint(**content | {
+        "sha256": sha256, "scale": ScaleRecord(scale["facts"], arrays), "split": SplitRecord.from_json(content["split"]),
+        "resume": ResumeRecord(**resume | {"optimiser": resume["optimiser"] | {"state": states}})})
+
+
+def _without_tensors(value: Any, name: str, tensors: dict[str, Tensor], seen: dict[tuple, str]) -> Any:
+    """Return the value with {"tensor": NAME} for each tensor, which is put into `tensors`; the same memory is put once."""
+    if isinstance(value, Tensor):
+        memory = (value.data_ptr(), value.dtype, tuple(value.shape), value.stride())
+        if memory not in seen or not value.numel():
+            seen[memory] = name
+            tensors[name] = value.detach().contiguous()
+        return {"tensor": seen[memory]}
+    if isinstance(value, dict):
+        return {key: _without_tensors(item, f"{name}/{key}" if name else str(key), tensors, seen)
+                for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_tensors(item, f"{name}/{number}", tensors, seen) for number, item in enumerate(value)]
+    return value
+
+
+def _with_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """Return the inverse of _without_tensors. Raises KeyError for a tensor that is not there."""
+    if isinstance(value, dict):
+        if value.keys() == {"tensor"} and isinstance(value["tensor"], str):
+            return tensors[value["tensor"]]
+        return {key: _with_tensors(item, tensors) for key, item in value.items()}
+    return [_with_tensors(item, tensors) for item in value] if isinstance(value, list) else value
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} in its JSON")
 
 
 def _linked(folder: Path, name: str) -> Path | None:
-    """The file that a link names, None where there is none."""
+    """Return the file that a link names, None where there is none."""
     path = folder / name
     return folder / os.readlink(path) if path.is_symlink() and path.exists() else None
 
 
 def _link(folder: Path, name: str, to: Path) -> None:
-    aside = folder / (name + PARTIAL)
-    aside.unlink(missing_ok=True)
-    aside.symlink_to(to.name)
-    os.replace(aside, folder / name)
+    partial = folder / (name + PARTIAL)
+    partial.unlink(missing_ok=True)
+    partial.symlink_to(to.name)
+    os.replace(partial, folder / name)

@@ -1,69 +1,73 @@
 """What the content of a checkpoint has to look like, whoever made it: anybody can make a SHA-256 that fits."""
 
 import dataclasses
-import json
 from collections.abc import Iterator
 from typing import Any, Literal, get_args, get_origin
 
 import torch
+from torch import Tensor
 
 from mscnn.core import config
-from mscnn.data.pixels import plate_scale
-from mscnn.data.pixels.dataset_scale import DatasetScale
+from mscnn.core.settings import plain_type
+from mscnn.data.pixels.scale import ScaleRecord, scale_from_record
 from mscnn.data.tables import splits
 from mscnn.model import MCNN
 
-# What is read of a content: {key: form}, [form of each], or a type.
-SCHEMA = {"step": int, "config": {"preset": str, "head_relu": bool, "aux_on_held_out": bool, "head": str},
-          "classes": [str], "channels": [str], "normalisation": {"mode": str}, "image_size": [int],
-          "split": {"method": str, "held_out": [str], "leaks": str, "sha256": str, "sides": [str],
-                    "trained": {"compounds": [str], "mechanisms": [str]}},
-          "network": dict, "training": dict, "steps": int}
+# {key: schema}, [schema of each item], a type, or a tuple of types.
+SCHEMA = {
+    "step": int, "total_steps": int, "classes": [str], "channels": [str], "image_size": [int], "network": dict,
+    "settings": {"preset": str, "head_relu": bool, "aux_on_held_out": bool, "head": str},
+    "scale": {"facts": {"mode": str}, "arrays": dict},
+    "split": {"method": str, "held_out": [str], "leaks": str, "sha256": str, "sides": [str], "sites": dict,
+              "trained": {"compounds": [str], "mechanisms": [str]}, "unlearnable": [str]},
+    "resume": {"loss_module": dict, "optimiser": {"state": dict, "param_groups": [dict]}, "ema": (dict, type(None)),
+               "rng_state": Tensor, "best_epoch_mean": (float, type(None)), "epoch_losses": [float],
+               "recent_losses": [float], "nonfinite_steps": int, "has_lda_head": bool, "is_best": bool, "numerics": dict}}
 
 
 def schema_errors(content: dict[str, Any]) -> Iterator[str]:
-    """Names of what is not as those who use a content rely on, for anybody can make a digest; or raises any exception."""
+    """Yield the names of entries on which a reader of checkpoints could not rely.
+
+    content: nested dicts and lists of builtins and tensors.  Raises any exception where it is nothing like a checkpoint.
+    """
+    if not isinstance(content, dict):
+        raise TypeError(f"a checkpoint's content is an object of JSON, not {type(content).__name__}")
+    yield from (name for name in content if name not in SCHEMA)
+    yield from (f"resume {name}" for name in content["resume"] if name not in SCHEMA["resume"])
     yield from _mismatches(content, SCHEMA, "")
-    settings, classes, channels = content["config"], content["classes"], content["channels"]
-    kinds = {field.name: field.type for group in config.GROUPS.values() for field in dataclasses.fields(group)}
-    yield from _mismatches(settings, {name: kinds[name] for name in settings if name in kinds}, "config")
+    settings, classes, channels = content["settings"], content["classes"], content["channels"]
+    types = {field.name: plain_type(field.type) for group in config.GROUPS.values() for field in dataclasses.fields(group)}
+    yield from _mismatches(settings, {name: types[name] for name in settings if name in types}, "settings")
     config.from_flat(settings)
-    scale = {name: value for name, value in content["normalisation"].items() if name != "arrays"}
-    json.dumps([scale, *(content[name] for name in SCHEMA if name not in ("normalisation", "network", "training"))])
     "".join(classes + channels).encode()
     if classes != sorted(set(classes)):
         yield "classes"
     if not {*content["split"]["sides"]} <= {splits.TRAIN, splits.TEST, splits.UNUSED}:
         yield "split sides"
-    if scale["mode"] == "plate":
-        yield from _mismatches(scale, {"facts": {"plates": [str], "offset": float}}, "normalisation")
-        arrays = {name: array.numpy() for name, array in content["normalisation"]["arrays"].items()}
-        plates = plate_scale.from_record(scale["facts"], arrays)
-        fits = plates.field_PChw.shape[1] == len(channels) and len(plates.size) == 2
-    else:
-        fields = DatasetScale(**scale)
-        fits = {"field": 0, "dataset": len(channels)}.get(fields.mode) == len(fields.mean) == len(fields.sd) \
-            and all(isinstance(number, float) for number in (*fields.mean, *fields.sd))
-    if not fits:
-        yield "normalisation"
+    facts, arrays = content["scale"]["facts"], content["scale"]["arrays"]
+    if facts["mode"] == "plate":
+        yield from _mismatches(facts, {"plates": [str], "size": [int], "offset": float}, "scale facts")
+    scale = scale_from_record(ScaleRecord(facts, {name: tensor.numpy() for name, tensor in arrays.items()}))
+    if scale.num_channels not in (None, len(channels)) or (scale.size and len(scale.size) != 2):
+        yield "scale"
     height, width = content["image_size"]
     with torch.device("meta"):  # takes no memory, whatever the size
         expected = MCNN(len(classes), len(channels), height, width, gradient="dense").state_dict()
-    found = content["network"]
-    yield from (f"network {name!r}" for name in [*expected, *found] if name not in expected or name not in found
-                or (found[name].shape, found[name].dtype) != (expected[name].shape, expected[name].dtype))
+    weights = content["network"]
+    yield from (f"network {name!r}" for name in [*expected, *weights] if name not in expected or name not in weights
+                or (weights[name].shape, weights[name].dtype) != (expected[name].shape, expected[name].dtype))
 
 
-def _mismatches(value: Any, form: Any, name: str) -> Iterator[str]:
-    """Names of what is not of a form of FORM, or of the annotation of a setting."""
-    if isinstance(form, dict) and isinstance(value, dict):
-        for key, own in form.items():
-            yield from _mismatches(value.get(key), own, f"{name} {key}".strip())
-    elif isinstance(form, list) and isinstance(value, list):
-        for own in value:
-            yield from _mismatches(own, form[0], name)
-    elif get_origin(form) is Literal:
-        if value not in get_args(form):
+def _mismatches(value: Any, schema: Any, name: str) -> Iterator[str]:
+    """Yield the names of entries that do not fit a schema, or the type of a setting."""
+    if isinstance(schema, dict) and isinstance(value, dict):
+        for key, expected in schema.items():
+            yield from _mismatches(value.get(key), expected, f"{name} {key}".strip())
+    elif isinstance(schema, list) and isinstance(value, list):
+        for item in value:
+            yield from _mismatches(item, schema[0], name)
+    elif get_origin(schema) is Literal:
+        if value not in get_args(schema):
             yield name
-    elif isinstance(form, dict | list) or not isinstance(value, (float, int) if form is float else form):
+    elif isinstance(schema, dict | list) or not isinstance(value, (float, int) if schema is float else schema):
         yield name

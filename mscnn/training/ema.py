@@ -1,4 +1,4 @@
-"""Running average of the weights, which generalises better than the last."""
+"""Exponential moving average of the weights, which generalises better than the last ones."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from torch import nn
 
 
 class EMA:
-    """Exponential moving average of a network's parameters, its decay smaller at first: min(decay, (1 + t) / (10 + t)).
+    """The moving average of a network's parameters; its decay is smaller at first: min(decay, (1 + t) / (10 + t)).
 
     t: steps so far; as in TensorFlow's ExponentialMovingAverage with num_updates.
     """
@@ -19,14 +19,14 @@ class EMA:
         self.shadow = [parameter.detach().clone() for parameter in network.parameters()]
 
     def update(self) -> None:
-        """After a step of the optimiser."""
+        """Move the average towards the weights, after a step of the optimiser."""
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         torch._foreach_lerp_(self.shadow, [parameter.detach() for parameter in self.network.parameters()], 1 - decay)
         self.steps += 1
 
     @contextmanager
     def swapped_in(self) -> Iterator[None]:
-        """Within it the network has the average weights."""
+        """Give the network the average weights within the block."""
         self._swap()
         try:
             yield
@@ -34,15 +34,15 @@ class EMA:
             self._swap()
 
     def state_dict(self) -> dict[str, Any]:
-        """For a checkpoint; not a copy, so that a file that holds the averaged network too holds the weights once."""
-        return {"steps": self.steps, "kept": self.shadow}
+        """Return steps and average weights for a checkpoint; not a copy, so that the file holds them once."""
+        return {"steps": self.steps, "shadow": self.shadow}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The inverse of state."""
+        """Take the steps and average weights of a checkpoint."""
         self.steps = state["steps"]
-        for kept, saved in zip(self.shadow, state["kept"], strict=True):
-            kept.copy_(saved)
+        for average, saved in zip(self.shadow, state["shadow"], strict=True):
+            average.copy_(saved)
 
     def _swap(self) -> None:
-        for parameter, kept in zip(self.network.parameters(), self.shadow, strict=True):
-            parameter.data, kept.data = kept.data, parameter.data
+        for parameter, average in zip(self.network.parameters(), self.shadow, strict=True):
+            parameter.data, average.data = average.data, parameter.data

@@ -1,6 +1,6 @@
-"""Batch -> loss and sums; what is wrapped for several ranks.
+"""The loss of a microbatch, and its share of the global minibatch.
 
-Shapes: N fields of a microbatch, C channels, H W pixels, K classes.
+Shapes: N fields of a microbatch, C channels, H W pixels, K classes, F features, D statistics of the auxiliary task.
 """
 
 import numpy as np
@@ -8,41 +8,43 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mscnn.model import NUM_FEATURES
+from mscnn.model import MCNN, NUM_FEATURES
 
-UNKNOWN = -100  # label of a field that teaches no class
+UNKNOWN = -100  # label of a field without a known class
 
 
 class LossModule(nn.Module):
-    """Weighted cross-entropy summed over a microbatch, scaled so that summing over all microbatches gives the mean.
+    """The network with its loss; for several ranks DistributedDataParallel wraps it.
 
-    statistics: weight of a second task, if not 0: to predict num_statistics numbers of a field from its features, by a
-    linear layer that is of no use afterwards; smooth L1 loss, mean over the numbers.
+    The loss is the cross-entropy, weighted and summed over a microbatch so that the sum over all microbatches of a step is
+    the mean over its global minibatch.  With aux_weight, an auxiliary linear head predicts statistics of a field's pixels
+    from its features, by smooth L1 loss, mean over the statistics; it is of no use after training.
     """
 
-    def __init__(self, network: nn.Module, label_smoothing: float = 0.0, statistics: float = 0.0, num_statistics: int = 0):
+    def __init__(self, network: MCNN, label_smoothing: float = 0.0, aux_weight: float = 0.0, num_statistics: int = 0):
         super().__init__()
-        self.network, self.label_smoothing, self.aux_weight = network, label_smoothing, statistics
-        if statistics:
+        self.network, self.label_smoothing, self.aux_weight = network, label_smoothing, aux_weight
+        if aux_weight:
             self.aux_head = nn.Linear(NUM_FEATURES, num_statistics)
             nn.init.xavier_uniform_(self.aux_head.weight)
             nn.init.zeros_(self.aux_head.bias)
 
-    def forward(self, fields_NCHW: Tensor, labels_N: Tensor, weights_N: Tensor, targets_ND: Tensor | None = None,
-                shares_N: Tensor | None = None) -> dict[str, Tensor]:
-        """weights_N: each field's share of the global minibatch's loss (they sum to 1 over it); 0 for padding, and for
-        fields of which the label is UNKNOWN.  targets_ND, shares_N: of the second task and its loss.
+    def forward(self, fields_NCHW: Tensor, labels_N: Tensor, weights_N: Tensor, aux_targets_ND: Tensor | None = None,
+                aux_shares_N: Tensor | None = None) -> dict[str, Tensor]:
+        """Return "loss" and "correct" (fields with a weight), scalars, and "finite_N": whether a field's scores are finite.
 
-        Returns "loss" (to differentiate) and "correct" (number of fields with a weight), both scalars, and "finite_N":
-        whether the scores of each field are.
+        weights_N: each field's share of the global minibatch's cross-entropy, they sum to 1 over it; 0 for padding, and for
+        fields whose label is UNKNOWN.  aux_targets_ND, aux_shares_N: statistics, and shares of the auxiliary loss.
         """
         if not self.aux_weight:
             scores_NK, loss = self.network(fields_NCHW), torch.zeros(())
         else:
+            assert aux_targets_ND is not None
+            assert aux_shares_N is not None
             features_NF = self.network.features(fields_NCHW)
             scores_NK, statistics_ND = self.network.classify(features_NF), self.aux_head(features_NF)
-            losses_ND = F.smooth_l1_loss(statistics_ND.float(), targets_ND, reduction="none")
-            loss = self.aux_weight * (losses_ND.mean(dim=1) * shares_N).sum()
+            losses_ND = F.smooth_l1_loss(statistics_ND.float(), aux_targets_ND, reduction="none")
+            loss = self.aux_weight * (losses_ND.mean(dim=1) * aux_shares_N).sum()
         losses_N = F.cross_entropy(scores_NK.float(), labels_N, reduction="none", label_smoothing=self.label_smoothing,
                                    ignore_index=UNKNOWN)
         right_N = (scores_NK.argmax(dim=1) == labels_N) & (weights_N > 0)
@@ -51,7 +53,7 @@ class LossModule(nn.Module):
 
 
 def class_weights(labels: np.ndarray, num_classes: int, mode: str) -> np.ndarray:
-    """(K,) float64 weight of a field by class: all 1, or inverse to the class's number of training fields.
+    """Return the weight (K,) float64 of a field by class: all 1, or inverse to the class's number of training fields.
 
     "balanced" is scikit-learn's: fields / (classes present * fields of the class); classes without fields get 0.
     """
@@ -65,5 +67,5 @@ def class_weights(labels: np.ndarray, num_classes: int, mode: str) -> np.ndarray
 
 
 def loss_shares(weights: np.ndarray, minibatch: np.ndarray, own: np.ndarray) -> Tensor:
-    """Each own field's share of the loss of its global minibatch, (N,) float32, by per-site weights; 0 if it has none."""
+    """Return each own field's share (N,) float32 of the loss of its global minibatch, by per-site weights."""
     return torch.tensor(weights[own] / (weights[minibatch].sum() or 1.0), dtype=torch.float32)

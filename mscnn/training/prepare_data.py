@@ -1,7 +1,7 @@
 """From the settings to a checked screen: table, headers, normalisation; every rank looks at its share of the files."""
 
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,8 +15,11 @@ from mscnn.data.pixels import dataset_scale, images, packed, plate_scale
 from mscnn.data.pixels.dataset_scale import DatasetScale
 from mscnn.data.pixels.illumination import PlateSums
 from mscnn.data.pixels.plate_scale import PlateScale
+from mscnn.data.pixels.read_pixels import read_pixels
+from mscnn.data.pixels.scale import Scale, scale_from_record
+from mscnn.data.pixels.scale_record import ScaleRecord
 from mscnn.data.read_screen import read_screen
-from mscnn.data.tables.sampler import shard
+from mscnn.data.tables.sampler import evenly_spaced, shard
 from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed.world import World
 from mscnn.model import require_fitting_size
@@ -72,7 +75,7 @@ def read_headers(table: SiteTable, world: World) -> images.Header:
     return images.agree(found, files_per_site=len(files[0]), channels=table.channels)
 
 
-def fit_scale(table: SiteTable, sites: np.ndarray, settings: config.Data, world: World) -> DatasetScale | PlateScale:
+def fit_scale(table: SiteTable, sites: np.ndarray, settings: config.Data, world: World) -> Scale:
     """What turns counts into the network's input, the same on all ranks to the last bit, for any number of them.
 
     sites: of the training side.  Raises DataError on all ranks for images that turn out damaged.
@@ -81,7 +84,7 @@ def fit_scale(table: SiteTable, sites: np.ndarray, settings: config.Data, world:
         return DatasetScale("field", (), ())
     if settings.normalise == "plate":
         return _measure_plates(table, sites, settings, world)
-    chosen = sites[dataset_scale.sample(len(sites), settings.normalise_sites)]
+    chosen = sites[evenly_spaced(len(sites), settings.normalise_sites)]
     moments_SC3 = np.zeros((len(chosen), len(table.channels), 3))  # exact sums, placed by site: added in the table's order
 
     def add(position: int, site_CHW: np.ndarray) -> None:
@@ -91,7 +94,7 @@ def fit_scale(table: SiteTable, sites: np.ndarray, settings: config.Data, world:
     return DatasetScale("dataset", *dataset_scale.statistics(world.sum_array(moments_SC3)))
 
 
-def _measure_plates(table: SiteTable, sites: np.ndarray, settings: config.Data, world: World) -> PlateScale:
+def _measure_plates(table: SiteTable, sites: np.ndarray, settings: config.Data, world: World) -> Scale:
     """Light and scale of each plate, from its untreated wells."""
     reference = plate_scale.reference_sites(table, np.isin(np.arange(len(table)), sites), settings.plate_reference,
                                           settings.plate_sites)
@@ -110,13 +113,14 @@ def _measure_plates(table: SiteTable, sites: np.ndarray, settings: config.Data, 
     return _of_rank_0(found, world)
 
 
-def _of_rank_0(found: PlateScale | None, world: World) -> PlateScale:
+def _of_rank_0(found: PlateScale | None, world: World) -> Scale:
     """What rank 0 found, on all ranks: solvers may differ in the last bit from host to host."""
-    facts, arrays = found.to_record() if found else (None, {})
-    about = {name: (array.shape, array.dtype.str) for name, array in arrays.items()}
-    facts, about = world.gather([facts, about])[0]
-    return plate_scale.from_record(facts, {name: world.sum_array(arrays.get(name, np.zeros(shape))).astype(dtype)
-                                         for name, (shape, dtype) in about.items()})
+    record = found.to_record() if found else ScaleRecord({})
+    about = {name: (array.shape, array.dtype.str) for name, array in record.arrays.items()}
+    facts, about = world.gather([record.facts, about])[0]
+    return scale_from_record(ScaleRecord(facts, {
+        name: world.sum_array(record.arrays.get(name, np.zeros(shape))).astype(dtype)
+        for name, (shape, dtype) in about.items()}))
 
 
 def _read_shares(table: SiteTable, wanted: list[tuple[int, Callable[[np.ndarray], object]]], world: World) -> None:
@@ -124,23 +128,26 @@ def _read_shares(table: SiteTable, wanted: list[tuple[int, Callable[[np.ndarray]
     damaged = []
     for site, take in shard(wanted, rank=world.rank, size=world.size):
         try:
-            take(packed.pixels(table, site))
+            take(read_pixels(table, site))
         except ImageError as problem:
             damaged.append(problem.what)
     if everywhere := sorted(what for part in world.gather(damaged) for what in part):
         raise DataError(f"{len(everywhere)} images are damaged; replace them, or take their rows out", everywhere)
 
 
-def to_record(scale: DatasetScale | PlateScale) -> dict[str, Any]:
+def to_record(scale: Scale) -> dict[str, Any]:
     """As builtins and tensors, for a checkpoint."""
-    if isinstance(scale, DatasetScale):
-        return asdict(scale)
-    facts, arrays = scale.to_record()
-    return {"mode": "plate", "facts": facts, "arrays": {name: torch.from_numpy(array) for name, array in arrays.items()}}
+    record = scale.to_record()
+    if not record.arrays:
+        return record.facts
+    facts = {name: value for name, value in record.facts.items() if name != "mode"}
+    return {"mode": record.facts["mode"], "facts": facts,
+            "arrays": {name: torch.from_numpy(array) for name, array in record.arrays.items()}}
 
 
-def restore(record: dict[str, Any]) -> DatasetScale | PlateScale:
+def restore(record: dict[str, Any]) -> Scale:
     """The inverse of to_record."""
     if record["mode"] != "plate":
-        return DatasetScale(**record)
-    return plate_scale.from_record(record["facts"], {name: array.numpy() for name, array in record["arrays"].items()})
+        return scale_from_record(ScaleRecord(record))
+    return scale_from_record(ScaleRecord({"mode": "plate", **record["facts"]},
+                                         {name: array.numpy() for name, array in record["arrays"].items()}))

@@ -1,4 +1,4 @@
-"""Told to stop: by a signal of the batch system, or by the clock."""
+"""A request to stop: by a signal of the batch system, or by the clock.  Imports no torch."""
 
 import signal
 import time
@@ -8,19 +8,17 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
 class StopRequest:
-    """Remembers that this process was told to stop; nothing is interrupted, and being told twice changes nothing.
-
-    hours: after which it counts as told, from now; 0: never.  reason: what told it, "" as long as nothing did.
-    """
+    """Remembers that this process was asked to stop; it interrupts nothing, and a second request changes nothing."""
 
     def __init__(self, hours: float = 0.0):
-        self.reason = ""
+        """Listen for signals from here on; hours: after which the clock asks to stop, 0: never."""
+        self.reason = ""  # what asked to stop; "" as long as nothing has
         self._hours, self._until = hours, time.monotonic() + 3600 * hours
         for number in SIGNALS:
             signal.signal(number, self._on_signal)
 
     def __call__(self) -> bool:
-        """Whether it was told."""
+        """Return whether this process was asked to stop."""
         if self._hours and time.monotonic() > self._until:
             self.reason = self.reason or f"--stop-after {self._hours:g}"
         return bool(self.reason)

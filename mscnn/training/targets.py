@@ -12,10 +12,9 @@ from torch import Tensor
 
 from mscnn.core import config
 from mscnn.core.logs import log
-from mscnn.data.pixels.reader import FieldReader, prefetch
+from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.pixels.statistics import pixel_statistics
 from mscnn.data.tables import splits
-from mscnn.data.tables.sampler import microbatches, shard
 from mscnn.distributed.world import World
 from mscnn.training.loss import UNKNOWN, class_weights
 
@@ -59,8 +58,7 @@ def _statistics_of_sites(fields: FieldReader, sites: np.ndarray, microbatch: int
                          enter_reader: Callable[[], object]) -> np.ndarray:
     """(N, D) float64 numbers of mscnn/data/pixels/statistics.py for N sites, each described once, known to all ranks."""
     described_ND = np.zeros((len(sites), pixel_statistics(fields.read(sites[:1])).shape[1]))
-    pieces = microbatches(shard(np.arange(len(sites)), rank=world.rank, size=world.size), microbatch)
-    jobs = ((lambda piece=piece: fields.read(sites[piece])) for piece in pieces)
-    for piece, images_NCHW in zip(pieces, prefetch(jobs, thread_init=enter_reader), strict=True):
-        described_ND[piece] = pixel_statistics(images_NCHW).double()
+    for share, images_NCHW in fields.read_share(sites, microbatch=microbatch, rank=world.rank, size=world.size,
+                                                thread_init=enter_reader):
+        described_ND[share] = pixel_statistics(images_NCHW).double()
     return world.sum_array(described_ND)

@@ -1,7 +1,7 @@
-"""Where a training stands: followed step by step, saved, and taken up again.
+"""Where a training stands: recorded step by step, saved, and loaded again.
 
-A run that was stopped anywhere and goes on is, with the same ranks, threads and CPU, the run that was never stopped, bit
-for bit: order and augmentation of fields are pure functions of seed, epoch and site, and all else is in the checkpoint.
+A resumed run is, with the same ranks, threads and CPU, the run that was never stopped, bit for bit: the order and the
+augmentation of fields are pure functions of seed, epoch and site, and all else is in the checkpoint.
 """
 
 import math
@@ -19,77 +19,75 @@ from mscnn.core.logs import log
 from mscnn.data.tables import splits
 from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed import heartbeat
-from mscnn.training import checkpoint, prepare_data
+from mscnn.training import checkpoint
+from mscnn.training.checkpoint import Checkpoint, ResumeRecord
 from mscnn.training.trainer import StepResult, Trainer
 
-FREE_GROUPS = ("parallel", "compute", "run")                # settings that may change when a run goes on,
-FREE = ("bbbc021", "sites", "packed", "image_root")         # these too: data may have moved
-FIXED = ("seed", "max_nonfinite_steps")                             # but these may not
-SPIKE, RECENT, ENOUGH = 6.0, 50, 20  # a loss so many sd above the mean of the last 50 steps, 20 at least, is told
-SHOWN = 5                            # fields named in an error; the log has all
-CALM_DOWN = "begin a new --run-dir with a lower --lr, or with --clip-norm 1; a checkpoint of an earlier step is kept here"
+FREE_GROUPS = ("parallel", "compute", "run")                # groups of settings that may change when a run is resumed,
+FREE = ("bbbc021", "sites", "packed", "image_root")         # and settings: data may have moved;
+FIXED = ("seed", "max_nonfinite_steps")                     # settings of those groups that may not
+SPIKE_SD, RECENT, ENOUGH = 6.0, 50, 20  # a spike: a loss so many sd above the mean of the last 50 steps, 20 at least
+SHOWN = 5                               # fields named in an error; the log has all
+CALM_DOWN = "start a new --run-dir with a lower --lr, or with --clip-norm 1; a checkpoint of an earlier step is kept here"
 
 
 @dataclass
 class TrainState:
-    """step, steps: of the optimiser so far, and in all; losses: of this epoch's steps; mean: of the epoch that has just
-    ended, if it is one of those after which a run saves; best: least mean of those saved; is_read_out: the last layer is
-    its discriminant analysis; skipped: steps in a row; unsaved: checkpoints that could not be written; recent: losses that
-    spikes are told by; rounding: by what sums are rounded: ranks, threads, precision, kernel.
-    """
+    """The position in a training, the same on all ranks."""
 
-    numerics: dict[str, Any]
-    step: int = 0
-    total_steps: int = 0
-    best_epoch_mean: float = math.inf
-    epoch_losses: list[float] = field(default_factory=list)
-    nonfinite_steps: int = 0
-    epoch_mean: float | None = None
-    has_lda_head: bool = False
-    failed_saves: int = 0
-    recent_losses: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
+    numerics: dict[str, Any]                # what decides the last bit: ranks, threads, precision, kernel, versions
+    step: int = 0                           # optimiser steps taken
+    total_steps: int = 0                    # of the whole training
+    best_epoch_mean: float = math.inf       # least mean loss of the epochs after which the run saved
+    epoch_losses: list[float] = field(default_factory=list)  # of the steps of this epoch so far
+    epoch_mean: float | None = None         # mean loss of the epoch just ended; None if the run does not save after it
+    nonfinite_steps: int = 0                # in a row, up to now
+    has_lda_head: bool = False              # the last layer is the discriminant analysis
+    failed_saves: int = 0                   # checkpoints that could not be written
+    recent_losses: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))  # by which a spike is recognised
 
-    def record_step(self, taken: StepResult, trainer: Trainer, max_nonfinite_steps: int) -> None:
-        """After a step. Raises UsageError, on all ranks alike, where too many in a row were not finite."""
+    def record_step(self, result: StepResult, trainer: Trainer, max_nonfinite_steps: int) -> None:
+        """Count a step. Raises UsageError on all ranks alike after too many steps in a row that were not finite."""
         self.step, self.epoch_mean = self.step + 1, None
         heartbeat.record_step(self.step)
-        if taken.is_skipped:
+        if result.is_skipped:
             self.nonfinite_steps += 1
-            self._tell_skipped(taken, trainer, max_nonfinite_steps)
+            self._report_skipped(result, trainer, max_nonfinite_steps)
             return
         self.nonfinite_steps = 0
-        self.epoch_losses.append(taken.loss)
+        self.epoch_losses.append(result.loss)
         if len(self.recent_losses) >= ENOUGH:
             mean = sum(self.recent_losses) / len(self.recent_losses)
             sd = math.sqrt(sum((loss - mean) ** 2 for loss in self.recent_losses) / len(self.recent_losses))
-            if taken.loss > mean + SPIKE * max(sd, 0.05 * mean):
-                log.warning("loss spike: %.4f at step %d, where the last %d had %.4f", taken.loss, self.step,
+            if result.loss > mean + SPIKE_SD * max(sd, 0.05 * mean):
+                log.warning("loss spike: %.4f at step %d; the mean of the last %d is %.4f", result.loss, self.step,
                             len(self.recent_losses), mean)
-        self.recent_losses.append(taken.loss)
+        self.recent_losses.append(result.loss)
 
-    def end_epoch(self, *, counts: bool) -> None:
-        """After its last step; counts: the run saves then, and not just because it was told to stop."""
-        has_mean = self.epoch_losses and counts
+    def end_epoch(self, *, saves: bool) -> None:
+        """Take the mean loss of the epoch that has ended; saves: the run saves after it by schedule, not by a signal."""
+        has_mean = self.epoch_losses and saves
         self.epoch_mean = sum(self.epoch_losses) / len(self.epoch_losses) if has_mean else None
         self.epoch_losses = []
 
     def save(self, settings: config.Config, trainer: Trainer, split: splits.Split, run_dir: Path, *, is_last: bool) -> None:
-        """Rank 0 writes; the others go on, and meet it at the next step. A broken network is never saved.
+        """Write a checkpoint on rank 0, while the other ranks go on to the next step.
 
-        A checkpoint that cannot be written is told and counted, and training goes on; DataError if nothing follows it.
+        Weights that are not finite raise UsageError and are never saved.  A checkpoint that cannot be written is logged and
+        counted, and training continues; where it is the last one, DataError is raised.
         """
         if not trainer.is_finite():
             raise UsageError(f"training diverged: weights are not finite after step {self.step}; {CALM_DOWN}")
         if trainer.world.rank:
             return
-        before, is_best = self.best_epoch_mean, self.epoch_mean is not None and self.epoch_mean < self.best_epoch_mean
-        self.best_epoch_mean = self.epoch_mean if is_best else before
+        previous, is_best = self.best_epoch_mean, self.epoch_mean is not None and self.epoch_mean < self.best_epoch_mean
+        self.best_epoch_mean = self.epoch_mean if is_best else previous
         try:
             with activity.during("saving a checkpoint"):
-                checkpoint.save(run_dir / checkpoint.FOLDER, self._content(settings, trainer, split, is_best=is_best),
+                checkpoint.save(run_dir / checkpoint.FOLDER, self.to_checkpoint(settings, trainer, split, is_best=is_best),
                                 keep=settings.run.keep_checkpoints, is_best=is_best)
         except OSError as problem:
-            self.best_epoch_mean = before
+            self.best_epoch_mean = previous
             self.failed_saves += 1
             log.error("NOT SAVED: the checkpoint of step %d cannot be written (%s); %d so far; older ones are untouched",
                       self.step, problem, self.failed_saves)
@@ -99,81 +97,99 @@ class TrainState:
                 failure.this_rank_only = True
                 raise failure from None
 
+    def to_checkpoint(self, settings: config.Config, trainer: Trainer, split: splits.Split, *, is_best: bool) -> Checkpoint:
+        """Return all that evaluation and a resumed training need; tensors share the memory of the training."""
+        table = trainer.fields.table
+        resume = ResumeRecord(
+            loss_module=_unwrapped(trainer.loss_module).state_dict(), optimiser=trainer.optimiser.state_dict(),
+            ema=trainer.ema.state_dict() if trainer.ema else None, rng_state=torch.get_rng_state(),
+            best_epoch_mean=self.best_epoch_mean if math.isfinite(self.best_epoch_mean) else None,
+            epoch_losses=self.epoch_losses, recent_losses=list(self.recent_losses), nonfinite_steps=self.nonfinite_steps,
+            has_lda_head=self.has_lda_head, is_best=is_best, numerics=self.numerics)
+        with trainer.ema_weights():
+            return Checkpoint(
+                step=self.step, total_steps=self.total_steps, settings=config.absolute(settings).flat(),
+                classes=table.mechanisms(), channels=list(table.channels), image_size=list(table.shape[1:]),
+                scale=trainer.fields.scale.to_record(), split=splits.to_record(split, table),
+                network=trainer.network.state_dict(), resume=resume)
+
+    def load(self, saved: Checkpoint, trainer: Trainer) -> None:
+        """Restore the training to where a checkpoint was saved. Raises DataError where it is of another network."""
+        resume = saved.resume
+        try:
+            loss_module = _unwrapped(trainer.loss_module)
+            loss_module.load_state_dict(resume.loss_module)
+            trainer.optimiser.load_state_dict(_laid_out_alike(resume.optimiser, trainer.optimiser))
+            if trainer.ema and resume.ema:
+                trainer.ema.load_state_dict(resume.ema)
+            torch.set_rng_state(resume.rng_state)
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as problem:
+            raise DataError(f"the checkpoint does not fit this network ({str(problem).splitlines()[0]}); name a new "
+                            "--run-dir") from None
+        self.step, self.epoch_losses = saved.step, list(resume.epoch_losses)
+        self.best_epoch_mean = math.inf if resume.best_epoch_mean is None else resume.best_epoch_mean
+        self.nonfinite_steps, self.has_lda_head = resume.nonfinite_steps, resume.has_lda_head
+        self.recent_losses.extend(resume.recent_losses)
+        changed = [f"{name} {resume.numerics.get(name)}, now {value}" for name, value in self.numerics.items()
+                   if resume.numerics.get(name) != value]
+        log.info("resumed at step %d: %s", self.step, "the same fields in the same order, rounded differently "
+                 f"({'; '.join(changed)})" if changed else "bit for bit as if the run had not been stopped")
+
     def stop_error(self, trainer: Trainer, run_dir: Path, reason: str) -> Stopped:
-        """What to raise when all ranks have agreed to stop; a collective."""
-        reasons = [why for why in trainer.world.gather(reason) if why]
+        """Return what to raise when all ranks have agreed to stop; a collective."""
+        reasons = [each for each in trainer.world.gather(reason) if each]
         if trainer.world.rank == 0:
             run_directory.update_status(run_dir, status="stopped", reason=reasons[0], step=self.step,
                                         steps=self.total_steps, exit_code=Stopped.exit_code)
         trainer.world.barrier()
-        return Stopped(f"{reasons[0]} at step {self.step} of {self.total_steps}; {run_dir} goes on with --resume auto")
+        return Stopped(f"{reasons[0]} at step {self.step} of {self.total_steps}; resume {run_dir} with --resume auto")
 
-    def load(self, saved: dict[str, Any], trainer: Trainer) -> None:
-        """Put everything back where it was. Raises DataError where the checkpoint is of another network."""
-        training = saved["training"]
-        try:
-            _unwrapped(trainer.loss_module).load_state_dict(training["objective"])
-            trainer.optimiser.load_state_dict(training["optimiser"])
-            if trainer.ema:
-                trainer.ema.load_state_dict(training["average"])
-            torch.set_rng_state(training["random"])
-            self.step, self.best_epoch_mean, self.epoch_losses = saved["step"], training["best"], list(training["losses"])
-            self.nonfinite_steps, self.has_lda_head = training["skipped"], training["is_read_out"]
-            self.recent_losses.extend(training["recent"])
-            other = [f"{name} {training['rounding'].get(name)}, now {now}" for name, now in self.numerics.items()
-                     if training["rounding"].get(name) != now]
-        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as problem:
-            raise DataError(f"the checkpoint does not fit this network ({str(problem).splitlines()[0]}); name a new "
-                            "--run-dir") from None
-        log.info("resumed at step %d: %s", self.step, f"the same fields in the same order, rounded otherwise "
-                 f"({'; '.join(other)})" if other else "bit for bit as if it had not been stopped")
-
-    def _tell_skipped(self, taken: StepResult, trainer: Trainer, max_nonfinite_steps: int) -> None:
-        """A collective: all ranks skip the same steps."""
-        named = [trainer.fields.table.name(site)
-                 for site in sorted({site for own in trainer.world.gather(taken.nonfinite_sites) for site in own})]
+    def _report_skipped(self, result: StepResult, trainer: Trainer, max_nonfinite_steps: int) -> None:
+        """Log a skipped step and its fields; a collective: all ranks skip the same steps."""
+        sites = {site for own in trainer.world.gather(result.nonfinite_sites) for site in own}
+        names = [trainer.fields.table.name(site) for site in sorted(sites)]
         log.warning("step %d skipped, %d in a row: the gradient is not finite (loss %s); fields: %s", self.step,
-                    self.nonfinite_steps, taken.loss, ", ".join(named) or "none by itself")
+                    self.nonfinite_steps, result.loss, ", ".join(names) or "none by itself")
         if self.nonfinite_steps > max_nonfinite_steps:
+            more = f" and {len(names) - SHOWN} more, see log/" if len(names) > SHOWN else ""
+            shown = f"{', '.join(names[:SHOWN]) or 'none by itself'}{more}"
             raise UsageError(f"training diverged: {self.nonfinite_steps} steps in a row had no finite gradient, the last "
-                             f"at step {self.step}; fields: {', '.join(named[:SHOWN]) or 'none by itself'}"
-                             f"{f' and {len(named) - SHOWN} more, see log/' if len(named) > SHOWN else ''}; {CALM_DOWN}")
-
-    def _content(self, settings: config.Config, trainer: Trainer, split: splits.Split, *, is_best: bool) -> dict[str, Any]:
-        """What evaluation and a resumed training need, as builtins and tensors."""
-        table = trainer.fields.table
-        training = {"objective": _unwrapped(trainer.loss_module).state_dict(), "optimiser": trainer.optimiser.state_dict(),
-                    "average": trainer.ema.state_dict() if trainer.ema else None, "random": torch.get_rng_state(),
-                    "best": self.best_epoch_mean, "losses": self.epoch_losses, "recent": list(self.recent_losses),
-                    "skipped": self.nonfinite_steps,
-                    "is_read_out": self.has_lda_head, "is_best": is_best, "rounding": self.numerics}
-        with trainer.ema_weights():
-            return {"step": self.step, "steps": self.total_steps, "config": config.absolute(settings).flat(),
-                    "classes": table.mechanisms(), "channels": list(table.channels), "image_size": list(table.shape[1:]),
-                    "normalisation": prepare_data.to_record(trainer.fields.scale),
-                    "split": splits.to_record(split, table), "network": trainer.network.state_dict(), "training": training}
+                             f"at step {self.step}; fields: {shown}; {CALM_DOWN}")
 
 
-def require_same_data(table: SiteTable, saved: dict[str, Any]) -> None:
-    """Raise DataError where a run would go on with other fields than it was begun with, of the same names or not."""
-    for name, now in (("channels", list(table.channels)), ("image_size", list(table.shape[1:])),
-                      ("classes", table.mechanisms())):
-        if saved[name] != now:
-            raise DataError(f"the run was begun with {name} {saved[name]}, its data now has {now}; give the same data, or "
+def require_same_data(table: SiteTable, saved: Checkpoint) -> None:
+    """Raise DataError where the data have other channels, size or classes than those that a run was started with."""
+    now = {"channels": list(table.channels), "image_size": list(table.shape[1:]), "classes": table.mechanisms()}
+    for name, value in now.items():
+        if (before := getattr(saved, name)) != value:
+            raise DataError(f"the run was started with {name} {before}, its data now has {value}; give the same data, or "
                             "name a new --run-dir")
 
 
-def require_same_settings(settings: config.Config, saved: dict[str, Any]) -> None:
-    """Raise UsageError where a run would go on with other settings than it was begun with, naming them."""
-    names = {name for group, fields in config.GROUPS.items() if group not in FREE_GROUPS
-             for name in fields.__dataclass_fields__} - {*FREE} | {*FIXED}
-    now, before = config.absolute(settings).flat(), saved["config"]
-    if other := [f"{name} {before.get(name)!r}, now {now[name]!r}" for name in sorted(names)
-                 if before.get(name) != now[name]]:
-        raise UsageError(f"the run was begun with other settings ({'; '.join(other)}); give the same ones, or name a new "
-                         "--run-dir")
+def require_same_settings(settings: config.Config, before: dict[str, Any]) -> None:
+    """Raise UsageError that names the settings which differ from those that a run was started with.
+
+    before: {setting: value} of the run, paths absolute.
+    """
+    names = {name for group, record in config.GROUPS.items() if group not in FREE_GROUPS
+             for name in record.__dataclass_fields__} - {*FREE} | {*FIXED}
+    now = config.absolute(settings).flat()
+    changed = [f"{name} {before.get(name)!r}, now {now[name]!r}" for name in sorted(names)
+               if before.get(name) != now[name]]
+    if changed:
+        raise UsageError(f"the run was started with other settings ({'; '.join(changed)}); give the same ones, or name a "
+                         "new --run-dir")
 
 
-def _unwrapped(objective: nn.Module) -> nn.Module:
-    """Without what wraps it for several ranks."""
-    return getattr(objective, "module", objective)
+def _laid_out_alike(saved: dict[str, Any], optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+    """Return an optimiser's state_dict whose tensors have the memory format of its parameters, as its kernels require."""
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    states = {number: {name: torch.empty_like(parameters[number]).copy_(value)
+                       if isinstance(value, torch.Tensor) and value.shape == parameters[number].shape else value
+                       for name, value in state.items()} for number, state in saved["state"].items()}
+    return saved | {"state": states}
+
+
+def _unwrapped(module: nn.Module) -> nn.Module:
+    """Return a module without the DistributedDataParallel around it."""
+    return getattr(module, "module", module)

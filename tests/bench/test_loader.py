@@ -10,7 +10,7 @@ from mscnn.cli import benches, parse
 from mscnn.core.errors import UsageError
 from mscnn.data.pixels.augment import Jitter
 from mscnn.data.pixels.images import read_site
-from mscnn.data.pixels.packed import pixels
+from mscnn.data.pixels.read_pixels import read_pixels
 from mscnn.data.pixels.reader import FieldReader
 from tests.conftest import run_python
 
@@ -49,7 +49,7 @@ def test_formats_of_16_bits_give_back_the_counts(name, drawn, tmp_path):
 def test_packed_fields_give_back_the_counts_and_leave_no_images(drawn, tmp_path):
     fields = loader.reader(loader.write("packed", drawn, tmp_path / "packed"))
     for site, counts in enumerate(drawn):
-        np.testing.assert_array_equal(pixels(fields.table, site), counts)
+        np.testing.assert_array_equal(read_pixels(fields.table, site), counts)
     assert not list(tmp_path.rglob("*.tif"))
     assert loader.STAGES["decode"](fields) == loader.STAGES["flips"](fields) == 2
 
@@ -96,7 +96,7 @@ def test_stages_read_every_field_once_as_prediction_and_training_do(five, drawn,
         return read_site(files)
 
     monkeypatch.setattr(FieldReader, "read", read)
-    monkeypatch.setattr("mscnn.data.pixels.packed.read_site", counted)
+    monkeypatch.setattr("mscnn.data.pixels.read_pixels.read_site", counted)
     monkeypatch.setattr(loader, "MICROBATCH", 2)
     for stage, jitter in (("decode", "nothing is asked"), ("normalise", None),
                           ("flips", Jitter(flips=True, quarter_turns=True))):

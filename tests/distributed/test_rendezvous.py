@@ -222,8 +222,8 @@ def test_two_jobs_on_one_store_stay_apart():
              for rank in range(2)] for nonce in ("one", "other")]
     for job in jobs:
         said = [ends(process, 0) for process in job]
-        where = f"{store.port} (torchrun's store, on all interfaces)"
-        assert f"gloo, rendezvous at 127.0.0.1:{where}, interface lo\n" in said[0]
+        where = f"127.0.0.1:{store.port} (torchrun's store, on all interfaces)"
+        assert f"gloo, rendezvous at {where}, interface lo\n" in said[0]
         assert said[1] == ""
     spaces = {key.split("/")[0] for key in store.list_keys()}
     assert len([space for space in spaces if space.startswith("mscnn-")]) == 2

@@ -7,6 +7,7 @@ from sklearn.covariance import LedoitWolf
 
 from mscnn.core.errors import DataError
 from mscnn.evaluation.aggregate import aggregate, field_predictions, field_profiles, normalise, sphere, treatments
+from mscnn.evaluation.matching import TreatmentCounts
 from mscnn.evaluation.profile_table import ProfileTable
 from tests.conftest import make_table
 
@@ -51,7 +52,7 @@ def test_order_of_fields_does_not_matter():
 
 
 def test_levels_follow_the_rules_that_are_set():
-    levels = aggregate(predictions(), "DMSO", wells="median", treatments="mean")
+    levels = aggregate(predictions(), "DMSO", well_rule="median", treatment_rule="mean")
     assert levels["wells"]["Probability_M"].round(9).tolist() == [0.8, 0.2, 0.4, 0.1, 0.5, 0.1, 0.6]
     assert levels["treatments"]["Probability_M"].round(9).tolist() == [0.5, 0.2, 0.1, 0.4]
 
@@ -83,8 +84,8 @@ def test_treatments_are_medians_of_wells_that_are_means_of_fields():
     assert found.frame[["Metadata_Compound", "Metadata_MOA", "Wells"]].to_numpy().tolist() == [["a", "M", 3], ["b", "N", 1]]
     assert found.frame["Batches"].tolist() == [{"W1", "W2"}, {"W1"}]
     assert found.profiles_TF.tolist() == [[4, 1], [7, 7]]  # wells of a: (3, 0), (4, 1), (20, 2)
-    assert counted == {"rows": 8, "control": 2, "unlabelled": 1, "wells": 4, "features": 2}
-    means, _ = treatments(SCREEN, "DMSO", wells="median", treatment_by="mean")
+    assert counted == TreatmentCounts(rows=8, control=2, unlabelled=1, wells=4, features=2)
+    means, _ = treatments(SCREEN, "DMSO", well_rule="median", treatment_rule="mean")
     assert means.profiles_TF.tolist() == [[9, 1], [7, 7]]
 
 

@@ -43,8 +43,8 @@ def run(tmp_path_factory):
         (folder / "config.yaml").write_text(f"preset: screen\nsites: {root / 'then' / 'sites.csv'}\n")
         split = splits.make_split(table, split="leave-compound-out", fold=number)
         splits.write(split, table, folder)
-        folds.append({"folder": str(number), "checkpoint": f"fold-{number}/checkpoints/last.pt",
-                      "split": splits.to_record(split, table)})
+        folds.append({"folder": str(number), "checkpoint": f"fold-{number}/checkpoints/last.safetensors",
+                      "split": splits.to_record(split, table).summary()})
     (out / "scores").mkdir()
     guessed = aggregate.field_predictions(table, np.tile([0.6, 0.4], (48, 1)), ["M", "N"])
     results.write(guessed, {"control": "DMSO", "aggregate_wells": "mean", "aggregate_treatments": "median", "tta": "none",

@@ -50,7 +50,7 @@ def fields(number: int):
 
 
 def test_what_is_loaded_is_the_checkpoints_network(run, folder):
-    content = checkpoint.load(run / "checkpoints" / "last.pt")
+    content = checkpoint.load(run / "checkpoints" / "last.safetensors")
     network, described = export.load(folder)
     assert all(torch.equal(value, content["network"][name]) for name, value in network.state_dict().items())
     assert not network.training
@@ -119,7 +119,7 @@ def test_damaged_files_are_refused(copy):
 
 
 def test_a_failed_export_leaves_nothing(run, tmp_path, monkeypatch):
-    content = checkpoint.load(run / "checkpoints" / "last.pt")
+    content = checkpoint.load(run / "checkpoints" / "last.safetensors")
     monkeypatch.setattr(export, "exported", lambda network: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         export.write(content, None, tmp_path / "out")
@@ -131,7 +131,7 @@ def test_a_failed_export_leaves_nothing(run, tmp_path, monkeypatch):
 def test_onnx_without_its_packages_is_refused(run, tmp_path, monkeypatch):
     monkeypatch.setattr(export.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"requirements-export\.txt"):
-        export.write(checkpoint.load(run / "checkpoints" / "last.pt"), None, tmp_path / "out", onnx=True)
+        export.write(checkpoint.load(run / "checkpoints" / "last.safetensors"), None, tmp_path / "out", onnx=True)
 
 
 @pytest.mark.skipif(not all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime")),
@@ -139,7 +139,7 @@ def test_onnx_without_its_packages_is_refused(run, tmp_path, monkeypatch):
 def test_onnxruntime_gives_the_same(run, tmp_path):
     import onnxruntime
 
-    export.write(checkpoint.load(run / "checkpoints" / "last.pt"), None, tmp_path / "out", onnx=True)
+    export.write(checkpoint.load(run / "checkpoints" / "last.safetensors"), None, tmp_path / "out", onnx=True)
     network, _ = export.load(tmp_path / "out")
     session = onnxruntime.InferenceSession(tmp_path / "out" / export.ONNX)
     for number in (1, 3):
@@ -153,7 +153,7 @@ def test_onnxruntime_gives_the_same(run, tmp_path):
 def test_plates_on_one_scale_travel_with_the_network(run, tmp_path):
     """--normalise plate: facts as JSON, fields and scales as tensors; a site comes out as in training, to the last bit."""
     scale = tiny()
-    content = checkpoint.load(run / "checkpoints" / "last.pt") | {"normalisation": prepare_data.to_record(scale)}
+    content = checkpoint.load(run / "checkpoints" / "last.safetensors") | {"normalisation": prepare_data.to_record(scale)}
     export.write(content, None, tmp_path / "out")
     described = export.load(tmp_path / "out")[1]
     restored = prepare_data.restore(described["normalisation"])

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mscnn.evaluation.resampling import difference, interval, permutation_test
+from mscnn.evaluation.resampling import Difference, LabelPermutation, difference, interval, permutation_test
 
 
 def test_interval_of_compounds_with_one_treatment_each_is_the_binomials():
     found = interval(np.arange(40) % 2 == 0, np.arange(40))
     exact = stats.binomtest(20, 40).proportion_ci(method="exact")  # wider than the bootstrap, which is 35 to 65 %
-    assert [found["low"], found["high"]] == pytest.approx([exact.low, exact.high])
-    assert found["compounds"] == 40
+    assert [found.low, found.high] == pytest.approx([exact.low, exact.high])
+    assert found.compounds == 40
 
 
 def test_unequal_compounds_widen_the_interval_beyond_the_binomials():
@@ -20,7 +20,7 @@ def test_unequal_compounds_widen_the_interval_beyond_the_binomials():
     found = interval(right, compounds, draws=20000)
     draws = np.random.default_rng(1).multinomial(41, np.full(41, 1 / 41), size=20000)
     shares = 60 * draws[:, 0] / (60 * draws[:, 0] + draws[:, 1:].sum(axis=1))
-    assert [found["low"], found["high"]] == pytest.approx(np.quantile(shares, [0.025, 0.975]), abs=0.02)
+    assert [found.low, found.high] == pytest.approx(np.quantile(shares, [0.025, 0.975]), abs=0.02)
 
 
 def test_more_right_is_never_a_lower_interval():
@@ -28,7 +28,7 @@ def test_more_right_is_never_a_lower_interval():
     compounds = np.arange(45) // 3
     bounds = [interval(np.arange(45) < right, compounds) for right in range(46)]
     for bound in ("low", "high"):
-        values = [found[bound] for found in bounds]
+        values = [getattr(found, bound) for found in bounds]
         assert values == sorted(values)
 
 
@@ -37,21 +37,21 @@ def test_many_treatments_of_few_compounds_do_not_narrow_the_interval():
     right = np.array([True, True, False, True, True, False, True, True])
     once = interval(right, np.arange(8))
     tenfold = interval(np.repeat(right, 10), np.repeat(np.arange(8), 10))
-    assert (tenfold["low"], tenfold["high"]) == (once["low"], once["high"])
-    assert once["high"] - once["low"] > 0.5
+    assert (tenfold.low, tenfold.high) == (once.low, once.high)
+    assert once.high - once.low > 0.5
 
 
 def test_all_right_is_not_certain():
     found = interval(np.ones(45, bool), np.arange(45) % 14)
-    assert found["high"] == 1.0
-    assert found["low"] == pytest.approx(0.025 ** (1 / 14))  # the chance of 14 of 14 is 2.5 %: Clopper and Pearson
-    assert interval(np.zeros(3, bool), np.arange(3))["high"] == pytest.approx(1 - 0.025 ** (1 / 3))
+    assert found.high == 1.0
+    assert found.low == pytest.approx(0.025 ** (1 / 14))  # the chance of 14 of 14 is 2.5 %: Clopper and Pearson
+    assert interval(np.zeros(3, bool), np.arange(3)).high == pytest.approx(1 - 0.025 ** (1 / 3))
 
 
 def test_one_compound_says_nothing():
     found = interval(np.array([True, True, False]), np.zeros(3))
-    assert found["low"] < 0.05
-    assert found["high"] > 0.95
+    assert found.low < 0.05
+    assert found.high > 0.95
 
 
 def test_the_same_seed_gives_the_same_interval():
@@ -69,8 +69,8 @@ def test_labels_move_with_their_compounds():
     compounds = np.repeat(["a", "b"], [10, 30])
     labels = np.repeat(["M", "N"], [10, 30])
     null = permutation_test(share_of_like(np.repeat([0, 1], [10, 30])), labels, compounds, draws=2000)
-    assert null["mean"] == pytest.approx(0.5, abs=0.05)  # 1 or 0; 4 sd
-    assert null["p"] == pytest.approx(0.5, abs=0.05)
+    assert null.mean == pytest.approx(0.5, abs=0.05)  # 1 or 0; 4 sd
+    assert null.p == pytest.approx(0.5, abs=0.05)
 
 
 def test_labels_stay_within_their_groups():
@@ -78,25 +78,25 @@ def test_labels_stay_within_their_groups():
     truth = np.arange(4)
     null = permutation_test(share_of_like(truth), np.array(list("MNOP")), truth, np.array(["W1", "W1", "W2", "W2"]),
                             draws=4000)
-    assert null["mean"] == pytest.approx(0.5, abs=0.03)
-    assert null["p"] == pytest.approx(0.25, abs=0.03)
+    assert null.mean == pytest.approx(0.5, abs=0.03)
+    assert null.p == pytest.approx(0.25, abs=0.03)
     alone = permutation_test(share_of_like(truth), np.array(list("MNOP")), truth, truth, draws=50)
-    assert (alone["mean"], alone["p"]) == (1.0, 1.0)
+    assert (alone.mean, alone.p) == (1.0, 1.0)
 
 
 def test_what_can_never_be_scored_has_no_null():
     null = permutation_test(lambda labels_DT: np.full(len(labels_DT), np.nan), np.array(["M", "N"]), np.arange(2))
-    assert null == {"draws": 0, "mean": None, "high": None, "p": None}
+    assert null == LabelPermutation(0, None, None, None)
 
 
 def test_a_difference_is_judged_in_pairs():
     """One is right in 3 fields more of each of 10 compounds, however much compounds differ: no doubt about the sign."""
     other = np.arange(10)
     steady = difference(other + 3, other, np.full(10, 20))
-    assert steady == {"difference": 0.15, "low": 0.15, "high": 0.15}
+    assert steady == Difference(0.15, 0.15, 0.15)
     unsteady = difference(other + np.where(other % 2, 12, -6), other, np.full(10, 20))
-    assert unsteady["difference"] == pytest.approx(0.15)
+    assert unsteady.difference == pytest.approx(0.15)
     halves = stats.binom(10, 0.5).ppf([0.025, 0.975]) / 10  # compounds drawn that gain 12 of 20, the others lose 6
-    assert [unsteady["low"], unsteady["high"]] == pytest.approx(halves * 0.9 - 0.3, abs=0.091)  # one step of the binomial
+    assert [unsteady.low, unsteady.high] == pytest.approx(halves * 0.9 - 0.3, abs=0.091)  # one step of the binomial
     few = difference(np.full(5, 9), np.full(5, 4), np.full(5, 10))
-    assert few == {"difference": 0.5, "low": -1.0, "high": 1.0}  # five compounds agree by chance once in sixteen
+    assert few == Difference(0.5, -1.0, 1.0)  # five compounds agree by chance once in sixteen

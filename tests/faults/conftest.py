@@ -14,6 +14,7 @@ import pytest
 from mscnn.core import run_directory
 from mscnn.training import checkpoint
 from tests import forked_process
+from tests.checkpoint_content import content_digest
 from tests.conftest import OVER_MPI, ROOT, processes_with, started_ranks, tiny_screen
 
 SETTINGS = ("--hold-out", "b", "--minibatch", "3", "--epochs", "2", "--lr", "0.003", "--threads", "1", "--aux-weight", "1",
@@ -97,12 +98,9 @@ class Run:
         return self.hash()
 
     def hash(self) -> str:
-        _, content = checkpoint.read(self.run_dir)
-        assert content["step"] == STEPS
-        del content["sha256"]
-        for name in ("run_dir", "resume", "sites", "packed", "image_root", "step_timeout", "start_timeout"):
-            del content["config"][name]
-        return checkpoint.digest(content)
+        _, saved = checkpoint.read(self.run_dir)
+        assert saved.step == STEPS
+        return content_digest(saved, "run_dir", "resume", "sites", "packed", "image_root", "step_timeout", "start_timeout")
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from mscnn.data.pixels import packed, reader
+from mscnn.data.pixels import read_pixels, reader
 from mscnn.data.pixels.reader import FieldReader
 from mscnn.distributed import launchers
 from mscnn.training import checkpoint, trainer
@@ -89,21 +89,21 @@ def arm(fault: str, step: int, when: Path) -> None:
         setattr(owner, name, faulty)
 
     if action == "slow":
-        quick_pixels = reader.pixels
+        quick_pixels = reader.read_pixels
 
         def slow_pixels(table, site):
             time.sleep(SLOW)
             return quick_pixels(table, site)
-        reader.pixels = slow_pixels
+        reader.read_pixels = slow_pixels
     elif action == "cut":  # the very file that is read next
-        known_pixels = reader.pixels
+        known_pixels = reader.read_pixels
 
         def faulty_pixels(table, site):
             if perhaps():
                 path = table.frame["record"].iat[site][0] if "record" in table.frame else table.frame["files"].iat[site][0]
                 os.truncate(path, Path(path).stat().st_size // 2)
             return known_pixels(table, site)
-        reader.pixels = faulty_pixels
+        reader.read_pixels = faulty_pixels
     elif action == "nan":
         read = FieldReader.read
 
@@ -114,7 +114,7 @@ def arm(fault: str, step: int, when: Path) -> None:
             return fields_NCHW
         FieldReader.read = faulty_read
     elif where == "reading":  # for training, and not for the preparations
-        before(packed, "read_site")
+        before(read_pixels, "read_site")
         take_step = trainer.Trainer._step
 
         def first_step(*arguments):
@@ -123,7 +123,7 @@ def arm(fault: str, step: int, when: Path) -> None:
             return take_step(*arguments)
         trainer.Trainer._step = first_step
     elif where == "saving":
-        before(checkpoint, "put")
+        before(checkpoint.safetensors.torch, "save_file")
     elif where == "starting":
         before(trainer.Trainer, "warm_up_ddp")
     else:

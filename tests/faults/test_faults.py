@@ -386,7 +386,7 @@ def test_a_learning_rate_that_explodes_ends_the_run(new_run, told):
 def test_damaged_checkpoints_are_never_used(undisturbed, tmp_path, told, is_full):
     path = checkpoint.list_checkpoints(undisturbed.run_dir / "checkpoints")[0]
     content, number, moments = path.read_bytes(), 300 if is_full else 20, random.Random(5)
-    damaged = tmp_path / "damaged.pt"
+    damaged = tmp_path / "damaged.safetensors"
     refused = 0
     for turn in range(number):
         place, bit = moments.randrange(len(content)), 1 << moments.randrange(8)
@@ -397,6 +397,6 @@ def test_damaged_checkpoints_are_never_used(undisturbed, tmp_path, told, is_full
         except DataError:
             refused += 1
         else:  # a byte that means nothing, such as padding: all that is in it is what was written
-            assert loaded["sha256"] == checkpoint.load(path)["sha256"]
+            assert loaded.sha256 == checkpoint.load(path).sha256
     assert refused >= 0.9 * number
     told(f"{number} checkpoints cut short or with a flipped bit", f"{refused} refused, {number - refused} flips in padding")

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from mscnn.core import machine
 from mscnn.model import MCNN
 from mscnn.model.acceleration import Acceleration, choose_acceleration, ipex_error, nesterov_sgd
+from mscnn.training import checkpoint
 from tests.conftest import run_python
 
 IPEX = "intel_extension_for_pytorch"
@@ -177,6 +178,6 @@ def test_training_on_two_ranks_says_what_it_uses_and_saves_plain_weights(tiny_sc
     assert ("fuse_update_step" in done.stderr) == (used == "ipex")  # only a network that IPEX took over leaves it there
     report = json.loads((run_dir / "environment.json").read_text())["accelerate"]
     assert (report["asked"], report["used"]) == ("ipex", used)
-    content = torch.load(run_dir / "checkpoints" / "last.pt", weights_only=True)
-    MCNN(3, 2, 256, 256).load_state_dict(content["network"])
-    assert {value.dtype for value in content["network"].values()} == {torch.float32}
+    network = checkpoint.load(run_dir / "checkpoints" / "last.safetensors").network
+    MCNN(3, 2, 256, 256).load_state_dict(network)
+    assert {value.dtype for value in network.values()} == {torch.float32}

@@ -86,7 +86,8 @@ def folds(tmp_path):
         "control": "DMSO", "aggregate_wells": "mean", "aggregate_treatments": "median", "tta": "none",
         "head": "softmax", "notes": ["a note <i>"], "seed": 3,
         "channels": ["D&A"],
-        "folds": [{"folder": f"x/{number}", "checkpoint": f"x/fold-{number}/checkpoints/last.pt", "split": split_of(name)}
+        "folds": [{"folder": f"x/{number}", "checkpoint": f"x/fold-{number}/checkpoints/last.safetensors",
+                   "split": split_of(name)}
                   for number, name in enumerate(COMPOUNDS)]}, out / "scores")
     wrong = predictions(COMPOUNDS, wrong={*COMPOUNDS})
     (out / "scores" / "baselines.json").write_text(json.dumps({"folds": 4, "baselines": baselines(**{

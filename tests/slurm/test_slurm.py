@@ -233,7 +233,7 @@ def check_trained(job: Job, preset: str, nodes: int, a_node: int) -> dict:
     run_dir = job.cluster.checkout / "runs" / f"{preset}-{job.number}"
     written = {path.name for path in run_dir.iterdir()}
     assert {"config.yaml", "command.txt", "environment.json", "split.csv", "metrics.jsonl", "checkpoints"} <= written
-    assert {path.name for path in (run_dir / "checkpoints").iterdir()} >= {"last.pt"}
+    assert {path.name for path in (run_dir / "checkpoints").iterdir()} >= {"last.safetensors"}
     told = re.findall(r"^rank (\d+) on (\S+): cores (\S+) \(socket (\d),", job.log(), flags=re.MULTILINE)
     share = 40 // a_node
     assert told == [(str(rank), f"node{1 + rank // a_node}", f"{first}-{first + share - 1}", str(first // 20))

@@ -18,6 +18,7 @@ from mscnn.core.errors import DataError, UsageError
 from mscnn.training import checkpoint
 from mscnn.training.train_state import TrainState
 from mscnn.training.trainer import StepResult
+from tests.checkpoint_content import content_digest
 from tests.conftest import ROOT, run_python
 
 COMMON = ("screen", "--hold-out", "b", "--minibatch", "3", "--epochs", "2", "--lr", "0.003", "--class-weights", "none",
@@ -38,12 +39,9 @@ def metrics(run_dir) -> list[dict]:
 
 def final(run_dir, step: int = STEPS) -> str:
     """SHA-256 of all that is in the last checkpoint, but for where it lies and when it was to stop."""
-    _, content = checkpoint.read(run_dir)
-    assert content["step"] == step
-    del content["sha256"]
-    for name in ("run_dir", "resume", "stop_after"):
-        del content["config"][name]
-    return checkpoint.digest(content)
+    _, saved = checkpoint.read(run_dir)
+    assert saved.step == step
+    return content_digest(saved, "run_dir", "resume", "stop_after")
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +58,7 @@ def test_a_run_that_goes_on_from_any_step_is_the_one_that_never_stopped(module_s
     done = train(whole, module_screen, *options, ranks=ranks)
     assert done.returncode == 0, done.stderr
     kept = [path.name for path in checkpoint.list_checkpoints(whole / "checkpoints")]
-    assert kept == [f"step-{n:08d}.pt" for n in range(6, 0, -1)]
+    assert kept == [f"step-{n:08d}.safetensors" for n in range(6, 0, -1)]
     for step in range(1, STEPS) if ranks == 1 else (2, 3):
         part = tmp_path / f"from-{step}"
         shutil.copytree(whole, part, symlinks=True)
@@ -77,7 +75,7 @@ def test_a_run_that_goes_on_from_any_step_is_the_one_that_never_stopped(module_s
         assert final(part) == final(whole)
         assert metrics(part) == metrics(whole)
     again = train(whole, module_screen, *options, "--resume", "auto")
-    assert (again.returncode, "has come to its end before" in again.stdout) == (0, True)
+    assert (again.returncode, "has finished before" in again.stdout) == (0, True)
 
 
 def test_another_number_of_ranks_goes_on_alike_and_says_so(module_screen, tmp_path):
@@ -86,10 +84,10 @@ def test_another_number_of_ranks_goes_on_alike_and_says_so(module_screen, tmp_pa
     assert train(part, module_screen, "--stop-after", "1e-9", ranks=2).returncode == 75
     done = train(part, module_screen, "--resume", "auto")
     assert done.returncode == 0, done.stderr
-    assert "the same fields in the same order, rounded otherwise (ranks 2, now 1)" in done.stdout
+    assert "the same fields in the same order, rounded differently (ranks 2, now 1)" in done.stdout
     (_, one), (_, other) = checkpoint.read(whole), checkpoint.read(part)
-    for name, weight in one["network"].items():
-        torch.testing.assert_close(other["network"][name], weight, rtol=1e-3, atol=1e-4)
+    for name, weight in one.network.items():
+        torch.testing.assert_close(other.network[name], weight, rtol=1e-3, atol=1e-4)
 
 
 def test_the_clock_stops_a_run_which_says_where(module_screen, tmp_path):
@@ -98,19 +96,20 @@ def test_the_clock_stops_a_run_which_says_where(module_screen, tmp_path):
     assert "stopped: --stop-after 1e-09 at step 1 of 6" in done.stderr
     status = json.loads((tmp_path / "run" / run_directory.STATUS).read_text())
     assert (status["status"], status["step"], status["steps"], status["exit_code"]) == ("stopped", 1, 6, 75)
-    assert [path.name for path in checkpoint.list_checkpoints(tmp_path / "run" / "checkpoints")] == ["step-00000001.pt"]
+    (only,) = checkpoint.list_checkpoints(tmp_path / "run" / "checkpoints")
+    assert only.name == "step-00000001.safetensors"
 
 
 def test_a_run_that_was_stopped_before_its_read_out_goes_on_with_it(module_screen, tmp_path):
     whole, part, options = tmp_path / "whole", tmp_path / "part", ("--head", "lda", "--max-steps", "1")
     assert train(whole, module_screen, *options).returncode == 0
     done = train(part, module_screen, *options, "--stop-after", "1e-9")
-    assert (done.returncode, "read-out" in done.stdout) == (75, False), done.stderr
+    assert (done.returncode, "head: linear" in done.stdout) == (75, False), done.stderr
     assert final(part, step=1) != final(whole, step=1)
     noted = [checkpoint.caveats(*checkpoint.read(run_dir)) for run_dir in (part, whole)]
-    assert noted == [["training was stopped before its read-out: its last layer is as trained"], []]
+    assert noted == [["training was stopped before the discriminant analysis: its last layer is as trained"], []]
     done = train(part, module_screen, *options, "--resume", "auto")
-    assert (done.returncode, "read-out" in done.stdout) == (0, True), done.stderr
+    assert (done.returncode, "head: linear" in done.stdout) == (0, True), done.stderr
     assert final(part, step=1) == final(whole, step=1)
     assert metrics(part) == metrics(whole)
 
@@ -124,7 +123,7 @@ def test_a_stop_after_an_epoch_that_would_not_have_been_saved_does_not_count_as_
     stopped = subprocess.run([sys.executable, "tests/faults/start.py", "SIGTERM", "0", "3", tmp_path / "when", "train.py",
                               *COMMON, "--sites", module_screen, "--run-dir", part, *options], cwd=ROOT,
                              env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"})
-    assert (stopped.returncode, checkpoint.read(part)[1]["step"]) == (75, 3)
+    assert (stopped.returncode, checkpoint.read(part)[1].step) == (75, 3)
     assert train(part, module_screen, *options, "--resume", "auto").returncode == 0
     assert final(part) == final(whole)
 
@@ -136,7 +135,7 @@ def test_data_of_the_same_names_that_is_other_data_is_refused(module_screen, tmp
     assert train(tmp_path / "run", module_screen, "--stop-after", "1e-9").returncode == 75
     done = train(tmp_path / "run", module_screen.with_name("swapped.csv"), "--resume", "auto")
     assert done.returncode == 3
-    assert "was begun with channels ['DNA', 'RNA'], its data now has ['RNA', 'DNA']" in done.stderr
+    assert "was started with channels ['DNA', 'RNA'], its data now has ['RNA', 'DNA']" in done.stderr
 
 
 def test_a_run_that_never_gets_further_is_not_started_for_ever(module_screen, tmp_path):
@@ -166,7 +165,7 @@ def test_a_signal_stops_all_ranks_at_one_step_and_the_run_goes_on(module_screen,
     starter.wait(timeout=120)
     status = json.loads((run_dir / run_directory.STATUS).read_text())
     assert (status["status"], status["reason"]) == ("stopped", number.name)
-    assert status["step"] == checkpoint.read(run_dir)[1]["step"] == metrics(run_dir)[-1]["step"]
+    assert status["step"] == checkpoint.read(run_dir)[1].step == metrics(run_dir)[-1]["step"]
     done = train(run_dir, module_screen, "--epochs", "200", "--resume", "auto", "--stop-after", "1e-9")
     assert done.returncode == 75, done.stderr
     assert f"resumed at step {status['step']}" in done.stdout
@@ -203,12 +202,12 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(module_screen,
 def test_a_run_killed_after_its_last_checkpoint_is_finished(module_screen, tmp_path):
     run_dir = tmp_path / "run"
     assert train(run_dir, module_screen, "--max-steps", "4").returncode == 0
-    before = checkpoint.read(run_dir)[1]["sha256"]
+    before = checkpoint.read(run_dir)[1].sha256
     (run_dir / "summary.json").unlink()
     done = train(run_dir, module_screen, "--max-steps", "4", "--resume", "auto")
     assert done.returncode == 0, done.stderr
     assert (run_dir / "summary.json").exists()
-    assert checkpoint.read(run_dir)[1]["sha256"] == before
+    assert checkpoint.read(run_dir)[1].sha256 == before
     other = train(run_dir, module_screen, "--max-steps", "4", "--resume", "auto", "--lr", "0.1")
     assert other.returncode == 2
     assert "lr 0.003, now 0.1" in other.stderr or "lr '0.003', now '0.1'" in other.stderr
@@ -232,31 +231,31 @@ def test_a_checkpoint_that_cannot_be_written_is_told_and_counted_and_the_last_on
     def fail(*_, **__):
         raise problem
 
-    settings, told = SimpleNamespace(run=SimpleNamespace(keep=2)), []
+    settings, told = SimpleNamespace(run=SimpleNamespace(keep_checkpoints=2)), []
     monkeypatch.setattr(checkpoint, "save", fail)
-    monkeypatch.setattr(TrainState, "_content", lambda *_, **__: {})
+    monkeypatch.setattr(TrainState, "to_checkpoint", lambda *_, **__: {})
     monkeypatch.setattr("mscnn.training.train_state.log.error", lambda text, *values: told.append(text % values))
-    course = TrainState({}, step=7)
+    state = TrainState({}, step=7)
     for _ in range(2):
-        course.save(settings, Full(), None, tmp_path, is_last=False)
+        state.save(settings, Full(), None, tmp_path, is_last=False)
     assert "NOT SAVED: the checkpoint of step 7" in told[1]
     assert "2 so far" in told[1]
     with pytest.raises(DataError, match="last checkpoint could not be written"):
-        course.save(settings, Full(), None, tmp_path, is_last=True)
+        state.save(settings, Full(), None, tmp_path, is_last=True)
 
 
 def test_the_best_epoch_is_told_from_those_that_were_saved(tmp_path, monkeypatch):
     saved = []
     monkeypatch.setattr(checkpoint, "save", lambda *_, keep, is_best: saved.append(is_best))
-    monkeypatch.setattr(TrainState, "_content", lambda *_, **__: {})
-    settings, course = SimpleNamespace(run=SimpleNamespace(keep=2)), TrainState({})
+    monkeypatch.setattr(TrainState, "to_checkpoint", lambda *_, **__: {})
+    settings, state = SimpleNamespace(run=SimpleNamespace(keep_checkpoints=2)), TrainState({})
 
     def epoch(*losses: float, saves: bool) -> None:
         for loss in losses:
-            course.record_step(StepResult(loss, False, [], False), None, 3)
-            course.save(settings, Full(), None, tmp_path, is_last=False)  # within an epoch it is never the best
-        course.end_epoch(counts=saves)
-        course.save(settings, Full(), None, tmp_path, is_last=False)  # where it does not count, as it was told to stop
+            state.record_step(StepResult(loss, False, [], False), None, 3)
+            state.save(settings, Full(), None, tmp_path, is_last=False)  # within an epoch it is never the best
+        state.end_epoch(saves=saves)
+        state.save(settings, Full(), None, tmp_path, is_last=False)  # where it does not count, as it was told to stop
 
     for losses, saves in (((4, 2), True), ((1, 1), False), ((2, 2), True), ((3, 3), True)):
         epoch(*losses, saves=saves)
@@ -266,8 +265,8 @@ def test_the_best_epoch_is_told_from_those_that_were_saved(tmp_path, monkeypatch
 def test_a_loss_spike_is_told(monkeypatch):
     told = []
     monkeypatch.setattr("mscnn.training.train_state.log.warning", lambda text, *values: told.append(text % values))
-    course = TrainState({})
+    state = TrainState({})
     for loss in [*[1.0, 1.2] * 15, 1.3, 9.0]:
-        course.record_step(StepResult(loss, False, [], False), None, 3)
+        state.record_step(StepResult(loss, False, [], False), None, 3)
     assert len(told) == 1
     assert told[0].startswith("loss spike: 9.0000 at step 32")

@@ -7,9 +7,9 @@ import hashlib
 import os
 import shutil
 import zlib
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from mscnn.core.files import PARTIAL, write_atomically, write_json
 from mscnn.data.pixels import packed
 from mscnn.data.pixels.images import Header
 from mscnn.data.pixels.packed import DESCRIPTION, INDEX, PAGE
+from mscnn.data.pixels.prefetch import prefetch
+from mscnn.data.pixels.read_pixels import read_pixels
 from mscnn.data.tables.site_table import METADATA, SiteTable, natural
 
 
@@ -37,24 +39,24 @@ def pack(table: SiteTable, header: Header, out: Path, *, screen: str, downscale:
     files = {plate: f"plate-{number:04}.fields" for number, plate in enumerate(order, 1)}
     _make(out, set(files.values()))
     index, damaged, kept = [], [], 0
-    with ThreadPoolExecutor(workers) as pool:
-        for plate, name in files.items():
-            sites = np.flatnonzero(table.frame["plate"] == plate)
-            rows = table.frame.iloc[sites].assign(file=name)
-            source = _source(rows, shape, header.dtype, downscale)
-            crc32s = _written(out / name, source)
-            if crc32s is not None:
-                kept += 1
-                advance(len(rows))
-            else:
-                _require_room(out, PAGE + len(rows) * packed.stride(*shape, header.dtype))
-                decoded = _in_order(pool, lambda site: _decoded(table, site, downscale), sites, workers + 1)
-                try:
+    for plate, name in files.items():
+        sites = np.flatnonzero(table.frame["plate"] == plate)
+        rows = table.frame.iloc[sites].assign(file=name)
+        source = _source(rows, shape, header.dtype, downscale)
+        crc32s = _written(out / name, source)
+        if crc32s is not None:
+            kept += 1
+            advance(len(rows))
+        else:
+            _require_room(out, PAGE + len(rows) * packed.stride(*shape, header.dtype))
+            decoded = prefetch((partial(_decoded, table, site, downscale) for site in sites), workers=workers)
+            try:
+                with closing(decoded):
                     crc32s = _write_plate(out / name, decoded, len(rows), shape, header.dtype, source, advance)
-                except ImageError as problem:
-                    damaged.append(str(problem))
-                    continue
-            index.append(rows.assign(record=range(len(rows)), crc32=np.array(crc32s)))
+            except ImageError as problem:
+                damaged.append(str(problem))
+                continue
+        index.append(rows.assign(record=range(len(rows)), crc32=np.array(crc32s)))
     if damaged:
         raise DataError(f"{len(damaged)} plates hold damaged images; replace them, or take their rows out, and run the "
                         "same command again: the other plates are kept", damaged)
@@ -116,24 +118,12 @@ def _written(path: Path, source: str) -> np.ndarray | None:
 
 def _decoded(table: SiteTable, site: int, downscale: int) -> np.ndarray:
     """(C, H, W) of a site; each pixel the mean of a block, rounded."""
-    site_CHW = packed.pixels(table, site)
+    site_CHW = read_pixels(table, site)
     if downscale == 1:
         return site_CHW
     channels, height, width = site_CHW.shape
     blocks = site_CHW.reshape(channels, height // downscale, downscale, width // downscale, downscale)
     return np.rint(blocks.mean(axis=(2, 4))).astype(site_CHW.dtype)
-
-
-def _in_order(pool: ThreadPoolExecutor, decode: Callable[[Any], np.ndarray], items: Iterable[Any],
-              ahead: int) -> Iterator[np.ndarray]:
-    """Decoded sites in order, so many of them ahead; decoders let other threads run."""
-    pending: deque = deque()
-    for item in items:
-        pending.append(pool.submit(decode, item))
-        if len(pending) > ahead:
-            yield pending.popleft().result()
-    while pending:
-        yield pending.popleft().result()
 
 
 def _write_plate(path: Path, sites: Iterable[np.ndarray], records: int, shape: tuple[int, int, int], dtype: str,

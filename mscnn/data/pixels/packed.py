@@ -27,9 +27,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mscnn.core import activity
 from mscnn.core.errors import DataError, ImageError, UsageError, printable
-from mscnn.data.pixels.images import Header, read_site
+from mscnn.data.pixels.images import Header
 from mscnn.data.tables.site_table import METADATA, SiteTable
 
 FORMAT, VERSION, MAGIC = "mscnn packed fields", 1, b"MSCNNPCK"
@@ -203,13 +202,10 @@ def inspect(table: SiteTable) -> tuple[Header | None, list[str]]:
     return (headers.pop() if len(headers) == 1 else None), wrong
 
 
-def pixels(table: SiteTable, site: int) -> np.ndarray:
-    """(C, H, W) counts of a site, from its record or its files. Raises ImageError."""
-    with activity.during(f"reading {table.name(site)}"):
-        if not is_packed(table):
-            return read_site(table.frame["files"].iat[site])
-        path, number, _ = table.frame["record"].iat[site]
-        return plate_file(path).record(number)
+def read_record(table: SiteTable, site: int) -> np.ndarray:
+    """Return the pixels (C, H, W) of a site's record. Raises ImageError where they are damaged."""
+    path, number, _ = table.record(site)
+    return plate_file(path).record(number)
 
 
 def verify(table: SiteTable, advance: Callable[[int], object] = lambda number: None) -> list[str]:
@@ -217,7 +213,7 @@ def verify(table: SiteTable, advance: Callable[[int], object] = lambda number: N
     _, wrong = inspect(table)
     for site in range(len(table)) if not wrong else ():
         try:
-            pixels(table, site)
+            read_record(table, site)
         except ImageError as problem:
             wrong.append(problem.what)
         advance(1)

@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -20,8 +20,9 @@ from mscnn.core.errors import DataError
 from mscnn.core.files import write_atomically
 from mscnn.core.logs import log
 from mscnn.data.pixels import illumination
-from mscnn.data.pixels.dataset_scale import sample
 from mscnn.data.pixels.illumination import Method, PlateSums
+from mscnn.data.pixels.scale_record import ScaleRecord
+from mscnn.data.tables.sampler import evenly_spaced
 from mscnn.data.tables.site_table import SiteTable, natural
 
 FORMAT = 1
@@ -65,7 +66,7 @@ def reference_sites(table: SiteTable, allowed: np.ndarray, compound: str | None 
             chosen, what = np.flatnonzero(own & usable), f"all its wells that may be used, it has none of {name}"
             (fell_back if len(chosen) else unmeasured).append(plate)
         if len(chosen):
-            sites[plate] = chosen[sample(len(chosen), limit)]
+            sites[plate] = chosen[evenly_spaced(len(chosen), limit)]
             wells = table.frame["well"].iloc[sites[plate]].nunique()
             described[plate] = f"{what}: {len(sites[plate])} sites in {wells} wells"
             assert (allowed | table.is_control())[sites[plate]].all(), "a treated well of the test side is measured"
@@ -86,13 +87,20 @@ class PlateScale:
     field_PChw: np.ndarray     # float32, mean 1, at nodes from corner to corner
     shift_PC: np.ndarray
     scale_PC: np.ndarray
+    before_crop: ClassVar[bool] = True  # a plate's light is that of the whole field
+    by_plate: ClassVar[bool] = True
 
-    def apply(self, site_CHW: np.ndarray, plate: str) -> np.ndarray:
+    @property
+    def num_channels(self) -> int:
+        """Return how many channels fields must have."""
+        return self.field_PChw.shape[1]
+
+    def apply(self, site_CHW: np.ndarray, plate: str, out_CHW: np.ndarray | None = None) -> np.ndarray:
         """Camera counts (C, H, W) -> float32; a plate that was not measured gets the mean of those that were."""
         assert site_CHW.shape == (self.field_PChw.shape[1], *self.size), (site_CHW.shape, self.size)
         own = slice(0, None) if plate not in self.plates else slice(number := self.plates.index(plate), number + 1)
         # Stretching a small field for each site costs little; every plate's full one would take 16 MB at 3 x 1024 x 1280.
-        out_CHW = np.empty(site_CHW.shape, np.float32)
+        out_CHW = np.empty(site_CHW.shape, np.float32) if out_CHW is None else out_CHW
         field_Chw, shift_C, scale_C = (part[own].mean(axis=0) for part in (self.field_PChw, self.shift_PC, self.scale_PC))
         for channel, out in enumerate(out_CHW):
             np.subtract(site_CHW[channel], np.float32(self.offset), out=out, dtype=np.float32)
@@ -110,22 +118,21 @@ class PlateScale:
                         len(self.plates), ", ".join(unknown))
         return not unknown
 
-    def of_no_plate(self) -> "PlateScale":
+    def for_other_screen(self) -> "PlateScale":
         """The same for plates of another screen, whatever their names: each gets the mean of these."""
         return dataclasses.replace(self, plates=tuple(f"{number} of training" for number in range(len(self.plates))))
 
-    def to_record(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """Facts as builtins, and arrays: what save writes, and what fits into a checkpoint as tensors."""
-        facts = {"format": FORMAT, "plates": list(self.plates), "size": list(self.size),
-                 "offset": self.offset,
-                 "method": dataclasses.asdict(self.method), "provenance": self.provenance}
-        return facts, {name: getattr(self, f"{name}_{shape}") for name, shape in _SHAPES.items()}
+    def to_record(self) -> ScaleRecord:
+        """Return facts and arrays: what save writes, and what a checkpoint holds."""
+        facts = {"mode": "plate", "format": FORMAT, "plates": list(self.plates), "size": list(self.size),
+                 "offset": self.offset, "method": dataclasses.asdict(self.method), "provenance": self.provenance}
+        return ScaleRecord(facts, {name: getattr(self, f"{name}_{shape}") for name, shape in _SHAPES.items()})
 
     def save(self, folder: Path) -> None:
         """intensity.npz and intensity.json, written aside and renamed; the second names the first by its SHA-256."""
-        facts, arrays = self.to_record()
-        packed = io.BytesIO()
-        np.savez(packed, **arrays)
+        record, packed = self.to_record(), io.BytesIO()
+        np.savez(packed, allow_pickle=False, **record.arrays)
+        facts = {name: value for name, value in record.facts.items() if name != "mode"}
         facts["sha256"] = hashlib.sha256(packed.getvalue()).hexdigest()
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in ((ARRAYS, packed.getvalue()), (FACTS, (json.dumps(facts, indent=1) + "\n").encode())):
@@ -143,14 +150,15 @@ def load(folder: Path) -> PlateScale:
             if sum(member.file_size for member in members.infolist()) > len(packed):
                 raise ValueError(f"{ARRAYS} is compressed, as it is never written, and could fill any memory")
         with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
-            return from_record(facts, dict(arrays))
+            return from_record(ScaleRecord({"mode": "plate", **facts}, dict(arrays)))
     except Exception as problem:  # damage, or malice, shows as many kinds of error; all mean that it cannot be used
         reason = getattr(problem, "strerror", None) or " ".join(str(problem).split())
         raise DataError(f"{folder}: no usable {FACTS} and {ARRAYS} ({reason}); measure the plates again") from None
 
 
-def from_record(facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> PlateScale:
+def from_record(record: ScaleRecord) -> PlateScale:
     """The inverse of to_record. Raises DataError where facts and arrays are not of this format or do not fit."""
+    facts, arrays = record.facts, record.arrays
     try:
         if facts["format"] != FORMAT:
             raise ValueError(f"format {facts['format']!r}, this version reads {FORMAT}")

@@ -1,51 +1,44 @@
-"""Sites -> tensors, read ahead by a thread while the network computes.
+"""Sites -> tensors for the network, in minibatches, read ahead by a thread while the network computes.
 
 Shapes: N fields of a microbatch, C channels, H W pixels.
 """
 
-import queue
-import threading
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mscnn.core import activity
 from mscnn.data.pixels.augment import Jitter, augment, draw, orient
-from mscnn.data.pixels.dataset_scale import DatasetScale
 from mscnn.data.pixels.images import fit
-from mscnn.data.pixels.packed import pixels
-from mscnn.data.pixels.plate_scale import PlateScale
-from mscnn.data.tables.sampler import Stream
+from mscnn.data.pixels.prefetch import prefetch
+from mscnn.data.pixels.read_pixels import read_pixels
+from mscnn.data.pixels.scale import Scale
+from mscnn.data.tables.sampler import Stream, microbatches, shard
 from mscnn.data.tables.site_table import SiteTable
-
-Item = TypeVar("Item")
-_END = object()
 
 
 @dataclass(frozen=True)
 class FieldReader:
-    """Reads fields of a table as the network's input."""
+    """Read fields of a table as the network's input."""
 
     table: SiteTable
-    scale: DatasetScale | PlateScale
+    scale: Scale
     size: tuple[int, int] | None  # crop or pad to (height, width)
 
     def read(self, sites: np.ndarray, jitter: Jitter | None = None, key: tuple[int, int] = (0, 0)) -> Tensor:
-        """Positions in the table -> (N, C, H, W) float32.
+        """Return the fields (N, C, H, W) float32 of the sites at these positions in the table.
 
         With jitter each field is augmented by a generator of its own, keyed by (seed, epoch) and the site: the same
         change on any rank and in any order.  key: (seed, epoch).
         """
         fields_NCHW, changes = torch.empty(0), []
-        by_plate = isinstance(self.scale, PlateScale)
         for position, site in enumerate(sites):
-            site_CHW = pixels(self.table, site)
-            if by_plate:  # a plate's light is that of the whole field, before it is cropped or turned
-                site_CHW = self.scale.apply(site_CHW, self.table.frame["plate"].iat[site])
+            site_CHW, plate = read_pixels(self.table, site), self.table.plate(site)
+            if self.scale.before_crop:
+                site_CHW = self.scale.apply(site_CHW, plate)
             site_CHW = fit(site_CHW, self.size)
             if position == 0:
                 fields_NCHW = torch.empty(len(sites), *site_CHW.shape)
@@ -53,54 +46,23 @@ class FieldReader:
                 rng = np.random.default_rng([Stream.AUGMENTATION, *key, int(site)])
                 changes.append(draw(jitter, rng, channels=len(site_CHW), square=site_CHW.shape[1] == site_CHW.shape[2]))
                 site_CHW = orient(site_CHW, changes[-1])
-            if by_plate:
+            if self.scale.before_crop:
                 np.copyto(fields_NCHW[position].numpy(), site_CHW)
             else:
-                self.scale.apply(site_CHW, fields_NCHW[position].numpy())
+                self.scale.apply(site_CHW, plate, fields_NCHW[position].numpy())
         if jitter is not None:
             augment(fields_NCHW, changes, jitter)
         return fields_NCHW
 
+    def read_share(self, sites: np.ndarray, *, microbatch: int, rank: int, size: int,
+                   place: Callable[[Tensor], Tensor] = lambda fields_NCHW: fields_NCHW,
+                   thread_init: Callable[[], object] = lambda: None) -> Generator[tuple[np.ndarray, Tensor], None, None]:
+        """Yield one rank's microbatches of the sites: positions in `sites`, and their fields (N, C, H, W), read ahead.
 
-def prefetch(jobs: Iterable[Callable[[], Item]], depth: int = 1,
-             thread_init: Callable[[], object] = lambda: None) -> Generator[Item, None, None]:
-    """Run jobs in a thread, at most `depth` results ahead; an exception in a job is raised here, in its turn.
-
-    enter: what the thread calls first.  Leaving the loop early stops the thread.
-    """
-    results: queue.Queue = queue.Queue(maxsize=depth)
-    stopped = threading.Event()
-
-    def put(result: object) -> None:
-        while not stopped.is_set():
-            try:
-                return results.put(result, timeout=0.1)
-            except queue.Full:
-                continue
-
-    def work() -> None:
-        try:
-            thread_init()
-            for job in jobs:
-                if stopped.is_set():
-                    return
-                put((job(), None))
-            put(_END)
-        except BaseException as problem:
-            put((None, problem))
-
-    thread = threading.Thread(target=work, name="reader", daemon=True)
-    thread.start()
-    try:
-        while True:
-            with activity.during("waiting for fields that are read ahead"):
-                result = results.get()
-            if result is _END:
-                return
-            item, problem = result
-            if problem is not None:
-                raise problem
-            yield item
-    finally:
-        stopped.set()
-        thread.join()
+        Ranks take whole microbatches, which are the same for any number of ranks; each site is in one of them.
+        place: what the reading thread does last with the fields; thread_init: what it does first.
+        """
+        shares = shard(microbatches(np.arange(len(sites)), microbatch), rank=rank, size=size)
+        jobs = ((lambda share=share: place(self.read(sites[share]))) for share in shares)
+        with closing(prefetch(jobs, thread_init=thread_init)) as fields:
+            yield from zip(shares, fields, strict=True)

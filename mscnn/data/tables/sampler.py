@@ -1,9 +1,11 @@
 """Which sites a rank reads at a step: a pure function of (seed, epoch), the same minibatches for any number of ranks."""
 
-from collections.abc import Sequence
 from enum import IntEnum
+from typing import Any, TypeVar, cast
 
 import numpy as np
+
+Rows = TypeVar("Rows", bound=np.ndarray | list[Any])
 
 
 class Stream(IntEnum):
@@ -26,11 +28,16 @@ def epoch_minibatches(num_sites: int, minibatch: int, *, seed: int, epoch: int) 
     return np.array_split(order, steps_per_epoch(num_sites, minibatch))
 
 
-def shard(sites: Sequence, *, rank: int, size: int) -> Sequence:
-    """The part of a global minibatch, or of anything in a row, that one rank computes; parts differ by one at most."""
-    return sites[rank::size]
+def shard(sites: Rows, *, rank: int, size: int) -> Rows:
+    """Return what one rank computes of a minibatch, or of any list; the shares of ranks differ by one at most."""
+    return cast(Rows, sites[rank::size])
 
 
 def microbatches(sites: np.ndarray, microbatch: int) -> list[np.ndarray]:
-    """A rank's share in pieces of at most `microbatch` sites; no pieces where the share is empty."""
+    """Cut sites into microbatches of at most so many; none where there are no sites."""
     return [sites[start:start + microbatch] for start in range(0, len(sites), microbatch)]
+
+
+def evenly_spaced(num_sites: int, limit: int) -> np.ndarray:
+    """Return positions of at most `limit` of so many sites, spread evenly over them."""
+    return np.unique(np.linspace(0, num_sites - 1, min(num_sites, limit)).round().astype(int))

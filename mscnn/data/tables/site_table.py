@@ -12,6 +12,7 @@ import re
 import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -67,7 +68,19 @@ class SiteTable:
 
     def name(self, site: int) -> str:
         """Plate, well and site, for people: on one line, whatever the table holds."""
-        return printable(" ".join(self.frame[column].iat[site] for column in ("plate", "well", "site")))
+        return printable(" ".join(str(self.frame[column].iat[site]) for column in ("plate", "well", "site")))
+
+    def plate(self, site: int) -> str:
+        """Return the plate of the site at a position."""
+        return str(self.frame["plate"].iat[site])
+
+    def files(self, site: int) -> tuple[str, ...]:
+        """Return the image files of the site at a position."""
+        return cast(tuple[str, ...], self.frame["files"].iat[site])
+
+    def record(self, site: int) -> tuple[str, int, int]:
+        """Return plate file, number and CRC-32 of the record of the site at a position, of packed fields."""
+        return cast(tuple[str, int, int], self.frame["record"].iat[site])
 
     def fingerprint(self) -> str:
         """A short name of sites, metadata, file names, channels and size: the same on ranks that read the same table.

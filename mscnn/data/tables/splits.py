@@ -7,8 +7,9 @@ import difflib
 import hashlib
 import io
 import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,6 +36,30 @@ class Split:
 
     def test(self) -> np.ndarray:
         return np.flatnonzero(self.side == TEST)
+
+
+@dataclass(frozen=True)
+class SplitRecord:
+    """A split as a checkpoint holds it."""
+
+    method: str
+    held_out: list[str]            # the compounds on the test side, in alphabetical order
+    leaks: str                     # why a score on it flatters, or ""
+    sha256: str                    # over the sites' metadata and sides together
+    sites: dict[str, int]          # how many on each side
+    trained: dict[str, list[str]]  # "compounds", "mechanisms" and "weeks" on the training side
+    unlearnable: list[str]         # mechanisms on the test side alone
+    sides: list[str]               # of each site in the table's order; empty in a summary read back
+
+    def summary(self) -> dict[str, Any]:
+        """Return all but the sides, as split.json and evaluation.json hold it."""
+        return {name: value for name, value in asdict(self).items() if name != "sides"}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> "SplitRecord":
+        """Return the record of asdict or of a summary; counts and mechanisms that it lacks are empty."""
+        given = {"sites": {}, "unlearnable": [], "sides": [], **content}
+        return cls(**{field.name: given[field.name] for field in fields(cls)})
 
 
 def make_split(table: SiteTable, *, split: str, hold_out: str = "none", folds: int = 5, fold: int = 0,
@@ -147,23 +172,23 @@ def home_weeks(table: SiteTable) -> dict[str, str]:
 def write(split: Split, table: SiteTable, folder: Path) -> None:
     """split.csv says who is where; split.json sums it up, with a SHA-256 over the rows as the table has them."""
     csv_safe.write_csv(_rows(split, table), folder / "split.csv")
-    record = {key: value for key, value in to_record(split, table).items() if key != "sides"}
-    (folder / "split.json").write_text(json.dumps(record, indent=1) + "\n")
+    (folder / "split.json").write_text(json.dumps(to_record(split, table).summary(), indent=1) + "\n")
 
 
-def to_record(split: Split, table: SiteTable) -> dict:
-    """The split as builtins, for a checkpoint; sha256 is over sites and sides together."""
+def to_record(split: Split, table: SiteTable) -> SplitRecord:
+    """Return the record of a split of this table."""
     digest = hashlib.sha256(_rows(split, table).to_csv(index=False).encode()).hexdigest()
-    return {"method": split.method, "held_out": list(split.held_out), "leaks": split.leaks, "sha256": digest,
-            "sites": {side: int((split.side == side).sum()) for side in (TRAIN, TEST, UNUSED)},
-            "trained": {f"{column}s": trained_on(split, table, column) for column in ("compound", "mechanism", "week")},
-            "unlearnable": unlearnable(split, table), "sides": split.side.tolist()}
+    return SplitRecord(
+        split.method, list(split.held_out), split.leaks, digest,
+        sites={side: int((split.side == side).sum()) for side in (TRAIN, TEST, UNUSED)},
+        trained={f"{column}s": trained_on(split, table, column) for column in ("compound", "mechanism", "week")},
+        unlearnable=unlearnable(split, table), sides=split.side.tolist())
 
 
-def restore(record: dict, table: SiteTable) -> Split:
-    """The split of a checkpoint, laid over the same table read again. Raises DataError where the table has changed."""
-    split = Split(record["method"], np.array(record["sides"]), tuple(record["held_out"]), record["leaks"])
-    if len(split.side) != len(table) or to_record(split, table)["sha256"] != record["sha256"]:
+def restore(record: SplitRecord, table: SiteTable) -> Split:
+    """Return the split of a checkpoint for the same table read again. Raises DataError where the table has changed."""
+    split = Split(record.method, np.array(record.sides), tuple(record.held_out), record.leaks)
+    if len(split.side) != len(table) or to_record(split, table).sha256 != record.sha256:
         raise DataError("the site table is not the one that the checkpoint was trained on (its split's SHA-256 differs);"
                         " restore it, or name a table to score with --sites")
     return split
@@ -174,9 +199,9 @@ def trained_on(split: Split, table: SiteTable, column: str) -> list[str]:
     return sorted(set(table.frame[column][split.side == TRAIN]))
 
 
-def overlap(record: dict, table: SiteTable) -> list[str]:
+def overlap(record: SplitRecord, table: SiteTable) -> list[str]:
     """What to say of a table scored with a checkpoint that was trained on some of its compounds."""
-    seen = sorted(set(record["trained"]["compounds"]) & set(treated_compounds(table)))
+    seen = sorted(set(record.trained["compounds"]) & set(treated_compounds(table)))
     return [f"the network was trained on {len(seen)} of these compounds, so its score on them says nothing of new ones: "
             f"{'; '.join(seen)}"] if seen else []
 

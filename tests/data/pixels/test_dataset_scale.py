@@ -1,6 +1,6 @@
 import numpy as np
 
-from mscnn.data.pixels.dataset_scale import DatasetScale, moments, sample, statistics
+from mscnn.data.pixels.dataset_scale import DatasetScale, moments, statistics
 
 RNG = np.random.default_rng(0)
 
@@ -31,7 +31,7 @@ def test_strips_are_subtracted_and_divided_as_whole_fields_are():
     normalisation, out = DatasetScale("dataset", mean, sd), np.empty((2, 70, 48), np.float32)
     for view, right in ((site, expected), (site[:, ::-1, ::-1], expected[:, ::-1, ::-1])):
         np.testing.assert_array_equal(normalisation.apply(view), right)
-        assert normalisation.apply(view, out) is out
+        assert normalisation.apply(view, out_CHW=out) is out
         np.testing.assert_array_equal(out, right)
 
 
@@ -43,8 +43,3 @@ def test_a_field_is_scaled_by_itself_and_a_constant_channel_becomes_zero():
     assert not out[1].any()
     brighter = DatasetScale("field", (), ()).apply(site[:1] * 3)
     np.testing.assert_allclose(brighter, out[:1], atol=1e-5)  # a change of gain does not matter
-
-
-def test_a_sample_is_spread_over_the_table():
-    assert sample(5, 10).tolist() == [0, 1, 2, 3, 4]
-    assert sample(101, 3).tolist() == [0, 50, 100]

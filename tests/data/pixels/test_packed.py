@@ -28,10 +28,11 @@ from mscnn.data.pixels import packed
 from mscnn.data.pixels.augment import Jitter
 from mscnn.data.pixels.dataset_scale import DatasetScale
 from mscnn.data.pixels.images import Header, read_site
+from mscnn.data.pixels.read_pixels import read_pixels
 from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed.world import World
-from mscnn.training import prepare_data
+from mscnn.training import checkpoint, prepare_data
 from tests.conftest import ROOT, make_table, run_python
 
 PLATES, SITES, SHAPE = ("P10", "P2"), 3, (2, 128, 136)
@@ -75,7 +76,7 @@ def test_a_pack_gives_back_table_pixels_and_fingerprint(tmp_path, dtype):
     assert again.fingerprint() == table.fingerprint()
     assert prepare_data.with_shape(again, (128, 128), World()).shape == (2, 128, 128)
     for site in range(len(table)):
-        pixels = packed.pixels(again, site)
+        pixels = read_pixels(again, site)
         np.testing.assert_array_equal(pixels, read_site(table.frame["files"][site]))
         assert pixels.dtype == np.dtype(dtype)
     assert packed.verify(again) == []
@@ -120,7 +121,7 @@ def test_blocks_of_pixels_are_averaged_and_rounded(tmp_path):
     small = packed.read_packed(tmp_path / "small")
     assert packed.inspect(small)[0] == Header(2, 32, 34, "uint16")
     site = read_site(table.frame["files"][4]).astype(float)
-    assert packed.pixels(small, 4)[1, 2, 3] == round(site[1, 8:12, 12:16].mean())
+    assert read_pixels(small, 4)[1, 2, 3] == round(site[1, 8:12, 12:16].mean())
     with pytest.raises(UsageError, match="downscale must divide both sides of a field, 128x136, got 16"):
         pack(table, tmp_path / "odd", downscale=16)
 
@@ -133,7 +134,7 @@ def test_a_pack_can_be_packed_again(pair, tmp_path):
     pack(table, tmp_path / "direct", downscale=2)
     halves = [packed.read_packed(tmp_path / name) for name in ("half", "direct")]
     for site in range(6):
-        np.testing.assert_array_equal(*(packed.pixels(half, site) for half in halves))
+        np.testing.assert_array_equal(*(read_pixels(half, site) for half in halves))
 
 
 def test_what_was_read_does_not_stay_in_memory(pair):
@@ -151,7 +152,7 @@ def test_records_are_read_by_many_threads_at_once(pair):
     again, images = packed.read_packed(folder), [read_site(files) for files in table.frame["files"]]
     with ThreadPoolExecutor(8) as pool:
         sites = [*range(6)] * 50
-        for site, pixels in zip(sites, pool.map(lambda site: packed.pixels(again, site), sites), strict=True):
+        for site, pixels in zip(sites, pool.map(lambda site: read_pixels(again, site), sites), strict=True):
             np.testing.assert_array_equal(pixels, images[site])
 
 
@@ -186,9 +187,9 @@ def damage(path: Path, place: int, bits: int = 1) -> None:
 def test_a_flipped_bit_names_its_record(pair, place):
     damage(pair[1] / "plate-0002.fields", 4096 + RECORD + place, 0x10)
     table = packed.read_packed(pair[1])
-    packed.pixels(table, 0)
+    read_pixels(table, 0)
     with pytest.raises(ImageError, match=r"plate-0002.fields: record 1 is damaged \(CRC-32 \w{8}, written as \w{8}\);"):
-        packed.pixels(table, 2)
+        read_pixels(table, 2)
     assert [what.partition("(")[0] for what in packed.verify(table)] == \
         [f"{pair[1]}/plate-0002.fields: record 1 is damaged "]
 
@@ -212,31 +213,31 @@ def test_a_file_that_was_cut_short_names_the_first_record_that_is_not_there(pair
 @pytest.mark.parametrize("size", [0, 4096 + 7, 4096 + RECORD, 4096 + 3 * RECORD + 11])
 def test_a_file_that_is_cut_short_while_it_is_used_is_named(pair, size):
     path, table = pair[1] / "plate-0001.fields", packed.read_packed(pair[1])
-    packed.pixels(table, 1)
+    read_pixels(table, 1)
     whole = path.stat().st_size
     os.truncate(path, size)
     with pytest.raises(ImageError, match=rf"^{path}: was cut short while it was in use, to {size:,} bytes of {whole:,};"):
-        packed.pixels(table, 1)
+        read_pixels(table, 1)
 
 
 def test_a_record_that_is_gone_when_it_is_read_is_named_though_the_file_has_its_size_again(pair, monkeypatch):
     table = packed.read_packed(pair[1])
-    packed.pixels(table, 1)
+    read_pixels(table, 1)
     monkeypatch.setattr(os, "preadv", lambda file, buffers, start: 0)  # as at the end of the file
     with pytest.raises(ImageError, match=r"plate-0001.fields: was cut short while it was in use"):
-        packed.pixels(table, 1)
+        read_pixels(table, 1)
 
 
 def test_an_error_of_the_disk_names_file_and_record(pair, monkeypatch):
     table = packed.read_packed(pair[1])
-    packed.pixels(table, 3)
+    read_pixels(table, 3)
 
     def fail(file, buffers, start):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(os, "preadv", fail)
     with pytest.raises(ImageError, match=r"plate-0001.fields: record 1 cannot be read \(Input/output error\); copy"):
-        packed.pixels(table, 3)
+        read_pixels(table, 3)
 
 
 def test_damage_to_headers_and_tables_is_noticed(pair):
@@ -354,7 +355,7 @@ def test_plates_that_are_there_are_kept_and_those_whose_images_changed_are_not(p
     assert {path.name: path.stat().st_mtime_ns for path in folder.glob("*.fields")} == times
     tifffile.imwrite(table.frame["files"][1][0], np.full(SHAPE[1:], 5, np.uint16))
     assert pack(table, folder) == 1
-    assert (packed.pixels(packed_afresh(folder), 1)[0] == 5).all()
+    assert (read_pixels(packed_afresh(folder), 1)[0] == 5).all()
     assert pack(table.select(table.frame["plate"] == "P10"), folder) == 0  # another number now
     assert sorted(path.name for path in folder.glob("plate*")) == ["plate-0001.fields"]
 
@@ -449,11 +450,10 @@ def test_training_and_evaluation_on_packed_fields_are_those_on_images(tiny_scree
         done = run_python("train.py", "screen", *data, "--hold-out", "b", "--minibatch", 4, "--max-steps", 2, "--run-dir",
                           tmp_path / run, "--threads", 1)
         assert done.returncode == 0, done.stderr
-    direct, stored = (torch.load(tmp_path / run / "checkpoints" / "last.pt", weights_only=True)
-                      for run in ("direct", "packed"))
-    for name, value in direct["network"].items():
-        torch.testing.assert_close(stored["network"][name], value, rtol=0, atol=0)
-    assert direct["split"] == stored["split"]
+    direct, stored = (checkpoint.read(tmp_path / run)[1] for run in ("direct", "packed"))
+    for name, value in direct.network.items():
+        torch.testing.assert_close(stored.network[name], value, rtol=0, atol=0)
+    assert direct.split == stored.split
     folder.rename(elsewhere)
     for run, moved in (("direct", ()), ("packed", ("--data", elsewhere))):
         done = run_python("evaluate.py", "--checkpoint", tmp_path / run, "--out", tmp_path / run / "evaluation",

@@ -5,7 +5,6 @@ import json
 import logging
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
@@ -14,7 +13,6 @@ from mscnn.data.pixels import illumination
 from mscnn.data.pixels.illumination import Method, PlateSums, percentile
 from mscnn.data.pixels.plate_scale import PlateScale, _stretch, describe, estimate, load, reference_sites
 from mscnn.data.tables.site_table import natural
-from mscnn.report import intensity as picture
 from tests.conftest import make_table
 
 SIZE = (256, 320)
@@ -262,7 +260,7 @@ def test_treated_wells_of_the_test_side_are_never_measured(compound):
     found = [estimate({plate: summed(values[sites]) for plate, sites in reference.sites.items()}, Method(), {})
              for values in (pixels, absurd)]
     assert "P3" not in reference.sites
-    for one, other in zip(*(intensity.to_record()[1].values() for intensity in found), strict=True):
+    for one, other in zip(*(intensity.to_record().arrays.values() for intensity in found), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
@@ -292,9 +290,9 @@ def test_what_is_saved_comes_back_bit_for_bit_and_readable(tmp_path):
     again = load(tmp_path / "new")
     assert (again.plates, again.size, again.method) == (("P2", "P10"), (64, 80), intensity.method)
     assert again.provenance == intensity.provenance
-    for name, array in intensity.to_record()[1].items():
-        assert again.to_record()[1][name].dtype == array.dtype
-        np.testing.assert_array_equal(again.to_record()[1][name], array)
+    for name, array in intensity.to_record().arrays.items():
+        assert again.to_record().arrays[name].dtype == array.dtype
+        np.testing.assert_array_equal(again.to_record().arrays[name], array)
     facts = json.loads((tmp_path / "new" / "intensity.json").read_text())
     assert facts["method"]["scaling"] == "mean-sd"
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["intensity.json", "intensity.npz"]
@@ -328,14 +326,3 @@ def test_what_is_cut_short_foreign_or_missing_is_refused_in_one_line(tmp_path):
 def test_methods_that_cannot_work_are_refused(wrong):
     with pytest.raises(UsageError):
         Method(**wrong)
-
-
-def test_the_picture_orders_plates_by_week_and_keeps_its_numbers(tmp_path):
-    intensity = tiny()
-    intensity.provenance["week"] = {"P10": "Week2", "P2": "Week10"}
-    picture.draw(intensity, tmp_path / "intensity.png")
-    assert (tmp_path / "intensity.png").stat().st_size > 10_000
-    table = pd.read_csv(tmp_path / "intensity.csv")
-    assert table["plate"].tolist() == ["P10", "P10", "P2", "P2"]
-    assert table["channel"].tolist() == ["DNA", "RNA"] * 2
-    np.testing.assert_allclose(table["scale"], intensity.scale_PC[::-1].ravel())

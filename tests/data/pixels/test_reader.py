@@ -1,5 +1,3 @@
-import threading
-
 import numpy as np
 import pytest
 import tifffile
@@ -7,7 +5,7 @@ import torch
 
 from mscnn.data.pixels.augment import Jitter
 from mscnn.data.pixels.dataset_scale import DatasetScale
-from mscnn.data.pixels.reader import FieldReader, prefetch
+from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.tables.site_table import SiteTable
 from tests.conftest import make_table
 
@@ -38,27 +36,13 @@ def test_augmentation_depends_on_seed_epoch_and_site_alone(fields):
     assert len(set(changes)) == 4  # sites of one minibatch change each in its own way
 
 
-def test_reading_ahead_keeps_order_and_runs_at_most_so_far():
-    started = []
-    results = prefetch([lambda n=n: started.append(n) or n for n in range(20)], depth=2)
-    assert next(results) == 0
-    assert next(results) == 1
-    assert len(started) <= 2 + 2 + 1  # taken, waiting, and one in hand
-    assert list(results) == list(range(2, 20))
-
-
-def test_a_failure_surfaces_in_its_turn():
-    def fail():
-        raise OSError("disk gone")
-
-    results = prefetch([lambda: 1, fail, lambda: 3])
-    assert next(results) == 1
-    with pytest.raises(OSError, match="disk gone"):
-        next(results)
-
-
-def test_leaving_early_stops_the_thread():
-    results = prefetch([lambda n=n: n for n in range(1000)])
-    next(results)
-    results.close()
-    assert not [thread for thread in threading.enumerate() if thread.name == "reader"]
+def test_ranks_share_out_whole_microbatches_and_read_each_site_once(fields):
+    sites = np.array([3, 1, 0, 2, 1])
+    shares = [list(fields.read_share(sites, microbatch=2, rank=rank, size=2)) for rank in range(2)]
+    assert [positions.tolist() for positions, _ in shares[0] + shares[1]] == [[0, 1], [4], [2, 3]]
+    for positions, fields_NCHW in shares[0] + shares[1]:
+        torch.testing.assert_close(fields_NCHW, fields.read(sites[positions]), rtol=0, atol=0)
+    placed = fields.read_share(sites, microbatch=2, rank=1, size=2, place=lambda fields_NCHW: fields_NCHW + 1)
+    torch.testing.assert_close(next(placed)[1], fields.read(sites[2:4]) + 1, rtol=0, atol=0)
+    placed.close()
+    assert list(fields.read_share(sites[:1], microbatch=2, rank=1, size=2)) == []

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mscnn.data.tables.sampler import epoch_minibatches, microbatches, shard, steps_per_epoch
+from mscnn.data.tables.sampler import epoch_minibatches, evenly_spaced, microbatches, shard, steps_per_epoch
 
 
 @pytest.mark.parametrize(("num_sites", "minibatch"), [(10, 4), (264, 16), (7, 7), (5, 8), (9, 1)])
@@ -34,3 +34,8 @@ def test_shards_cover_a_minibatch_without_overlap(size):
 def test_microbatches_keep_order_and_bound():
     assert [part.tolist() for part in microbatches(np.arange(5), 2)] == [[0, 1], [2, 3], [4]]
     assert microbatches(np.arange(0), 2) == []
+
+
+def test_a_sample_is_spread_over_the_table():
+    assert evenly_spaced(5, 10).tolist() == [0, 1, 2, 3, 4]
+    assert evenly_spaced(101, 3).tolist() == [0, 50, 100]

@@ -1,5 +1,5 @@
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ from mscnn.data.tables.splits import (
     TRAIN,
     UNUSED,
     Split,
+    SplitRecord,
     _checked,
     describe,
     fold_compounds,
@@ -148,17 +149,21 @@ def test_a_mechanism_that_only_the_held_out_side_has_is_named():
 
 def test_the_record_restores_only_over_the_same_table(tmp_path):
     split = make_split(TABLE, split="hold-out", hold_out="b")
-    record = json.loads(json.dumps(to_record(split, TABLE)))
+    record = SplitRecord.from_json(json.loads(json.dumps(asdict(to_record(split, TABLE)))))
+    assert record == to_record(split, TABLE)
     np.testing.assert_array_equal(restore(record, TABLE).side, split.side)
     with pytest.raises(DataError, match="not the one"):  # a side that was tampered with
-        restore({**record, "sides": [TRAIN, *record["sides"][1:-1], TEST]}, TABLE)
+        restore(replace(record, sides=[TRAIN, *record.sides[1:-1], TEST]), TABLE)
     for other in (TABLE.select(np.arange(9)), TABLE.select(np.arange(10)[::-1])):
         with pytest.raises(DataError, match="not the one"):
             restore(record, other)
     write(split, TABLE, tmp_path)
     rows = pd.read_csv(tmp_path / "split.csv")
     assert rows["side"].tolist() == split.side.tolist()
-    assert json.loads((tmp_path / "split.json").read_text())["sha256"] == record["sha256"]
+    summary = json.loads((tmp_path / "split.json").read_text())
+    assert summary["sha256"] == record.sha256
+    assert list(summary) == ["method", "held_out", "leaks", "sha256", "sites", "trained", "unlearnable"]
+    assert replace(SplitRecord.from_json(summary), sides=record.sides) == record
 
 
 def test_scoring_compounds_that_were_trained_is_pointed_out():
@@ -184,7 +189,7 @@ def test_inner_folds_split_the_training_side_alone(tmp_path):
     inner = make_split(TABLE, split="leave-compound-out", fold=0, within=within)
     assert inner.side.tolist() == [UNUSED, UNUSED, TEST, *[TRAIN] * 7]  # a is gone, so that b comes first
     assert inner.held_out == ("b",)
-    assert to_record(inner, TABLE)["trained"]["compounds"] == ["DMSO", "c", "d"]
+    assert to_record(inner, TABLE).trained["compounds"] == ["DMSO", "c", "d"]
     assert (restore(to_record(inner, TABLE), TABLE).side == inner.side).all()
 
 

@@ -1,0 +1,106 @@
+"""One evaluation from top to bottom: checkpoint, sites, predictions, scores.   python evaluate.py --checkpoint RUN
+
+`evaluate` predicts, `write` scores.  Several ranks share out the sites.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mscnn.core import activity, config, errors, files, machine, memory
+from mscnn.core.logs import log, open_logs, progress
+from mscnn.data.pixels.reader import FieldReader
+from mscnn.data.tables import splits
+from mscnn.distributed import core_binding, core_plan, heartbeat, world
+from mscnn.evaluation import aggregate, load_run, results
+from mscnn.evaluation.settings import EvaluationSettings
+from mscnn.model import MCNN
+from mscnn.model.acceleration import Acceleration
+from mscnn.training import checkpoint
+from mscnn.training.checkpoint import Checkpoint
+from mscnn.training.inference import predict
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The predictions of a checkpoint, before they are scored."""
+
+    out: Path                    # folder of the results
+    network: MCNN
+    fields: FieldReader          # of all sites that were predicted
+    scored: np.ndarray           # positions among them of the sites that are scored
+    predictions: pd.DataFrame    # a row a scored site, as aggregate.field_predictions makes them
+    description: dict[str, Any]  # what a reader of the scores must know
+
+
+def evaluate(settings: EvaluationSettings) -> Evaluation | None:
+    """Predict the sites that a checkpoint is scored on, and write their profiles; None on all ranks but rank 0.
+
+    Raises UsageError or DataError on all ranks alike for what cannot be evaluated.
+    """
+    ranks = world.init(settings.backend, join_seconds=settings.join_timeout)
+    out = Path(settings.out or Path(settings.checkpoint) / "evaluation")
+    ranks.run_on_all_or_raise(lambda: files.make_output_folder(out / "log"))
+    open_logs(ranks.rank, None)
+    if ranks.rank == 0:
+        heartbeat.remove_stale(out / "log")
+    ranks.require_equal(**machine.versions())
+    heartbeat.write_to(out / "log")
+    plan = core_binding.bind_rank(ranks, settings)
+    memory.keep_memory()
+    path, saved = ranks.run_on_all_or_raise(lambda: checkpoint.read(Path(settings.checkpoint)))
+    with errors.details_to_file(out, is_reporter=ranks.rank == 0):
+        sites = load_run.select_sites(settings, saved, ranks)
+        scale, notes = load_run.load_scale(settings, saved, sites.table, ranks)
+    height, width = saved.image_size
+    fields = FieldReader(sites.table, scale, (height, width))
+    network = load_run.load_network(saved, Acceleration())
+    tta = config.from_flat(saved.settings).aggregation.tta == "flips-turns"
+    probabilities, features = _predict(settings, network, fields, ranks, plan, tta)
+    ranks.shutdown()
+    activity.clear()  # pictures take as long as they take
+    if ranks.rank:
+        return None
+    results.begin(out)
+    notes = sites.notes + notes + checkpoint.caveats(path, saved)
+    for note in notes:
+        log.warning("NOTE: %s", note)
+    aggregate.field_profiles(sites.table, features).assign(Metadata_Scored=sites.is_scored).to_parquet(
+        out / results.PROFILES, index=False)
+    predictions = aggregate.field_predictions(sites.scored(), probabilities[sites.is_scored], saved.classes)
+    return Evaluation(out=out, network=network, fields=fields, scored=np.flatnonzero(sites.is_scored),
+                      predictions=predictions, description=_describe(saved, sites, path, notes))
+
+
+def write(evaluation: Evaluation) -> None:
+    """Score the predictions, and write them at every level; scores.json comes last."""
+    results.write(evaluation.predictions, evaluation.description, evaluation.out)
+
+
+def _predict(settings: EvaluationSettings, network: MCNN, fields: FieldReader, ranks: world.World,
+             plan: core_plan.Plan, tta: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return probabilities (S, K) and features (S, 512) of all sites, in float32 whatever trained the network."""
+    num_sites = len(fields.table)
+    heartbeat.set_time_limit(settings.step_timeout, "--step-timeout")
+    with progress(num_sites, "predicting", ranks.rank, unit="field") as bar:
+        probabilities, features = predict(
+            network, fields, np.arange(num_sites), microbatch=settings.microbatch, world=ranks, tta=tta,
+            acceleration=Acceleration(), loader_thread_init=core_binding.loader_binding(plan, settings),
+            advance=lambda sites: bar.advance(min(sites * ranks.size, num_sites - bar.done)))
+    if not np.isfinite(probabilities).all():
+        raise errors.DataError(f"{settings.checkpoint}: the network gives scores that are not finite; train again")
+    return probabilities, features
+
+
+def _describe(saved: Checkpoint, sites: load_run.EvaluationSites, path: Path, notes: list[str]) -> dict[str, Any]:
+    """Return what a reader of the scores must know."""
+    scored, asked = sites.scored(), config.from_flat(saved.settings)
+    return {"checkpoint": str(path), "step": saved.step, "compounds": splits.treated_compounds(scored),
+            "control": scored.control, "channels": saved.channels, "classes": saved.classes, "notes": notes,
+            "aggregate_wells": asked.aggregation.aggregate_wells,
+            "aggregate_treatments": asked.aggregation.aggregate_treatments, "tta": asked.aggregation.tta,
+            "head": asked.aggregation.head, "seed": asked.run.seed, "split": saved.split.summary(),
+            "environment": machine.environment()}

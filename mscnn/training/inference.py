@@ -1,0 +1,54 @@
+"""An exact pass of prediction: each site once, the same numbers on any number of ranks.
+
+Shapes: S sites, N fields of a microbatch, C channels, H W pixels, K classes, F features.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mscnn.core import activity
+from mscnn.data.pixels.reader import FieldReader, prefetch
+from mscnn.data.tables.sampler import microbatches, shard
+from mscnn.distributed.world import World
+from mscnn.model import MCNN, NUM_FEATURES
+from mscnn.model.acceleration import Acceleration
+
+
+def flips_and_turns(images_NCHW: Tensor) -> list[Tensor]:
+    """Return the fields and their mirror images, where they are square also turned by a quarter: 4 or 8 views."""
+    turned = [images_NCHW, images_NCHW.transpose(2, 3)] if images_NCHW.shape[2] == images_NCHW.shape[3] else [images_NCHW]
+    return [image.flip(axes) for image in turned for axes in ([], [2], [3], [2, 3])]
+
+
+def predict(network: MCNN, fields: FieldReader, sites: np.ndarray, *, microbatch: int, world: World,
+            acceleration: Acceleration, tta: bool = False, loader_thread_init: Callable[[], object] = lambda: None,
+            advance: Callable[[int], None] = lambda number: None) -> tuple[np.ndarray, np.ndarray]:
+    """Return probabilities (S, K) and features (S, F) float64 of the given sites, known to all ranks; a collective.
+
+    Ranks share out whole microbatches, which are the same for any number of ranks: so are the numbers to the last bit, with
+    the same threads a rank.  tta: test-time augmentation, features are means over flips_and_turns and probabilities the
+    classifier's of these means.  advance: called with the number of sites that this rank has just finished.
+    """
+    num_classes = network.classify.out_features
+    computed = np.zeros((len(sites), num_classes + NUM_FEATURES + 1))  # the last column counts
+    own = shard(microbatches(np.arange(len(sites)), microbatch), rank=world.rank, size=world.size)
+    jobs = ((lambda positions=positions: acceleration.place(fields.read(sites[positions]))) for positions in own)
+    network.eval()
+    with torch.inference_mode(), acceleration.autocast():
+        for positions, images_NCHW in zip(own, prefetch(jobs, thread_init=loader_thread_init), strict=True):
+            features = []
+            for view_NCHW in flips_and_turns(images_NCHW) if tta else [images_NCHW]:
+                activity.set_activity("predicting")
+                features.append(network.features(acceleration.place(view_NCHW)))
+            features_NF = torch.stack(features).mean(0)
+            probabilities_NK = torch.softmax(network.classify(features_NF).double(), dim=1)
+            computed[positions, :-1] = torch.cat([probabilities_NK, features_NF.double()], dim=1).numpy()
+            computed[positions, -1] += 1
+            advance(len(positions))
+    network.train()
+    computed = world.sum_array(computed)
+    assert (computed[:, -1] == 1).all(), "a field was not predicted exactly once"
+    return computed[:, :num_classes], computed[:, num_classes:-1]

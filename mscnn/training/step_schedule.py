@@ -1,0 +1,59 @@
+"""Which fields each step of a training takes, and at which learning rate: pure functions of settings and step."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from mscnn.core import config, lr_schedule
+from mscnn.data.tables import sampler
+
+
+@dataclass(frozen=True)
+class StepSchedule:
+    """All steps of a training."""
+
+    train_sites: np.ndarray                 # positions in the table of the sites that are learnt from
+    minibatch: int                          # fields of a step, over all ranks
+    steps_per_epoch: int
+    total_steps: int
+    lr_segments: list[tuple[float, float]]  # end epoch and learning rate of each
+    seed: int
+
+    def epochs(self, first_step: int) -> range:
+        """Return the epochs that are left after so many steps."""
+        if first_step >= self.total_steps:
+            return range(0)
+        return range(first_step // self.steps_per_epoch, math.ceil(self.total_steps / self.steps_per_epoch))
+
+    def minibatches(self, epoch: int, first_step: int = 0) -> list[np.ndarray]:
+        """Return the global minibatches of an epoch, as positions in the table, but those of the first so many steps."""
+        order = sampler.epoch_minibatches(len(self.train_sites), self.minibatch, seed=self.seed, epoch=epoch)
+        return [self.train_sites[part] for part in order[:self._steps_of(epoch)]][self._taken(epoch, first_step):]
+
+    def rates(self, epoch: int, first_step: int = 0) -> list[float]:
+        """Return the learning rates of the same steps."""
+        return [lr_schedule.learning_rate(self.lr_segments, epoch + number / self.steps_per_epoch)
+                for number in range(self._taken(epoch, first_step), min(self.steps_per_epoch, self._steps_of(epoch)))]
+
+    def is_epoch_end(self, step: int) -> bool:
+        """Return whether the training, or an epoch, ends after so many steps."""
+        return step == self.total_steps or step % self.steps_per_epoch == 0
+
+    def num_fields(self) -> int:
+        """Return how many fields the training learns from, each as often as it does."""
+        return sum(len(minibatch) for epoch in self.epochs(0) for minibatch in self.minibatches(epoch))
+
+    def _steps_of(self, epoch: int) -> int:
+        return self.total_steps - epoch * self.steps_per_epoch
+
+    def _taken(self, epoch: int, first_step: int) -> int:
+        return max(first_step - epoch * self.steps_per_epoch, 0)
+
+
+def schedule_steps(train_sites: np.ndarray, optim: config.Optim, seed: int) -> StepSchedule:
+    """Return the steps of a training on these sites."""
+    steps_per_epoch = sampler.steps_per_epoch(len(train_sites), optim.minibatch)
+    all_epochs = optim.epochs * steps_per_epoch
+    return StepSchedule(train_sites, optim.minibatch, steps_per_epoch, min(all_epochs, optim.max_steps or all_epochs),
+                        lr_schedule.parse_schedule(optim.lr), seed)

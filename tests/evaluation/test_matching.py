@@ -1,0 +1,134 @@
+"""Scores of profiles by hand, and neighbours against scikit-learn's."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.neighbors import NearestNeighbors
+
+from mscnn.evaluation.matching import PROTOCOLS, ProfileScores, TreatmentCounts, Treatments, lines, score_profiles
+from mscnn.evaluation.neighbours import barred, match, similarities
+
+DRAWS = {"draws": 200, "permutations": 200}
+COUNTED = TreatmentCounts(rows=9, control=1, unlabelled=2, wells=6, features=2)
+
+
+def treatments(*rows: tuple) -> Treatments:
+    """rows: compound, concentration, mechanism, weeks, profile."""
+    frame = pd.DataFrame([row[:3] for row in rows], columns=["Metadata_Compound", "Metadata_Concentration", "Metadata_MOA"])
+    frame["Batches"], frame["Wells"], frame["Scored"] = [frozenset(row[3].split()) for row in rows], 1, True
+    return Treatments(frame, np.array([row[4] for row in rows], float))
+
+
+def angle(degrees: float) -> tuple[float, float]:
+    """A profile at this angle: the smaller the angle between two, the more alike they are."""
+    return np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+
+
+# By angle: a1 and a2 are nearest to each other; then b (same mechanism and week as a), c (another one's), d, e.
+BY_HAND = treatments(
+    ("a", 1.0, "M", "W1", angle(0)),
+    ("a", 3.0, "M", "W1", angle(2)),
+    ("b", 1.0, "M", "W1", angle(6)),          # shares a's week: barred in NSCB
+    ("c", 1.0, "N", "W2 W3", angle(14)),      # runs in two weeks
+    ("d", 1.0, "M", "W2", angle(21)),
+    ("e", 1.0, "N", "W3", angle(40)),         # shares W3 with c
+    ("f", 1.0, "O", "W4", angle(80)))         # the only one of its mechanism
+
+
+def score(table: Treatments) -> dict:
+    """As `score --json` writes it."""
+    return score_profiles(table, **DRAWS).to_json()
+
+
+def rights(result: dict, protocol: str) -> list:
+    """Per treatment: True, False, or None where it cannot be scored."""
+    return [row[protocol]["right"] if row[protocol]["scorable"] else None for row in result["treatments"]]
+
+
+def neighbours(result: dict, protocol: str) -> list[str]:
+    return [row[protocol].get("neighbour") for row in result["treatments"]]
+
+
+def test_nsc_nscb_and_same_compound_by_hand():
+    result = score(BY_HAND)
+    assert neighbours(result, "same_compound_allowed") == ["a 3", "a 1", "a 3", "d 1", "c 1", "d 1", "e 1"]
+    assert neighbours(result, "nsc") == ["b 1", "b 1", "a 3", "d 1", "c 1", "d 1", "e 1"]
+    # NSCB: a's of W1 see c next; b sees c; c (W2, W3) sees b; d (W2) may not see c: b; e (W3) may not see c: d.
+    assert neighbours(result, "nscb") == ["c 1", "c 1", "c 1", "b 1", "b 1", "d 1", "e 1"]
+    assert rights(result, "nsc") == [True, True, True, False, False, False, None]
+    assert rights(result, "nscb") == [False, False, False, None, True, None, None]  # c and e share a week
+    assert (result["nsc"]["correct"], result["nsc"]["total"], result["nsc"]["of_all"]) == (3, 6, {"correct": 3, "total": 7})
+    assert (result["nscb"]["correct"], result["nscb"]["total"], result["nscb"]["of_all"]) == (
+        1, 4, {"correct": 1, "total": 7})
+    assert result["nscb"]["unscorable"] == ["c 1", "e 1", "f 1"]
+    assert [result[name]["interval"]["compounds"] for name in ("nsc", "nscb")] == [5, 3]  # of what can be scored
+    assert (result["same_compound_allowed"]["correct"], result["same_compound_allowed"]["total"]) == (3, 6)
+    by_name = {row["mechanism"]: row for row in result["mechanisms"]}
+    assert by_name["M"]["nsc"] == {"correct": 3, "total": 4}
+    assert by_name["M"]["nscb"] == {"correct": 1, "total": 4}
+    assert (by_name["M"]["treatments"], by_name["M"]["compounds"]) == (4, 3)
+    assert by_name["O"]["nsc"] == {"correct": 0, "total": 0}
+    assert result["treatments"][3]["batches"] == ["W2", "W3"]
+    assert result["treatments"][0]["nsc"]["similarity"] == pytest.approx(np.cos(np.radians(6)))
+
+
+def test_a_treatment_without_any_permitted_neighbour_is_unscorable_not_class_0():
+    result = score(treatments(("a", 1.0, "M", "W1 W2", (1, 0)), ("b", 1.0, "M", "W1", (1, 0)),
+                              ("c", 1.0, "M", "W2", (1, 0))))
+    assert result["treatments"][0]["nscb"] == {"scorable": False, "right": False}
+    assert result["nscb"]["unscorable"] == ["a 1"]
+    assert (result["nscb"]["correct"], result["nscb"]["total"]) == (2, 2)
+
+
+def test_ties_go_to_the_first_in_the_table_and_are_told_where_they_decide():
+    result = score(treatments(("a", 1.0, "M", "W1", (1, 0)), ("b", 1.0, "N", "W2", (2, 0)),
+                              ("c", np.nan, "M", "W3", (3, 0)), ("d", 1.0, "M", "W4", (0, 1)),
+                              ("e", 1.0, "N", "W5", (0, 2))))
+    assert neighbours(result, "nsc")[:3] == ["b 1", "a 1", "a 1"]          # lengths do not matter, c has no concentration
+    assert result["nsc"]["ties"] == [
+        {"treatment": "a 1", "neighbours": ["b 1", "c"]}, {"treatment": "c", "neighbours": ["a 1", "b 1"]}]  # b's two agree
+    assert any("tie: a 1 is equally near to b 1; c" in line for line in lines(ProfileScores.from_json(result), COUNTED))
+
+
+@pytest.mark.parametrize("kind", ["cosine", "correlation", "euclidean"])
+def test_neighbours_are_scikit_learns(kind):
+    rng = np.random.default_rng(0)
+    profiles = rng.normal(size=(60, 5)) + 1
+    compounds = np.array([f"c{number // 3}" for number in range(60)])
+    batches = [frozenset({f"W{number // 9}"}) for number in range(60)]
+    for protocol in PROTOCOLS:
+        barred_TT = barred(protocol, compounds, batches)
+        found, _ = match(similarities(profiles, kind), ~barred_TT)
+        for t in range(60):
+            allowed = np.flatnonzero([u != t and (protocol == "same_compound_allowed" or compounds[u] != compounds[t])
+                                      and (protocol != "nscb" or not batches[u] & batches[t]) for u in range(60)])
+            oracle = NearestNeighbors(n_neighbors=1, metric=kind, algorithm="brute").fit(profiles[allowed])
+            assert found[t] == allowed[oracle.kneighbors(profiles[[t]], return_distance=False)[0, 0]]
+
+
+def test_profiles_without_information_score_inside_the_null_and_informed_ones_far_above():
+    rng = np.random.default_rng(1)
+    rows = [(f"{mechanism}{compound}", float(dose), mechanism, f"W{(compound + number) % 5}", mechanism)
+            for number, mechanism in enumerate("MNOP") for compound, dose in itertools.product(range(5), range(3))]
+    centres = dict(zip("MNOP", rng.normal(size=(4, 8)), strict=True))
+    noise = score(treatments(*((*row[:4], rng.normal(size=8)) for row in rows)))["nscb"]["permuted"]
+    signal = score(treatments(*((*row[:4], centres[row[4]] + 0.2 * rng.normal(size=8)) for row in rows)))["nscb"]
+    for null in noise.values():
+        assert null["p"] > 0.05
+    assert signal["correct"] == signal["total"] == 60
+    for null in signal["permuted"].values():
+        assert null["p"] == pytest.approx(1 / 201)
+        assert null["mean"] < 0.4
+
+
+def test_batches_that_pose_as_biology_are_found_out_by_permuting_within_them():
+    """Profiles tell the batch alone, and each batch holds one mechanism twice: right, but not by mechanism."""
+    rng = np.random.default_rng(2)
+    where = rng.normal(size=(6, 4))
+    result = score(treatments(*((f"c{number}", 1.0, "MNMNMN"[number // 2], f"W{number // 2}",
+                                 where[number // 2] + 0.01 * rng.normal(size=4)) for number in range(12))))
+    assert result["nsc"]["correct"] == 12
+    assert result["nsc"]["permuted"]["within batches"]["p"] == 1.0
+    assert result["nsc"]["permuted"]["over compounds"]["p"] < 0.05
