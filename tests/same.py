@@ -30,20 +30,23 @@ SHORT = 32   # characters of an item that is kept as it is
 
 
 def against(revision: str) -> bool:
-    """Record a revision, by its own cases, and the checkout here; compare them."""
-    here, this = Path.cwd(), Path(__file__).resolve()
+    """Record a revision, by its own cases where it has some, and the files as they are; whether nothing differs."""
+    here, this, all_ran = Path.cwd(), Path(__file__).resolve(), True
     with tempfile.TemporaryDirectory() as folder:
-        before = Path(folder, "before")
-        subprocess.run(["git", "worktree", "add", "--quiet", "--detach", before, revision], check=True)
+        before, outs = Path(folder, "before"), (Path(folder, "before.json"), Path(folder, "after.json"))
+        if subprocess.run(["git", "worktree", "add", "--quiet", "--detach", before, revision]).returncode:
+            sys.exit(f"{revision}: git has no worktree of it, see above; name a commit, tag or branch")
         try:
-            for checkout, name in ((before, "before.json"), (here, "after.json")):
-                print(f"{revision if checkout is before else 'the files as they are'}:", flush=True)
+            for name, checkout, out in zip((revision, "the files as they are"), (before, here), outs, strict=True):
+                print(f"{name}:", flush=True)
                 own = checkout / "tests" / "same.py"
-                subprocess.run([sys.executable, own if own.exists() else this, "record", Path(folder, name),
-                                here.parent / "shared" / "data"], cwd=checkout, check=True)
+                words = [own if own.exists() else this, "record", out, here.parent / "shared" / "data"]
+                all_ran &= subprocess.run([sys.executable, *words], cwd=checkout).returncode == 0
+                if not out.exists():
+                    sys.exit(f"{name}: nothing was recorded; see above, mend {words[0].name} or same_cases.py")
         finally:
             subprocess.run(["git", "worktree", "remove", "--force", before], check=True)
-        return compare(Path(folder, "before.json"), Path(folder, "after.json"))
+        return compare(*outs) and all_ran
 
 
 def record(out: Path, data: Path | None = None) -> bool:
@@ -74,7 +77,7 @@ def compare(before: Path, after: Path) -> bool:
         verdict = "missing" if case not in old or case not in new else "DIFFERS" if differs[case] else "same"
         print(f"{case:20} {verdict:8} {len(was):4d} items before, {len(now):4d} after")
         for name in differs[case]:
-            print(f"    {name}: {was.get(name, 'missing')}, now {now.get(name, 'missing')}")
+            print(f"    {name}: {was.get(name, 'missing')[:SHORT]}, now {now.get(name, 'missing')[:SHORT]}")
     count = sum(map(len, differs.values()))
     print(f"{count} items differ" if count else "all items are the same")
     return bool(old) and old.keys() == new.keys() and not count

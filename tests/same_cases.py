@@ -154,7 +154,7 @@ def pack(run: Run) -> Items:
     """All bytes of a pack, and of one at half the size."""
     run("-m", "mscnn", "pack", "--bbbc021", "plates", "--out", "packed")
     run("-m", "mscnn", "pack", "--bbbc021", "plates", "--out", "halved", "--downscale", 2)
-    return files("packed", "*") | files("halved", "*")
+    return {f"{folder}/{name}": content for folder in ("packed", "halved") for name, content in files(folder, "*").items()}
 
 
 def train_from_pack(run: Run) -> Items:
@@ -232,7 +232,7 @@ def scores_in(folder: Path) -> Items:
 
 def files(folder: str | Path, pattern: str) -> Items:
     """Bytes of files by name."""
-    return {str(path): path.read_bytes() for path in Path(folder).glob(pattern)}
+    return {path.name: path.read_bytes() for path in Path(folder).glob(pattern)}
 
 
 def read_json(path: str | Path) -> Any:
