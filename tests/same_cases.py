@@ -5,6 +5,7 @@ lists and dicts of them.  Left out: times, hosts, absolute paths, versions, the 
 """
 
 import json
+import math
 import os
 from collections.abc import Callable
 from itertools import product
@@ -26,39 +27,40 @@ Items = dict[str, Any]
 # ---- The items' names and values stay: by them revisions are compared.
 
 # Settings and keys of JSON files: {as this revision has them: as the items have them}; the same of a setting's values.
-NAMES = {"well_by": "aggregate_wells", "views": "tta", "readout": "head", "statistics": "aux_weight",
-         "held_out_pixels": "aux_on_held_out", "average": "ema_decay", "within": "split_within", "keep": "keep_checkpoints",
-         "monitor_every": "eval_every", "max_skipped": "max_nonfinite_steps", "turns": "quarter_turns", "scale": "aug_zoom",
-         "shift": "aug_shift", "gain": "aug_gain", "offset": "aug_offset", "scaling": "plate_scaling",
-         "transform": "plate_transform", "moved": "data"}
-VALUES = {"tta": {"one": "none", "all": "flips-turns"}}
+NAMES: dict[str, str] = {"aggregate_treatments": "treatment_by", "plate_reference": "reference",
+                         "plate_camera_offset": "camera_offset", "plate_illumination": "illumination"}
+VALUES: dict[str, dict[str, str]] = {}
 TIMES = ("images_per_second", "data_wait")  # in metrics.jsonl
-COLOURED, RESAMPLED = ("--gain", 0.3, "--offset", 0.3), ("--rotate", 180, "--scale", 0.15, "--shift", 0.1)
-EMA, AUXILIARY, EVAL_EVERY = ("--average", 0.9), ("--statistics", 10), ("--monitor-every", 1)
-LDA_OF_ALL_VIEWS = ("--readout", "lda", "--views", "all")
+COLOURED = ("--aug-gain", 0.3, "--aug-offset", 0.3)
+RESAMPLED = ("--rotate", 180, "--aug-zoom", 0.15, "--aug-shift", 0.1)
+EMA, AUXILIARY, EVAL_EVERY = ("--ema-decay", 0.9), ("--aux-weight", 10), ("--eval-every", 1)
+LDA_OF_ALL_VIEWS = ("--head", "lda", "--tta", "flips-turns")
 
 
 def checkpoint_of(run_dir: Path) -> Items:
     """Read the newest checkpoint of a run, by the program's own reader."""
-    from mscnn import checkpoint  # here: that of the checkout in the working directory
+    from mscnn.training import checkpoint  # here: that of the checkout in the working directory
 
-    _, content = checkpoint.read(run_dir)
-    scale, split, training = content["normalisation"], content["split"], content["training"]
-    weights, momentum, ema = training["objective"], training["optimiser"]["state"], training["average"] or {}
-    plates = scale.get("facts", {})
+    _, saved = checkpoint.read(run_dir)
+    scale, resume = saved.scale, saved.resume
+    weights, momentum, ema = resume.loss_module, resume.optimiser["state"], resume.ema or {}
+    plates = scale.facts if scale.facts["mode"] == "plate" else {}
+    arrays = {name: torch.from_numpy(array) for name, array in scale.arrays.items()}
     return {
-        **{name: content[name] for name in ("step", "steps", "classes", "channels", "image_size", "network")},
+        **{name: getattr(saved, name) for name in ("step", "classes", "channels", "image_size", "network")},
+        "steps": saved.total_steps,
         "weights": {name.removeprefix("network."): weights[name] for name in weights if name.startswith("network.")},
         "auxiliary": [weights[name] for name in weights if not name.startswith("network.")],
         "momentum": [momentum[number]["momentum_buffer"] for number in sorted(momentum)],
-        "learning_rates": [group["lr"] for group in training["optimiser"]["param_groups"]],
-        "ema": ema.get("kept"), "ema_steps": ema.get("steps"), "random": training["random"],
-        "epoch_losses": training["losses"], "recent_losses": training["recent"], "best": training["best"],
-        "skipped": training["skipped"], "is_best": training["is_best"], "has_lda_head": training["is_read_out"],
-        "scale": {name: scale.get(name) for name in ("mode", "mean", "sd")},
-        "plate_scale": [scale.get("arrays"), *(plates.get(name) for name in ("plates", "size", "offset")),
+        "learning_rates": [group["lr"] for group in resume.optimiser["param_groups"]],
+        "ema": ema.get("shadow"), "ema_steps": ema.get("steps"), "random": resume.rng_state,
+        "epoch_losses": resume.epoch_losses, "recent_losses": resume.recent_losses,
+        "best": math.inf if resume.best_epoch_mean is None else resume.best_epoch_mean,
+        "skipped": resume.nonfinite_steps, "is_best": resume.is_best, "has_lda_head": resume.has_lda_head,
+        "scale": {name: scale.facts.get(name) for name in ("mode", "mean", "sd")},
+        "plate_scale": [arrays or None, *(plates.get(name) for name in ("plates", "size", "offset")),
                         *(plates.get("provenance", {}).get(name) for name in ("degree", "level"))],
-        "split": {name: own for name, own in split.items() if name != "leaks"}}
+        "split": {name: own for name, own in vars(saved.split).items() if name != "leaks"}}
 
 
 def spelled_alike(value: Any) -> Any:
@@ -73,7 +75,7 @@ def spelled_alike(value: Any) -> Any:
 
 DEMO = ("demo", "--bbbc021", "plates", "--minibatch", 4, "--microbatch", 2, *COLOURED)
 HOLD_OUT = ("--hold-out", "actin-b,actin-c,dna-damage-c")
-TWO_FOLDS = ("--hold-out", "none", "--split", "k-fold", "--folds", 2, "--max-steps", 2)
+TWO_FOLDS = ("--hold-out", "none", "--split-method", "k-fold", "--folds", 2, "--max-steps", 2)
 MOST = (*HOLD_OUT, *EMA, *AUXILIARY, *LDA_OF_ALL_VIEWS, *EVAL_EVERY, "--clip-norm", 5, "--max-steps", 6,
         "--checkpoint-steps", 3)
 
@@ -159,7 +161,7 @@ def pack(run: Run) -> Items:
 
 def train_from_pack(run: Run) -> Items:
     """Packed fields, a week left out, sparse gradients by torch's own operations."""
-    return trained(run, "from-pack", "screen", "--packed", "packed", "--split", "leave-week-out", "--kernel", "torch",
+    return trained(run, "from-pack", "screen", "--packed", "packed", "--split-method", "leave-week-out", "--kernel", "torch",
                    "--gradient", "sparse", "--minibatch", 4, "--max-steps", 2)
 
 
@@ -175,7 +177,7 @@ def score(run: Run) -> Items:
     """NSC and NSCB of the network's features, of handcrafted ones, and of drawn ones for all of BBBC021."""
     pd.read_parquet("features.parquet").to_csv("features.csv", index=False)
     ways = {"network": ("train/evaluation/profiles.parquet",),
-            "handcrafted": ("features.csv", "--normalise", "mad", "--sphere", "true", "--aggregate", "mean")}
+            "handcrafted": ("features.csv", "--normalise", "mad", "--sphere", "true", "--aggregate-treatments", "mean")}
     if Path("data").exists():
         draw_bbbc021(Path("bbbc021.parquet"))
         ways["bbbc021"] = ("bbbc021.parquet", "--similarity", "euclidean")
