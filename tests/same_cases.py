@@ -27,8 +27,7 @@ Items = dict[str, Any]
 # ---- The items' names and values stay: by them revisions are compared.
 
 # Settings and keys of JSON files: {as this revision has them: as the items have them}; the same of a setting's values.
-NAMES: dict[str, str] = {"aggregate_treatments": "treatment_by", "plate_reference": "reference",
-                         "plate_camera_offset": "camera_offset", "plate_illumination": "illumination"}
+NAMES: dict[str, str] = {}
 VALUES: dict[str, dict[str, str]] = {}
 TIMES = ("images_per_second", "data_wait")  # in metrics.jsonl
 COLOURED = ("--aug-gain", 0.3, "--aug-offset", 0.3)
@@ -74,6 +73,7 @@ def spelled_alike(value: Any) -> Any:
 # ---- The cases, in order: a case may use files of those before it.  The working directory is an empty folder.
 
 DEMO = ("demo", "--bbbc021", "plates", "--minibatch", 4, "--microbatch", 2, *COLOURED)
+PATIENT = ("--threads", 1, "--join-timeout", 300)  # busy cores keep ranks waiting for each other
 HOLD_OUT = ("--hold-out", "actin-b,actin-c,dna-damage-c")
 TWO_FOLDS = ("--hold-out", "none", "--split-method", "k-fold", "--folds", 2, "--max-steps", 2)
 MOST = (*HOLD_OUT, *EMA, *AUXILIARY, *LDA_OF_ALL_VIEWS, *EVAL_EVERY, "--clip-norm", 5, "--max-steps", 6,
@@ -161,7 +161,8 @@ def pack(run: Run) -> Items:
 
 def train_from_pack(run: Run) -> Items:
     """Packed fields, a week left out, sparse gradients by torch's own operations."""
-    return trained(run, "from-pack", "screen", "--packed", "packed", "--split-method", "leave-week-out", "--kernel", "torch",
+    return trained(run, "from-pack", "screen", "--packed", "packed", "--split-method", "leave-week-out", "--kernel",
+                   "torch",
                    "--gradient", "sparse", "--minibatch", 4, "--max-steps", 2)
 
 
@@ -207,7 +208,7 @@ CASES = (libraries, presets, synth, train, train_on_2_ranks, softmax_on_2_ranks,
 
 def trained(run: Run, name: str, *words: Any, ranks: int = 1, ends: int = 0) -> Items:
     """Train into a run directory: its newest checkpoint, metrics, split, and which checkpoints are kept."""
-    run("train.py", *words, "--threads", 1, "--log-every", 1, "--run-dir", name, ranks=ranks, ends=ends)
+    run("train.py", *words, *PATIENT, "--log-every", 1, "--run-dir", name, ranks=ranks, ends=ends)
     metrics = [json.loads(line) for line in Path(name, "metrics.jsonl").read_text().splitlines()]
     kept = {path.stem: path.resolve().stem for path in Path(name, "checkpoints").iterdir()}
     return {f"checkpoint/{item}": own for item, own in checkpoint_of(Path(name)).items()} | {
@@ -217,7 +218,7 @@ def trained(run: Run, name: str, *words: Any, ranks: int = 1, ends: int = 0) -> 
 
 def evaluated(run: Run, name: str, *words: Any, examples: int = 0, ranks: int = 1) -> Items:
     """Evaluate a run: predictions at all levels, scores, profiles, and attributions of so many examples."""
-    run("evaluate.py", "--checkpoint", name, "--threads", 1, "--examples", examples, *words, ranks=ranks)
+    run("evaluate.py", "--checkpoint", name, *PATIENT, "--examples", examples, *words, ranks=ranks)
     gallery = read_json(f"{name}/evaluation/gallery/gallery.json") if examples else []
     return scores_in(Path(name, "evaluation")) | {
         "gallery": [{key: own for key, own in shown.items() if key != "files"} for shown in gallery]}
@@ -226,7 +227,8 @@ def evaluated(run: Run, name: str, *words: Any, examples: int = 0, ranks: int = 
 def scores_in(folder: Path) -> Items:
     """Read what evaluate.py and gather write."""
     described = read_json(folder / "evaluation.json")
-    kept = ("step", "compounds", "control", "channels", "classes", "aggregate_wells", "treatment_by", "tta", "head", "seed")
+    kept = ("step", "compounds", "control", "channels", "classes", "aggregate_wells", "aggregate_treatments", "tta", "head",
+            "seed")
     return {**files(folder, "*.csv"), **{path.name: pd.read_parquet(path) for path in folder.glob("*.parquet")},
             **{f"scores.json/{level}": own for level, own in read_json(folder / "scores.json").items()},
             "evaluation.json": {name: described.get(name) for name in kept} | {"notes": len(described["notes"])}}
