@@ -39,6 +39,7 @@ demo: .venv/runtime
 
 lint: .venv/dev
 	$(BIN)/ruff check .
+	$(BIN)/basedpyright
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile
@@ -68,7 +69,8 @@ test-mpich test-intel-mpi: test-%: .venv-%/runtime
 
 test-ipex: .venv-ipex/runtime
 	$(IPEX)/python -c 'import intel_extension_for_pytorch'   # without it the tests of IPEX would only be skipped
-	$(IPEX)/python -m pytest tests/model/test_mcnn.py tests/model/test_sparse.py tests/model/test_kernel.py tests/model/test_acceleration.py
+	$(IPEX)/python -m pytest tests/model tests/training/test_checkpoint.py tests/training/test_train_state.py \
+	  tests/test_train_and_evaluate.py
 
 bench-ipex: .venv-ipex/runtime
 	$(IPEX)/python -m mscnn.bench step \
