@@ -624,8 +624,8 @@ def test_settings_that_would_run_code_or_fill_the_memory_are_refused(tmp_path, c
         paths.append(tmp_path / f"{name}.yaml")
         paths[-1].write_text(text + "\n")
     for load in ('parse.train(["demo", "--config", str(path)])', 'parse.train(["demo", f"--config={path}"])',
-                 'parse.candidates(str(path), ["demo", "--out", "x"])'):
-        for line in refusals(load, "from mscnn.cli import parse", paths):
+                 'loco.read_candidates(str(path), ["demo", "--out", "x"])'):
+        for line in refusals(load, "from mscnn.cli import loco, parse", paths):
             assert line.startswith("UsageError ")
             assert "\\n" not in line
             assert len(line) < 1000

@@ -1,1 +1,1 @@
-"""Measurements: `python -m mscnn.bench step|loader|curves|collective|scaling`."""
+"""Measure steps, loader, collectives and scaling.  `python -m mscnn.bench --help` lists the commands."""

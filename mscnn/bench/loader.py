@@ -1,12 +1,13 @@
-"""Reading fields by file format: fields a second that one rank's reader delivers, MiB on disk, MiB while reading.
+"""Time the reading of fields by file format: fields per second of one rank, MiB on disk, MiB while reading.
 
-Exercised by `python -m mscnn.bench loader`.  The fields are drawn ones of
-untreated cells with camera noise: counts are multiples of 16 up to 65520, as in BBBC021, and LZW squeezes them as it does
-the real ones.  Four are drawn and written again and again, each time to files of their own.  Formats and stages take
-turns within one process, so that a machine whose speed drifts treats them alike.  All files have just been written and
-were read before the clock starts: they come from the page cache, and a disk can only be slower.  Packed fields were
-compared with their CRC-32s then, as training does once, and have nothing to decode.  tifffile unpacks LZW
-in up to half of the allowed cores at once, whatever --threads says; everything else but flips and stacking is one thread.
+Exercised by `python -m mscnn.bench loader`.
+- The fields are synthetic: untreated cells with camera noise.  Counts are multiples of 16 up to 65520, as in BBBC021, and
+  LZW compresses them as much as real fields.  Four are drawn, and written several times to separate files.
+- Formats and stages take turns within one process, so that a drift of the machine's speed affects all alike.
+- All files were written and read before the clock starts: they come from the page cache, and a disk can only be slower.
+- Packed fields were compared with their CRC-32s then, as training does once, and need no decoding.
+- tifffile decodes LZW in up to half of the allowed cores, whatever --threads says.  All else but flips and stacking uses
+  one thread.
 
 Shapes: N fields, C channels, H W pixels.
 """
@@ -24,7 +25,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from mscnn.cli import benches
+from mscnn.bench.settings import LoaderSettings
 from mscnn.core import config, memory
 from mscnn.core.process_pool import spawned_pool
 from mscnn.core.settings import parse_size
@@ -40,14 +41,14 @@ from mscnn.data.tables.site_table import METADATA, SiteTable
 from mscnn.synthetic.plates import untreated, write_tiff
 
 NUM_DRAWN = 4
-TINY = 32           # pixels; such a field loads whatever libraries a format needs
+TINY = 32           # pixels; reading a field of this size loads the libraries of a format
 MICROBATCH = config.Optim().microbatch
-JITTER = Jitter(flips=config.Augment().flips, quarter_turns=config.Augment().quarter_turns)  # the defaults
+JITTER = Jitter(flips=True, quarter_turns=True)             # the defaults of training
 Files = list[tuple[str, ...]]                               # of each field, as in a site table
 
 
-def measure(settings: benches.LoaderBench) -> dict[str, Any]:
-    """Fields a second by format and stage, with MiB on disk and in memory."""
+def measure(settings: LoaderSettings) -> dict[str, Any]:
+    """Measure fields per second by format and stage, and MiB on disk and in memory."""
     height, width = parse_size("size", settings.size)
     drawn = [draw(site, settings.channels, height, width) for site in range(min(settings.fields, NUM_DRAWN))]
     fields_NCHW = [drawn[number % len(drawn)] for number in range(settings.fields)]
@@ -58,7 +59,7 @@ def measure(settings: benches.LoaderBench) -> dict[str, Any]:
             files = write(name, fields_NCHW, whole)
             readers[name] = reader(files)
             on_disk = sum(path.stat().st_size for path in whole.rglob("*"))
-            in_memory = peak_in_a_process_of_its_own(
+            in_memory = peak_in_new_process(
                 readers[name], reader(write(name, [drawn[0][:, :TINY, :TINY]], tiny)), settings.keep_memory)
             results[name] = {"mib_per_field": on_disk / settings.fields / 2**20, "mib_while_reading": in_memory,
                              "fields_per_second": {stage: [] for stage in STAGES}}
@@ -73,38 +74,38 @@ def measure(settings: benches.LoaderBench) -> dict[str, Any]:
 
 
 def table(results: dict[str, Any]) -> str:
-    """The results for people: median, least and most fields a second, and the ratio to the first format."""
+    """Return a table of median, least and most fields per second, and the ratio to the first format."""
     lines = [f"{results['size']}, {results['channels']} channels, {results['fields']} fields, {results['microbatch']} at "
              f"once, read {results['repeats']} times in turn; page cache {results['page_cache']}",
              f"{'format':9} {'stage':24} {'fields/s':>9} {'least':>7} {'most':>7} {'ratio':>6} {'MiB/field on disk':>18} "
              f"{'MiB while reading':>18}"]
     first: dict[str, float] = {}
     for name, row in results["formats"].items():
-        held = "not known" if row["mib_while_reading"] is None else f"{row['mib_while_reading']:.0f}"
-        done = []
+        memory_text = "not known" if row["mib_while_reading"] is None else f"{row['mib_while_reading']:.0f}"
+        stages = []
         for stage, rates in row["fields_per_second"].items():
-            done.append(stage)
+            stages.append(stage)
             median = statistics.median(rates)
-            lines.append(f"{name:9} {'+'.join(done):24} {median:9.1f} {min(rates):7.1f} {max(rates):7.1f} "
-                         f"{median / first.setdefault(stage, median):6.2f} {row['mib_per_field']:18.2f} {held:>18}")
+            lines.append(f"{name:9} {'+'.join(stages):24} {median:9.1f} {min(rates):7.1f} {max(rates):7.1f} "
+                         f"{median / first.setdefault(stage, median):6.2f} {row['mib_per_field']:18.2f} {memory_text:>18}")
     return "\n".join(lines)
 
 
-# ---- stages: each is all that comes before it, and one thing more
+# ---- stages: each repeats the stages before it and adds one
 
 
 def decode(fields: FieldReader) -> int:
-    """Files -> camera counts. Returns the number of fields read, as all stages do."""
+    """Read files to camera counts. Returns the number of fields read, as all stages do."""
     return len([read_pixels(fields.table, site).shape for site in range(len(fields.table))])
 
 
 def normalised(fields: FieldReader) -> int:
-    """Files -> microbatches of the network's input, as for prediction."""
+    """Read files to microbatches of the network's input, as for prediction."""
     return sum(len(fields.read(sites)) for sites in microbatches(np.arange(len(fields.table)), MICROBATCH))
 
 
 def flips(fields: FieldReader) -> int:
-    """Files -> microbatches of the network's input, flipped and turned at random, as for training."""
+    """Read files to microbatches of the network's input, flipped and turned at random, as for training."""
     return sum(len(fields.read(sites, JITTER)) for sites in microbatches(np.arange(len(fields.table)), MICROBATCH))
 
 
@@ -112,35 +113,35 @@ STAGES: dict[str, Callable[[FieldReader], int]] = {"decode": decode, "normalise"
 
 
 def rate(read: Callable[[FieldReader], int], fields: FieldReader) -> float:
-    """Fields a second of one reading of all fields."""
+    """Return the fields per second of one reading of all fields."""
     started = time.perf_counter()
     number = read(fields)
     return number / (time.perf_counter() - started)
 
 
-# ---- formats: each writes fields (C, H, W) to a folder and says which files hold them
+# ---- formats: each writes fields (C, H, W) to a folder and returns the files of each field
 
 
 def draw(site: int, channels: int, height: int, width: int) -> np.ndarray:
-    """(C, H, W) uint16 camera counts; channels beyond the three of a field come from further fields."""
+    """Draw one field, (C, H, W) uint16 camera counts; channels beyond the third come from further fields."""
     drawn = [untreated(NUM_DRAWN * extra + site, height, width) for extra in range(-(-channels // 3))]
     return np.concatenate(drawn)[:channels]
 
 
 def to_bytes(counts_CHW: np.ndarray) -> np.ndarray:
-    """The 8 bits that screens are often exported with: each channel stretched, its brightest thousandth cut off."""
+    """Convert counts to the 8 bits of many exported screens: stretch each channel, and clip its brightest thousandth."""
     white = np.quantile(counts_CHW, 0.999, axis=(1, 2), keepdims=True)
     return np.clip(np.round(counts_CHW * (255 / white)), 0, 255).astype(np.uint8)
 
 
 def write(name: str, fields_NCHW: list[np.ndarray], folder: Path) -> Files | Path:
-    """Write fields to a new folder in the format of this name; returns their files, or the folder that is packed."""
+    """Write fields to a new folder in the format of this name. Returns their files, or the packed folder."""
     folder.mkdir()
     return FORMATS[name](fields_NCHW, folder)
 
 
 def write_tiffs(fields_NCHW: list[np.ndarray], folder: Path, compression: str | None = None) -> Files:
-    """16 bits, one file a channel."""
+    """Write 16-bit TIFFs, one file per channel."""
     files = _names(fields_NCHW, folder, "tif")
     for field, paths in zip(fields_NCHW, files, strict=True):
         for plane, path in zip(field, paths, strict=True):
@@ -149,7 +150,7 @@ def write_tiffs(fields_NCHW: list[np.ndarray], folder: Path, compression: str | 
 
 
 def write_pngs(fields_NCHW: list[np.ndarray], folder: Path, convert: Callable[[np.ndarray], np.ndarray]) -> Files:
-    """Grey, one file a channel, as deep as what convert makes of a field."""
+    """Write grey PNGs, one file per channel, with the bit depth that convert returns."""
     files = _names(fields_NCHW, folder, "png")
     for field, paths in zip(fields_NCHW, files, strict=True):
         for plane, path in zip(convert(field), paths, strict=True):
@@ -158,7 +159,7 @@ def write_pngs(fields_NCHW: list[np.ndarray], folder: Path, convert: Callable[[n
 
 
 def write_packed(fields_NCHW: list[np.ndarray], folder: Path) -> Path:
-    """As `python -m mscnn pack` does, all of one plate."""
+    """Pack the fields as one plate, as `python -m mscnn pack` does."""
     images, out = folder / "images", folder / "packed"
     images.mkdir()
     header = Header(*fields_NCHW[0].shape, fields_NCHW[0].dtype.name)
@@ -177,13 +178,13 @@ FORMATS: dict[str, Callable[[list[np.ndarray], Path], Files | Path]] = {
 
 
 def site_table(files: Files) -> SiteTable:
-    """Sites of one plate of which nothing is known but their files."""
-    same = dict.fromkeys(METADATA, "") | {"plate": "P1", "concentration": np.nan}
-    return SiteTable(pd.DataFrame({"files": files}).assign(**same), channels=())
+    """Return the table of sites of one plate, without any metadata."""
+    empty = dict.fromkeys(METADATA, "") | {"plate": "P1", "concentration": np.nan}
+    return SiteTable(pd.DataFrame({"files": files}).assign(**empty), channels=())
 
 
 def reader(written: Files | Path) -> FieldReader:
-    """What training reads these fields with, normalised by their own mean and standard deviation."""
+    """Return the reader of these fields, as in training, with a scale by their own mean and standard deviation."""
     table = read_packed(written) if isinstance(written, Path) else site_table(written)
     moments = np.stack([dataset_scale.moments(read_pixels(table, site)) for site in range(len(table))])
     return FieldReader(table, dataset_scale.DatasetScale("dataset", *dataset_scale.statistics(moments)), size=None)
@@ -197,28 +198,28 @@ def _names(fields_NCHW: list[np.ndarray], folder: Path, ending: str) -> Files:
 # ---- memory
 
 
-def peak_in_a_process_of_its_own(fields: FieldReader, tiny: FieldReader, keep_memory: bool) -> float | None:
-    """MiB that reading takes above what the process holds before, libraries included; None where there is no /proc.
+def peak_in_new_process(fields: FieldReader, tiny: FieldReader, keep_memory: bool) -> float | None:
+    """Measure the peak memory of reading in a new process: memory kept from an earlier reading would hide it.
 
-    A fresh process, because memory that is kept from an earlier reading would hide what this one needs.
+    Returns MiB above what the process holds after reading the tiny field; None without /proc.
     """
     with spawned_pool(1) as pool:
         return pool.submit(peak, fields, tiny, keep_memory).result()
 
 
 def peak(fields: FieldReader, tiny: FieldReader, keep_memory: bool) -> float | None:
-    """The same in this process."""
+    """Measure the peak memory of reading in this process, in MiB above what it holds after reading the tiny field."""
     if keep_memory:
         memory.keep_memory()
     flips(tiny)
-    before = _held_mib("VmRSS")
+    before = _status_mib("VmRSS")
     flips(fields)
-    after = _held_mib("VmHWM")
+    after = _status_mib("VmHWM")
     return None if before is None or after is None else after - before
 
 
-def _held_mib(entry: str) -> float | None:
-    """From /proc/self/status. Not by getrusage, whose maximum a new process takes over from the one that started it."""
+def _status_mib(entry: str) -> float | None:
+    """Read an entry of /proc/self/status in MiB; the maximum of getrusage is inherited from the parent process."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:

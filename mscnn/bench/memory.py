@@ -1,4 +1,4 @@
-"""Counts the bytes of the tensors that are alive at once."""
+"""Count the bytes of the tensors that are alive at once."""
 
 import weakref
 from collections.abc import Iterable
@@ -10,30 +10,30 @@ from torch.utils._pytree import tree_leaves
 
 
 class LiveBytes(TorchDispatchMode):
-    """Within it, every storage that an operation makes is noted, and when it goes.
+    """Record every storage that an operation allocates within the context, and when it is freed.
 
-    What operations use as scratch and give back before they return is not seen.
+    Scratch memory that an operation frees before it returns is not recorded.
     """
 
     def __init__(self):
         super().__init__()
-        self.events: list[tuple[int, int]] = []     # (number of a storage, bytes it adds or gives back)
+        self.events: list[tuple[int, int]] = []     # (number of a storage, bytes allocated or, negative, freed)
         self._alive: dict[int, int] = {}            # address -> number
 
     def __torch_dispatch__(self, operation: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        """Run the operation and take note of storages that are new."""
-        given = {storage.data_ptr() for storage in _storages((args, kwargs))}
+        """Run the operation and record its new storages."""
+        inputs = {storage.data_ptr() for storage in _storages((args, kwargs))}
         result = operation(*args, **(kwargs or {}))
         for storage in _storages(result):
             address, size = storage.data_ptr(), storage.nbytes()
-            if size and address not in given and address not in self._alive:
+            if size and address not in inputs and address not in self._alive:
                 self._alive[address] = number = len(self.events)
                 self.events.append((number, size))
-                weakref.finalize(storage, self._gone, address, number, size)
+                weakref.finalize(storage, self._freed, address, number, size)
         return result
 
     def peak(self, *, without: Iterable[Tensor] = ()) -> int:
-        """The most bytes that were alive at once, leaving out the given tensors (such as gradients that stay)."""
+        """Return the most bytes that were alive at once, without the given tensors (such as gradients that stay)."""
         left_out = {self._alive.get(tensor.untyped_storage().data_ptr()) for tensor in without}
         most = now = 0
         for number, size in self.events:
@@ -41,7 +41,7 @@ class LiveBytes(TorchDispatchMode):
             most = max(most, now)
         return most
 
-    def _gone(self, address: int, number: int, size: int) -> None:
+    def _freed(self, address: int, number: int, size: int) -> None:
         self._alive.pop(address, None)
         self.events.append((number, -size))
 

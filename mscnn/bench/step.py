@@ -1,7 +1,7 @@
-"""A training step by variant: images a second, operations counted, bytes counted, share of the matrix-product peak.
+"""Measure a training step by variant: images per second, operations, bytes, share of the matrix-product peak.
 
-Exercised by `python -m mscnn.bench step`.  Each variant has a process of its own, so that
-none inherits another's memory or kernels; they take turns, so that a machine whose speed drifts treats them alike.
+Exercised by `python -m mscnn.bench step`.  Each variant has a process of its own, so that none inherits another's memory
+or kernels.  The variants take turns, so that a drift of the machine's speed affects all alike.
 """
 
 import statistics
@@ -13,8 +13,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from mscnn.bench.process import Process
+from mscnn.bench.settings import StepSettings, parse_variant
 from mscnn.bench.worker import NUM_CLASSES, seconds
-from mscnn.cli import benches
 from mscnn.core.errors import DataError
 from mscnn.core.settings import parse_size
 from mscnn.model import MCNN
@@ -22,16 +22,16 @@ from mscnn.model import MCNN
 MATRIX_SIDE = 4096
 
 
-def worker(variant: str, settings: benches.StepBench) -> Process:
-    """The process of one variant; asked, it takes a step."""
+def worker(variant: str, settings: StepSettings) -> Process:
+    """Return the process of one variant, which takes a step for each line."""
     options = {"variants": variant, "size": settings.size, "channels": settings.channels,
                "minibatch": settings.minibatch, "threads": settings.threads}
     return Process(f"the process of {variant}", [sys.executable, "-m", "mscnn.bench", "step-worker",
                                                  *(f"--{name}={value}" for name, value in options.items())])
 
 
-def measure(settings: benches.StepBench) -> dict[str, Any]:
-    """Results by variant and the matrix-product peaks of this machine. Raises DataError for sizes that do not fit."""
+def measure(settings: StepSettings) -> dict[str, Any]:
+    """Measure all variants and the matrix-product peaks of this machine. Raises DataError for sizes that do not fit."""
     height, width = parse_size("size", settings.size)
     try:
         dense = dense_gflop(settings.channels, height, width)
@@ -42,25 +42,25 @@ def measure(settings: benches.StepBench) -> dict[str, Any]:
         workers = {}
         for variant in settings.variants.split(","):
             started = running.enter_context(worker(variant, settings))
-            results[variant] = started.answer()  # one after the other: its warm-up is over when the next one starts
+            results[variant] = started.answer()  # its warm-up is over when the next process starts
             if "left_out" not in results[variant]:
                 workers[variant] = started
         peaks = take_turns(workers, results, settings)
     peak = {precision: statistics.median(rates) for precision, rates in peaks.items()}
     for variant in workers:
-        row, precision = results[variant], benches.parse_variant(variant)[1]
+        row, precision = results[variant], parse_variant(variant)[1]
         row["share_of_peak"] = statistics.median(row["images_per_second"]) * dense / peak[precision]
     return {"size": settings.size, "minibatch": settings.minibatch, "repeats": settings.repeats,
             "dense_gflop_per_image": dense, "matrix_product_gflops": peak, "variants": results}
 
 
 def take_turns(workers: dict[str, Process], results: dict[str, dict],
-               settings: benches.StepBench) -> dict[str, list[float]]:
-    """Time a step of each variant and a matrix product of each precision, over and over; returns the products' rates."""
-    peaks = {benches.parse_variant(variant)[1]: [] for variant in workers}
+               settings: StepSettings) -> dict[str, list[float]]:
+    """Time a step of each variant and a matrix product of each precision, in turns. Returns the products' rates."""
+    peaks = {parse_variant(variant)[1]: [] for variant in workers}
     for _ in range(settings.repeats):
-        for variant, asked in workers.items():
-            row, answer = results[variant], asked.ask()
+        for variant, process in workers.items():
+            row, answer = results[variant], process.ask()
             row.setdefault("images_per_second", []).append(settings.minibatch / answer["seconds"])
             row["peak_rss_gib"] = answer["peak_rss_gib"]
         for precision, rates in peaks.items():
@@ -69,7 +69,7 @@ def take_turns(workers: dict[str, Process], results: dict[str, dict],
 
 
 def table(results: dict[str, Any]) -> str:
-    """The results for people: median, least and most images a second, and the ratio to the first variant."""
+    """Return a table of median, least and most images per second, and the ratio to the first variant."""
     peaks = ", ".join(f"{name} {value:.0f} GFLOP/s" for name, value in results["matrix_product_gflops"].items())
     lines = [f"{results['size']}, {results['minibatch']} fields a step, {results['repeats']} steps each in turn; "
              f"a {MATRIX_SIDE} matrix product: {peaks}",
@@ -90,13 +90,13 @@ def table(results: dict[str, Any]) -> str:
 
 
 def matrix_gflops(precision: str) -> float:
-    """Rate of a 4096 x 4096 x 4096 matrix product, GFLOP/s."""
+    """Return the rate of a 4096 x 4096 x 4096 matrix product, GFLOP/s."""
     left = torch.ones(MATRIX_SIDE, MATRIX_SIDE, dtype=getattr(torch, precision))
     return 2 * MATRIX_SIDE**3 / 1e9 / seconds(lambda: left @ left)
 
 
 def dense_gflop(channels: int, height: int, width: int) -> float:
-    """Operations of forward and dense backward for one field, GFLOP, counted on shapes alone."""
+    """Count the operations of forward and dense backward for one field, GFLOP, from shapes alone."""
     with torch.device("meta"):
         network = MCNN(NUM_CLASSES, channels, height, width, gradient="dense")
         field = torch.empty(1, channels, height, width)

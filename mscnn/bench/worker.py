@@ -1,6 +1,7 @@
-"""One variant of a training step in a process of its own: counted at the start, then timed a step at a time when asked.
+"""Take the training steps of one variant: count the operations of two, then time one for each request.
 
-Started by step.py, which speaks to it in lines: a line in is a step to take, a line out is JSON.
+Exercised by `python -m mscnn.bench step`, which starts a process for each variant.  A line in asks for a step, a line out
+is JSON.
 """
 
 import json
@@ -12,7 +13,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from mscnn.bench.memory import LiveBytes
-from mscnn.cli import benches
+from mscnn.bench.settings import StepSettings, parse_variant
 from mscnn.core import memory
 from mscnn.core.settings import parse_size
 from mscnn.model import MCNN
@@ -39,25 +40,25 @@ class Step:
         self.labels, self.shares = torch.arange(shape[0]) % NUM_CLASSES, torch.full(shape[:1], 1 / shape[0])
 
     def gradients(self) -> None:
-        """Forward and backward."""
+        """Compute the gradients: forward and backward."""
         with self.acceleration.autocast():
             loss = self.loss_module(self.fields, self.labels, self.shares)["loss"]
         loss.backward()
 
     def update(self) -> None:
-        """What follows them."""
+        """Update the weights and reset the gradients."""
         self.optimiser.step()
         self.optimiser.zero_grad()
 
     def whole(self) -> None:
-        """A training step."""
+        """Take a training step."""
         self.gradients()
         self.update()
 
 
-def serve(settings: benches.StepBench, cpu_flags: frozenset[str], asked: Iterable[str], answers: TextIO) -> None:
-    """Answer first with counts, or why this variant is left out; then, for each line, with a step's time and the memory."""
-    gradient, precision, modifiers = benches.parse_variant(settings.variants)
+def serve(settings: StepSettings, cpu_flags: frozenset[str], requests: Iterable[str], answers: TextIO) -> None:
+    """Write counts, or why this variant is left out; then, for each line, a step's time and the peak memory."""
+    gradient, precision, modifiers = parse_variant(settings.variants)
     backend = "ipex" if "ipex" in modifiers else "native"
     _, reports = choose_acceleration(backend, precision, cpu_flags)
     missing = [report["why"] for report in reports.values() if report["used"] != report["asked"]]
@@ -70,28 +71,29 @@ def serve(settings: benches.StepBench, cpu_flags: frozenset[str], asked: Iterabl
     shape = (settings.minibatch, settings.channels, *parse_size("size", settings.size))
     step = Step(gradient, acceleration, shape, "torch" if "torch" in modifiers else "auto")
     _answer(answers, malloc=malloc, **warm_up(step, settings.minibatch))
-    for _ in asked:
+    for _ in requests:
         _answer(answers, seconds=seconds(step.whole), peak_rss_gib=memory.peak_memory_gib())
 
 
 def warm_up(step: Step, minibatch: int) -> dict[str, float | None]:
-    """Two steps that are not timed: they count operations, and bytes above input, weights, gradients and optimiser's state.
+    """Take two steps that are not timed, and count operations and bytes for one field of the minibatch.
 
-    For one field of the minibatch.  None where kernels bypass what counts: the operations of IPEX.
+    Bytes are those beyond input, weights, gradients and the optimiser's state.  The operations of IPEX cannot be counted:
+    None.
     """
     with FlopCounterMode(display=False) as flops:
         step.gradients()
     step.update()
-    with LiveBytes() as memory:
+    with LiveBytes() as live:
         step.gradients()
-    peak = memory.peak(without=[parameter.grad for parameter in step.network.parameters() if parameter.grad is not None])
+    peak = live.peak(without=[parameter.grad for parameter in step.network.parameters() if parameter.grad is not None])
     step.update()
     gflop = flops.get_total_flops() / minibatch / 1e9 if step.acceleration.backend == "native" else None
     return {"gflop_per_image": gflop, "mib_per_image": peak / minibatch / 2**20}
 
 
 def seconds(action: Callable[[], Any]) -> float:
-    """Wall-clock time of one call."""
+    """Return the wall-clock seconds of one call."""
     started = time.perf_counter()
     action()
     return time.perf_counter() - started

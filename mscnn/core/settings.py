@@ -46,9 +46,12 @@ RENAMED: dict[str, tuple[str, dict[str, str]]] = {
 }
 
 
-def setting(default: Any, help: str) -> Any:
-    """Return a dataclass field that carries its own line of --help."""
-    return dataclasses.field(default=default, metadata={"help": help})
+def setting(default: Any, help: str, *, positional: bool = False) -> Any:
+    """Return a dataclass field that carries its own line of --help.
+
+    positional: the command line gives the value without an option; of type str it takes one word, of list[str] several.
+    """
+    return dataclasses.field(default=default, metadata={"help": help, "positional": positional})
 
 
 @dataclass(frozen=True, kw_only=True)

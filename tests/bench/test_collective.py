@@ -3,9 +3,10 @@ import sys
 
 import pytest
 
-from mscnn.bench import collective, prediction, process
-from mscnn.bench.prediction import Cluster
-from mscnn.cli import benches, parse
+from mscnn.bench import collective, cost_model, process
+from mscnn.bench.cost_model import Cluster
+from mscnn.bench.settings import CollectiveSettings, parse_bytes
+from mscnn.cli import parse
 from mscnn.core.errors import UsageError
 from tests.conftest import run_python
 
@@ -15,15 +16,20 @@ PLAIN = {"ranks_per_node": 2, "gbit": 8.0, "latency_us": 0.0, "efficiency": 1.0,
          "algorithm": "ring"}
 
 
+def read(arguments: list[str]) -> CollectiveSettings:
+    """Return the settings of `python -m mscnn.bench collective`."""
+    return parse.read("collective", "", CollectiveSettings, arguments)
+
+
 def test_the_least_that_a_rank_sends():
-    assert prediction.bytes_sent(600, 1) == 0
-    assert prediction.bytes_sent(600, 2) == 600
-    assert prediction.bytes_sent(600, 3) == 800
-    assert prediction.bytes_sent(600, 4) == 900
+    assert cost_model.bytes_sent(600, 1) == 0
+    assert cost_model.bytes_sent(600, 2) == 600
+    assert cost_model.bytes_sent(600, 3) == 800
+    assert cost_model.bytes_sent(600, 4) == 900
 
 
 def test_sizes_are_read_and_shown():
-    assert [benches.parse_bytes("sizes", text) for text in ("4KiB", "162MiB", "1GiB")] == [4096, 162 * MIB, 1024 * MIB]
+    assert [parse_bytes("sizes", text) for text in ("4KiB", "162MiB", "1GiB")] == [4096, 162 * MIB, 1024 * MIB]
     assert [collective.shown(size) for size in (512, 4096, 1.5 * MIB, 162.4 * MIB, 2**30)] == \
         ["512 B", "4 KiB", "1.5 MiB", "162.4 MiB", "1 GiB"]
 
@@ -49,28 +55,28 @@ def test_small_sums_are_timed_several_at_a_time():
     ({"rank_rate": 4.0}, 2, 1.5, 1.5),                              # and here faster
 ])
 def test_time_of_a_sum_by_hand(changes, nodes, fabric, exchange):
-    assert prediction.exchange_seconds(nodes, Cluster(**PLAIN | changes), 1e9) == pytest.approx((fabric, exchange))
+    assert cost_model.exchange_seconds(nodes, Cluster(**PLAIN | changes), 1e9) == pytest.approx((fabric, exchange))
 
 
-def test_last_words():
+def test_failure_reason():
     for said, reason in (
             ("W1: a warning\n__main__.py: error: too few cores\n\n===\nrank 1 failed\n", "too few cores"),
             ("Traceback\n  x\nValueError: no such thing\n----\nprterun noticed\n----\n", "no such thing"),
             ("----\nmpirun will not\nrun as root. Read on.\n\nAnd on.\n----\n", "mpirun will not run as root")):
-        assert process.last_words(said) == reason
-    assert process.last_words("killed\nout of memory\n") == "out of memory"
-    assert process.last_words("\n") == process.last_words("") == ""
+        assert process.failure_reason(said) == reason
+    assert process.failure_reason("killed\nout of memory\n") == "out of memory"
+    assert process.failure_reason("\n") == process.failure_reason("") == ""
 
 
 def test_settings_reach_the_ranks_as_arguments():
-    settings = parse.bench_collective(["--repeats", "3", "--bind", "false", "--json", "somewhere"])
-    again = parse.bench_collective(collective.options(settings, json=None, backend="mpi"))
+    settings = read(["--repeats", "3", "--bind", "false", "--json", "somewhere"])
+    again = read(collective.options(settings, json=None, backend="mpi"))
     assert (again.repeats, again.bind, again.json, again.backend) == (3, False, None, "mpi")
 
 
 def test_the_table_gives_bandwidth_by_the_bytes_that_must_leave():
     row = {"type": "float32", "bytes": 600_000, "seconds": [0.002, 0.001, 0.004]}
-    found = {"ranks": 3, "hosts": 1, "launcher": "srun", "meeting": "gloo", "places": ["rank 0 here"], "repeats": 3,
+    found = {"ranks": 3, "hosts": 1, "launcher": "srun", "rendezvous": "gloo", "bindings": ["rank 0 here"], "repeats": 3,
              "sums": [row]}
     lines = collective.table({"gloo": found, "mpi": {"left_out": "why"}}).splitlines()
     assert lines[0].startswith("gloo: 3 ranks on 1 host by srun")
@@ -86,7 +92,7 @@ def test_refusals():
             (["--backends", "nccl"], "backends are different ones of gloo, mpi"),
             (["--backends", "gloo,gloo"], "backends are different"), (["--types", "float16"], "types are different ones")):
         with pytest.raises(UsageError) as refusal:
-            parse.bench_collective(arguments)
+            read(arguments)
         assert message in str(refusal.value)
 
 
@@ -120,7 +126,7 @@ def test_the_command_starts_ranks_over_each_backend_it_can_have(tmp_path):
 def test_a_backend_that_cannot_be_had_is_left_out_and_said(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
-    settings = parse.bench_collective(["--backends", "mpi"])
+    settings = read(["--backends", "mpi"])
     assert collective.by_backend(settings)["mpi"]["left_out"].startswith("no mpiexec beside python or on PATH")
 
 
@@ -138,5 +144,5 @@ def test_under_a_launcher_its_ranks_are_measured_and_rank_0_speaks(tmp_path):
 
 @pytest.mark.ranks
 def test_ranks_that_are_refused_are_left_out_with_their_own_reason():
-    settings = parse.bench_collective(["--backends", "gloo", "--ranks", "2", "--threads", "4096"])
+    settings = read(["--backends", "gloo", "--ranks", "2", "--threads", "4096"])
     assert "too few cores" in collective.by_backend(settings)["gloo"]["left_out"]

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from mscnn.bench import loader
-from mscnn.cli import benches, parse
+from mscnn.bench.settings import LOADER_FORMATS, LoaderSettings
+from mscnn.cli import parse
 from mscnn.core.errors import UsageError
 from mscnn.data.pixels.augment import Jitter
 from mscnn.data.pixels.images import read_site
@@ -15,6 +16,11 @@ from mscnn.data.pixels.reader import FieldReader
 from tests.conftest import run_python
 
 MIB = 2**20
+
+
+def read(arguments: list[str]) -> LoaderSettings:
+    """Return the settings of `python -m mscnn.bench loader`."""
+    return parse.read("loader", "", LoaderSettings, arguments)
 
 
 @pytest.fixture(scope="module")
@@ -122,8 +128,8 @@ def test_formats_and_stages_take_turns_after_a_reading_that_is_not_counted(monke
     monkeypatch.setattr(loader, "STAGES", {"decode": "decode", "flips": "flips"})
     monkeypatch.setattr(loader, "flips", lambda fields: order.append((kind(fields), "warm")))
     monkeypatch.setattr(loader, "rate", lambda read, fields: order.append((kind(fields), read)) or float(len(order)))
-    monkeypatch.setattr(loader, "peak_in_a_process_of_its_own", lambda fields, tiny, keep: 7.0)
-    results = loader.measure(parse.bench_loader(
+    monkeypatch.setattr(loader, "peak_in_new_process", lambda fields, tiny, keep: 7.0)
+    results = loader.measure(read(
         ["--size", "64x64", "--channels", "2", "--fields", "6", "--repeats", "2", "--formats", "png,tiff"]))
     once = [(name, stage) for name in ("png", "tif") for stage in ("decode", "flips")]
     assert order == [("png", "warm"), ("tif", "warm"), *once, *once]
@@ -146,13 +152,13 @@ def test_memory_is_that_of_one_reading_alone(tmp_path):
     whole = loader.reader(loader.write("tiff", [field] * 8, tmp_path / "whole"))
     tiny = loader.reader(loader.write("tiff", [field[:, :32, :32]], tmp_path / "tiny"))
     np.ones(400 * MIB, np.uint8)  # and gone
-    held = loader.peak_in_a_process_of_its_own(whole, tiny, keep_memory=True)
+    held = loader.peak_in_new_process(whole, tiny, keep_memory=True)
     stacked = 8 * field.size * 4 / MIB
     assert stacked < held < 3 * stacked  # 1.75 to 2.0 seen
 
 
 def test_the_settings_know_the_formats():
-    assert tuple(loader.FORMATS) == benches.LOADER_FORMATS
+    assert tuple(loader.FORMATS) == LOADER_FORMATS
 
 
 def test_refusals():
@@ -163,7 +169,7 @@ def test_refusals():
             (["--fields", "0"], "fields must be at least 1"), (["--channels", "-1"], "channels must be at least 1"),
             (["--threads", "-1"], "threads must be 0 or more"), (["--format", "png"], "did you mean --formats")):
         with pytest.raises(UsageError) as refusal:
-            parse.bench_loader(arguments)
+            read(arguments)
         assert message in str(refusal.value)
 
 
@@ -202,9 +208,11 @@ def test_the_command_writes_a_table_and_json_and_leaves_no_files(tmp_path, monke
     assert not list((tmp_path / "temporary").glob("mscnn*"))
 
 
-def test_all_measurements_are_named_where_none_is():
-    done = run_python("-m", "mscnn.bench", "read")
+@pytest.mark.parametrize("entry", [("-m", "mscnn.bench"), ("-m", "mscnn", "bench")])
+def test_all_measurements_are_named_where_none_is(entry):
+    done = run_python(*entry, "read")
     assert done.returncode == 2
-    assert "name a command first (step, loader, curves, collective, scaling), got read" in done.stderr
-    done = run_python("-m", "mscnn.bench", "--help")
-    assert "loader: fields a second" in done.stdout
+    assert ("name a command first (collective, curves, loader, scaling, scaling-worker, step, step-worker), got read"
+            in done.stderr)
+    done = run_python(*entry, "--help")
+    assert "loader          Time the reading of fields" in done.stdout

@@ -5,8 +5,9 @@ import json
 
 import pytest
 
-from mscnn.bench import prediction, scaling
-from mscnn.bench.prediction import Cluster
+from mscnn.bench import cost_model, scaling
+from mscnn.bench.cost_model import Cluster
+from mscnn.bench.settings import ScalingSettings
 from mscnn.cli import parse
 from mscnn.core.errors import DataError, UsageError
 from tests.conftest import run_python
@@ -18,8 +19,13 @@ CASE = {"fields": 8, "compute_seconds": 2.0, "payload": 170_309_044}
 SMALL = ["--size", "128x128", "--fields", "2", "--microbatch", "1", "--repeats", "1", "--oversubscribe", "true"]
 
 
+def read(arguments: list[str]) -> ScalingSettings:
+    """Return the settings of `python -m mscnn.bench scaling`."""
+    return parse.read("scaling", "", ScalingSettings, arguments)
+
+
 def test_one_node_needs_no_fabric():
-    alone = prediction.predict(1, dataclasses.replace(SLOW, rank_rate=float("inf")), **CASE)
+    alone = cost_model.predict(1, dataclasses.replace(SLOW, rank_rate=float("inf")), **CASE)
     assert (alone.fabric_seconds, alone.exchange_seconds, alone.step_seconds, alone.efficiency) == (0, 0, 2.0, 1.0)
     assert alone.images_per_second == 4 * 8 / 2.0
 
@@ -27,7 +33,7 @@ def test_one_node_needs_no_fabric():
 @pytest.mark.parametrize("algorithm", ["ring", "spread", "hierarchical"])
 def test_without_limits_efficiency_is_perfect(algorithm):
     for nodes in (1, 8, 128):
-        perfect = prediction.predict(nodes, dataclasses.replace(FREE, algorithm=algorithm), **CASE)
+        perfect = cost_model.predict(nodes, dataclasses.replace(FREE, algorithm=algorithm), **CASE)
         assert perfect.efficiency == 1.0
         assert perfect.images_per_second == nodes * 16
 
@@ -36,65 +42,65 @@ def test_a_step_by_hand():
     """Ring of 8 ranks on 2 nodes: 2 * 7/8 of 1 GB over 1 GB/s is 1.75 s, beside 2 s of computing."""
     cluster = dataclasses.replace(FREE, gbit=8.0)
     case = {**CASE, "payload": 1e9}
-    plain = prediction.predict(2, cluster, **case)
+    plain = cost_model.predict(2, cluster, **case)
     assert plain.step_seconds == pytest.approx(3.75)
     assert plain.images_per_second == pytest.approx(64 / 3.75)
     assert plain.efficiency == pytest.approx(2 / 3.75)
-    half = prediction.predict(2, cluster, **case, overlap=0.5)     # hidden under half of the 4/3 s of backward
+    half = cost_model.predict(2, cluster, **case, overlap=0.5)     # hidden under half of the 4/3 s of backward
     assert half.step_seconds == pytest.approx(2 + 1.75 - 2 / 3)
-    assert prediction.predict(1, cluster, **case, overlap=1.0).step_seconds == 2.0   # never less than computing
+    assert cost_model.predict(1, cluster, **case, overlap=1.0).step_seconds == 2.0   # never less than computing
 
 
 @pytest.mark.parametrize("algorithm", ["ring", "spread", "hierarchical"])
 def test_more_nodes_are_faster_and_less_efficient(algorithm):
     cluster = dataclasses.replace(SLOW, algorithm=algorithm)
-    found = [prediction.predict(nodes, cluster, **CASE) for nodes in (1, 2, 4, 8, 16, 32, 64, 128)]
+    found = [cost_model.predict(nodes, cluster, **CASE) for nodes in (1, 2, 4, 8, 16, 32, 64, 128)]
     for fewer, more in itertools.pairwise(found):
         assert more.images_per_second > fewer.images_per_second
         assert more.efficiency < fewer.efficiency
 
 
 def test_whatever_helps_helps():
-    plain = prediction.predict(8, SLOW, **CASE)
+    plain = cost_model.predict(8, SLOW, **CASE)
     for change in ({"gbit": 800.0, "rank_rate": 20.0}, {"rank_rate": 4.0}, {"latency_us": 0.0}):
-        assert prediction.predict(8, dataclasses.replace(SLOW, **change), **CASE).efficiency > plain.efficiency
-    assert prediction.predict(8, SLOW, **{**CASE, "payload": CASE["payload"] / 2}).efficiency > plain.efficiency
-    assert prediction.predict(8, SLOW, **CASE, overlap=0.1).efficiency > plain.efficiency
+        assert cost_model.predict(8, dataclasses.replace(SLOW, **change), **CASE).efficiency > plain.efficiency
+    assert cost_model.predict(8, SLOW, **{**CASE, "payload": CASE["payload"] / 2}).efficiency > plain.efficiency
+    assert cost_model.predict(8, SLOW, **CASE, overlap=0.1).efficiency > plain.efficiency
 
 
 def test_parameters_are_counted_on_shapes_alone():
-    counted = scaling.count(parse.bench_scaling([]))
+    counted = scaling.count(read([]))
     assert counted == {"parameters": 42_577_261, "payload": {"float32": 170_309_044, "bfloat16": 85_154_522}}
     with pytest.raises(DataError, match="multiples of 128"):
-        scaling.count(parse.bench_scaling(["--size", "100x100"]))
+        scaling.count(read(["--size", "100x100"]))
 
 
 def test_a_fabric_is_named_or_given():
-    named = prediction.cluster_of(parse.bench_scaling(["--fabric", "10gbe"]), "float32")
+    named = cost_model.cluster_of(read(["--fabric", "10gbe"]), "float32")
     assert (named.gbit, named.latency_us, named.efficiency) == (10.0, 30.0, 0.9)
-    given = prediction.cluster_of(parse.bench_scaling(
+    given = cost_model.cluster_of(read(
         ["--bandwidth", "0.2", "--latency", "0", "--efficiency", "0.95", "--rank-rate-bfloat16", "0.3"]), "bfloat16")
     assert (given.gbit, given.latency_us, given.efficiency, given.rank_rate) == (0.2, 0.0, 0.95, 0.3)
 
 
 def test_a_rank_computes_in_proportion_to_its_cores_and_their_clock():
-    settings = parse.bench_scaling(["--clock-ratio", "0.5", "--nodes", "1", "--cores-per-node", "48"])
-    found = prediction.predictions(settings, 2.0, {"float32": 1})
+    settings = read(["--clock-ratio", "0.5", "--nodes", "1", "--cores-per-node", "48"])
+    found = cost_model.predictions(settings, 2.0, {"float32": 1})
     assert found["compute_seconds"] == 8 / (2.0 * 0.5 * 12)
     assert [row["nodes"] for row in found["rows"]] == [1, 8]    # that of the recipe is always there
 
 
 def test_refusals():
     for arguments, message in (
-            (["--fabric", "token-ring"], "fabric is one of 10gbe, 25gbe, omni-path-100, hdr-200, got 'token-ring'"),
+            (["--fabric", "token-ring"], "fabric must be one of 10gbe, 25gbe, omni-path-100, hdr-200, got 'token-ring'"),
             (["--repeats", "0"], "repeats must be at least 1"), (["--nodes", "1,none"], "nodes must be numbers"),
             (["--nodes", "0"], "nodes must be numbers"), (["--ranks", "0"], "ranks must be numbers"),
-            (["--size", "9"], "HEIGHTxWIDTH"), (["--overlap", "1.5"], "overlap must be between 0 and 1"),
+            (["--size", "9"], "HEIGHTxWIDTH"), (["--overlap", "1.5"], "overlap must be from 0 to 1"),
             (["--bandwidth", "-1"], "bandwidth must be 0 or more"), (["--latency", "-2"], "latency must be 0 or more"),
             (["--rank-rate", "0"], "rank-rate must be more than 0"), (["--gradients", "int8"], "gradients are different"),
             (["--fields", "9"], "fields must be a multiple of microbatch 8")):
         with pytest.raises(UsageError) as refusal:
-            parse.bench_scaling(arguments)
+            read(arguments)
         assert message in str(refusal.value)
 
 
@@ -106,7 +112,7 @@ def test_a_refusal_is_one_line_with_exit_code_2():
 
 
 def measured(ranks: int, gradients: str, **seconds: list[float]) -> dict:
-    return {"ranks": ranks, "cores": 2, "places": [f"rank {rank} here" for rank in range(ranks)], "gradients": gradients,
+    return {"ranks": ranks, "cores": 2, "bindings": [f"rank {rank} here" for rank in range(ranks)], "gradients": gradients,
             "seconds": seconds}
 
 
@@ -172,7 +178,8 @@ ONE_STEP_OF_EACH_KIND = """
 from mscnn.cli import parse
 from mscnn.distributed import world
 from mscnn.bench import scaling
-settings = parse.bench_scaling(["--size", "128x128", "--fields", "2", "--microbatch", "1"])
+from mscnn.bench.settings import ScalingSettings
+settings = parse.read("scaling", "", ScalingSettings, ["--size", "128x128", "--fields", "2", "--microbatch", "1"])
 ranks = world.init()
 for kind, alike in (("exchange", True), ("alone", False)):
     step = scaling.RankStep(ranks, settings, "float32")
@@ -196,7 +203,7 @@ def test_a_worker_answers_who_is_here_and_then_each_line(monkeypatch):
     # They would last for all later tests.
     for name in ("core.memory.keep_memory", "distributed.core_binding.torch.set_num_threads"):
         monkeypatch.setattr(f"mscnn.{name}", lambda *_: None)
-    settings = parse.bench_scaling([*SMALL, "--bind", "false", "--gradients", "float32", "--threads", "1"])
+    settings = read([*SMALL, "--bind", "false", "--gradients", "float32", "--threads", "1"])
     answers = io.StringIO()
     scaling.serve(settings, ["alone\n", "alone\n"], answers)
     here, *steps = [json.loads(line) for line in answers.getvalue().splitlines()]
@@ -207,7 +214,7 @@ def test_a_worker_answers_who_is_here_and_then_each_line(monkeypatch):
 
 @pytest.mark.ranks
 def test_a_job_that_dies_is_named_with_its_last_words():
-    settings = parse.bench_scaling(["--size", "128x128", "--threads", "4096"])
+    settings = read(["--size", "128x128", "--threads", "4096"])
     with scaling.job(2, "float32", settings) as job, \
             pytest.raises(UsageError, match=r"the job of 2 ranks, float32 gradients, ended with code 1: too few cores"):
         job.answer()

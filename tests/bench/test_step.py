@@ -8,12 +8,18 @@ import torch
 
 from mscnn.bench import step, worker
 from mscnn.bench.memory import LiveBytes
-from mscnn.cli import benches, parse
+from mscnn.bench.settings import STEP_VARIANTS, StepSettings, parse_variant
+from mscnn.cli import parse
 from mscnn.core.errors import DataError, UsageError
 from mscnn.model.acceleration import Acceleration, ipex_error
 from tests.conftest import run_python
 
 MIB = 2**20
+
+
+def read(arguments: list[str]) -> StepSettings:
+    """Return the settings of `python -m mscnn.bench step`."""
+    return parse.read("step", "", StepSettings, arguments)
 
 
 def test_live_bytes_are_those_alive_at_once():
@@ -55,7 +61,7 @@ def test_counts_of_a_small_step():
 
 def served(variant: str, cpu_flags: set[str], lines: int) -> list[dict]:
     """What the worker of a variant answers, in this process."""
-    settings = parse.bench_step(["--size", "128x128", "--minibatch", "1", "--variants", variant])
+    settings = read(["--size", "128x128", "--minibatch", "1", "--variants", variant])
     answers = io.StringIO()
     worker.serve(settings, frozenset(cpu_flags), ["\n"] * lines, answers)
     return [json.loads(line) for line in answers.getvalue().splitlines()]
@@ -63,9 +69,9 @@ def served(variant: str, cpu_flags: set[str], lines: int) -> list[dict]:
 
 @pytest.fixture
 def kept(monkeypatch) -> list[str]:
-    """Notes calls of cpu.keep_memory, which would change malloc for all later tests."""
+    """Notes calls of memory.keep_memory, which would change malloc for all later tests."""
     calls = []
-    monkeypatch.setattr(worker.cpu, "keep_memory", lambda: calls.append("kept") or "kept")
+    monkeypatch.setattr(worker.memory, "keep_memory", lambda: calls.append("kept") or "kept")
     return calls
 
 
@@ -120,7 +126,7 @@ def test_the_table_names_what_is_left_out_and_what_is_not_counted():
 
 
 def test_a_worker_that_dies_is_named_with_its_last_words():
-    settings = parse.bench_step(["--size", "128x128", "--minibatch", "1"])
+    settings = read(["--size", "128x128", "--minibatch", "1"])
     with step.worker("sparse-fp64", settings) as refused, \
             pytest.raises(UsageError, match=r"sparse-fp64 ended with code 2: .*a variant is dense\|sparse-.*'sparse-fp64'"):
         refused.answer()
@@ -138,21 +144,21 @@ def test_refusals():
             ("sparse-fp32-kept", "leave out kept"), ("dense-fp32-torch", "leave out torch"),
             ("dense-fp32,dense-fp32", "variants must differ")):
         with pytest.raises(UsageError) as refusal:
-            parse.bench_step(["--variants", variants])
+            read(["--variants", variants])
         assert message in str(refusal.value)
     for arguments, message in ((["--size", "9"], "HEIGHTxWIDTH"), (["--repeats", "0"], "repeats must be at least 1")):
         with pytest.raises(UsageError) as refusal:
-            parse.bench_step(arguments)
+            read(arguments)
         assert message in str(refusal.value)
     with pytest.raises(DataError, match="multiples of 128"):
-        step.measure(parse.bench_step(["--size", "100x100"]))
+        step.measure(read(["--size", "100x100"]))
 
 
 def test_words_of_variants():
-    assert benches.parse_variant("dense-bf16-kept-nchw") == ("dense", "bfloat16", {"kept", "nchw"})
-    assert benches.parse_variant("sparse-fp32") == ("sparse", "float32", set())
-    for variant in benches.STEP_VARIANTS:
-        benches.parse_variant(variant)
+    assert parse_variant("dense-bf16-kept-nchw") == ("dense", "bfloat16", {"kept", "nchw"})
+    assert parse_variant("sparse-fp32") == ("sparse", "float32", set())
+    for variant in STEP_VARIANTS:
+        parse_variant(variant)
 
 
 def test_the_command_writes_a_table_and_json(tmp_path):

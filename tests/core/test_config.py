@@ -1,97 +1,26 @@
 import dataclasses
-import importlib.metadata
-import subprocess
-import sys
-from contextlib import nullcontext
 
 import pytest
-import yaml
 
-from mscnn.cli import parse
 from mscnn.core import config
 from mscnn.core.errors import UsageError
 from mscnn.core.presets import PRESETS
 from mscnn.synthetic.plates import held_out_compounds
 
 
-def flat(*arguments: str) -> dict:
-    return parse.train(list(arguments))[0].flat()
-
-
-def test_later_sources_win_preset_then_file_then_command_line(tmp_path):
-    file = tmp_path / "own.yaml"
-    file.write_text("epochs: 7\nminibatch: 9\n")
-    settings = flat("demo", "--config", str(file), "--minibatch", "11")
-    assert (settings["epochs"], settings["minibatch"], settings["bbbc021"]) == (7, 11, "demo/plates")
-
-
-def test_dashes_and_underscores_are_the_same_but_values_keep_theirs():
-    for spelling in (["--hold-out", "a_b"], ["--hold_out", "a_b"], ["--hold_out=a_b"], ["--hold-out=a_b"]):
-        assert flat("demo", *spelling)["hold_out"] == "a_b"
-
-
-def test_the_resolved_settings_read_back_as_they_are(tmp_path):
-    settings, resolved = parse.train(["fields256", "--seed", "3", "--lr", "0.1;2;0.01"])
-    file = tmp_path / "config.yaml"
-    file.write_text(resolved)
-    assert parse.train(["fields256", "--config", str(file)])[0] == settings
-    assert yaml.safe_load(resolved) == settings.flat()
-    assert config.from_flat(settings.flat()) == settings
-
-
-@pytest.mark.parametrize(("arguments", "message"), [
-    (["--help-me"], "the first argument must be a preset"),
-    ([], "got nothing"),
-    (["fields265"], "did you mean fields256"),
-    (["demo", "--minibach", "3"], "no option --minibach; did you mean --minibatch"),
-    (["demo", "--minibatch", "many"], '"minibatch"'),
-    (["demo", "--split-method", "k-folds"], "k-folds"),
-    (["demo", "--lr", "0.1;2"], "learning rate '0.1;2'"),
-    (["demo", "--minibatch", "0"], "minibatch must be at least 1, got 0"),
-    (["demo", "--image-size", "1024"], "image-size must be HEIGHTxWIDTH like 1024x1280, got '1024'"),
-    (["screen", "--sites", "a.csv", "--packed", "b"], "exactly one of --bbbc021 DIR, --sites CSV and --packed DIR, got "
-                                                      "--sites a.csv and --packed b"),
-    (["screen"], "exactly one of --bbbc021 DIR, --sites CSV and --packed DIR, got none"),
-    (["screen", "--packed", "b", "--channels", "DNA"], "--channels DNA was settled when the fields were packed"),
-    (["demo", "--plate-scaling", "percentile"],
-     "--plate-scaling percentile goes with --normalise plate, got --normalise dataset"),
-    (["demo", "--split-method", "random"], "goes with --split-method hold-out, got --split-method random"),
-    (["demo", "--momentum", "1"], "momentum must be between 0 and 1"),
-    (["demo", "--ema-decay", "1"], "ema-decay must be in [0, 1), got 1.0"),
-    (["demo", "--aux-on-held-out", "true"], "aux-weight must be more than 0, got 0.0"),
-    (["demo", "--config", "absent.yaml"], "absent.yaml"),
-])
-def test_refusals_name_value_and_remedy(arguments, message):
-    with pytest.raises(UsageError) as refusal:
-        parse.train(arguments)
-    assert message in str(refusal.value)
-    assert "\n" not in str(refusal.value)
-
-
-def test_unknown_settings_in_a_file_are_refused_with_the_near_one(tmp_path):
-    (tmp_path / "a.yaml").write_text("weigth_decay: 0.1\n")
-    with pytest.raises(UsageError, match=r"unknown setting weigth_decay; did you mean weight_decay\?"):
-        parse.train(["demo", "--config", str(tmp_path / "a.yaml")])
-
-
-@pytest.mark.parametrize(("line", "message"), [
-    ("epochs: null", "epochs cannot be empty"), ("hold_out: No", "in quotes"), ("lr: 0.01", "in quotes"),
-    ("optim: {lr: '1'}", "optim.lr; did you mean lr?"), ("preset: screen", "of preset screen, the command line says demo")])
-def test_files_that_do_not_fit_are_refused(tmp_path, line, message):
-    (tmp_path / "a.yaml").write_text(line)
-    with pytest.raises(UsageError) as refusal:
-        parse.train(["demo", "--config", str(tmp_path / "a.yaml")])
-    assert message in str(refusal.value)
+def from_preset(name: str, **values: object) -> config.Config:
+    """Return the settings of a preset, with some values replaced."""
+    return config.from_flat({"preset": name, **PRESETS[name](), **values})
 
 
 def test_every_preset_that_names_its_data_is_complete():
-    for preset in ("demo", "fields256"):
-        assert parse.train([preset])[0].preset == preset
-    recipe = parse.train(["bbbc021", "--bbbc021", "plates"])[0]
+    for preset in ("demo", "fields256", "fields128"):
+        assert from_preset(preset).preset == preset
+    recipe = from_preset("bbbc021", bbbc021="plates")
     assert (recipe.optim.minibatch, recipe.optim.momentum, recipe.optim.weight_decay) == (256, 0.9, 5e-5)
     assert recipe.optim.lr == "0.008;2;0.032;5;0.029;10;0.026;15;0.001;20;0.0001"
     assert recipe.optim.clip_norm == 0
-    assert parse.train(["screen", "--sites", "a.csv"])[0].data.sites == "a.csv"
+    assert from_preset("screen", sites="a.csv").data.sites == "a.csv"
 
 
 def test_setting_names_are_unique_over_the_groups():
@@ -102,63 +31,26 @@ def test_setting_names_are_unique_over_the_groups():
 
 
 def test_the_demo_holds_out_what_the_synthetic_plates_have_for_it():
-    assert flat("demo")["hold_out"].split(",") == held_out_compounds()
+    assert from_preset("demo").split.hold_out.split(",") == held_out_compounds()
 
 
 def test_settings_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        parse.train(["demo"])[0].optim.epochs = 3
+        from_preset("demo").optim.epochs = 3
 
 
-def test_help_names_every_setting_and_imports_no_torch(tmp_path):
-    done = subprocess.run([sys.executable, "-X", "importtime", "train.py", "demo", "--help"], capture_output=True,
-                          text=True, check=True)
-    for group in config.GROUPS.values():
-        for field in dataclasses.fields(group):
-            assert f"--{field.name.replace('_', '-')}" in done.stdout
-    assert "torch" not in {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
+def test_settings_are_read_from_what_they_are_written_to_by_old_names_too():
+    settings = from_preset("fields128")
+    values = settings.flat()
+    assert config.from_flat(values) == settings
+    assert values.pop("tta") == "flips-turns"
+    assert config.from_flat({**values, "views": "all", "monitor_every": 2}).aggregation.tta == "flips-turns"
 
 
-def test_commands_read_their_own_options():
-    evaluation = parse.evaluate(["--checkpoint", "run", "--out=x", "--image_root", "a_b"])
-    assert (evaluation.checkpoint, evaluation.out, evaluation.image_root, evaluation.sites) == ("run", "x", "a_b", None)
-    assert parse.synth(["--out", "x", "--size", "128x256"]).size == "128x256"
-    both = ["--checkpoint", "run", "--out", "x"]
-    for command, arguments, message in (
-            (parse.evaluate, ["--checkpoint", "a.pt"], "say with --out"), (parse.synth, [], "out"),
-            (parse.evaluate, [*both, "--microbatch", "0"], "microbatch must be at least 1"),
-            (parse.evaluate, [*both, "--threads", "-1"], "threads must be 0 or more"),
-            (parse.evaluate, [*both, "--channels", "DNA"], "--channels DNA describes the table of --sites"),
-            (parse.evaluate, [*both, "--sites", "a", "--data", "b"], "give one of them"),
-            (parse.synth, ["--out", "x", "--plates", "0"], "plates must be at least 1"),
-            (parse.synth, ["--out", "x", "--seed", "-1"], "seed must be 0 or more"),
-            (parse.synth, ["--out", "x", "--size", "1x1"], "at least 32x32"),
-            (parse.synth, ["--out", "x", "--size", "big"], "HEIGHTxWIDTH")):
+def test_values_outside_the_bounds_of_their_type_are_refused_where_no_command_line_is_read():
+    for values, message in (({"minibatch": 0}, "minibatch must be at least 1, got 0"),
+                            ({"folds": 1}, "folds must be at least 2, got 1"),
+                            ({"epochs": None}, "epochs cannot be empty")):
         with pytest.raises(UsageError) as refusal:
-            command(arguments)
+            from_preset("demo", **values)
         assert message in str(refusal.value)
-
-
-@pytest.mark.parametrize(("found", "fits"), [("2.13.0+cpu", True), ("2.8.0", True), ("2.7.1", False), ("1.13.1", False),
-                                             (None, False), ("3.0.0", True)])
-def test_an_old_torch_or_none_is_refused_before_it_is_imported(monkeypatch, found, fits):
-    def version(package):
-        assert package == "torch"
-        if found is None:
-            raise importlib.metadata.PackageNotFoundError
-        return found
-
-    monkeypatch.setattr(importlib.metadata, "version", version)
-    message = rf"torch 2\.8 or newer is needed, found {found or 'none'}; install"
-    with nullcontext() if fits else pytest.raises(UsageError, match=message):
-        flat("demo")
-
-
-def test_a_screen_on_the_command_line_replaces_that_of_a_file(tmp_path):
-    settings, resolved = parse.train(["screen", "--sites", "a.csv", "--image-root", "b", "--channels", "DNA"])
-    (tmp_path / "config.yaml").write_text(resolved)
-    again = parse.train(["screen", "--config", str(tmp_path / "config.yaml"), "--packed", "pack"])[0].data
-    assert (again.packed, again.sites, again.image_root, again.channels) == ("pack", None, None, None)
-    same = parse.train(["screen", "--config", str(tmp_path / "config.yaml"), "--sites", "c.csv"])[0].data
-    assert (same.sites, same.image_root, same.channels) == ("c.csv", "b", "DNA")
-    assert settings.data.sites == "a.csv"

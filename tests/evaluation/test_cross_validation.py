@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from mscnn.cli import parse
+from mscnn.cli import loco
 from mscnn.core.errors import UsageError
 from mscnn.evaluation import cross_validation, results
 from tests.conftest import ROOT, processes_with, run_python
@@ -210,15 +210,16 @@ def test_a_killed_commands_child_keeps_the_folder_until_it_has_ended(pretended):
 
 @pytest.mark.parametrize(("arguments", "words"), [
     (["--fold", "1"], "--fold is set for each fold"), (["--hold-out", "a"], "--hold-out is set for each fold"),
-    (["--split-method", "random"], "split-method must be one of leave-compound-out, leave-week-out, k-fold here"),
+    (["--split-method", "random"],
+     "split-method must be one of leave-compound-out, leave-week-out, k-fold here, got random"),
     (["--jobs", "-1"], "jobs must be 0 or more")])
 def test_settings_that_do_not_fit_folds_are_refused(arguments, words):
     with pytest.raises(UsageError, match=words):
-        parse.loco(["demo", "--out", "x", *arguments])
+        loco.read(["demo", "--out", "x", *arguments])
 
 
 def test_a_presets_own_hold_out_gives_way():
-    settings, of_runs = parse.loco(["demo", "--out", "x", "--epochs", "3"])
+    settings, of_runs = loco.read(["demo", "--out", "x", "--epochs", "3"])
     assert (of_runs.split.split_method, of_runs.split.hold_out, of_runs.optim.epochs) == ("leave-compound-out", "none", 3)
     assert (settings.out, settings.jobs) == ("x", 0)
 
@@ -232,7 +233,7 @@ def test_a_presets_own_hold_out_gives_way():
 def test_candidates_that_do_not_fit_are_refused(tmp_path, content, words):
     (tmp_path / "candidates.yaml").write_text(content)
     with pytest.raises(UsageError, match=words):
-        parse.candidates(str(tmp_path / "candidates.yaml"), ["demo", "--out", "x"])
+        loco.read_candidates(str(tmp_path / "candidates.yaml"), ["demo", "--out", "x"])
 
 
 # ---- in earnest

@@ -8,7 +8,7 @@ import pytest
 import tifffile
 from skimage.morphology import disk
 
-from mscnn.cli.tools import Features
+from mscnn.cli.features import FeaturesSettings
 from mscnn.core.errors import DataError, UsageError
 from mscnn.data.tables.site_table import read_sites
 from mscnn.evaluation.handcrafted import RADII, SIGMAS, features, nuclei_channel, of_sites
@@ -210,4 +210,4 @@ def test_a_file_that_cannot_be_written_is_refused_before_anything_is_measured(ti
 def test_settings_that_cannot_work_are_refused():
     for values, what in (({"out": "f.csv"}, "out must be a .parquet file"), ({"workers": -1}, "workers must be 0 or more")):
         with pytest.raises(UsageError, match=what):
-            Features(**{"sites": "a.csv", "out": "f.parquet"} | values)
+            FeaturesSettings(**{"sites": "a.csv", "out": "f.parquet"} | values)

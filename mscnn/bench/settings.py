@@ -1,0 +1,188 @@
+"""Settings of `python -m mscnn.bench`, a record for each measurement.  Imports no torch."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from mscnn.core.config import NAMES, Parallel
+from mscnn.core.settings import (
+    REQUIRED,
+    ClosedUnitInterval,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Settings,
+    SeveralInt,
+    parse_size,
+    require,
+    setting,
+)
+
+STEP_VARIANTS = ("dense-fp32-nchw", "dense-fp32", "dense-fp32-kept", "sparse-fp32", "sparse-fp32-torch",
+                 "dense-bf16", "dense-bf16-kept", "sparse-bf16")
+STEP_GRADIENTS = ("dense", "sparse")
+STEP_PRECISIONS = {"fp32": "float32", "bf16": "bfloat16"}
+STEP_MODIFIERS = {"torch": "sparse without the compiled kernel", "nchw": "PyTorch's default layout",
+                  "kept": "dense with freed memory kept, as sparse and train.py do", "ipex": "--accelerate ipex"}
+LOADER_FORMATS = ("tiff", "tiff-lzw", "png", "png16", "packed")
+BYTES = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+# Networks between nodes: Gb/s of a link in each direction, microseconds of a message, share of the rate for an all-reduce.
+# Ethernet carries TCP, the others their own protocol; shares are on the low side of what is commonly published.
+FABRICS = {"10gbe": (10.0, 30.0, 0.9), "25gbe": (25.0, 20.0, 0.85), "omni-path-100": (100.0, 2.0, 0.7),
+           "hdr-200": (200.0, 2.0, 0.7)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepSettings(Settings):
+    """Settings of `python -m mscnn.bench step`"""
+
+    size: str = setting("1024x1280", "height x width of a field in pixels")
+    channels: PositiveInt = setting(3, "channels of a field")
+    minibatch: PositiveInt = setting(4, "fields of each step")
+    variants: str = setting(",".join(STEP_VARIANTS), "comma-separated; each is gradient-precision-modifiers: "
+                            f"{' or '.join(STEP_GRADIENTS)}, {' or '.join(STEP_PRECISIONS)}, and any of "
+                            f"{', '.join(f'{word} ({meaning})' for word, meaning in STEP_MODIFIERS.items())}")
+    repeats: PositiveInt = setting(5, "timed steps of each variant, after two warm-up steps")
+    threads: NonNegativeInt = setting(0, "compute threads; 0: all cores")
+    json: str | None = setting(None, "file for the results")
+
+    def __post_init__(self):
+        super().__post_init__()
+        names = self.variants.split(",")
+        require(len(set(names)) == len(names), "variants must differ", self.variants)
+        for name in names:
+            parse_variant(name)
+        parse_size("size", self.size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoaderSettings(Settings):
+    """Settings of `python -m mscnn.bench loader`"""
+
+    size: str = setting("1024x1280", "height x width of a field in pixels")
+    channels: PositiveInt = setting(3, "channels of a field, one file each")
+    fields: PositiveInt = setting(16, "fields of each format, written to a temporary folder and read in turn")
+    formats: str = setting(",".join(LOADER_FORMATS), f"comma-separated, of {', '.join(LOADER_FORMATS)}; png has 8 bits")
+    repeats: PositiveInt = setting(5, "timed readings of all fields, after one warm-up reading")
+    threads: NonNegativeInt = setting(0, "compute threads; 0: all cores")
+    keep_memory: bool = setting(True, "keep freed memory for the next field, as training does")
+    json: str | None = setting(None, "file for the results")
+
+    def __post_init__(self):
+        super().__post_init__()
+        parse_choices("formats", self.formats, LOADER_FORMATS)
+        require(min(parse_size("size", self.size)) >= 32, "size must be at least 32x32", self.size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurvesSettings(Settings):
+    """Settings of `python -m mscnn.bench curves`"""
+
+    runs: str = setting(REQUIRED, "run directories to compare, as DIR,DIR,...")
+    out: str = setting(REQUIRED, "picture to draw; its numbers are written beside it as CSV")
+    by: str = setting("precision", "setting that groups the runs; other settings, such as the seed, vary within a group")
+    window: PositiveInt = setting(15, "steps of the running mean of a curve")
+
+    def __post_init__(self):
+        super().__post_init__()
+        require(self.by in NAMES, "by must be a setting of train.py", self.by)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollectiveSettings(Parallel):
+    """Settings of `python -m mscnn.bench collective`"""
+
+    ranks: SeveralInt = setting(2, "ranks to start on this machine, two or more; under a launcher its ranks are measured, "
+                                   "over --backend")
+    backends: str = setting("gloo,mpi", "comma-separated; the backends of the jobs that are started, one after the other")
+    sizes: str = setting("4KiB,64KiB,1MiB,16MiB,162MiB", "comma-separated; sizes of the sum in float32; this network has "
+                                                         "162MiB")
+    types: str = setting(",".join(STEP_PRECISIONS.values()), "comma-separated; types of the numbers that are sent")
+    repeats: PositiveInt = setting(5, "timed turns through all sizes, after one warm-up turn")
+    json: str | None = setting(None, "file for the results")
+
+    def __post_init__(self):
+        super().__post_init__()
+        parse_choices("backends", self.backends, ("gloo", "mpi"))
+        parse_choices("types", self.types, tuple(STEP_PRECISIONS.values()))
+        for size in self.sizes.split(","):
+            parse_bytes("sizes", size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScalingSettings(Parallel):
+    """Settings of `python -m mscnn.bench scaling`"""
+
+    size: str = setting("1024x1280", "height x width of a field in pixels")
+    channels: PositiveInt = setting(3, "channels of a field")
+    fields: PositiveInt = setting(8, "fields of a rank in each step: its share of the global minibatch")
+    microbatch: PositiveInt = setting(8, "fields computed at once; the rest of --fields is accumulated")
+    ranks: str = setting("auto", "numbers of ranks to start on this machine, as 1,2,4; auto: 1, 2 and 4 where there are so "
+                                 "many cores; under a launcher its ranks are measured, over --backend")
+    gradients: str = setting(",".join(STEP_PRECISIONS.values()), "comma-separated; types in which gradients are sent")
+    repeats: PositiveInt = setting(5, "timed steps of each kind, in turn, after two warm-up steps")
+    images_per_core_second: NonNegativeFloat = setting(0.0, "fields that one core trains on in a second; 0: measured here")
+    clock_ratio: PositiveFloat = setting(1.0, "clock of the cluster's cores over that of the measured cores")
+    nodes: str = setting("1,2,4,8,16,32,64,128", "numbers of nodes to predict for")
+    ranks_per_node: PositiveInt = setting(4, "ranks on a node of the cluster")
+    cores_per_node: PositiveInt = setting(40, "cores of a node of the cluster, shared by its ranks")
+    fabric: str = setting("omni-path-100", f"network between nodes: {', '.join(FABRICS)}")
+    bandwidth: NonNegativeFloat = setting(0.0, "of a node's link in each direction, Gb/s; 0: the fabric's")
+    latency: float = setting(-1.0, "of a message between nodes, microseconds; -1: the fabric's")
+    efficiency: ClosedUnitInterval = setting(0.0, "share of the bandwidth that data gets; 0: the fabric's")
+    rank_rate: PositiveFloat = setting(1.0, "GB/s at which a rank can add and send gradients, within a node too; "
+                                            "`collective` measures it")
+    rank_rate_bfloat16: PositiveFloat = setting(0.5, "the same for gradients in bfloat16")
+    algorithm: Literal["ring", "spread", "hierarchical"] = setting(
+        "ring", "ring: node by node, one stream through a node's link; spread: all ranks of a node send through it; "
+                "hierarchical: within nodes, between nodes, within nodes")
+    overlap: ClosedUnitInterval = setting(0.0, "share of the backward pass that overlaps with the exchange")
+    images: PositiveInt = setting(223_200, "fields of the job, over all epochs")
+    json: str | None = setting(None, "file for the results")
+
+    def __post_init__(self):
+        super().__post_init__()
+        require(self.latency >= 0 or self.latency == -1, "latency must be 0 or more, or -1 for the fabric's", self.latency)
+        require(self.fabric in FABRICS, f"fabric must be one of {', '.join(FABRICS)}", self.fabric)
+        require(self.fields % min(self.fields, self.microbatch) == 0,
+                f"fields must be a multiple of microbatch {self.microbatch}", self.fields)
+        parse_choices("gradients", self.gradients, tuple(STEP_PRECISIONS.values()))
+        parse_counts("nodes", self.nodes)
+        parse_size("size", self.size)
+        if self.ranks != "auto":
+            parse_counts("ranks", self.ranks)
+
+
+def parse_bytes(name: str, text: str) -> int:
+    """Return the bytes of a size: "64KiB" -> 65536. Raises UsageError that names the setting."""
+    number = next((text.removesuffix(unit) for unit in BYTES if text.endswith(unit)), "")
+    require(number.isdecimal() and int(number) > 0, f"{name} must be like 4KiB, 1MiB or 1GiB", text)
+    return int(number) * BYTES[text.removeprefix(number)]
+
+
+def parse_counts(name: str, text: str) -> list[int]:
+    """Return the numbers of a list: "1,2,4" -> [1, 2, 4]. Raises UsageError that names the setting."""
+    numbers = text.split(",")
+    require(all(number.isdecimal() and int(number) > 0 for number in numbers), f"{name} must be numbers like 1,2,4", text)
+    return [int(number) for number in numbers]
+
+
+def parse_choices(name: str, text: str, allowed: tuple[str, ...]) -> list[str]:
+    """Return the words of a list, each allowed and none twice: "gloo,mpi" -> ["gloo", "mpi"]. Raises UsageError."""
+    words = text.split(",")
+    unfit = [word for word in words if word not in allowed or words.count(word) > 1]
+    require(not unfit, f"{name} are different ones of {', '.join(allowed)}", ",".join(unfit))
+    return words
+
+
+def parse_variant(name: str) -> tuple[str, str, frozenset[str]]:
+    """Return gradient, precision and modifiers: "dense-bf16-kept" -> ("dense", "bfloat16", {"kept"}). Raises UsageError."""
+    gradient, _, rest = name.partition("-")
+    precision, *modifiers = rest.split("-")
+    fits = (gradient in STEP_GRADIENTS and precision in STEP_PRECISIONS and set(modifiers) <= set(STEP_MODIFIERS)
+            and len(set(modifiers)) == len(modifiers))
+    require(fits, f"a variant is {'|'.join(STEP_GRADIENTS)}-{'|'.join(STEP_PRECISIONS)}, and -{' -'.join(STEP_MODIFIERS)} "
+            "where wanted", name)
+    require(gradient == "dense" or "kept" not in modifiers, "sparse variants keep memory anyway; leave out kept", name)
+    require(gradient == "sparse" or "torch" not in modifiers, "dense variants have no kernel; leave out torch", name)
+    return gradient, STEP_PRECISIONS[precision], frozenset(modifiers)

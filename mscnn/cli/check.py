@@ -1,0 +1,77 @@
+"""Look for all that is wrong with a screen, its table and its images, before any job.
+
+exit code 0: no problem was found, and the plates are drawn; 3: all problems are in OUT/problems.csv
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mscnn.cli import parse
+from mscnn.core import errors
+from mscnn.core.config import Table
+from mscnn.core.logs import log
+from mscnn.core.settings import setting
+from mscnn.distributed import cpu_topology
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckSettings(Table):
+    """Settings of `python -m mscnn check`"""
+
+    out: str = setting("check", "folder for problems.csv, or for plate_maps.png and .csv if there are no problems; the "
+                                "files of an earlier check are replaced")
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.packed:
+            raise errors.UsageError(f"--packed {self.packed}: check reads image files; use "
+                                    f"`python -m mscnn verify {self.packed}`")
+
+
+def main(argv: list[str]) -> None:
+    """Write all problems of a screen and raise DataError, or log a summary of it and draw its plates."""
+    settings = parse.read("python -m mscnn check", __doc__, CheckSettings, argv)
+
+    from mscnn.core import csv_safe  # here, so that --help comes at once
+    from mscnn.data.check_screen import check_files, check_table, plate_maps, readers, summary
+    from mscnn.data.read_screen import read_screen
+    from mscnn.data.tables.bbbc021 import find_csvs
+    from mscnn.data.tables.problems import Problem, count, in_order, write_csv
+    from mscnn.report.plates import draw
+
+    source = find_csvs(Path(settings.bbbc021))[0] if settings.bbbc021 else Path(settings.sites)
+    problems_csv, picture, maps_csv = _clear_outputs(Path(settings.out), source)
+    problems: list[Problem] = []
+    try:
+        table = read_screen(settings, problems)
+        problems += check_table(table, source)
+        with readers(cpu_topology.allowed_cores()) as processes:
+            problems_of_files, site = check_files(table, source, processes)
+    except errors.DataError as fatal:
+        lines = [Problem(None, str(source), line, "") for line in (fatal.what, *fatal.details)]
+        write_csv([*problems, *lines], problems_csv)
+        raise
+    if problems := in_order(problems + problems_of_files):
+        write_csv(problems, problems_csv)
+        for number_and_remedy in count(problems):
+            log.warning("%s", number_and_remedy)
+        raise errors.DataError(f"{source}: {len(problems)} problems, all listed in {problems_csv}; mend them, check again",
+                               [problem.line(source) for problem in problems])
+    maps = plate_maps(table)
+    csv_safe.write_csv(maps, maps_csv)
+    draw(maps, table.control, picture)
+    log.info("%s\nno problems found; look at %s", summary(table, site), picture)
+
+
+def _clear_outputs(out: Path, source: Path) -> tuple[Path, Path, Path]:
+    """Return the paths of problems.csv, plate_maps.png and plate_maps.csv, and remove the files of an earlier check."""
+    paths = out / "problems.csv", out / "plate_maps.png", out / "plate_maps.csv"
+    if source.resolve() in [path.resolve() for path in paths]:
+        raise errors.UsageError(f"--out {out} would write over {source}; name another folder")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for path in paths:
+            path.unlink(missing_ok=True)
+    except OSError as problem:
+        raise errors.UsageError(f"--out {out} cannot be written to ({problem.strerror}); name another folder") from None
+    return paths

@@ -1,0 +1,29 @@
+"""Score the folds of a screen, each evaluated into a folder of its own, as one screen."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mscnn.cli import parse
+from mscnn.core import errors
+from mscnn.core.settings import REQUIRED, Settings, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatherSettings(Settings):
+    """Settings of `python -m mscnn gather`"""
+
+    evaluations: list[str] = setting(REQUIRED, "folders that evaluate.py wrote, one per fold", positional=True)
+    out: str = setting(REQUIRED, "folder for the tables, scores and pictures of all folds together")
+
+
+def main(argv: list[str]) -> None:
+    """Combine the folds into one evaluation and draw its confusion matrices."""
+    settings = parse.read("python -m mscnn gather", __doc__, GatherSettings, argv)
+
+    from mscnn.evaluation import results  # here, so that --help comes at once
+    from mscnn.report import confusion
+
+    out = Path(settings.out)
+    with errors.details_to_file(out):
+        results.combine_folds([Path(folder) for folder in settings.evaluations], out)
+    confusion.draw_confusion(out)

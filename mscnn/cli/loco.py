@@ -1,0 +1,104 @@
+"""Train without a compound, or a week, and score on it, for each in turn."""
+
+import dataclasses
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mscnn.cli import parse
+from mscnn.cli.baselines import BaselinesSettings, score_baselines
+from mscnn.cli.report import write_report
+from mscnn.core import config
+from mscnn.core.errors import UsageError
+from mscnn.core.files import read_yaml
+from mscnn.core.settings import REQUIRED, NonNegativeInt, Settings, SeveralInt, build, current_name, option, setting
+from mscnn.distributed import cpu_topology
+
+SET_BY_FOLD = ("fold", "hold_out", "run_dir", "split_within")  # settings of a training that loco gives itself
+METHODS = ("leave-compound-out", "leave-week-out", "k-fold")
+# Settings of a training that candidates may differ in.
+CHOOSABLE = {field.name for record in (config.Network, config.Optim, config.Augment, config.Data)
+             for field in dataclasses.fields(record)} - {field.name for field in dataclasses.fields(config.Table)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocoSettings(Settings):
+    """The folds"""
+
+    out: str = setting(REQUIRED, "folder for all folds and their common scores; an unfinished one is resumed")
+    jobs: NonNegativeInt = setting(0, "folds side by side, each on cores of its own; 0: one per core")
+    candidates: str | None = setting(None, "YAML file {name: {setting: value}}: for each fold, the settings are chosen "
+                                           "among these by inner folds of its training compounds")
+    inner_folds: SeveralInt = setting(3, "inner folds, each a group of training compounds, by which settings are chosen")
+    baselines: bool = setting(True, "score baselines on the same folds at the end")
+    nuclei: str | None = setting(None, "channel that shows nuclei, for the baselines; default: DNA, DAPI, Hoechst or "
+                                       "nuclei, in any case")
+
+
+def main(argv: list[str]) -> None:
+    """Train without each compound and score on it; then score the baselines on the same folds, and write the report."""
+    settings, training = read(argv)
+
+    from mscnn.data.tables import splits  # here, so that --help comes at once
+    from mscnn.distributed import world
+    from mscnn.evaluation import cross_validation, handcrafted
+    from mscnn.report import confusion
+    from mscnn.training import prepare_data
+
+    out, split, seed = Path(settings.out), training.split, training.run.seed
+    candidates = read_candidates(settings.candidates, argv)
+    table = prepare_data.with_shape(prepare_data.load_labelled_sites(training.data), training.data.size(), world.World())
+    if settings.baselines:  # refused here, not after all trainings
+        handcrafted.nuclei_channel(table.channels, settings.nuclei)
+    folds = splits.fold_compounds(table, split=split.split_method, folds=split.folds, seed=seed)
+    plan = cross_validation.FoldPlan(out, training.preset, split.split_method, folds,
+                                     settings.jobs or min(cpu_topology.allowed_cores(), len(folds)), candidates,
+                                     settings.inner_folds)
+    cross_validation.open_or_resume(plan, training.flat())
+
+    def prepare(number: int, folder: Path) -> None:
+        splits.write(splits.make_split(table, split=split.split_method, folds=split.folds, fold=number, seed=seed), table,
+                     folder)
+
+    confusion.draw_confusion(cross_validation.run_folds(plan, prepare))
+    try:
+        if settings.baselines:
+            score_baselines(BaselinesSettings(runs=[str(out)], nuclei=settings.nuclei))
+    finally:  # without baselines too, where they fail
+        write_report([out], out / "report.html")
+
+
+def read(argv: list[str]) -> tuple[LocoSettings, config.Config]:
+    """Read the settings of the folds, and of the training of each. Raises UsageError."""
+    for name in sorted(parse.given(argv) & {*SET_BY_FOLD}):
+        raise UsageError(f"--{option(name)} is set for each fold; leave it out")
+    examples = "workstation:  python -m mscnn loco fields256 --out runs/loco\ncluster:      slurm/loco.sh"
+    values = parse.read_run("python -m mscnn loco", __doc__, examples, argv,
+                            defaults={"split_method": METHODS[0], "hold_out": "none"}, more=LocoSettings)
+    training = config.from_flat(values)
+    if training.split.split_method not in METHODS:
+        raise UsageError(f"split-method must be one of {', '.join(METHODS)} here, got {training.split.split_method}")
+    return build(LocoSettings, values), training
+
+
+def read_candidates(path: str | None, argv: list[str]) -> dict[str, dict[str, Any]]:
+    """Read {name: {setting: value}} from a YAML file, each checked together with the other arguments. Raises UsageError."""
+    if path is None:
+        return {}
+    candidates = read_yaml(Path(path), option="--candidates")
+    if (not isinstance(candidates, dict) or not all(isinstance(value, dict) for value in candidates.values())
+            or len(candidates) < 2):
+        raise UsageError(f"--candidates {path}: give two or more, as {{name: {{setting: value}}}}")
+    for name, values in candidates.items():
+        if not re.fullmatch(r"\w[\w.-]*", str(name)):  # it becomes a folder's
+            raise UsageError(f"--candidates {path}: names are letters, digits, points and dashes, got {name!r}")
+        names = {current_name(str(key).replace("-", "_"), config.NAMES) for key in values}
+        if fixed := sorted(names - CHOOSABLE):
+            raise UsageError(f"--candidates {path}: {name}: {', '.join(fixed)} cannot be chosen; settings of intensity, "
+                             "network, training and augmentation can")
+        try:
+            read([*argv, *(word for key, value in values.items() for word in (f"--{key}", str(value)))])
+        except UsageError as problem:
+            raise UsageError(f"--candidates {path}: {name}: {problem}") from None
+    return {str(name): values for name, values in candidates.items()}

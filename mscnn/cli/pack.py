@@ -1,0 +1,55 @@
+"""Write the fields of a screen to one file per plate, which training reads at memory speed.
+
+The same command resumes an unfinished pack.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from mscnn.cli import parse
+from mscnn.core import errors
+from mscnn.core.config import Table
+from mscnn.core.logs import log, progress
+from mscnn.core.settings import REQUIRED, NonNegativeInt, PositiveInt, setting
+from mscnn.distributed import cpu_topology
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackSettings(Table):
+    """Settings of `python -m mscnn pack`"""
+
+    out: str = setting(REQUIRED, "folder for the packed fields; an unfinished one is resumed")
+    taxol_controls: Literal["drop", "keep"] = setting("keep", "BBBC021's taxol 0.3 uM control wells; training drops them "
+                                                              "by default")
+    only: Literal["labelled", "all"] = setting("labelled", "pack the sites with a known mechanism, or all sites")
+    downscale: PositiveInt = setting(1, "side in pixels of the square blocks that are averaged to one pixel")
+    workers: NonNegativeInt = setting(0, "images decoded at once; 0: one per core")
+
+
+def main(argv: list[str]) -> None:
+    """Pack the fields of a screen, or the rest of them where an earlier call was stopped."""
+    settings = parse.read("python -m mscnn pack", __doc__, PackSettings, argv)
+
+    from mscnn.data.pixels.pack import pack  # here, so that --help comes at once
+    from mscnn.data.read_screen import read_screen, screen_format
+    from mscnn.distributed import world
+    from mscnn.training import prepare_data
+
+    out = Path(settings.out)
+    if settings.packed and out.resolve() == Path(settings.packed).resolve():
+        raise errors.UsageError(f"--out {out} is the pack that is read; name another folder")
+    with errors.details_to_file(out.parent):
+        table = read_screen(settings)
+        if settings.only == "labelled":
+            table = table.select((table.frame["mechanism"] != "").to_numpy() | table.is_control())
+        if len(table) == 0:
+            raise errors.DataError("no site has a known mechanism; fill in that column, or pack all sites by --only all")
+        header = prepare_data.read_headers(table, world.World())
+        with progress(len(table), "packing", unit="field") as shown:
+            kept = pack(prepare_data.with_channel_names(table, header), header, out, screen=screen_format(settings),
+                        advance=shown.advance, downscale=settings.downscale,
+                        workers=settings.workers or cpu_topology.allowed_cores())
+    size = sum(path.stat().st_size for path in out.iterdir())
+    log.info("%d fields of %d plates (%d of them there before) in %s, %.2f GiB; train with --packed %s", len(table),
+             table.frame["plate"].nunique(), kept, out, size / 2**30, out)

@@ -1,0 +1,71 @@
+"""Match each treatment's profile with its nearest neighbours: NSC and NSCB.
+
+NSC compares with other compounds, NSCB with other compounds of other batches.  How often do the mechanisms agree?
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from mscnn.cli import parse
+from mscnn.core import errors, files
+from mscnn.core.logs import log
+from mscnn.core.settings import REQUIRED, NonNegativeInt, PositiveInt, Settings, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreSettings(Settings):
+    """Settings of `python -m mscnn score`"""
+
+    profiles: str = setting(
+        REQUIRED, ".csv, .csv.gz or .parquet with one row per field, well or treatment: Metadata_Compound, "
+                  "Metadata_Concentration, Metadata_MOA, Metadata_Week or Metadata_Batch, and features", positional=True)
+    aggregate_treatments: Literal["mean", "median"] = setting("median", "a treatment's profile from those of its wells")
+    aggregate_wells: Literal["mean", "median"] = setting(
+        "mean", "a well's profile from those of its fields, where the table has Metadata_Plate and Metadata_Well")
+    similarity: Literal["cosine", "correlation", "euclidean"] = setting("cosine", "measure by which neighbours are near")
+    normalise: Literal["none", "z", "mad", "percentile"] = setting(
+        "none", "scale each plate by its control rows. z: mean and sd; mad: median and MAD; percentile: 1st and 99th "
+                "percentile")
+    sphere: bool = setting(False, "whiten (sphere) all features by the control rows of all plates, after --normalise")
+    control: str = setting("DMSO", "the compound of untreated wells, in any case: never a neighbour")
+    taxol_controls: Literal["drop", "keep"] = setting(
+        "drop", "BBBC021's taxol 0.3 uM control wells: they lie in every week, so that taxol 0.3 has no neighbour in NSCB")
+    features: str | None = setting(None, "prefixes of the names of feature columns, as Cells_,Nuclei_; default: all "
+                                         "numeric columns without metadata")
+    drop_nan: bool = setting(False, "leave out features that are not finite in some row; else they are refused")
+    bootstrap: PositiveInt = setting(5000, "bootstrap draws of compounds for the intervals")
+    permutations: PositiveInt = setting(1000, "label permutations of mechanisms for the null distributions")
+    seed: NonNegativeInt = setting(0, "seed of the bootstrap and of the permutations")
+    json: str | None = setting(None, "file for the results")
+
+
+def main(argv: list[str]) -> None:
+    """Match treatments with their nearest neighbours, log the scores, and write them where asked."""
+    settings = parse.read("python -m mscnn score", __doc__, ScoreSettings, argv)
+
+    from mscnn.data.tables import bbbc021  # here, so that --help comes at once
+    from mscnn.evaluation import aggregate, matching, profile_table
+
+    if settings.json and Path(settings.json).is_dir():
+        raise errors.UsageError(f"--json {settings.json} is a folder; name a file")
+    prefixes = tuple(settings.features.split(",")) if settings.features else ()
+    table = profile_table.read(Path(settings.profiles), prefixes=prefixes, drop_nan=settings.drop_nan)
+    if settings.taxol_controls == "drop":
+        table = table.select(~bbbc021.is_taxol_control(table.sites()).to_numpy())
+    if settings.normalise != "none":
+        table = aggregate.normalise(table, settings.normalise, settings.control)
+    if settings.sphere:
+        table = aggregate.sphere(table, settings.control)
+    treatments, counts = aggregate.treatments(table, settings.control, well_rule=settings.aggregate_wells,
+                                              treatment_rule=settings.aggregate_treatments)
+    scores = matching.score_profiles(treatments, similarity=settings.similarity, draws=settings.bootstrap,
+                                     permutations=settings.permutations, seed=settings.seed)
+    for line in matching.lines(scores, counts):
+        log.info("%s", line)
+    if settings.json:
+        options = dataclasses.asdict(settings)
+        files.make_output_folder(Path(settings.json).absolute().parent)
+        files.write_json(Path(settings.json), {"profiles": options.pop("profiles"), "settings": options,
+                                               "counted": counts.to_json(), "features": table.names, **scores.to_json()})

@@ -1,0 +1,71 @@
+"""Write synthetic plates in the layout of BBBC021, and a picture of them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mscnn.cli import parse
+from mscnn.core import errors
+from mscnn.core.logs import log, progress
+from mscnn.core.settings import REQUIRED, NonNegativeInt, PositiveInt, Settings, parse_size, require, setting
+from mscnn.distributed import cpu_topology
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynthSettings(Settings):
+    """Settings of `python -m mscnn synth`"""
+
+    out: str = setting(REQUIRED, "new folder for images, CSVs and overview.png")
+    mechanisms: str = setting("demo", "demo (6 distinct ones), all (12), or NAME,NAME")
+    compounds: PositiveInt = setting(3, "compounds of each mechanism")
+    plates: PositiveInt = setting(2, "replicate plates of each week")
+    sites: PositiveInt = setting(1, "sites of each well")
+    size: str = setting("128x128", "height x width of a field in pixels")
+    seed: NonNegativeInt = setting(0, "the same seed writes the same bytes")
+
+    def __post_init__(self):
+        super().__post_init__()
+        require(min(parse_size("size", self.size)) >= 32, "size must be at least 32x32", self.size)
+
+
+def main(argv: list[str]) -> None:
+    """Write synthetic plates and a picture of them."""
+    settings = parse.read("python -m mscnn synth", __doc__, SynthSettings, argv)
+
+    from mscnn.data.tables.bbbc021 import find_csvs, read_bbbc021
+    from mscnn.synthetic import plates  # here, so that --help comes at once
+    from mscnn.synthetic.phenotypes import MECHANISMS
+
+    out, (height, width) = Path(settings.out), parse_size("size", settings.size)
+    sets = {"demo": list(plates.DEMO_MECHANISMS), "all": list(MECHANISMS)}
+    mechanisms = sets.get(settings.mechanisms, [name.strip() for name in settings.mechanisms.split(",")])
+    if out.exists() and any(out.iterdir()):
+        raise errors.UsageError(f"{out} exists and is not empty; name a new folder with --out, or remove it")
+    try:
+        plan = plates.compounds(mechanisms, settings.compounds)
+    except ValueError as problem:
+        raise errors.UsageError(str(problem)) from None
+    total = plates.num_fields(plan, settings.plates, settings.sites)
+    with progress(total, "drawing", unit="field") as shown:
+        plates.write_plates(out, mechanisms=mechanisms, compounds_per_mechanism=settings.compounds,
+                            plates_per_week=settings.plates, sites_per_well=settings.sites, height=height, width=width,
+                            seed=settings.seed, workers=cpu_topology.allowed_cores(),
+                            progress=lambda done, _: shown.advance(done - shown.done))
+    table = read_bbbc021(*find_csvs(out), taxol_controls="drop").labelled()
+    overview(table, out / "overview.png")
+    log.info("%d fields of %dx%d in %s; look at %s", total, height, width, out, out / "overview.png")
+
+
+def overview(table: Any, path: Path) -> None:
+    """Draw a composite of each mechanism at falling doses of its first compound, and of DMSO, from a SiteTable."""
+    from mscnn.data.pixels.images import read_site
+    from mscnn.report.composite import draw_overview
+
+    rows = {}
+    for mechanism, sites in table.frame.groupby("mechanism"):
+        first = sites[sites["compound"] == sorted(sites["compound"])[0]]
+        shown = first.sort_values(["concentration", "plate", "well", "site"], ascending=[False, True, True, True])
+        shown = shown.head(4) if mechanism == "DMSO" else shown.drop_duplicates("concentration")
+        rows[mechanism] = [(f"{compound} {dose:g} µM", read_site(files)) for compound, dose, files in
+                           zip(shown["compound"], shown["concentration"], shown["files"], strict=True)]
+    draw_overview(rows, "Synthetic fields: DNA blue, tubulin green, actin red", path)
