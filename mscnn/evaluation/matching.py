@@ -219,7 +219,7 @@ def _by_mechanism(rows: list[MatchedTreatment]) -> list[MechanismCounts]:
     return counts
 
 
-def _name(frame: pd.DataFrame, treatment: int) -> str:
+def _name(frame: pd.DataFrame, treatment: int | np.integer) -> str:
     """Return "taxol 0.3"; the compound alone where no concentration is given."""
     concentration = frame["Metadata_Concentration"].iat[treatment]
     compound = frame["Metadata_Compound"].iat[treatment]

@@ -154,7 +154,8 @@ def combine_folds(evaluations: list[Path], out: Path) -> LevelScores:
     A treatment's wells may lie in several folds (leave one week out).  Each field must have been predicted once, by a
     network that was trained on neither its compound nor, where weeks were left out, its week.
     """
-    tables, descriptions = zip(*(_read_fold(folder) for folder in evaluations), strict=True)
+    folds = [_read_fold(folder) for folder in evaluations]
+    tables, descriptions = [table for table, _ in folds], [description for _, description in folds]
     _require_alike(evaluations, tables, descriptions)
     fields = pd.concat(tables, ignore_index=True)
     sites = pd.concat([table[_SITE].drop_duplicates() for table in tables])  # sites without a number share their name
@@ -169,7 +170,7 @@ def combine_folds(evaluations: list[Path], out: Path) -> LevelScores:
     return write(fields, EvaluationDescription(
         **{name: getattr(descriptions[0], name) for name in (*ALIKE, "seed", "channels")}, notes=notes,
         environment=machine.environment(),
-        folds=[FoldDescription(str(folder), description.checkpoint, description.split)
+        folds=[FoldDescription(str(folder), str(description.checkpoint), *description.splits())
                for folder, description in zip(evaluations, descriptions, strict=True)]), out)
 
 
@@ -190,7 +191,7 @@ def _require_alike(evaluations: list[Path], tables: list[pd.DataFrame], descript
             if other != first:
                 raise DataError(f"{evaluations[0]} and {folder} have other settings of {name}: {first}, {other}; gather "
                                 "folds of one screen")
-        if leaking := _leaks(table, description.split):
+        if leaking := _leaks(table, *description.splits()):
             raise DataError(f"{folder}: its network was trained on what it is scored on; gather held-out folds", leaking)
 
 
