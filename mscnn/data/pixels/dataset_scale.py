@@ -1,6 +1,7 @@
 """Mean and standard deviation of each channel, and the step from camera counts to the network's input.
 
-Shapes: C channels, H W pixels, S sites."""
+Shapes: C channels, H W pixels, S sites.
+"""
 
 import math
 from collections.abc import Iterable

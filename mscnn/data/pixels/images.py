@@ -1,6 +1,7 @@
 """Image files -> arrays: TIFF by tifffile, PNG by pillow, and the check of every header before training starts.
 
-Shapes: C channels, H W pixels."""
+Shapes: C channels, H W pixels.
+"""
 
 import math
 import operator

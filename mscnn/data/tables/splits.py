@@ -1,6 +1,7 @@
 """Who is in training and who is held out: a pure function of the site table, checked, and written to a file.
 
-DMSO wells are controls: they may train, and only a random split tests them."""
+DMSO wells are controls: they may train, and only a random split tests them.
+"""
 
 import csv
 import difflib
