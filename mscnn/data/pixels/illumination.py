@@ -1,7 +1,7 @@
-"""One plate: what its sites sum up to, exactly for any number of processes, and the field and scale that follow from it.
+"""Illumination of a plate and scale of its channels, estimated from the sums over its sites (plate_sums.py).
 
-Shapes: S sites of a plate, C channels, K grey levels, H W pixels, h w blocks of
-b x b pixels or nodes of a small field, P plates, D coefficients of a polynomial.
+Shapes: S sites of a plate, N blocks of a site, C channels, K grey levels, h w blocks of b x b pixels or nodes of a small
+field, P plates, D coefficients of a polynomial.
 """
 
 import math
@@ -12,8 +12,8 @@ from typing import Literal
 import numpy as np
 
 from mscnn.core.errors import UsageError
+from mscnn.data.pixels.plate_sums import block_side
 
-BLOCKS = 64               # about so many along the longer side
 DEGREES = (2, 4, 6)       # of the polynomials that a field may be
 FLOOR = 0.1               # a field of mean 1 is nowhere lower
 DARKEST = 0.1             # percentile of a plate's blocks that no camera offset exceeds
@@ -49,62 +49,6 @@ class Method:
             raise UsageError(f"cofactor must be more than 0, offset 0 or more, got {self.cofactor} and {self.offset}")
         if not 0 <= self.degree <= DEGREES[-1]:
             raise UsageError(f"degree must be 0 to {DEGREES[-1]}, got {self.degree}")
-
-
-@dataclass(eq=False)
-class PlateSums:
-    """Exact integers over the sites of one plate: shares of them, measured anywhere, add up to the same bits.
-
-    A histogram of counts; and of each block of each site the sum and the pixel in its middle, which has a known share of
-    the light. Sites are kept apart, each in a slot of its own, as only their distribution tells background from cells; at
-    64 blocks a site of 3 channels takes as little as 59 kB.
-    """
-
-    histogram_CK: np.ndarray   # int64
-    blocks_SChw: np.ndarray    # uint32, zero until the site is there
-    pixels_SChw: np.ndarray    # uint16, likewise
-    seen_S: np.ndarray         # int64, 1 where it is
-    size: tuple[int, int]      # height and width of a site
-
-    @classmethod
-    def empty(cls, num_sites: int, channels: int, size: tuple[int, int], dtype: np.dtype) -> "PlateSums":
-        """Sums over no site yet, with slots for so many. dtype: uint8 or uint16."""
-        blocks = (num_sites, channels, *(side // _block(size) for side in size))
-        return cls(np.zeros((channels, 2 ** (8 * np.dtype(dtype).itemsize)), np.int64), np.zeros(blocks, np.uint32),
-                   np.zeros(blocks, np.uint16), np.zeros(num_sites, np.int64), size)
-
-    def add(self, site_CHW: np.ndarray, slot: int) -> None:
-        """Take in the camera counts of a site; slot: its place among the plate's reference sites."""
-        assert site_CHW.shape[1:] == self.size, (site_CHW.shape, self.size)
-        assert not self.seen_S[slot], f"slot {slot} is taken"
-        b, (h, w) = _block(self.size), self.blocks_SChw.shape[2:]
-        for channel, pixels in enumerate(site_CHW):
-            self.histogram_CK[channel] += np.bincount(pixels.ravel(), minlength=self.histogram_CK.shape[1])
-            rows = np.add.reduceat(pixels[:h * b], np.arange(0, h * b, b), axis=0, dtype=np.uint32)
-            self.blocks_SChw[slot, channel] = np.add.reduceat(rows[:, :w * b], np.arange(0, w * b, b), axis=1)
-            self.pixels_SChw[slot, channel] = pixels[b // 2:h * b:b, b // 2:w * b:b]
-        self.seen_S[slot] += 1
-
-    def merge(self, other: "PlateSums") -> "PlateSums":
-        """The sums over the sites of both, in any order and grouping; no site may be in both."""
-        pairs = zip(self.to_arrays(), other.to_arrays(), strict=True)
-        return PlateSums.from_arrays([mine + theirs for mine, theirs in pairs], self.size)
-
-    def to_arrays(self) -> list[np.ndarray]:
-        """Plain arrays that add up, entry by entry, to those of all shares together; exact in float64 too."""
-        return [self.histogram_CK, self.blocks_SChw, self.pixels_SChw, self.seen_S]
-
-    @classmethod
-    def from_arrays(cls, arrays: Sequence[np.ndarray], size: tuple[int, int]) -> "PlateSums":
-        """The sums again, from arrays as to_arrays gave them or as they were added."""
-        histogram_CK, blocks_SChw, pixels_SChw, seen_S = arrays
-        assert seen_S.max(initial=0) <= 1, "a site was measured twice"
-        return cls(histogram_CK.astype(np.int64), blocks_SChw.astype(np.uint32), pixels_SChw.astype(np.uint16),
-                   seen_S.astype(np.int64), size)
-
-    def block_means(self, channel: int) -> np.ndarray:
-        """(S, h, w) float64 counts."""
-        return self.blocks_SChw[:, channel] / float(_block(self.size) ** 2)
 
 
 def percentile(counts_K: np.ndarray, values_K: np.ndarray, percent: float) -> float:
@@ -207,14 +151,9 @@ def normalised(light_hw: np.ndarray) -> np.ndarray:
     return np.maximum(raised / np.average(raised, weights=weight), FLOOR).astype(np.float32)
 
 
-def _block(size: tuple[int, int]) -> int:
-    """Side of a block in pixels; what is left over at the lower and right edge is not summed."""
-    return max(1, round(max(size) / BLOCKS))
-
-
 def _places(shape: tuple[int, int], size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """(2, h * w) rows and columns of block centres and of nodes; the outermost pixels of a site are at -1 and 1."""
-    b = _block(size)
+    b = block_side(size)
     centres = [((np.arange(count) + 0.5) * b - 0.5) / max(side - 1, 1) * 2 - 1
                for count, side in zip(shape, size, strict=True)]
     nodes = [np.linspace(-1, 1, count) for count in shape]
