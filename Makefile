@@ -1,6 +1,7 @@
 # make demo   install, draw synthetic plates, train on 2 ranks, evaluate on held-out compounds, report
 # make test   install, lint, run all tests
 # make .venv  install only.   PIP_ARGS passes options to pip, such as the index of PyTorch's CPU builds
+# make same    what the program computes, by revision BEFORE (default: the last commit) and by the files as they are: equal?
 # make faults  what clusters, disks and strangers do to a run, 100 times over; half an hour; prints the README's table
 # make test-mpich test-intel-mpi   the tests of MPI with another MPI than that of .venv, in an environment laid over it
 # make test-ipex    install Intel's extension and its own torch into .venv-ipex (7.5 GB), test the network and training there
@@ -9,10 +10,11 @@ PYTHON ?= python3
 PIP_ARGS ?=
 BIN := .venv/bin
 IPEX := .venv-ipex/bin
+BEFORE ?= HEAD
 MPI_TESTS ?= tests/mpi tests/ranks tests/slurm -k mpi
 
 .DELETE_ON_ERROR:
-.PHONY: demo test faults lint clean .venv test-mpich test-intel-mpi test-ipex bench-ipex
+.PHONY: demo test same faults lint clean .venv test-mpich test-intel-mpi test-ipex bench-ipex
 
 .venv: .venv/runtime
 
@@ -37,9 +39,13 @@ demo: .venv/runtime
 
 lint: .venv/dev
 	$(BIN)/ruff check .
+	$(BIN)/basedpyright
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+same: .venv/runtime
+	$(BIN)/python tests/same.py against $(BEFORE)
 
 faults: .venv/dev
 	$(BIN)/python -m pytest --full tests/faults tests/test_security.py tests/slurm -k "faults or refused or queued or cancelled"
@@ -63,7 +69,8 @@ test-mpich test-intel-mpi: test-%: .venv-%/runtime
 
 test-ipex: .venv-ipex/runtime
 	$(IPEX)/python -c 'import intel_extension_for_pytorch'   # without it the tests of IPEX would only be skipped
-	$(IPEX)/python -m pytest tests/model/test_mcnn.py tests/model/test_sparse.py tests/model/test_kernel.py tests/model/test_acceleration.py
+	$(IPEX)/python -m pytest tests/model tests/training/test_checkpoint.py tests/training/test_train_state.py \
+	  tests/test_train_and_evaluate.py
 
 bench-ipex: .venv-ipex/runtime
 	$(IPEX)/python -m mscnn.bench step \

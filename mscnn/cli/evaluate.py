@@ -1,4 +1,7 @@
-"""Score a checkpoint on the compounds it never saw.   python evaluate.py --checkpoint RUN_OR_FILE [--out DIR]"""
+"""Score a checkpoint on the compounds that its split held out, or on any other table.
+
+python evaluate.py --checkpoint RUN_OR_FILE [--out DIR]
+"""
 
 from mscnn.cli import parse
 from mscnn.distributed import heartbeat, launchers

@@ -46,7 +46,7 @@ def main(argv: list[str]) -> None:
     settings = parse.read("python -m mscnn score", __doc__, ScoreSettings, argv)
 
     from mscnn.data.tables import bbbc021  # here, so that --help comes at once
-    from mscnn.evaluation import aggregate, profile_table, scoring
+    from mscnn.evaluation import aggregate, matching, profile_table
 
     if settings.json and Path(settings.json).is_dir():
         raise errors.UsageError(f"--json {settings.json} is a folder; name a file")
@@ -58,14 +58,14 @@ def main(argv: list[str]) -> None:
         table = aggregate.normalise(table, settings.normalise, settings.control)
     if settings.sphere:
         table = aggregate.sphere(table, settings.control)
-    treatments, counted = aggregate.treatments(table, settings.control, wells=settings.aggregate_wells,
-                                               treatment_by=settings.aggregate_treatments)
-    scores = scoring.score(treatments, similarity=settings.similarity, draws=settings.bootstrap,
-                           permutations=settings.permutations, seed=settings.seed)
-    for line in scoring.lines(scores, counted):
+    treatments, counts = aggregate.treatments(table, settings.control, well_rule=settings.aggregate_wells,
+                                              treatment_rule=settings.aggregate_treatments)
+    scores = matching.score_profiles(treatments, similarity=settings.similarity, draws=settings.bootstrap,
+                                     permutations=settings.permutations, seed=settings.seed)
+    for line in matching.lines(scores, counts):
         log.info("%s", line)
     if settings.json:
         options = dataclasses.asdict(settings)
         files.make_output_folder(Path(settings.json).absolute().parent)
         files.write_json(Path(settings.json), {"profiles": options.pop("profiles"), "settings": options,
-                                               "counted": counted, "features": table.names, **scores})
+                                               "counted": counts.to_json(), "features": table.names, **scores.to_json()})

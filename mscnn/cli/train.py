@@ -1,4 +1,7 @@
-"""Train the multi-scale CNN.   python train.py demo   |   torchrun --nproc-per-node 2 train.py fields256 --run-dir DIR"""
+"""Train the multi-scale CNN on whole fields of view.
+
+python train.py demo   |   torchrun --nproc-per-node 2 train.py fields256 --run-dir DIR
+"""
 
 from mscnn.cli import parse
 from mscnn.distributed import heartbeat, launchers

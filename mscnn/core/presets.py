@@ -19,7 +19,7 @@ def fields256() -> dict[str, Any]:
 
 def fields128() -> dict[str, Any]:
     """The same packed at 128x128, for `python -m mscnn loco`: 1 h on 2 cores, 489 of 540 fields, 44 of 45 treatments."""
-    # Statistics as a second task, and a read-out that does not favour the training compounds: what inner folds asked for.
+    # Statistics as an auxiliary task, and a head that does not favour the training compounds: chosen by inner folds.
     return {"packed": "packs/fields128", "hold_out": "AZ258,emetine", "normalise": "field", "epochs": 40, "minibatch": 16,
             "microbatch": 16, "lr": "0.005;1;0.01;8;0.009;14;0.007;19;0.005;24;0.003;29;0.0015;34;0.0005",
             "weight_decay": 1e-4, "clip_norm": 5.0, "class_weights": "balanced", "label_smoothing": 0.1, "aux_weight": 10.0,

@@ -20,7 +20,7 @@ def draw_confusion(folder: Path) -> None:
 
     Raises DataError where the folder holds no finished evaluation.
     """
-    scores = results.read_scores(folder)
+    scores = results.read_scores(folder).by_level()
     if scores["fields"].total:
         draw({level: scoring.confusion(results.read_table(folder, level)) for level in LEVELS if scores[level].total},
              TITLE, folder / results.CONFUSION)
