@@ -34,5 +34,5 @@ def read_screen(settings: config.Table, problems: list[Problem] | None = None) -
 def screen_format(settings: config.Table) -> str:
     """What the screen was written as: bbbc021 or sites."""
     if settings.packed:
-        return packed.describe(Path(settings.packed))["screen"]
+        return packed.describe(Path(settings.packed)).screen
     return "bbbc021" if settings.bbbc021 else "sites"

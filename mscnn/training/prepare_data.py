@@ -11,10 +11,11 @@ import torch
 from mscnn.core import config
 from mscnn.core.errors import DataError, ImageError
 from mscnn.core.logs import log
-from mscnn.data.pixels import dataset_scale, images, packed, plate_scale
+from mscnn.data.pixels import dataset_scale, images, packed, plate_scale, reference_wells
 from mscnn.data.pixels.dataset_scale import DatasetScale
-from mscnn.data.pixels.illumination import PlateSums
+from mscnn.data.pixels.illumination import Method
 from mscnn.data.pixels.plate_scale import PlateScale
+from mscnn.data.pixels.plate_sums import PlateSums
 from mscnn.data.pixels.read_pixels import read_pixels
 from mscnn.data.pixels.scale import Scale, scale_from_record
 from mscnn.data.pixels.scale_record import ScaleRecord
@@ -96,7 +97,7 @@ def fit_scale(table: SiteTable, sites: np.ndarray, settings: config.Data, world:
 
 def _measure_plates(table: SiteTable, sites: np.ndarray, settings: config.Data, world: World) -> Scale:
     """Light and scale of each plate, from its untreated wells."""
-    reference = plate_scale.reference_sites(table, np.isin(np.arange(len(table)), sites), settings.plate_reference,
+    reference = reference_wells.reference_sites(table, np.isin(np.arange(len(table)), sites), settings.plate_reference,
                                           settings.plate_sites)
     for note in reference.notes():
         log.info("intensity: %s", note)
@@ -106,10 +107,10 @@ def _measure_plates(table: SiteTable, sites: np.ndarray, settings: config.Data, 
                          for slot, site in enumerate(own)], world)
     for plate, own in sums.items():
         sums[plate] = PlateSums.from_arrays([world.sum_array(part) for part in own.to_arrays()], own.size)
-    method = plate_scale.Method(illumination=settings.plate_illumination, scaling=settings.plate_scaling,
+    method = Method(illumination=settings.plate_illumination, scaling=settings.plate_scaling,
                                 transform=settings.plate_transform,
                               offset=None if settings.plate_camera_offset < 0 else settings.plate_camera_offset)
-    found = plate_scale.estimate(sums, method, plate_scale.describe(table, reference)) if world.rank == 0 else None
+    found = plate_scale.estimate(sums, method, reference_wells.describe(table, reference)) if world.rank == 0 else None
     return _of_rank_0(found, world)
 
 

@@ -88,7 +88,7 @@ def test_plates_are_measured_in_their_untreated_wells_and_read_by_their_own_numb
     found = prepare_data.fit_scale(table, training, settings, ALONE)
     controls = np.flatnonzero(table.is_control())
     pixels = np.stack([read_site(table.frame["files"][site]) for site in controls]).astype(float)
-    assert found.provenance["measured"] == {"00123": "wells of DMSO: 3 sites in 3 wells"}
+    assert found.provenance.measured == {"00123": "wells of DMSO: 3 sites in 3 wells"}
     np.testing.assert_allclose(found.shift_PC[0], pixels.mean(axis=(0, 2, 3)), rtol=0.01)   # a sample of the pixels
     np.testing.assert_allclose(found.scale_PC[0], pixels.std(axis=(0, 2, 3)), rtol=0.15)    # and a fitted light
     site = int(training[0])
