@@ -27,8 +27,8 @@ def main(argv: list[str]) -> None:
     from mscnn.training import checkpoint
 
     source, out = Path(settings.checkpoint), Path(settings.out)
-    _, content = checkpoint.read(source)
+    _, trained = checkpoint.read(source)
     scores = source / "evaluation" / "scores.json"
-    export.write(content, json.loads(scores.read_text()) if scores.is_file() else None, out, onnx=settings.onnx)
-    log.info("step %d of %s in %s, %.0f MiB; how to load it is in %s", content["step"], settings.checkpoint, out,
+    export.write(trained, json.loads(scores.read_text()) if scores.is_file() else None, out, onnx=settings.onnx)
+    log.info("step %d of %s in %s, %.0f MiB; how to load it is in %s", trained.step, settings.checkpoint, out,
              sum(path.stat().st_size for path in out.iterdir()) / 2**20, out / export.CARD)
