@@ -3,7 +3,6 @@
 `prepare` leaves a run that is ready for its first step, `train` takes the steps.
 """
 
-import dataclasses
 import math
 import time
 from contextlib import closing
@@ -13,36 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from mscnn.core import config, errors, files, machine, memory, run_directory
 from mscnn.core.logs import HELD_OUT, TRAIN, Metrics, log, open_logs, progress
-from mscnn.data.pixels.augment import Jitter
-from mscnn.data.pixels.reader import FieldReader
-from mscnn.data.pixels.scale import Scale, scale_from_record
 from mscnn.data.tables import splits
-from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed import core_binding, core_plan, heartbeat, world
-from mscnn.model import MCNN, kernel
-from mscnn.model.acceleration import choose_acceleration, nesterov_sgd
-from mscnn.training import checkpoint, prepare_data, targets
-from mscnn.training.checkpoint import Checkpoint
-from mscnn.training.ema import EMA
-from mscnn.training.loss import LossModule
+from mscnn.training import checkpoint
+from mscnn.training.build import TrainingData, build_trainer, load_data
 from mscnn.training.step_schedule import StepSchedule, schedule_steps
 from mscnn.training.stop_signal import StopRequest
-from mscnn.training.train_state import TrainState, require_same_data, require_same_settings
+from mscnn.training.train_state import TrainState, require_same_settings
 from mscnn.training.trainer import StepMetrics, StepResult, Trainer
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """What a run learns from."""
-
-    table: SiteTable
-    split: splits.Split
-    scale: Scale                                     # from camera counts to the network's input
-    resumed_from: tuple[Path, Checkpoint] | None     # where the run continues; None where it starts
 
 
 @dataclass(frozen=True)
@@ -110,80 +90,6 @@ def train(run: PreparedRun) -> None:
             "resumed_at": first_step})
         run_directory.update_status(run.run_dir, status="finished", step=state.step)
     log.info("trained: %s; peak memory of a rank: %.1f GiB", run.run_dir / checkpoint.FOLDER / checkpoint.LAST, peak)
-
-
-def load_data(settings: config.Config, ranks: world.World) -> TrainingData:
-    """Read the table, split it, find the checkpoint to resume from, and fit the scale; a collective."""
-    table = ranks.run_on_all_or_raise(lambda: prepare_data.load_labelled_sites(settings.data))
-    table = prepare_data.with_shape(table, settings.data.size(), ranks)
-    asked = settings.split
-    outer = Path(asked.split_within) if asked.split_within else None
-    within = ranks.run_on_all_or_raise(lambda: splits.training_side(outer, table)) if outer else None
-    split = splits.make_split(table, split=asked.split_method, hold_out=asked.hold_out, folds=asked.folds, fold=asked.fold,
-                              test_fraction=asked.test_fraction, seed=settings.run.seed, within=within)
-    ranks.require_equal(data=table.fingerprint())
-    log.info("split: %s", splits.describe(split, table))
-    resumed_from = ranks.run_on_all_or_raise(lambda: find_resume_checkpoint(settings, split, table))
-    ranks.require_equal(checkpoint=resumed_from[1].sha256 if resumed_from else "none")
-    scale = (scale_from_record(resumed_from[1].scale) if resumed_from else
-             prepare_data.fit_scale(table, split.train(), settings.data, ranks))
-    return TrainingData(table, split, scale, resumed_from)
-
-
-def find_resume_checkpoint(settings: config.Config, split: splits.Split,
-                           table: SiteTable) -> tuple[Path, Checkpoint] | None:
-    """Return the checkpoint to resume from, and its path; None to start.
-
-    Raises UsageError or DataError for the checkpoint of another run.
-    """
-    if settings.run.resume != "auto" or settings.run.run_dir is None:
-        return None
-    latest = checkpoint.newest(Path(settings.run.run_dir) / checkpoint.FOLDER)
-    if latest is None:
-        return None
-    path, saved = latest
-    require_same_settings(settings, saved.settings)
-    require_same_data(table, saved)
-    splits.restore(saved.split, table)
-    if splits.to_record(split, table).sha256 != saved.split.sha256:
-        raise errors.DataError(f"{path} was trained on another split; name a new --run-dir")
-    return latest
-
-
-def build_trainer(settings: config.Config, data: TrainingData, ranks: world.World, plan: core_plan.Plan,
-                  stop: StopRequest) -> tuple[Trainer, dict[str, dict[str, str]]]:
-    """Build the network and all that a step uses; return it, and {choice: {"asked", "used", ...}}; a collective."""
-    optim, classes = settings.optim, data.table.mechanisms()
-    asked = settings.augment
-    jitter = Jitter(flips=asked.flips, quarter_turns=asked.quarter_turns, rotate=asked.rotate, zoom=asked.aug_zoom,
-                    shift=asked.aug_shift, gain=asked.aug_gain, offset=asked.aug_offset)
-    torch.manual_seed(settings.run.seed)
-    acceleration, choices = choose_acceleration(settings.compute.accelerate, settings.compute.precision,
-                                                machine.feature_flags())
-    if acceleration.backend == "ipex" and (optim.aux_weight or optim.ema_decay or settings.aggregation.head == "lda"):
-        raise errors.UsageError("--aux-weight, --ema-decay and --head lda do not go with --accelerate ipex, which packs "
-                                "the weights; use --accelerate native")
-    choices["kernel"] = kernel.report(settings.network.kernel)
-    for name, report in choices.items():
-        log.info("%s: asked %s, using %s: %s", name, *report.values())
-    network = acceleration.prepare(MCNN(len(classes), *data.table.shape, **dataclasses.asdict(settings.network)))
-    choices["gradient"] = {"asked": settings.network.gradient,
-                           "used": f"sparse in branches {network.sparse_branches()} of 0 to 6"}
-    log.info("gradient: asked %s, using %s", *choices["gradient"].values())
-    log.info("network: %s parameters, %d mechanisms", f"{sum(p.numel() for p in network.parameters()):,}", len(classes))
-    fields = FieldReader(data.table, data.scale, settings.data.size())
-    bind_loader = core_binding.loader_binding(plan, settings.parallel)
-    aims = targets.build_targets(fields, data.split, optim, ranks, bind_loader)
-    loss_module = LossModule(network, optim.label_smoothing, optim.aux_weight,
-                             0 if aims.aux_targets is None else aims.aux_targets.shape[1])
-    optimiser = nesterov_sgd(loss_module, momentum=optim.momentum, weight_decay=optim.weight_decay)
-    acceleration.take_over(network, optimiser)
-    return Trainer(
-        world=ranks, acceleration=acceleration, network=network, targets=aims, fields=fields, jitter=jitter,
-        loss_module=ranks.to_ddp(loss_module, settings.compute.compress), optimiser=optimiser,
-        microbatch=optim.microbatch, clip_norm=optim.clip_norm, seed=settings.run.seed,
-        ema=EMA(network, optim.ema_decay) if optim.ema_decay else None, stop_requested=stop,
-        loader_thread_init=bind_loader), choices
 
 
 def fit(run: PreparedRun, schedule: StepSchedule) -> None:
