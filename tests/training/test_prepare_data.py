@@ -10,6 +10,7 @@ from mscnn.data import read_screen
 from mscnn.data.pixels.augment import Jitter
 from mscnn.data.pixels.images import read_site
 from mscnn.data.pixels.reader import FieldReader
+from mscnn.data.pixels.scale import scale_from_record
 from mscnn.distributed import world
 from mscnn.training import prepare_data
 
@@ -99,7 +100,7 @@ def test_plates_are_measured_in_their_untreated_wells_and_read_by_their_own_numb
                                                   (3, 0))[0].numpy()
     assert any(np.array_equal(turned, np.rot90(mirrored, turns, axes=(1, 2)))
                for mirrored in (expected, expected[:, ::-1]) for turns in range(4))
-    again = prepare_data.restore(prepare_data.to_record(found))
+    again = scale_from_record(found.to_record())
     np.testing.assert_array_equal(again.apply(read_site(table.frame["files"][site]), "00123"), expected)
 
 
