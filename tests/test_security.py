@@ -31,7 +31,8 @@ from mscnn.data.pixels.pack import pack
 from mscnn.data.pixels.packed import read_packed
 from mscnn.data.tables import splits
 from mscnn.data.tables.problems import Problem, write_csv
-from mscnn.data.tables.site_table import read_csv, read_sites
+from mscnn.data.tables.site_table import read_sites
+from mscnn.data.tables.text_csv import read_csv
 from mscnn.distributed import world
 from mscnn.evaluation import aggregate, cross_validation, export, load_run, results
 from mscnn.evaluation.export_description import ExportDescription

@@ -1,6 +1,6 @@
-"""What each thread of this process is doing, and since when: the heartbeat reports it, and ends a rank that hangs.
+"""The activity of each thread of this process, and since when: the heartbeat reports it, and ends a rank that hangs.
 
-A thread names an activity when it begins something that must come to an end.  Nothing follows from it unless
+A thread names its activity when it begins something that must end.  The name has an effect only while
 `distributed.heartbeat.watch` runs the program.
 """
 
@@ -10,24 +10,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 EXCHANGE = "waiting for the other ranks"
-_activities: dict[int, tuple[str, float]] = {}  # by thread: what it does, and time.monotonic() when it began
+_activities: dict[int, tuple[str, float]] = {}  # by thread: its activity, and time.monotonic() when that began
 
 
-def set_activity(what: str) -> None:
-    """Name what this thread does from now on."""
-    _activities[threading.get_ident()] = what, time.monotonic()
+def set_activity(name: str) -> None:
+    """Set the activity of this thread."""
+    _activities[threading.get_ident()] = name, time.monotonic()
 
 
 def clear() -> None:
-    """State that this thread does nothing that could hang."""
+    """Remove the activity of this thread: it does nothing that could hang."""
     _activities.pop(threading.get_ident(), None)
 
 
 @contextmanager
-def during(what: str) -> Iterator[None]:
-    """Name what this thread does within the block; afterwards it does what it did before, timed anew."""
+def during(name: str) -> Iterator[None]:
+    """Set the activity of this thread within the block; afterwards restore the one before, timed from then."""
     before, _ = _activities.get(threading.get_ident(), ("", 0.0))
-    set_activity(what)
+    set_activity(name)
     try:
         yield
     finally:
@@ -35,5 +35,5 @@ def during(what: str) -> Iterator[None]:
 
 
 def current() -> dict[int, tuple[str, float]]:
-    """Return what each thread does and since when (time.monotonic()), by thread identifier: a copy."""
+    """Return a copy of all activities and their starts (time.monotonic()), by thread identifier."""
     return dict(_activities)

@@ -1,5 +1,6 @@
-"""What can go wrong for a user, and the exit code it ends with.  0 is success, 1 a fault of ours (with a traceback), 130
-an interrupt from the keyboard.
+"""The errors that a user may meet, their exit codes, and how an entry point ends with one.
+
+Exit code 0 is success, 1 an error of the program itself (with a traceback), 130 an interrupt from the keyboard.
 """
 
 import signal
@@ -13,9 +14,9 @@ from typing import TypeVar
 
 Result = TypeVar("Result")
 
-SHOWN = 20  # offenders printed; the rest go to a file
+SHOWN = 20  # details printed; the rest go to a file
 PROBLEMS = "problems.txt"
-PAUSE = 1.0  # seconds by which silent ranks end later: launchers kill all with the first, and one has to speak
+PAUSE = 1.0  # seconds that other ranks wait for the rank that reports: launchers kill all ranks when the first one ends
 
 
 class UsageError(ValueError):
@@ -26,52 +27,47 @@ class UsageError(ValueError):
 
 
 class DataError(ValueError):
-    """Tables or images that do not fit. Exit code 3.
-
-    what: one line with the remedy; offenders: every row, file or value concerned, one line each.
-    """
+    """Tables or images that do not fit. Exit code 3."""
 
     exit_code = 3
-    this_rank_only = False  # True: other ranks do not know of it, so the rank that raises it must speak
+    this_rank_only = False  # as of UsageError
 
-    def __init__(self, what: str, offenders: Sequence[str] = ()):
-        self.what, self.details = what, list(offenders)
+    def __init__(self, what: str, details: Sequence[str] = ()):
+        self.what = what              # one line: what, the value found, the remedy
+        self.details = list(details)  # every row, file or value concerned, one line each
         super().__init__(what)
 
     def __str__(self) -> str:
-        lines = [self.what, *(f"  {offender}" for offender in self.details[:SHOWN])]
+        lines = [self.what, *(f"  {detail}" for detail in self.details[:SHOWN])]
         if len(self.details) > SHOWN:
             lines.append(f"  ... and {len(self.details) - SHOWN} more")
         return "\n".join(lines)
 
 
 class ImageError(DataError):
-    """One image that turned out unreadable while it was being read, by one rank alone."""
+    """An image that one rank could not read."""
 
     this_rank_only = True
 
 
 class Stopped(Exception):
-    """The run was told to stop, and has saved what it needs to go on. Exit code 75 (EX_TEMPFAIL of sysexits.h)."""
+    """The run was asked to stop, and has saved a checkpoint to resume from. Exit code 75 (EX_TEMPFAIL of sysexits.h)."""
 
     exit_code = 75
 
 
 class RankLost(RuntimeError):
-    """Other ranks were not met, or this one got no further. Exit code 4.
-
-    alone: False where another rank says so.
-    """
+    """Another rank was lost, or this one made no progress. Exit code 4."""
 
     exit_code = 4
-    this_rank_only = True
+    this_rank_only = True  # False: another rank reports it
 
 
 @contextmanager
 def details_to_file(folder: Path, *, is_reporter: bool = True) -> Iterator[None]:
-    """Where a DataError within names more offenders than are printed, write them all to folder/problems.txt.
+    """Write all details of a DataError raised within the block to folder/problems.txt if they are too many to print.
 
-    speak: only one rank of several writes.
+    is_reporter: False on all ranks but one, so that one rank writes.
     """
     try:
         yield
@@ -84,28 +80,28 @@ def details_to_file(folder: Path, *, is_reporter: bool = True) -> Iterator[None]
 
 
 def printable(text: str) -> str:
-    """The text on one line, with control characters written as `\\n`: a name may hold any."""
+    """Return the text on one line, control characters escaped as `\\n`: a name may hold any."""
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
-def print_error(what: str) -> None:
-    """A line, or several, on the error output, as of the entry point."""
-    lines = map(printable, f"{Path(sys.argv[0]).name}: {what}".split("\n"))
+def print_error(message: str) -> None:
+    """Print a message of one or more lines to standard error, after the name of the entry point."""
+    lines = map(printable, f"{Path(sys.argv[0]).name}: {message}".split("\n"))
     print("\n".join(lines), file=sys.stderr, flush=True)
 
 
 def ignore_signals() -> None:
-    """From here on this process ends by itself, with its own exit code: launchers signal all ranks when the first ends."""
+    """Ignore SIGTERM and SIGUSR1, to keep the exit code: launchers signal all ranks when the first one ends."""
     for number in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
 
 
 def run(program: Callable[[], Result], is_reporter: Callable[[], bool] = lambda: True,
         on_exit: Callable[[int], object] = lambda code: None) -> Result:
-    """Run an entry point; a user's mistake ends it with a plain message and its exit code.
+    """Run an entry point; an error of the user ends it with one message and its exit code.
 
-    speaks: whether this rank says what all of them know; what it alone knows (`alone`) it says in any case.
-    fails: told the exit code, for a launcher that does not look at it.
+    is_reporter: tells whether this rank reports what all ranks know; an error with this_rank_only is reported in any case.
+    on_exit: called with the exit code before the process exits, for launchers that ignore exit codes.
     """
     try:
         return program()
@@ -116,16 +112,16 @@ def run(program: Callable[[], Result], is_reporter: Callable[[], bool] = lambda:
     sys.exit(code)
 
 
-def _report(problem: BaseException, speaks: Callable[[], bool]) -> int:
-    """Say what ended the program, or leave that to the rank that does; returns the exit code."""
+def _report(problem: BaseException, is_reporter: Callable[[], bool]) -> int:
+    """Print what ended the program, or wait until another rank has; return the exit code."""
     if isinstance(problem, UsageError | DataError | Stopped | RankLost):
-        if getattr(problem, "this_rank_only", False) or (speaks() and not isinstance(problem, RankLost)):
+        if getattr(problem, "this_rank_only", False) or (is_reporter() and not isinstance(problem, RankLost)):
             print_error(f"{'stopped' if isinstance(problem, Stopped) else 'error'}: {problem}")
         else:
             time.sleep(PAUSE)
         return problem.exit_code
     if isinstance(problem, KeyboardInterrupt):
-        if speaks():
+        if is_reporter():
             print_error("interrupted")
         return 130
     if not getattr(problem, "reported", False):

@@ -1,4 +1,4 @@
-"""Where a run's words go: the console (rank 0), a file per rank, metrics.jsonl, TensorBoard, and a progress bar."""
+"""Write the log to the console (rank 0) and a file per rank, metrics to metrics.jsonl and TensorBoard; show progress."""
 
 import json
 import logging
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from logging.handlers import MemoryHandler
 from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -16,16 +17,19 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from mscnn.core.errors import printable
 from mscnn.core.files import write_atomically
 
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
 log = logging.getLogger("mscnn")
-TRAIN, HELD_OUT = "train", "held_out"  # kinds of numbers
+TRAIN, HELD_OUT = "train", "held_out"  # kinds of metrics
 PLAIN_INTERVAL = 10.0  # seconds between progress lines where there is no terminal
 
 
 def open_logs(rank: int, run_dir: Path | None) -> None:
     """Send log lines to the console on rank 0 (errors on the others) and to run_dir/log/rank-<rank>.txt.
 
-    Called first without a run directory, which is made once settings and data are known to be good; lines spoken
-    until then are kept and go to the file as well.
+    The first call has no run directory, which is made only after settings and data have been checked.  Lines until the
+    second call are kept, and go to the file as well.
     """
     early = [record for handler in log.handlers if isinstance(handler, MemoryHandler) for record in handler.buffer]
     log.setLevel(logging.INFO)
@@ -47,35 +51,33 @@ def open_logs(rank: int, run_dir: Path | None) -> None:
 
 
 class _Lines(logging.Formatter):
-    """A table's names come into the log as they are, and may hold control characters, which a terminal would obey."""
+    """Escapes control characters, which a terminal would obey: names from tables may hold them."""
 
     def format(self, record: logging.LogRecord) -> str:
         return "\n".join(map(printable, super().format(record).split("\n")))
 
 
 class _File(logging.FileHandler):
-    """Lines of the log that cannot be written, on a full disk for instance, are left out; that is told once."""
+    """A log file that drops lines it cannot write, on a full disk for instance, and reports the first of them."""
 
-    told = False
+    has_reported = False
 
     def handleError(self, record: logging.LogRecord) -> None:
-        if not self.told:
+        if not self.has_reported:
             print(f"NOT LOGGED: {self.baseFilename} ({sys.exc_info()[1]})", file=sys.stderr, flush=True)
-        self.told = True
+        self.has_reported = True
 
 
 class Metrics:
-    """Numbers over time: a line of JSON each in metrics.jsonl, and TensorBoard scalars. Rank 0 writes.
-
-    after: the step from which a run goes on; what an earlier process wrote of later ones is taken out, to come again.
-    looked_at: steps after which that one looked at the held-out side.
-    """
+    """Metrics of a run: lines of JSON in metrics.jsonl, and TensorBoard scalars. Rank 0 writes."""
 
     def __init__(self, run_dir: Path, rank: int, after: int = 0):
-        self._file = self._board = None
-        self.looked_at: set[int] = set()
+        """Open the files. after: the step from which the run resumes; lines of later steps are removed."""
+        self._file: IO[str] | None = None
+        self._board: SummaryWriter | None = None
+        self.looked_at: set[int] = set()  # steps at which the held-out fields have been evaluated
         if rank == 0:
-            from torch.utils.tensorboard import SummaryWriter  # slow to import, so not before it is needed
+            from torch.utils import tensorboard  # slow to import, so not before it is needed
 
             path = run_dir / "metrics.jsonl"
             if path.exists():
@@ -84,13 +86,13 @@ class Metrics:
                 with write_atomically(path) as partial:
                     partial.write_text("".join(f"{line}\n" for line in kept))
             self._file = path.open("a")
-            self._board = SummaryWriter(str(run_dir / "tensorboard"), purge_step=after + 1)
+            self._board = tensorboard.SummaryWriter(str(run_dir / "tensorboard"), purge_step=after + 1)
 
     def write(self, kind: str, step: int, **numbers: float) -> None:
-        """kind: TRAIN or HELD_OUT; step: optimiser steps taken so far. What is not finite is null in JSON."""
-        if self._file is not None:
+        """Write metrics at a step. kind: TRAIN or HELD_OUT; step: optimiser steps so far. JSON has null for NaN."""
+        if self._file and self._board:
             finite = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
-            with self._told(step):
+            with self._reporting(f"step {step}"):
                 self._file.write(json.dumps({"kind": kind, "step": step, **finite}) + "\n")
                 self._file.flush()
                 for name, value in numbers.items():
@@ -100,50 +102,52 @@ class Metrics:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            for file in (self._file, self._board):
-                with self._told(None):
+        for file in (self._file, self._board):
+            if file:
+                with self._reporting("the end"):
                     file.close()
 
     @contextmanager
-    def _told(self, step: int | None) -> Iterator[None]:
-        """What cannot be written is told and left out: training is worth more than its curve."""
+    def _reporting(self, when: str) -> Iterator[None]:
+        """Report metrics that cannot be written, and go on: training is worth more than its curve."""
         try:
             yield
         except OSError as problem:
-            log.error("NOT WRITTEN: the numbers of %s (%s)", "the end" if step is None else f"step {step}", problem)
+            log.error("NOT WRITTEN: the metrics of %s (%s)", when, problem)
 
 
 class Progress:
-    """A bar with ETA on a terminal; elsewhere a plain line every ten seconds; shown by rank 0."""
+    """A progress bar with ETA on a terminal; elsewhere a log line every ten seconds; shown by rank 0."""
 
     def __init__(self, total: int, what: str, rank: int, unit: str, done: int = 0):
-        self.total, self.what, self.unit, self.done, self.begun = total, what, unit, done, done
-        self._started = self._spoken = time.monotonic()
+        """Show `done` of `total` units; what: the activity, for the log."""
+        self.total, self.what, self.unit, self.done = total, what, unit, done
+        self._done_before = done
+        self._started = self._last_line = time.monotonic()
         self._terminal = sys.stderr.isatty() and rank == 0
         self._plain = not self._terminal and rank == 0
         self.bar = tqdm(total=total, initial=done, desc=what, unit=unit, disable=not self._terminal, dynamic_ncols=True)
 
     def advance(self, number: int = 1, note: str = "") -> None:
-        """So many units are done."""
+        """Add so many units. note: shown beside the numbers."""
         self.done += number
         self.bar.update(number)
         self.bar.set_postfix_str(note, refresh=False)
         now = time.monotonic()
-        if self._plain and now - self._spoken >= PLAIN_INTERVAL and self.done < self.total:
-            self._spoken = now
-            fresh = self.done - self.begun
-            left = (now - self._started) / fresh * (self.total - self.done) if fresh else float("nan")
+        if self._plain and now - self._last_line >= PLAIN_INTERVAL and self.done < self.total:
+            self._last_line = now
+            done_here = self.done - self._done_before
+            left = (now - self._started) / done_here * (self.total - self.done) if done_here else float("nan")
             log.info("%s  %d/%d %ss  %s  eta %s", self.what, self.done, self.total, self.unit, note, clock(left))
 
     def close(self) -> None:
-        """Take the bar down."""
+        """Remove the bar."""
         self.bar.close()
 
 
 @contextmanager
 def progress(total: int, what: str, rank: int = 0, unit: str = "step", done: int = 0) -> Iterator[Progress]:
-    """A Progress whose bar stays below the log lines and is taken down at the end; done: before it began."""
+    """Yield a Progress whose bar stays below the log lines and is removed at the end; done: units done before."""
     shown = Progress(total, what, rank, unit, done)
     with logging_redirect_tqdm([log], tqdm_class=tqdm) if rank == 0 else nullcontext():
         try:
@@ -153,7 +157,7 @@ def progress(total: int, what: str, rank: int = 0, unit: str = "step", done: int
 
 
 def _step_of(line: str) -> float:
-    """The step of a line of metrics.jsonl; that of a line that was cut off comes after all others."""
+    """Return the step of a line of metrics.jsonl; infinity for a line that was cut off."""
     try:
         return json.loads(line)["step"]
     except (ValueError, KeyError, TypeError):
@@ -161,7 +165,7 @@ def _step_of(line: str) -> float:
 
 
 def clock(seconds: float) -> str:
-    """95 -> 1m35s."""
+    """Format seconds: 95 -> 1m35s."""
     if seconds != seconds:
         return "?"
     minutes, rest = divmod(round(seconds), 60)

@@ -1,4 +1,4 @@
-"""This machine and its software: the CPU, the versions, and what the environment.json of a run says.  Imports no torch."""
+"""Describe the machine and its software: CPU, versions, and the environment.json of a run.  Imports no torch."""
 
 import hashlib
 import importlib.metadata
@@ -13,14 +13,14 @@ PACKAGES = ("torch", "numpy", "pillow", "tifffile", "pandas", "scikit-learn")
 
 
 def environment(**used: Any) -> dict[str, Any]:
-    """This machine and software, and what of each choice was asked for and used."""
+    """Return the content of environment.json: machine, software, and what of each choice was asked for and used."""
     return {"started": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "host": socket.gethostname(), "cpu": cpu_model(),
             "cores": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version(),
             "packages": {name: _version(name) for name in PACKAGES}, **used}
 
 
 def versions() -> dict[str, str]:
-    """What must be the same on all ranks: versions of Python, torch and numpy, and this program's own code."""
+    """Return what must be equal on all ranks: versions of Python, torch and numpy, and a digest of this program."""
     code = hashlib.sha256()
     for path in sorted(Path(__file__).parent.parent.rglob("*")):
         if path.suffix in (".py", ".cpp"):
@@ -37,7 +37,7 @@ def _version(package: str) -> str:
 
 
 def cpu_model() -> str:
-    """Its name, as the system has it."""
+    """Return the name of the CPU model."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -46,7 +46,7 @@ def cpu_model() -> str:
 
 
 def feature_flags() -> frozenset[str]:
-    """What this CPU can do, in the kernel's names (avx512f, avx512_bf16, amx_bf16, ...); empty where it does not tell."""
+    """Return the CPU's feature flags in the kernel's names (avx512f, avx512_bf16, amx_bf16, ...); empty: unknown."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

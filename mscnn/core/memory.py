@@ -1,4 +1,4 @@
-"""Memory of this process: how malloc keeps it, and its peak.  Imports no torch."""
+"""Memory of this process: what malloc keeps, and the peak.  Imports no torch."""
 
 import ctypes
 import resource
@@ -8,10 +8,10 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX, _NEVER = -1, -4, 2**31 - 1  # malloc.h; the valu
 
 
 def keep_memory() -> str:
-    """Make malloc keep what is freed for the next step. Returns what was done, for the log.
+    """Make malloc keep freed memory for the next step. Returns what was done, for the log.
 
-    By default glibc gives each large tensor back to the system, which clears its pages anew for the next one: half the
-    time of a dense step at 1024x1280 (CHANGELOG.md).  Where there is no glibc nothing is changed.
+    By default glibc returns each large tensor to the system, which zeroes the pages for the next one.  That takes half the
+    time of a dense step at 1024x1280 (CHANGELOG.md).  Without glibc nothing is changed.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -22,6 +22,6 @@ def keep_memory() -> str:
 
 
 def peak_memory_gib() -> float:
-    """The most memory that this process has held so far, GiB."""
+    """Return the peak memory of this process so far, GiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**30 if sys.platform == "darwin" else 2**20)  # macOS counts bytes, Linux KiB

@@ -18,7 +18,7 @@ def fields256() -> dict[str, Any]:
 
 
 def fields128() -> dict[str, Any]:
-    """The same packed at 128x128, for `python -m mscnn loco`: 1 h on 2 cores, 489 of 540 fields, 44 of 45 treatments."""
+    """Train on the same at 128x128, for `python -m mscnn loco`: 1 h on 2 cores, 489 of 540 fields, 44 of 45 treatments."""
     # Statistics as an auxiliary task, and a head that does not favour the training compounds: chosen by inner folds.
     return {"packed": "packs/fields128", "hold_out": "AZ258,emetine", "normalise": "field", "epochs": 40, "minibatch": 16,
             "microbatch": 16, "lr": "0.005;1;0.01;8;0.009;14;0.007;19;0.005;24;0.003;29;0.0015;34;0.0005",
@@ -29,7 +29,7 @@ def fields128() -> dict[str, Any]:
 
 
 def bbbc021() -> dict[str, Any]:
-    """The 8-node recipe on BBBC021: 13 classes, 1024x1280, global minibatch 256; name the data by --bbbc021 DIR."""
+    """Train BBBC021 by the 8-node recipe: 13 classes, 1024x1280, global minibatch 256; name the data by --bbbc021 DIR."""
     return {"minibatch": 256, "microbatch": 4, "epochs": 22, "taxol_controls": "keep", "log_every": 1,
             "lr": "0.008;2;0.032;5;0.029;10;0.026;15;0.001;20;0.0001"}
 

@@ -5,7 +5,7 @@ A setting has one name in the YAML file, on the command line (--minibatch) and i
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from mscnn.core.errors import UsageError
 
@@ -61,9 +61,9 @@ class Settings:
     def __post_init__(self):
         for field in dataclasses.fields(self):
             if field.type in BOUNDS:
-                value = getattr(self, field.name)
+                value, bounded = getattr(self, field.name), cast(type, field.type)
                 try:
-                    checked = field.type(value)
+                    checked = bounded(value)
                 except (ValueError, TypeError):
                     raise UsageError(f"{option(field.name)} must be {BOUNDS[field.type]}, got {value!r}") from None
                 object.__setattr__(self, field.name, plain_type(field.type)(checked))

@@ -4,7 +4,6 @@ Each rank writes RUN/log/rank-N.json once a second (heartbeat.py): the file show
 """
 
 import contextlib
-import dataclasses
 import json
 import os
 import signal
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mscnn.core.activity import EXCHANGE
+from mscnn.core.records import Record
 
 RUNNING, FAILED, LEFT = "running", "failed", "left"  # left: by the fault of another rank, which reports it
 NOTHING = "nothing"      # activity of a thread that has named none
@@ -21,7 +21,7 @@ REPORTED = "reported"    # the file of the rank that reports what ended the job
 
 
 @dataclass(frozen=True)
-class Heartbeat:
+class Heartbeat(Record):
     """What a rank last wrote about itself; the fields are the keys of rank-N.json."""
 
     rank: int
@@ -60,15 +60,15 @@ def heartbeat_file(folder: Path, rank: int) -> Path:
 
 def write_heartbeat(folder: Path, heartbeat: Heartbeat) -> None:
     """Write a heartbeat in place; a reader that finds half of it reads again. Raises OSError."""
-    heartbeat_file(folder, heartbeat.rank).write_text(json.dumps(dataclasses.asdict(heartbeat)) + "\n")
+    heartbeat_file(folder, heartbeat.rank).write_text(json.dumps(heartbeat.to_json()) + "\n")
 
 
 def read_heartbeats(folder: Path, size: int) -> dict[int, Heartbeat]:
     """Return the newest heartbeat of each rank that can be read, by rank."""
     heartbeats = {}
     for rank in range(size):
-        with contextlib.suppress(OSError, ValueError, TypeError):
-            heartbeat = Heartbeat(**json.loads(heartbeat_file(folder, rank).read_text()))
+        with contextlib.suppress(OSError, ValueError):
+            heartbeat = Heartbeat.from_json(json.loads(heartbeat_file(folder, rank).read_text()))
             heartbeats[heartbeat.rank] = heartbeat
     return heartbeats
 

@@ -1,6 +1,6 @@
-"""sparse.cpp, compiled once with the machine's own C++ compiler and called through ctypes.
+"""The sparse gradient in C++: sparse.cpp, compiled once by the machine's own compiler and called through ctypes.
 
-What sparse.py does in PyTorch, several times as fast: for CPUs with AVX-512 or AVX2, float32, and branches of 16 channels.
+It computes the same as sparse.py, several times as fast: on CPUs with AVX-512 or AVX2, in float32, for 16 channels.
 
 Shapes: N fields, C input channels, H W pixels, h w windows; everything is stored channels last.
 """
@@ -22,61 +22,61 @@ CHANNELS, TILE, BLOCK = 16, 4, 256           # of a branch; a pool is a multiple
 SOURCE = Path(__file__).with_name("sparse.cpp")
 CACHE = Path("~/.cache/mscnn")
 FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fopenmp",
-         "-fno-predictive-commoning")           # GCC would carry pixels over to the next tap, and run out of registers
+         "-fno-predictive-commoning")           # GCC would keep pixels for the next tap, and run out of registers
 VECTORS = {"AVX512": ("-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mfma"), "AVX2": ("-mavx2", "-mfma")}
 
 
 def available() -> tuple[bool, str]:
-    """Whether the kernel can be used here, and why (not); the first call compiles it, for some seconds."""
+    """Tell whether the kernel can be used here, and why or why not; the first call compiles it, in some seconds."""
     library, why = _library()
     return library is not None, why
 
 
 def report(asked: str) -> dict[str, str]:
-    """What was asked for ("auto" or "torch"), is used, and why."""
+    """Return what was asked for ("auto" or "torch"), what is used, and why."""
     usable, why = (False, "as asked") if asked == "torch" else available()
     return {"asked": asked, "used": "compiled C++" if usable else "torch", "why": why}
 
 
 def computes(channels: int, pool: int) -> bool:
-    """Whether the kernel is made for a branch of so many channels that is pooled by `pool`."""
+    """Tell whether the kernel supports a branch of so many channels that is pooled by `pool`."""
     return channels == CHANNELS and pool % TILE == 0 == BLOCK % pool
 
 
 @torch.library.custom_op("mscnn::pooled", mutates_args=())
 def pooled(scaled_NCHW: Tensor, parameters: list[Tensor], pool: int) -> tuple[Tensor, Tensor]:
-    """Maxima (N, 16, h, w) after three layers and their places in the flattened field, int32.
+    """Compute maxima (N, 16, h, w) after three layers, and their places in the flattened field, int32.
 
-    parameters: weight (out, in, 5, 5) and bias of each layer. Equal to sparse.pooled but for rounding: the 16 -> 16
+    parameters: weight (out, in, 5, 5) and bias of each layer.  Equal to sparse.pooled up to rounding: the 16 -> 16
     convolutions are Winograd's, whose error is some 6 times that of a direct float32 sum (CHANGELOG.md).
     """
     shape, fields_NHWC = _shape(scaled_NCHW, parameters, pool), _last(scaled_NCHW)
     size = (shape.fields, shape.height // pool, shape.width // pool, CHANNELS)
     maxima, places = torch.empty(size), torch.empty(size, dtype=torch.int32)
     weights = [parameter.contiguous() for parameter in parameters]
-    _library()[0].sparse_forward(ctypes.byref(shape), _address(fields_NHWC), _addresses(weights), _address(maxima),
-                                 _address(places))
+    _loaded().sparse_forward(ctypes.byref(shape), _address(fields_NHWC), _addresses(weights), _address(maxima),
+                             _address(places))
     return maxima.permute(0, 3, 1, 2), places.permute(0, 3, 1, 2)
 
 
 @torch.library.custom_op("mscnn::patch_gradients", mutates_args=())
 def patch_gradients(scaled_NCHW: Tensor, maxima: Tensor, places: Tensor, grad: Tensor, parameters: list[Tensor],
                     pool: int) -> list[Tensor]:
-    """Gradients of weights and biases from the patches around the maxima, as sparse.patch_gradients."""
+    """Compute gradients of weights and biases from the patches around the maxima, as sparse.patch_gradients."""
     shape, kept = _shape(scaled_NCHW, parameters, pool), [_last(tensor) for tensor in (scaled_NCHW, maxima, places, grad)]
     weights = [parameter.contiguous() for parameter in parameters]
     gradients = [torch.zeros_like(weight) for weight in weights]
     fields_NHWC, *rest = map(_address, kept)
-    _library()[0].sparse_backward(ctypes.byref(shape), fields_NHWC, _addresses(weights), *rest, _addresses(gradients))
+    _loaded().sparse_backward(ctypes.byref(shape), fields_NHWC, _addresses(weights), *rest, _addresses(gradients))
     return gradients
 
 
 def products(in_channels: int) -> tuple[int, int]:
-    """Multiplications for a pixel of the forward pass, and for a maximum in the backward pass.
+    """Count the multiplications for a pixel of the forward pass, and for a maximum in the backward pass.
 
-    Forward: 25 taps of the first layer; 64 products a tile of 16 pixels in each of the other two, transforms left out.
-    Backward: two passes over 9x9 pixels of the first layer (values, gradients of weights), three over 5x5 of the second,
-    two of which leave out what ReLU made zero: half, where half of the activations are.
+    Forward: 25 taps of the first layer; 64 products a tile of 16 pixels in each of the other two, without transforms.
+    Backward: two passes over 9x9 pixels of the first layer (values, gradients of weights), three over 5x5 of the second.
+    Two of those three skip activations that ReLU made zero, here taken to be half.
     """
     first, second = 25 * in_channels * CHANNELS, 25 * CHANNELS**2
     return first + 2 * 64 * CHANNELS**2 // TILE**2, 2 * 81 * first + 2 * 25 * second
@@ -108,11 +108,13 @@ def _(scaled_shape, maxima_shape, *rest, out_shape=None, **_) -> int:
 
 
 class _Shape(ctypes.Structure):
+    """The argument of the same name in sparse.cpp."""
+
     _fields_ = [(name, ctypes.c_int64) for name in ("fields", "height", "width", "channels", "pool")]
 
 
 def _shape(scaled_NCHW: Tensor, parameters: list[Tensor], pool: int) -> _Shape:
-    """What sparse.cpp relies on is asserted here."""
+    """Return the shape for sparse.cpp, and assert what sparse.cpp relies on."""
     fields, channels, height, width = scaled_NCHW.shape
     assert all(tensor.dtype == torch.float32 for tensor in (scaled_NCHW, *parameters))
     sizes = [(CHANNELS, inputs, 5, 5) for inputs in (channels, CHANNELS, CHANNELS)]
@@ -135,9 +137,16 @@ def _addresses(tensors: list[Tensor]) -> ctypes.Array:
     return (ctypes.c_void_p * len(tensors))(*(tensor.data_ptr() for tensor in tensors))
 
 
+def _loaded() -> ctypes.CDLL:
+    """Return the compiled kernel, which `available` has found."""
+    library, why = _library()
+    assert library is not None, why
+    return library
+
+
 @functools.cache
 def _library() -> tuple[ctypes.CDLL | None, str]:
-    """The compiled kernel, and where it is or why there is none. torch's own OpenMP runtime runs its threads."""
+    """Compile and load the kernel; return it or None, and its path or the reason. torch's OpenMP runs its threads."""
     vectors = torch.backends.cpu.get_cpu_capability()
     if vectors not in VECTORS:
         return None, "neither AVX-512 nor AVX2 in this CPU"
@@ -150,9 +159,9 @@ def _library() -> tuple[ctypes.CDLL | None, str]:
         path = CACHE.expanduser() / f"sparse-{stamp}.so"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # ranks may do this at once: the last one stays
+            with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # ranks may do this at once: the last file stays
                 made = Path(folder) / "sparse"
-                # Linked without -fopenmp: its calls find the runtime that torch has loaded, not a second one.
+                # Linked without -fopenmp: OpenMP calls then use the runtime that torch has loaded, not a second one.
                 for arguments in ((*flags, "-c", SOURCE, "-o", f"{made}.o"), ("-shared", f"{made}.o", "-o", f"{made}.so")):
                     subprocess.run([compiler, *arguments], check=True, capture_output=True, text=True)
                 os.replace(f"{made}.so", path)

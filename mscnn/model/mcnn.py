@@ -23,7 +23,7 @@ SIZE_MULTIPLE = 2 * COARSEST                    # 128: the combined grid is halv
 class Branch(nn.Module):
     """Three 5x5 convolutions with ReLU at one scale, then a max-pool down to the common H/64 x W/64 grid.
 
-    sparse: train with the exact sparse gradient of sparse.py; compiled: by kernel.py. The same numbers but for rounding.
+    sparse: train by the exact sparse gradient of sparse.py; compiled: by kernel.py.  All are equal up to rounding.
     """
 
     def __init__(self, in_channels: int, channels: int, pool: int, *, sparse: bool, compiled: bool):
@@ -34,7 +34,7 @@ class Branch(nn.Module):
         )
 
     def forward(self, scaled_NCHW: Tensor) -> Tensor:
-        """(N, C, H/2^i, W/2^i) -> (N, B, H/64, W/64)."""
+        """Map (N, C, H/2^i, W/2^i) to (N, B, H/64, W/64)."""
         if self.sparse and not scaled_NCHW.requires_grad:  # attribution asks for gradients of the field: dense
             parameters = (part for layer in self.convolutions for part in (layer.weight, layer.bias))
             return SparseBranch.apply(scaled_NCHW, self.pool, self.compiled, *parameters)
@@ -48,11 +48,11 @@ class MCNN(nn.Module):
     """The multi-scale CNN: 42,577,261 parameters at 1024x1280, 3 channels and 13 classes.
 
     num_classes: width of the last layer; in_channels: any number of stains;
-    height, width: pixels of a field, multiples of 128, fixed because the first linear layer sees every position;
+    height, width: pixels of a field, multiples of 128, fixed because the first linear layer has a weight for each position;
     head_relu: ReLU between the two linear layers (Godinez 2017); the 2018 program computed it but never used it;
     gradient: "sparse" or "dense" for all branches that end in a pool, or "auto": whichever multiplies less at this size;
-    kernel: "auto": sparse branches of 16 channels run in compiled C++ where that can be had; "torch": never.
-    Raises ValueError for sizes that do not fit, naming the nearest ones that do.
+    kernel: "auto": sparse branches of 16 channels run in compiled C++ where that is available; "torch": never.
+    Raises ValueError for other sizes, naming the nearest ones that fit.
     """
 
     def __init__(self, num_classes: int, in_channels: int = 3, height: int = 1024, width: int = 1280,
@@ -77,26 +77,26 @@ class MCNN(nn.Module):
         self.apply(_initialise)
 
     def forward(self, fields_NCHW: Tensor) -> Tensor:
-        """Normalised fields (N, C, H, W) -> class scores (N, K), before softmax."""
+        """Map normalised fields (N, C, H, W) to class scores (N, K), before softmax."""
         return self.classify(self.features(fields_NCHW))
 
     def features(self, fields_NCHW: Tensor) -> Tensor:
-        """Normalised fields (N, C, H, W) -> the 512 activations (N, 512) that the classifier reads."""
+        """Map normalised fields (N, C, H, W) to the 512 activations (N, 512) that the classifier reads."""
         return self.head(self.scales(fields_NCHW))
 
     def head(self, scales_NBhw: Tensor) -> Tensor:
-        """All branches side by side (N, 208, H/64, W/64) -> the 512 activations."""
+        """Map the concatenated branches (N, 208, H/64, W/64) to the 512 activations (N, 512)."""
         combined = F.max_pool2d(F.relu(self.combine(scales_NBhw), inplace=True), 2)
         with torch.autocast("cpu", enabled=False):  # 160 MiB of weights, read once: copying them to bfloat16 costs more
             hidden = self.hidden(combined.flatten(1).to(self.hidden.weight.dtype))
         return F.relu(hidden) if self.head_relu else hidden
 
     def sparse_branches(self) -> list[int]:
-        """Numbers of the branches that train by the sparse gradient."""
+        """Return the numbers of the branches that train by the sparse gradient."""
         return [i for i, branch in enumerate(self.branches) if branch.sparse]
 
     def scales(self, fields_NCHW: Tensor) -> Tensor:
-        """Normalised fields (N, C, H, W) -> all branches side by side (N, 208, H/64, W/64)."""
+        """Map normalised fields (N, C, H, W) to the concatenated branches (N, 208, H/64, W/64)."""
         expected = (self.in_channels, self.height, self.width)
         if tuple(fields_NCHW.shape[1:]) != expected:
             raise ValueError(f"fields of shape {tuple(fields_NCHW.shape[1:])} given to a network built for {expected} "
@@ -110,7 +110,7 @@ class MCNN(nn.Module):
 
 
 def halved(fields_NCHW: Tensor) -> Tensor:
-    """2x2 max-pool; for few channels stored last five times as fast as F.max_pool2d, which works channel by channel."""
+    """Max-pool by 2x2; for few channels, stored last, 5 times as fast as F.max_pool2d, which goes channel by channel."""
     rows = torch.maximum(fields_NCHW[:, :, ::2], fields_NCHW[:, :, 1::2])
     return torch.maximum(rows[:, :, :, ::2], rows[:, :, :, 1::2])
 
@@ -127,7 +127,7 @@ def require_fitting_size(height: int, width: int) -> None:
 
 
 def _initialise(layer: nn.Module) -> None:
-    """Xavier-uniform weights and zero biases, as in the 2018 program."""
+    """Set Xavier-uniform weights and zero biases, as in the 2018 program."""
     if isinstance(layer, nn.Conv2d | nn.Linear):
         nn.init.xavier_uniform_(layer.weight)
-        nn.init.zeros_(layer.bias)
+        nn.init.zeros_(layer.bias)  # pyright: ignore[reportArgumentType]  (only with bias=False there is none)

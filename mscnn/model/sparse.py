@@ -1,11 +1,11 @@
 """A branch that ends in a max-pool, trained with its exact gradient for a fraction of the arithmetic.
 
-The gradient that enters the last convolution is zero but at one pixel per window and channel, and each of those pixels
-sees 13x13 input pixels through three 5x5 convolutions.  So the forward pass runs without tracking, in strips of rows
-that stay in cache, keeping only maxima and where they are; the backward pass gathers the 13x13 patches around them, and
+The gradient that enters the last convolution is zero except at one pixel per window and channel.  Each of those pixels
+depends on 13x13 input pixels through three 5x5 convolutions.  So the forward pass runs without autograd, in strips of rows
+that stay in cache, and keeps only the maxima and their places.  The backward pass gathers the 13x13 patches around them and
 differentiates three convolutions without padding (13 -> 9 -> 5 -> 1).
 
-This is the PyTorch way, for any precision and number of channels; kernel.py does the same in C++ where it can.
+This file uses PyTorch, for any precision and number of channels; kernel.py computes the same in C++ where it can.
 
 Shapes: N fields, C input channels, H W pixels, B branch channels, h w windows, P patches.
 """
@@ -20,18 +20,18 @@ LAYERS, REACH = 3, 2                 # three convolutions, each reaching 2 pixel
 PATCH = 2 * LAYERS * REACH + 1       # 13
 STRIP_PIXELS = 1 << 17               # pixels of a strip: with 16 channels in float32, some 8 MiB of activation
 CHUNK = 4096                         # patches differentiated at once
-ROUND = 128                          # their number is filled up to multiples of this: oneDNN builds kernels for each number
+ROUND = 128                          # patches are padded to a multiple of this: oneDNN builds kernels for each number
 
 
 def use_sparse(gradient: str, height: int, width: int, pool: int, in_channels: int, channels: int, compiled: bool) -> bool:
-    """What "auto", "sparse" or "dense" means for a branch that convolves height x width pixels and pools by `pool`."""
+    """Tell whether "auto", "sparse" or "dense" means sparse for a branch of height x width pixels that pools by `pool`."""
     assert gradient in ("auto", "sparse", "dense")
     return pool > 1 and (gradient == "sparse" or (gradient == "auto"
                                                   and pays(height, width, pool, in_channels, channels, compiled)))
 
 
 def pays(height: int, width: int, pool: int, in_channels: int, channels: int, compiled: bool) -> bool:
-    """Whether a step multiplies less by the sparse gradient than by the dense one, by counting, all windows being alive."""
+    """Tell whether a step multiplies less by the sparse gradient than by the dense one, if no maximum is zero."""
     layers = [(in_channels, channels), (channels, channels), (channels, channels)]
     weights = [25 * a * b for a, b in layers]
     pixels, windows = height * width, (height // pool) * (width // pool) * channels
@@ -46,12 +46,15 @@ def pays(height: int, width: int, pool: int, in_channels: int, channels: int, co
 
 
 class SparseBranch(torch.autograd.Function):
-    """Three 5x5 convolutions with ReLU and a max-pool; input gradients are not computed, the input being data."""
+    """Three 5x5 convolutions with ReLU and a max-pool; the input is data, so it gets no gradient."""
 
     @staticmethod
     @torch.amp.custom_fwd(device_type="cpu")
     def forward(ctx, scaled_NCHW: Tensor, pool: int, compiled: bool, *parameters: Tensor) -> Tensor:
-        """(N, C, H, W) and weight, bias of each layer -> (N, B, H/pool, W/pool). compiled: by the kernel, in float32."""
+        """Map (N, C, H, W) to (N, B, H/pool, W/pool).
+
+        compiled: by kernel.py, where the input is float32.  parameters: weight and bias of each layer.
+        """
         ctx.pool, ctx.compiled = pool, compiled and scaled_NCHW.dtype == torch.float32
         find = kernel.pooled if ctx.compiled else pooled
         maxima, places = find(scaled_NCHW, list(parameters), pool)
@@ -61,6 +64,7 @@ class SparseBranch(torch.autograd.Function):
     @staticmethod
     @torch.amp.custom_bwd(device_type="cpu")  # in the precision of the forward pass
     def backward(ctx, grad_NBhw: Tensor):
+        """Return the gradients of weights and biases; None for the other arguments of forward."""
         scaled_NCHW, maxima, places, *parameters = ctx.saved_tensors
         if ctx.compiled:
             gradients = kernel.patch_gradients(scaled_NCHW, maxima, places, grad_NBhw, parameters, ctx.pool)
@@ -70,7 +74,7 @@ class SparseBranch(torch.autograd.Function):
 
 
 def pooled(scaled_NCHW: Tensor, parameters: list[Tensor], pool: int) -> tuple[Tensor, Tensor]:
-    """Maxima (N, B, h, w) and their places in the flattened field, strip by strip; nothing else is kept."""
+    """Compute maxima (N, B, h, w) and their places in the flattened field, strip by strip; keep nothing else."""
     height, width = scaled_NCHW.shape[2:]
     rows = max(pool, STRIP_PIXELS // width // pool * pool)
     strips = []
@@ -82,14 +86,14 @@ def pooled(scaled_NCHW: Tensor, parameters: list[Tensor], pool: int) -> tuple[Te
 
 
 def strip(scaled_NCHW: Tensor, parameters: list[Tensor], top: int, bottom: int) -> Tensor:
-    """Activations of the rows top .. bottom-1 after three layers, from those rows and 6 more on each side."""
+    """Compute activations of the rows top .. bottom-1 after three layers, from those rows and 6 more on each side."""
     height = scaled_NCHW.shape[2]
     first, last = max(top - LAYERS * REACH, 0), min(bottom + LAYERS * REACH, height)
     activation = scaled_NCHW[:, :, first:last]
     for layer in range(LAYERS):
         weight, bias = parameters[2 * layer:2 * layer + 2]
         activation = F.relu_(F.conv2d(activation, weight, bias, padding=REACH))
-        # Rows at a cut saw zeros where the field goes on: drop them. At the field's own edge zeros are right.
+        # Rows at a cut saw zeros instead of the next rows of the field: drop them. At the field's edge zeros are right.
         new_first, new_last = first + REACH * (first > 0), last - REACH * (last < height)
         activation = activation[:, :, new_first - first:activation.shape[2] - (last - new_last)]
         first, last = new_first, new_last
@@ -98,7 +102,7 @@ def strip(scaled_NCHW: Tensor, parameters: list[Tensor], top: int, bottom: int) 
 
 def patch_gradients(scaled_NCHW: Tensor, maxima: Tensor, places: Tensor, grad_NBhw: Tensor,
                     parameters: list[Tensor]) -> list[Tensor]:
-    """Gradients of weights and biases from the patches around the maxima; a maximum of 0 passes nothing."""
+    """Compute gradients of weights and biases from the patches around the maxima; a maximum of 0 adds nothing."""
     height, width = scaled_NCHW.shape[2:]
     field, channel, row, column = torch.nonzero((maxima > 0) & (grad_NBhw != 0), as_tuple=True)
     grads = grad_NBhw[field, channel, row, column]
@@ -113,17 +117,17 @@ def patch_gradients(scaled_NCHW: Tensor, maxima: Tensor, places: Tensor, grad_NB
         part = slice(start, start + CHUNK)
         patches = gather(padded_NHWC, field[part], row[part], column[part])
         with torch.enable_grad():
-            own = [parameter.detach().requires_grad_() for parameter in parameters]
-            values = apply(patches, own, row[part], column[part], height, width)
+            leaves = [parameter.detach().requires_grad_() for parameter in parameters]
+            values = apply(patches, leaves, row[part], column[part], height, width)
             chosen = values.gather(1, channel[part][:, None])[:, 0]
-            found = torch.autograd.grad(chosen, own, grads[part].to(chosen.dtype))
-        for total, gradient in zip(totals, found, strict=True):
+            gradients = torch.autograd.grad(chosen, leaves, grads[part].to(chosen.dtype))
+        for total, gradient in zip(totals, gradients, strict=True):
             total += gradient
     return totals
 
 
 def gather(padded_NHWC: Tensor, field_P: Tensor, row_P: Tensor, column_P: Tensor) -> Tensor:
-    """Patches (P, C, 13, 13), channels last, around pixels of fields that are padded by 6."""
+    """Gather patches (P, C, 13, 13), channels last, around pixels of fields that are padded by 6."""
     _, height, width, channels = padded_NHWC.shape
     offset = torch.arange(PATCH)
     rows = (field_P * height + row_P)[:, None] + offset
@@ -133,10 +137,10 @@ def gather(padded_NHWC: Tensor, field_P: Tensor, row_P: Tensor, column_P: Tensor
 
 
 def apply(patches: Tensor, parameters: list[Tensor], row_P: Tensor, column_P: Tensor, height: int, width: int) -> Tensor:
-    """The branch's value before the last ReLU at the centre of each patch, all channels: (P, B)."""
+    """Compute the branch's values before the last ReLU at the centre of each patch, all channels: (P, B)."""
     activation, margin = patches, PATCH // 2
     for layer in range(LAYERS):
-        activation = F.conv2d(activation, *parameters[2 * layer:2 * layer + 2])
+        activation = F.conv2d(activation, parameters[2 * layer], parameters[2 * layer + 1])
         margin -= REACH
         if layer < LAYERS - 1:
             activation = F.relu(activation) * inside(row_P, column_P, height, width, margin)
@@ -144,7 +148,7 @@ def apply(patches: Tensor, parameters: list[Tensor], row_P: Tensor, column_P: Te
 
 
 def inside(row_P: Tensor, column_P: Tensor, height: int, width: int, margin: int) -> Tensor:
-    """(P, 1, side, side): which pixels of a patch lie in the field; beyond it activations are 0, not conv(0) + bias."""
+    """Tell which pixels of a patch lie in the field, (P, 1, side, side): outside, activations are 0, not conv(0) + bias."""
     offset = torch.arange(-margin, margin + 1)
     rows, columns = row_P[:, None] + offset, column_P[:, None] + offset
     good_rows, good_columns = (rows >= 0) & (rows < height), (columns >= 0) & (columns < width)

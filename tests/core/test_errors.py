@@ -8,7 +8,7 @@ from mscnn.core.errors import SHOWN, DataError, ImageError, Stopped, UsageError,
 
 @pytest.fixture(autouse=True)
 def got():
-    """The signals that this process gets and does not ignore; `run` has them ignored."""
+    """The signals that this process receives and does not ignore; `run` ignores them."""
     got, numbers = [], (signal.SIGTERM, signal.SIGUSR1)
     before = [signal.signal(number, lambda number, frame: got.append(number)) for number in numbers]
     yield got
@@ -16,7 +16,7 @@ def got():
         signal.signal(number, handler)
 
 
-def test_few_offenders_are_printed_and_many_are_written(tmp_path):
+def test_few_details_are_printed_and_many_are_written(tmp_path):
     names = [f"file{n}" for n in range(SHOWN + 5)]
     with pytest.raises(DataError) as few, details_to_file(tmp_path):
         raise DataError("bad", names[:SHOWN])
@@ -40,15 +40,15 @@ def test_a_users_mistake_ends_with_one_line_and_its_code(problem, code, capsys):
     assert capsys.readouterr().err.endswith("error: wrong\n")
 
 
-def test_what_every_rank_knows_is_said_once(capsys):
-    for problem, said in ((DataError("common"), ""), (ImageError("alone"), "alone")):
+def test_an_error_that_all_ranks_know_is_reported_once(capsys):
+    for problem, message in ((DataError("common"), ""), (ImageError("alone"), "alone")):
         def program(problem=problem):
             raise problem
 
         with pytest.raises(SystemExit):
             run(program, is_reporter=lambda: False)
         err = capsys.readouterr().err
-        assert (err == "") if not said else err.endswith(f"error: {said}\n")
+        assert (err == "") if not message else err.endswith(f"error: {message}\n")
 
 
 @pytest.mark.parametrize("reported", [False, True])
@@ -65,7 +65,7 @@ def test_internal_errors_end_with_their_traceback_unless_another_rank_has_report
     assert ("ZeroDivisionError: ours" in capsys.readouterr().err) is not reported
 
 
-def test_an_interrupt_is_told_in_a_line(capsys):
+def test_an_interrupt_is_reported_in_a_line(capsys):
     def program():
         raise KeyboardInterrupt
     with pytest.raises(SystemExit) as raised:
@@ -87,6 +87,6 @@ def test_a_signal_while_it_ends_leaves_its_exit_code(got):
     assert (raised.value.code, got) == (75, [])
 
 
-def test_what_a_terminal_would_obey_is_spelt_out(capsys):
+def test_control_characters_are_escaped(capsys):
     print_error("plate \x1b[2J\rP1\u202e\n  of week 1")
     assert capsys.readouterr().err.endswith(": plate \\x1b[2J\\rP1\\u202e\n  of week 1\n")

@@ -10,7 +10,7 @@ from mscnn.core import logs as module
 from mscnn.core.logs import Metrics, clock, log, open_logs, progress
 
 
-def test_rank_0_speaks_and_every_rank_keeps_a_file(tmp_path, capsys):
+def test_rank_0_prints_and_every_rank_keeps_a_file(tmp_path, capsys):
     for rank in (0, 1):
         open_logs(rank, tmp_path)
         log.info("hello from %d", rank)
@@ -28,7 +28,7 @@ def test_lines_before_the_run_directory_reach_its_file_too(tmp_path):
     assert [line.split()[-1] for line in lines] == ["early", "late"]
 
 
-def test_what_a_terminal_would_obey_is_spelt_out(tmp_path, capsys):
+def test_control_characters_are_escaped(tmp_path, capsys):
     open_logs(0, tmp_path)
     log.info("compound %s\n  of week 1", "\x1b[2Ja\r")
     assert capsys.readouterr().out == "compound \\x1b[2Ja\\r\n  of week 1\n"
@@ -46,7 +46,7 @@ def test_metrics_are_the_same_in_json_and_tensorboard(tmp_path):
     assert next((event.step, event.value) for event in board.Scalars("train/loss")) == (5, 0.25)
 
 
-def test_what_a_full_disk_does_not_take_is_told_and_left_out(tmp_path, capsys):
+def test_a_full_disk_is_reported_and_its_lines_are_dropped(tmp_path, capsys):
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("no /dev/full here")
@@ -63,7 +63,7 @@ def test_what_a_full_disk_does_not_take_is_told_and_left_out(tmp_path, capsys):
         metrics._file = full.open("w")
         metrics.write("train", 3, loss=0.5)
     out, _ = capsys.readouterr()
-    assert re.search(r"NOT WRITTEN: the numbers of step 3 \(.*No space left on device\)\n", out)
+    assert re.search(r"NOT WRITTEN: the metrics of step 3 \(.*No space left on device\)\n", out)
 
 
 def test_other_ranks_write_no_metrics(tmp_path):

@@ -50,7 +50,7 @@ CRASHES = {
 
 
 @pytest.mark.parametrize("fault", CRASHES)
-def test_a_rank_that_fails_ends_the_job_with_its_reason_once(new_run, undisturbed, told, is_full, fault):
+def test_a_rank_that_fails_ends_the_job_with_its_reason_once(new_run, undisturbed, fault_row, is_full, fault):
     what, says, timeout, is_short = CRASHES[fault]
     if not (is_short or is_full):
         pytest.skip(NOT_FULL)
@@ -73,12 +73,12 @@ def test_a_rank_that_fails_ends_the_job_with_its_reason_once(new_run, undisturbe
     if is_full or fault == "kill":
         assert run.finish() == undisturbed.hash()
         outcome += "; goes on to the same bits"
-    told(what, outcome, seconds)
+    fault_row(what, outcome, seconds)
 
 
 @pytest.mark.usefixtures("full_only")
 @pytest.mark.parametrize("fault", ["kill", "stop", "raise"])
-def test_over_mpi_a_rank_that_fails_ends_the_job_too(new_run, mpiexec, told, fault):
+def test_over_mpi_a_rank_that_fails_ends_the_job_too(new_run, mpiexec, fault_row, fault):
     what, says, timeout, _ = CRASHES[fault]
     run = new_run(mpiexec=mpiexec)
     process = run.start("--step-timeout", TIMEOUT, fault=fault)
@@ -90,11 +90,11 @@ def test_over_mpi_a_rank_that_fails_ends_the_job_too(new_run, mpiexec, told, fau
     if fault != "kill":  # of which mpiexec speaks, and ends all
         assert len(re.findall(says, output)) == 1, output
     assert all(checkpoint.load(path) for path in checkpoint.list_checkpoints(run.run_dir / "checkpoints"))
-    told(f"{what}, over MPI", "told by mpiexec" if fault == "kill" else "told once", seconds)
+    fault_row(f"{what}, over MPI", "told by mpiexec" if fault == "kill" else "told once", seconds)
 
 
 @pytest.mark.parametrize("whom", ["one rank", "all ranks"])
-def test_runs_that_are_killed_anywhere_end_alike(new_run, undisturbed, told, is_full, whom):
+def test_runs_that_are_killed_anywhere_end_alike(new_run, undisturbed, fault_row, is_full, whom):
     if whom == "one rank" and not is_full:
         pytest.skip(NOT_FULL)
     times = 50 if is_full else 2
@@ -114,11 +114,11 @@ def test_runs_that_are_killed_anywhere_end_alike(new_run, undisturbed, told, is_
         assert run.finish() == undisturbed.hash(), number
         shutil.rmtree(run.folder)
     assert early
-    told(f"kill -9 of {whom} at {times} random moments, {early} of them before its end",
-         f"{times}/{times} go on to the same bits", max(seconds))
+    fault_row(f"kill -9 of {whom} at {times} random moments, {early} of them before its end",
+              f"{times}/{times} go on to the same bits", max(seconds))
 
 
-def test_of_many_ranks_one_says_which_has_gone(new_run, told):
+def test_of_many_ranks_one_says_which_has_gone(new_run, fault_row):
     """The neighbours of a lost rank know of it first, and long before rank 0 where there are many."""
     run = new_run()
     with run.forked(ranks=4) as ranks:
@@ -132,11 +132,11 @@ def test_of_many_ranks_one_says_which_has_gone(new_run, told):
     assert said.count("\n") == 1, said
     assert re.match(LOST.replace("1", "2", 1), said.removeprefix("train.py: error: ")), said
     assert run.status()["reason"] == said.removeprefix("train.py: error: ").strip()
-    told("kill -9 of one of 4 ranks", "told once", seconds)
+    fault_row("kill -9 of one of 4 ranks", "told once", seconds)
 
 
 @pytest.mark.usefixtures("full_only")
-def test_a_job_that_is_suspended_as_a_whole_goes_on(new_run, undisturbed, told):
+def test_a_job_that_is_suspended_as_a_whole_goes_on(new_run, undisturbed, fault_row):
     """As batch systems do it for a more urgent one; all ranks seem to be late then."""
     run = new_run()
     with run.forked("--step-timeout", TIMEOUT, "--start-timeout", 2 * TIMEOUT) as ranks:
@@ -149,7 +149,7 @@ def test_a_job_that_is_suspended_as_a_whole_goes_on(new_run, undisturbed, told):
             os.kill(process.pid, signal.SIGCONT)
         assert [process.wait(100) for process in ranks] == [0, 0], [process.outputs() for process in ranks]
     assert run.hash() == undisturbed.hash()
-    told("all ranks suspended for three timeouts", "goes on to the same bits")
+    fault_row("all ranks suspended for three timeouts", "goes on to the same bits")
 
 
 STOPS = {  # who is told, by what, and where; whether `make test` has it
@@ -164,7 +164,7 @@ STOPS = {  # who is told, by what, and where; whether `make test` has it
 
 
 @pytest.mark.parametrize("what", STOPS)
-def test_a_run_that_is_told_to_stop_saves_and_goes_on(new_run, undisturbed, told, is_full, what):
+def test_a_run_that_is_told_to_stop_saves_and_goes_on(new_run, undisturbed, fault_row, is_full, what):
     whom, number, fault, is_short = STOPS[what]
     if not (is_short or is_full):
         pytest.skip(NOT_FULL)
@@ -185,11 +185,11 @@ def test_a_run_that_is_told_to_stop_saves_and_goes_on(new_run, undisturbed, told
     assert seconds < LIMIT
     if not is_long:
         assert run.finish() == undisturbed.hash()
-    told(what, f"saved at once{'' if is_long else ', goes on to the same bits'}", seconds)
+    fault_row(what, f"saved at once{'' if is_long else ', goes on to the same bits'}", seconds)
 
 
 @pytest.mark.usefixtures("full_only")
-def test_an_evaluation_that_is_killed_leaves_no_scores_that_pass_for_whole(undisturbed, tmp_path, told):
+def test_an_evaluation_that_is_killed_leaves_no_scores_that_pass_for_whole(undisturbed, tmp_path, fault_row):
     times, moments, out, early = 10, random.Random(3), tmp_path / "evaluation", 0
     command = ("evaluate.py", "--checkpoint", undisturbed.run_dir, "--threads", "1", "--examples", "2", "--out", out)
     whole = tables(evaluated(command))
@@ -208,12 +208,12 @@ def test_an_evaluation_that_is_killed_leaves_no_scores_that_pass_for_whole(undis
                 assert tables(out) == whole
             assert tables(evaluated(command)) == whole
     assert early
-    told(f"SIGTERM and kill -9 of evaluate.py at {2 * times} random moments, {early} of them before its end",
-         "no scores, or whole ones; the same when run again")
+    fault_row(f"SIGTERM and kill -9 of evaluate.py at {2 * times} random moments, {early} of them before its end",
+              "no scores, or whole ones; the same when run again")
 
 
 @pytest.mark.parametrize("fields", [3, 7])
-def test_evaluation_is_the_same_to_the_byte_on_any_ranks(undisturbed, fault_screen, tmp_path, told, is_full, fields):
+def test_evaluation_is_the_same_to_the_byte_on_any_ranks(undisturbed, fault_screen, tmp_path, fault_row, is_full, fields):
     if fields == 7 and not is_full:
         pytest.skip(NOT_FULL)
     some = fault_screen.with_name(f"{fields}.csv")
@@ -223,11 +223,11 @@ def test_evaluation_is_the_same_to_the_byte_on_any_ranks(undisturbed, fault_scre
                                "--examples", "0", "--out", tmp_path / str(ranks)), ranks)) for ranks in (1, 2, 3, 4)]
     assert len(found[0]) == 5
     assert all(each == found[0] for each in found)
-    told(f"evaluation of {fields} fields on 1 to 4 ranks", "the same tables to the byte")
+    fault_row(f"evaluation of {fields} fields on 1 to 4 ranks", "the same tables to the byte")
 
 
 @pytest.mark.usefixtures("full_only")
-def test_ranks_of_unequal_speed_wait_for_each_other(undisturbed, fault_screen, tmp_path, told):
+def test_ranks_of_unequal_speed_wait_for_each_other(undisturbed, fault_screen, tmp_path, fault_row):
     """One rank needs 15 s more for its fields than the other, 2.5 s for each; nothing may take longer than 3 s."""
     out = tmp_path / "evaluation"
     process = subprocess.run([*TORCHRUN, "--nproc-per-node", "2", START, "slow", "1", "0", tmp_path / "when", "evaluate.py",
@@ -237,7 +237,7 @@ def test_ranks_of_unequal_speed_wait_for_each_other(undisturbed, fault_screen, t
                              capture_output=True)
     assert process.returncode == 0, process.stderr
     assert (out / "scores.json").exists()
-    told("a rank that is 15 s later than the other, of an evaluation with `--step-timeout 3`", "is waited for")
+    fault_row("a rank that is 15 s later than the other, of an evaluation with `--step-timeout 3`", "is waited for")
 
 
 def evaluated(command: tuple[object, ...], ranks: int = 1) -> Path:
@@ -252,7 +252,7 @@ def tables(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.usefixtures("full_only")
-def test_runs_end_in_order(new_run, told):
+def test_runs_end_in_order(new_run, fault_row):
     """gloo's threads may abort a process that leaves in the wrong order."""
     times = 50
     for number in range(times):
@@ -266,11 +266,11 @@ def test_runs_end_in_order(new_run, told):
         assert run.status()["status"] == "finished"
         assert not list((run.run_dir / "log").glob("*.json"))
         shutil.rmtree(run.folder)
-    told(f"{times} trainings to their end", f"{times}/{times} with exit code 0 on all ranks")
+    fault_row(f"{times} trainings to their end", f"{times}/{times} with exit code 0 on all ranks")
 
 
 @pytest.mark.usefixtures("full_only")
-def test_a_disk_that_fills_up_costs_no_checkpoint(new_run, undisturbed, told):
+def test_a_disk_that_fills_up_costs_no_checkpoint(new_run, undisturbed, fault_row):
     run = new_run()
     run.run_dir.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK}M", "tmpfs", run.run_dir]).returncode:
@@ -289,12 +289,12 @@ def test_a_disk_that_fills_up_costs_no_checkpoint(new_run, undisturbed, told):
         assert run.finish() == undisturbed.hash()
     finally:
         subprocess.run(["umount", "-l", run.run_dir], check=True)
-    told("disk full", "told at each checkpoint, exit code 3 at the end; given room, goes on to the same bits")
+    fault_row("disk full", "told at each checkpoint, exit code 3 at the end; given room, goes on to the same bits")
 
 
 @pytest.mark.usefixtures("full_only")
 @pytest.mark.parametrize(("fault", "what"), [("vanish", "run directory removed"), ("read-only", "run directory read-only")])
-def test_a_run_directory_that_cannot_be_written_is_told(new_run, undisturbed, told, fault, what):
+def test_a_run_directory_that_cannot_be_written_is_told(new_run, undisturbed, fault_row, fault, what):
     run = new_run()
     seconds = run.end(process := run.start(fault=fault))
     output = run.output.read_text()
@@ -309,11 +309,11 @@ def test_a_run_directory_that_cannot_be_written_is_told(new_run, undisturbed, to
             path.chmod(0o755)
         assert run.finish() == undisturbed.hash()
         outcome += "; given back, goes on to the same bits"
-    told(what, outcome, seconds)
+    fault_row(what, outcome, seconds)
 
 
 @pytest.mark.usefixtures("full_only")
-def test_folds_end_with_the_command_that_started_them(fault_screen, tmp_path, told):
+def test_folds_end_with_the_command_that_started_them(fault_screen, tmp_path, fault_row):
     out = tmp_path / "loco"
     command = (sys.executable, "-m", "mscnn", "loco", "screen", "--out", out, "--sites", fault_screen, "--split-method",
                "k-fold",
@@ -330,11 +330,11 @@ def test_folds_end_with_the_command_that_started_them(fault_screen, tmp_path, to
         time.sleep(0.1)
     seconds = time.monotonic() - killed
     assert {run_directory.read_status(path.parent)["exit_code"] for path in begun} == {75}
-    told("kill -9 of python -m mscnn loco", "its trainings save and end", seconds)
+    fault_row("kill -9 of python -m mscnn loco", "its trainings save and end", seconds)
 
 
 @pytest.mark.parametrize("kind", ["tiff", "packed"])
-def test_data_that_is_damaged_while_it_is_used_is_named(new_run, fault_screen, undisturbed, told, is_full, kind):
+def test_data_that_is_damaged_while_it_is_used_is_named(new_run, fault_screen, undisturbed, fault_row, is_full, kind):
     if kind == "packed" and not is_full:
         pytest.skip(NOT_FULL)
     run = new_run()
@@ -354,24 +354,24 @@ def test_data_that_is_damaged_while_it_is_used_is_named(new_run, fault_screen, u
     assert seconds < LIMIT
     assert all(checkpoint.load(path) for path in checkpoint.list_checkpoints(run.run_dir / "checkpoints"))
     run.data = ("--sites", fault_screen)
-    told(f"a {kind} file cut short while it is read from", "named by the one rank that finds it, exit code 3", seconds)
+    fault_row(f"a {kind} file cut short while it is read from", "named by the one rank that finds it, exit code 3", seconds)
     if is_full and kind == "tiff":
         assert run.finish() == undisturbed.hash()
 
 
 @pytest.mark.usefixtures("full_only")
-def test_a_pixel_that_is_no_number_costs_a_step(new_run, told):
+def test_a_pixel_that_is_no_number_costs_a_step(new_run, fault_row):
     run = new_run()
     run.end(process := run.start(fault="nan", step=8))
     output = run.output.read_text()
     assert process.returncode == 0, output
     assert len(re.findall(r"step \d skipped, 1 in a row: .* fields: 00123 \w+ \w+", output)) == 1
     assert checkpoint.read(run.run_dir)[1]["step"] == STEPS
-    told("NaN in a pixel on one rank alone", "the step is left out by all ranks, the field named")
+    fault_row("NaN in a pixel on one rank alone", "the step is left out by all ranks, the field named")
 
 
 @pytest.mark.usefixtures("full_only")
-def test_a_learning_rate_that_explodes_ends_the_run(new_run, told):
+def test_a_learning_rate_that_explodes_ends_the_run(new_run, fault_row):
     run = new_run()
     run.end(run.start("--lr", "1e30", "--epochs", "9"))
     output = run.output.read_text()
@@ -380,10 +380,10 @@ def test_a_learning_rate_that_explodes_ends_the_run(new_run, told):
     assert len(run.errors()) == 1, output
     for path in checkpoint.list_checkpoints(run.run_dir / "checkpoints"):
         checkpoint.load(path)  # refuses what is not finite
-    told("exploding learning rate", "exit code 2, no checkpoint that is not finite")
+    fault_row("exploding learning rate", "exit code 2, no checkpoint that is not finite")
 
 
-def test_damaged_checkpoints_are_never_used(undisturbed, tmp_path, told, is_full):
+def test_damaged_checkpoints_are_never_used(undisturbed, tmp_path, fault_row, is_full):
     path = checkpoint.list_checkpoints(undisturbed.run_dir / "checkpoints")[0]
     content, number, moments = path.read_bytes(), 300 if is_full else 20, random.Random(5)
     damaged = tmp_path / "damaged.safetensors"
@@ -399,4 +399,5 @@ def test_damaged_checkpoints_are_never_used(undisturbed, tmp_path, told, is_full
         else:  # a byte that means nothing, such as padding: all that is in it is what was written
             assert loaded.sha256 == checkpoint.load(path).sha256
     assert refused >= 0.9 * number
-    told(f"{number} checkpoints cut short or with a flipped bit", f"{refused} refused, {number - refused} flips in padding")
+    fault_row(f"{number} checkpoints cut short or with a flipped bit",
+              f"{refused} refused, {number - refused} flips in padding")

@@ -125,7 +125,7 @@ def test_data_is_copied_once_to_the_disk_of_each_node_and_removed(pretend, plate
 
 
 @pytest.mark.parametrize("script", ["train.sbatch", "train_mpi.sbatch"])
-def test_the_warning_before_the_time_limit_stops_training_which_is_queued_again_and_goes_on(pretend, script, told):
+def test_the_warning_before_the_time_limit_stops_training_which_is_queued_again_and_goes_on(pretend, script, fault_row):
     """The programs in place of training stop as train.py does: they end with 75 when they are told."""
     training = '[ "${SLURM_RESTART_COUNT:-}" ] && exit 0; trap "exit 75" USR1 TERM; echo ready; while :; do sleep 0.1; done'
     job = pretend(training, f"slurm/{script}", "demo")
@@ -137,10 +137,10 @@ def test_the_warning_before_the_time_limit_stops_training_which_is_queued_again_
     go_on(job)
     assert {re.search("--run-dir (\\S+) --resume auto", line)[1] for line in called(job)} == {f"runs/demo-{job.number}"}
     assert job.fact("JobState") == "COMPLETED"
-    told(f"SIGUSR1 to the batch shell of {script}", "passed on; queued again on exit code 75, goes on in its folder")
+    fault_row(f"SIGUSR1 to the batch shell of {script}", "passed on; queued again on exit code 75, goes on in its folder")
 
 
-def test_a_job_that_is_cancelled_saves_and_stays_cancelled(pretend, told):
+def test_a_job_that_is_cancelled_saves_and_stays_cancelled(pretend, fault_row):
     training = 'trap "echo saved; exit 75" TERM; echo ready; while true; do sleep 0.1; done'
     job = pretend(training, "slurm/train.sbatch", "demo")
     job.until(lambda: job.log().count("ready") == 2, "training")
@@ -148,7 +148,7 @@ def test_a_job_that_is_cancelled_saves_and_stays_cancelled(pretend, told):
     job.wait()
     assert job.log().count("saved") == 2
     assert (job.fact("JobState"), job.fact("Restarts")) == ("CANCELLED", "0")
-    told("SIGTERM to all of a Slurm job (scancel)", "saved, not queued again")
+    fault_row("SIGTERM to all of a Slurm job (scancel)", "saved, not queued again")
 
 
 def go_on(job: Job) -> None:
@@ -287,7 +287,7 @@ ENDED_BY = [("a rank killed", "train.sbatch"), ("a node lost", "train.sbatch"), 
 
 
 @pytest.mark.parametrize(("what", "script"), ENDED_BY)
-def test_a_job_that_loses_a_rank_a_node_or_its_time_is_queued_again_and_goes_on(cluster, plates, is_full, told, what,
+def test_a_job_that_loses_a_rank_a_node_or_its_time_is_queued_again_and_goes_on(cluster, plates, is_full, fault_row, what,
                                                                                 script):
     """Where a node has gone, by Slurm itself."""
     if not is_full and what != "a rank killed":
@@ -312,8 +312,8 @@ def test_a_job_that_loses_a_rank_a_node_or_its_time_is_queued_again_and_goes_on(
     assert job.fact("Restarts") == "1"
     assert "resumed at step" in job.log()
     assert run_directory.read_status(run_dir)["status"] == "finished"
-    told(f"{what}, in a job of {script} on two nodes", "queued again, goes on in its folder",
-         None if what == "a node lost" else seconds)
+    fault_row(f"{what}, in a job of {script} on two nodes", "queued again, goes on in its folder",
+              None if what == "a node lost" else seconds)
 
 
 def test_a_run_that_cannot_be_begun_is_not_queued_again_whatever_was_told_of_it_before(pretend, cluster):

@@ -148,7 +148,7 @@ def test_a_run_that_never_gets_further_is_not_started_for_ever(module_screen, tm
     (run_dir / run_directory.STATUS).write_text(json.dumps(run_directory.initial_status(run_dir, status["step"])))
     done = train(run_dir, module_screen, "--resume", "auto")
     assert done.returncode == 2
-    assert "started 3 times in a row without getting further" in done.stderr
+    assert "started 3 times in a row without progress" in done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
@@ -215,7 +215,7 @@ def test_a_run_killed_after_its_last_checkpoint_is_finished(module_screen, tmp_p
 
 def test_two_processes_do_not_train_in_one_folder(tmp_path):
     run_dir = run_directory.create(str(tmp_path / "run"), "demo", "", {})
-    with pytest.raises(UsageError, match="another process trains there"):
+    with pytest.raises(UsageError, match="another process is training there"):
         run_directory.create(str(run_dir), "demo", "", {})
 
 
