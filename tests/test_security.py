@@ -31,9 +31,11 @@ from mscnn.data.pixels.pack import pack
 from mscnn.data.pixels.packed import read_packed
 from mscnn.data.tables import splits
 from mscnn.data.tables.problems import Problem, write_csv
-from mscnn.data.tables.site_table import read_csv, read_sites
+from mscnn.data.tables.site_table import read_sites
+from mscnn.data.tables.text_csv import read_csv
 from mscnn.distributed import world
 from mscnn.evaluation import aggregate, cross_validation, export, load_run, results
+from mscnn.evaluation.export_description import ExportDescription
 from mscnn.evaluation.settings import EvaluationSettings
 from mscnn.report import curves, figures, html, run
 from mscnn.report.plate_scales import draw_plate_scales
@@ -305,13 +307,15 @@ def predictions(names: list[str]) -> pd.DataFrame:
 
 @pytest.mark.filterwarnings("ignore:Glyph")
 def test_predictions_with_such_names_are_safe_to_open_and_read_back(tmp_path):
-    described = {"control": "DMSO", "aggregate_wells": "mean", "aggregate_treatments": "median"}
+    description = results.EvaluationDescription(
+        control="DMSO", aggregate_wells="mean", aggregate_treatments="median", channels=[], notes=[], tta="none",
+        head="softmax", seed=0, environment={}, folds=[])
     fields = predictions(KEPT)
-    results.write(fields, described, tmp_path)
+    results.write(fields, description, tmp_path)
     expected = aggregate.aggregate(fields, "DMSO")
     for level in ("wells", "treatments", "compounds"):
         assert_safe(tmp_path / f"{level}.csv")
-        pd.testing.assert_frame_equal(run._text_table(tmp_path / f"{level}.csv"), expected[level], check_dtype=False)
+        pd.testing.assert_frame_equal(results.read_table(tmp_path, level), expected[level], check_dtype=False)
     assert_safe(tmp_path / "predictions.csv")
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / results.FIELDS), fields)  # parquet is no spreadsheet's
 
@@ -439,11 +443,11 @@ def test_a_gallery_names_pictures_of_its_own_folder_only(tmp_path, name):
     folder.mkdir(parents=True)
     (tmp_path / "secret.jpg").write_text("secret")
     (folder / "000.jpg").write_text("picture")
-    entry = {"folder": folder, "files": {"field": "000.jpg", "channels": ["000.jpg"], "scales": []}}
-    assert html._pictures(entry)["field"].startswith("data:image/jpeg")
-    for files in ({"field": name, "channels": []}, {"field": "000.jpg", "channels": [name]}):
+    example = run.Example("c", 1.0, "m", "m", 0.9, "P", "B02", "1", [1.0], [], run.ExampleFiles("000.jpg", ["000.jpg"], []))
+    assert html._with_pictures(folder, example).field.startswith("data:image/jpeg")
+    for files in (run.ExampleFiles(name, [], []), run.ExampleFiles("000.jpg", [name], [])):
         with pytest.raises(DataError, match="is no picture of a gallery"):
-            html._pictures(entry | {"files": files})
+            html._with_pictures(folder, replace(example, files=files))
 
 
 @pytest.mark.parametrize("to", ["../secret.jpg", "/etc/passwd", "deeper/001.jpg"])
@@ -689,13 +693,13 @@ def test_weights_with_a_header_of_absurd_length_are_refused(tmp_path, told):
 
 def test_weights_are_as_large_as_their_network_before_they_are_read(tmp_path):
     """Weights of 4 GiB to a small network, a network of 8 GiB to no weights, and what is no file: links bring it along."""
-    described = dict.fromkeys(export.KEYS) | {"format": 1, "classes": ["a", "b"], "channels": ["DNA"],
-                                              "head_relu": True, "normalisation": {"mode": "field"}}
+    description = ExportDescription(1, ["a", "b"], ["DNA"], [], True, {"mode": "field", "mean": [], "sd": []}, {}, 1,
+                                    splits.SplitRecord("random", [], "", "", {}, {}, []), {})
     header = json.dumps({"w": {"dtype": "F32", "shape": [1 << 30], "data_offsets": [0, 1 << 32]}}).encode()
     raw = struct.pack("<Q", len(header)) + header
     for name, size in (("wide", 128), ("empty", 8192), ("piped", 128), ("endless", 128)):
         (tmp_path / name).mkdir()
-        (tmp_path / name / export.CONFIG).write_text(json.dumps(described | {"image_size": [size, size]}))
+        (tmp_path / name / export.CONFIG).write_text(json.dumps(replace(description, image_size=[size, size]).to_json()))
     (tmp_path / "wide" / export.WEIGHTS).write_bytes(raw)
     os.truncate(tmp_path / "wide" / export.WEIGHTS, len(raw) + (1 << 32))  # takes no room on the disk
     (tmp_path / "empty" / export.WEIGHTS).write_bytes(struct.pack("<Q", 2) + b"{}")

@@ -21,14 +21,13 @@ def main(argv: list[str]) -> None:
     """Write a trained network for others."""
     settings = parse.read("python -m mscnn export", __doc__, ExportSettings, argv)
 
-    import json  # here, so that --help comes at once
-
-    from mscnn.evaluation import export
+    from mscnn.evaluation import export, results  # here, so that --help comes at once
     from mscnn.training import checkpoint
 
     source, out = Path(settings.checkpoint), Path(settings.out)
-    _, content = checkpoint.read(source)
-    scores = source / "evaluation" / "scores.json"
-    export.write(content, json.loads(scores.read_text()) if scores.is_file() else None, out, onnx=settings.onnx)
-    log.info("step %d of %s in %s, %.0f MiB; how to load it is in %s", content["step"], settings.checkpoint, out,
+    _, saved = checkpoint.read(source)
+    evaluation = source / "evaluation"
+    scores = results.read_scores(evaluation) if (evaluation / results.SCORES).is_file() else None
+    export.write(saved, scores, out, onnx=settings.onnx)
+    log.info("step %d of %s in %s, %.0f MiB; how to load it is in %s", saved.step, settings.checkpoint, out,
              sum(path.stat().st_size for path in out.iterdir()) / 2**20, out / export.CARD)

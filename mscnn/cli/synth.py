@@ -33,19 +33,19 @@ def main(argv: list[str]) -> None:
     settings = parse.read("python -m mscnn synth", __doc__, SynthSettings, argv)
 
     from mscnn.data.tables.bbbc021 import find_csvs, read_bbbc021
-    from mscnn.synthetic import plates  # here, so that --help comes at once
+    from mscnn.synthetic import plates, screen_plan  # here, so that --help comes at once
     from mscnn.synthetic.phenotypes import MECHANISMS
 
     out, (height, width) = Path(settings.out), parse_size("size", settings.size)
-    sets = {"demo": list(plates.DEMO_MECHANISMS), "all": list(MECHANISMS)}
+    sets = {"demo": list(screen_plan.DEMO_MECHANISMS), "all": list(MECHANISMS)}
     mechanisms = sets.get(settings.mechanisms, [name.strip() for name in settings.mechanisms.split(",")])
     if out.exists() and any(out.iterdir()):
         raise errors.UsageError(f"{out} exists and is not empty; name a new folder with --out, or remove it")
     try:
-        plan = plates.compounds(mechanisms, settings.compounds)
+        plan = screen_plan.compounds(mechanisms, settings.compounds)
     except ValueError as problem:
         raise errors.UsageError(str(problem)) from None
-    total = plates.num_fields(plan, settings.plates, settings.sites)
+    total = screen_plan.num_fields(plan, settings.plates, settings.sites)
     with progress(total, "drawing", unit="field") as shown:
         plates.write_plates(out, mechanisms=mechanisms, compounds_per_mechanism=settings.compounds,
                             plates_per_week=settings.plates, sites_per_well=settings.sites, height=height, width=width,

@@ -1,4 +1,4 @@
-"""All that is wrong with a screen, in one pass over its table and its files, and what a screen without fault holds.
+"""Check a screen: find all faults of its table and its files in one pass, or sum up what it holds.
 
 `python -m mscnn check` runs it; exercised by `pytest tests/data/test_check_screen.py`.  Shapes: C channels, H W pixels.
 """
@@ -19,7 +19,7 @@ from mscnn.core.errors import DataError, ImageError
 from mscnn.core.logs import progress
 from mscnn.core.process_pool import spawned_pool
 from mscnn.data.pixels import images
-from mscnn.data.tables.problems import Problem
+from mscnn.data.tables.problems import Problem, rows_of
 from mscnn.data.tables.site_table import SiteTable, natural
 
 SATURATED = 0.05  # share of a channel's pixels at its maximum from which on the camera was at its end
@@ -31,24 +31,27 @@ Each = Callable[[Callable[[str], Any], Sequence[str], str], Iterable[Any]]
 
 
 class Plane(NamedTuple):
-    """What is kept of one channel's pixels."""
+    """Facts about one channel's pixels."""
 
     digest: bytes  # SHA-256 of shape, type and pixels
-    low: int
-    high: int
-    share: float  # of the pixels at the maximum
+    low: int       # least count
+    high: int      # most
+    share: float   # of the pixels at the maximum
 
 
 class Use(NamedTuple):
-    """Where a table names a file first."""
+    """Place in a table that names a file first."""
 
-    row: int
-    channel: int
+    row: int      # as in the table's file
+    channel: int  # position among its channels
 
 
 @contextmanager
 def readers(workers: int) -> Iterator[Each]:
-    """What maps a function over files by so many processes, in order, with a progress bar: each(function, paths, what)."""
+    """Yield a function that maps over files by so many processes, with a progress bar: each(function, paths, what).
+
+    Results come in the order of the paths.  Raises DataError where a process was killed.
+    """
     pool = spawned_pool(workers)
 
     def each(function: Callable[[str], Any], paths: Sequence[str], what: str) -> Iterator[Any]:
@@ -71,19 +74,19 @@ def readers(workers: int) -> Iterator[Each]:
 
 
 def check_table(table: SiteTable, source: Path) -> list[Problem]:
-    """What is wrong with a table beyond what reading it tells: wells, mechanisms, and files that are named twice.
+    """Return the faults of a table that reading it does not find: wells, mechanisms, and files that are named twice.
 
     table: read with a list of problems, so that its index counts rows as the file at source does.
     """
     frame = table.frame
     problems = [Problem(row, str(source), f"well {well!r} is no place on a plate",
                         "wells are no place on a plate; write them A01 to AF48")
-                for row, well in frame["well"].items() if well and well_place(well) is None]
+                for row, well in rows_of(frame["well"]) if well and well_place(well) is None]
     if frame.empty:
         problems.append(Problem(None, str(source), "holds only taxol controls", "tables are empty; --taxol-controls keep"))
     first = frame[frame["mechanism"] != ""].drop_duplicates(["compound", "mechanism"])
     for compound, group in first.groupby("compound"):
-        rows = [f"{mechanism!r} in row {row}" for row, mechanism in group["mechanism"].items()]
+        rows = [f"{mechanism!r} in row {row}" for row, mechanism in rows_of(group["mechanism"])]
         problems += [Problem(row, str(source), f"compound {compound!r} has more than one mechanism: {', '.join(rows)}",
                              "compounds have more than one mechanism; choose one")
                      for row in group.index if len(group) > 1]
@@ -97,9 +100,9 @@ def check_table(table: SiteTable, source: Path) -> list[Problem]:
 
 
 def check_files(table: SiteTable, source: Path, each: Each) -> tuple[list[Problem], images.Header | None]:
-    """What is wrong with the files of a table, and what a site holds, its channels together, where files agree.
+    """Return the faults of a table's files, and the header of a site, its channels together, where files agree.
 
-    All headers are read first; pixels only of files whose header is like that of most.  each: see readers.
+    All headers are read first; pixels only of files whose header is like that of most.  each: of `readers`.
     """
     uses: dict[str, Use] = {}
     for path, use in _uses(table.frame):
@@ -126,7 +129,7 @@ def check_files(table: SiteTable, source: Path, each: Each) -> tuple[list[Proble
 
 
 def _check_pixels(table: SiteTable, uses: dict[str, Use], each: Each) -> list[Problem]:
-    """Files that cannot be decoded, and channels that are constant, saturated, or another's copy."""
+    """Return the files that cannot be decoded, and the channels that are constant, saturated, or copies of another."""
     problems: list[Problem] = []
     seen: dict[bytes, tuple[str, int]] = {}  # a digest each is all that grows with the number of images
     for path, facts in zip(uses, each(pixel_facts, list(uses), "pixels"), strict=True):
@@ -152,12 +155,12 @@ def _check_pixels(table: SiteTable, uses: dict[str, Use], each: Each) -> list[Pr
 
 
 def header_facts(path: str) -> list:
-    """[channels, height, width, dtype] of a file, or [reason]."""
+    """Return [channels, height, width, dtype] of a file, or [reason] if it cannot be used."""
     return images.inspect([[path]])[0][1:]
 
 
 def pixel_facts(path: str) -> list[Plane] | str:
-    """What is kept of each channel of a file, or why it cannot be decoded."""
+    """Return the facts about each channel of a file, or why it cannot be decoded."""
     try:
         return [plane_facts(plane) for plane in images.read_site([path])]
     except ImageError as problem:
@@ -165,15 +168,15 @@ def pixel_facts(path: str) -> list[Plane] | str:
 
 
 def plane_facts(plane_HW: np.ndarray) -> Plane:
-    """What is kept of one channel."""
+    """Return the facts about one channel."""
     digest = hashlib.sha256(repr((plane_HW.shape, str(plane_HW.dtype))).encode())
-    digest.update(np.ascontiguousarray(plane_HW))
+    digest.update(np.ascontiguousarray(plane_HW).data)
     low, high = int(plane_HW.min()), int(plane_HW.max())
     return Plane(digest.digest(), low, high, float(np.count_nonzero(plane_HW == high) / plane_HW.size))
 
 
 def well_place(well: str) -> tuple[int, int] | None:
-    """B02 -> (1, 1), AF48 -> (31, 47); None for what is no place on a plate of up to 1,536 wells."""
+    """Return row and column from 0: B02 -> (1, 1), AF48 -> (31, 47); None for no place on a plate of up to 1,536 wells."""
     match = re.fullmatch(r"(A?[A-Z])0*([1-9][0-9]?)", well.upper())
     if not match:
         return None
@@ -182,17 +185,20 @@ def well_place(well: str) -> tuple[int, int] | None:
 
 
 def plate_maps(table: SiteTable) -> pd.DataFrame:
-    """A row a well: plate, week, well, row and column from 0, compound, concentration, mechanism, number of fields."""
+    """Return a row a well: plate, week, well, row and column from 0, compound, concentration, mechanism, fields.
+
+    Fields is the number of fields of view.  All wells have been checked to be places on a plate.
+    """
     wells = table.frame.groupby(["plate", "well"], sort=False)
     maps = wells[["week", "compound", "concentration", "mechanism"]].first().reset_index()
     maps["fields"] = wells.size().to_numpy()
-    maps[["row", "column"]] = [well_place(well) for well in maps["well"]]
+    maps = maps.join(pd.DataFrame([well_place(well) for well in maps["well"]], columns=["row", "column"]))
     maps = maps.sort_values(["plate", "row", "column"], key=_natural_order, ignore_index=True)
     return maps[["plate", "week", "well", "row", "column", "compound", "concentration", "mechanism", "fields"]]
 
 
 def summary(table: SiteTable, site: images.Header) -> str:
-    """What a screen without fault holds, as lines of text; untreated wells are neither compounds nor treatments."""
+    """Return lines of text on what a screen holds; untreated wells are neither compounds nor treatments."""
     frame, files = table.frame, len(table.frame["files"].iloc[0])
     treated = frame[~table.is_control()]
     weeks = set(frame["week"]) - {""}
@@ -208,19 +214,19 @@ def summary(table: SiteTable, site: images.Header) -> str:
 
 
 def _natural_order(column: pd.Series) -> pd.Series:
-    """Week2 before Week10."""
+    """Return sort keys of a column, under which Week2 comes before Week10."""
     if column.name != "plate":
         return column
     return column.map({plate: place for place, plate in enumerate(sorted(set(column), key=natural))})
 
 
 def _uses(frame: pd.DataFrame) -> Iterator[tuple[str, Use]]:
-    """Each file that may be looked at, and where it is named."""
-    for row, files in frame["files"].items():
+    """Yield each file that may be opened, and where it is named."""
+    for row, files in rows_of(frame["files"]):
         yield from ((path, Use(row, channel)) for channel, path in enumerate(files) if path)
 
 
 def _place(table: SiteTable, use: Use) -> str:
-    """row 2, channel DNA; the channel where each has a file of its own."""
+    """Return a place for people: row 2 channel DNA; without the channel if one file holds all."""
     alone = len(table.frame["files"].iloc[0]) == 1
     return f"row {use.row}" if alone else f"row {use.row} channel {table.channels[use.channel]}"

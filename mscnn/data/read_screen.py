@@ -1,6 +1,6 @@
 """From the settings that name a screen to its table: BBBC021's CSVs, any other screen's CSV, or packed fields.
 
-Brings no torch, so that `python -m mscnn check` stays small.
+Imports no torch, so that `python -m mscnn check` stays small.
 """
 
 from pathlib import Path
@@ -13,9 +13,9 @@ from mscnn.data.tables.site_table import SiteTable, parse_columns, read_sites
 
 
 def read_screen(settings: config.Table, problems: list[Problem] | None = None) -> SiteTable:
-    """All sites of the screen that the settings name, with or without a known mechanism.
+    """Return all sites of the screen that the settings name, with or without a known mechanism.
 
-    problems: a list that takes what is wrong with rows of a CSV, instead of a DataError that lists it.
+    problems: a list to add the faults of a CSV's rows to; without it a DataError lists them.
     """
     root = Path(settings.image_root) if settings.image_root else None
     if settings.packed:
@@ -26,13 +26,14 @@ def read_screen(settings: config.Table, problems: list[Problem] | None = None) -
         image_csv, moa_csv = bbbc021.find_csvs(Path(settings.bbbc021))
         return bbbc021.read_bbbc021(image_csv, moa_csv, image_root=root, taxol_controls=settings.taxol_controls,
                                     problems=problems)
+    assert settings.sites, "settings name a pack, BBBC021 or a CSV of sites"
     channels = tuple(name.strip() for name in (settings.channels or "").split(",") if name.strip())
     return read_sites(Path(settings.sites), image_root=root, channels=channels, columns=parse_columns(settings.columns),
                       control=settings.control, problems=problems)
 
 
 def screen_format(settings: config.Table) -> str:
-    """What the screen was written as: bbbc021 or sites."""
+    """Return the format of the screen's table: bbbc021 or sites."""
     if settings.packed:
-        return packed.describe(Path(settings.packed))["screen"]
+        return packed.describe(Path(settings.packed)).screen
     return "bbbc021" if settings.bbbc021 else "sites"

@@ -1,6 +1,5 @@
-"""Why a field is taken for a mechanism: integrated gradients by channel and by scale.
+"""Attribute a class score to channels and scales by integrated gradients (Sundararajan, Taly & Yan, ICML 2017), by captum.
 
-Sundararajan, Taly & Yan, ICML 2017, by captum.
 Shape suffixes: N steps, C channels, H W pixels, 7 scales, B branch channels, h w grid of H/64 x W/64.
 """
 
@@ -19,35 +18,32 @@ BACKGROUND = 0.05
 
 @dataclass(frozen=True)
 class Attribution:
-    """What each pixel adds to a mechanism's class score, over the score of the baseline.
+    """What each pixel adds to a mechanism's class score, beyond the score of the field's background."""
 
-    channels_CHW sums to score - baseline_score, scales_7hw too, but for the error of the integral's steps.
-    """
-
-    channels_CHW: Tensor
-    scales_7hw: Tensor
+    channels_CHW: Tensor   # sums to score - baseline_score, but for the error of the integral's steps
+    scales_7hw: Tensor     # likewise
     score: float           # of the field, before softmax
-    baseline_score: float
+    baseline_score: float  # of the background
 
 
 def attribute(network: MCNN, field_CHW: Tensor, mechanism: int, *, steps: int = 24) -> Attribution:
-    """Integrated gradients of a class score, from the field's own background to the field.
+    """Integrate the gradients of a class score from the field's own background to the field.
 
     field_CHW: normalised; mechanism: position among the classes; steps: of the Gauss-Legendre integral.
-    channels: along the straight line between the two fields; scales: along that between the branches' outputs for them.
-    The sparse branches step aside for it: Branch.forward is dense where its input asks for a gradient.
+    Channels: along the straight line between the two fields.  Scales: along the line between the branches' outputs.
+    Branches are dense here: Branch.forward is dense where its input asks for a gradient.
     """
     pair_2CHW = torch.stack([field_CHW, background(field_CHW).expand_as(field_CHW)])
-    how = {"target": mechanism, "n_steps": steps, "internal_batch_size": max(1, IN_FLIGHT // field_CHW[0].numel())}
+    options = {"target": mechanism, "n_steps": steps, "internal_batch_size": max(1, IN_FLIGHT // field_CHW[0].numel())}
     was_training = network.training
     network.eval()
     try:
         with torch.no_grad():
             pair_2Bhw = network.scales(pair_2CHW)
             score, baseline_score = network.classify(network.head(pair_2Bhw))[:, mechanism].tolist()
-        channels_1CHW = IntegratedGradients(network).attribute(*pair_2CHW.split(1), **how)
+        channels_1CHW = IntegratedGradients(network).attribute(*pair_2CHW.split(1), **options)
         scales_1Bhw = IntegratedGradients(lambda scales_NBhw: network.classify(network.head(scales_NBhw))).attribute(
-            *pair_2Bhw.split(1), **how)
+            *pair_2Bhw.split(1), **options)
     finally:
         network.train(was_training)
     scales_7hw = torch.stack([part.sum(dim=0) for part in scales_1Bhw[0].detach().split(BRANCH_CHANNELS)])
@@ -55,8 +51,8 @@ def attribute(network: MCNN, field_CHW: Tensor, mechanism: int, *, steps: int = 
 
 
 def background(field_CHW: Tensor) -> Tensor:
-    """(C, 1, 1): each channel's 5th percentile, the fill of augment.affine: a field without cells.
+    """Return each channel's 5th percentile (C, 1, 1), the fill of augment.affine: a field without cells.
 
-    Zero would not do: of a normalised field it is the mean over cells and background, grey everywhere.
+    Zero is no background: in a normalised field it is the mean over cells and background.
     """
     return field_CHW[:, ::4, ::4].flatten(1).quantile(BACKGROUND, dim=1)[:, None, None]

@@ -1,10 +1,13 @@
-"""What reaches which score without looking at the cells, or with a look that needs no training, on the network's folds.
+"""Baselines: classifiers that see no cells, or cells through features that need no training.
 
-Two kinds: SHORTCUTS see only what a network must not live on, such as the week or the well; REAL see the field, through
-features that nothing was trained for.  A shortcut that is high where fields are split at random and at chance where whole
-compounds are left out is what that split prevents; one that is high in both says that the screen's layout gives the
-mechanism away.  All settings are scikit-learn's defaults but for balanced classes and enough iterations: nothing is tuned,
-nothing is random, and everything is fitted on the training side of a fold alone.  Shapes: S fields, F features, K classes.
+SHORTCUTS see only what a network must not use, such as the week or the well.  REAL see the field through features without
+training.  A shortcut that is high on random folds and at chance on folds of compounds shows what the split prevents.  A
+shortcut that is high on both shows that the screen's layout gives the mechanism away.
+
+All settings are scikit-learn's defaults, except for balanced classes and enough iterations.  Nothing is tuned, nothing is
+random, and every classifier is fitted on the training side of a fold alone.
+
+Shapes: S fields, F features, K classes.
 """
 
 import warnings
@@ -33,15 +36,11 @@ Fold = tuple[np.ndarray, np.ndarray]  # positions of the fields to train on, and
 
 @dataclass(frozen=True)
 class Screen:
-    """What baselines may see.
+    """All that baselines may see."""
 
-    table: labelled sites in the order of the screen's table, controls among them; features: (S, F) with the columns
-    Image_Basic_* of mscnn/evaluation/handcrafted.py; untrained_SF: activations of a network with random weights, or None.
-    """
-
-    table: SiteTable
-    features: pd.DataFrame
-    untrained_SF: np.ndarray | None = None
+    table: SiteTable                        # labelled sites in the order of the screen's table, controls among them
+    features: pd.DataFrame                  # (S, F), columns Image_Basic_* of mscnn/evaluation/handcrafted.py
+    untrained_SF: np.ndarray | None = None  # activations of a network with random weights
 
     def __post_init__(self):
         others = [self.features] if self.untrained_SF is None else [self.features, self.untrained_SF]
@@ -51,61 +50,62 @@ class Screen:
 
 @dataclass(frozen=True)
 class Baseline:
-    """sees: what it is given of each field; model: the untrained classifier of that."""
+    """An input and a classifier."""
 
-    sees: Callable[[Screen], pd.DataFrame | np.ndarray | pd.Series]
-    model: Callable[[], Pipeline | DummyClassifier]
+    sees: Callable[[Screen], pd.DataFrame | np.ndarray | pd.Series]  # a row per field
+    model: Callable[[], Pipeline | DummyClassifier]                  # returns the classifier, not fitted
 
 
 def probabilities(name: str, screen: Screen, fold: Fold, classes: list[str]) -> np.ndarray:
-    """(S_test, K) of one baseline on one fold, trained on the fold's training side; 0 for a class that is not there."""
+    """Return (S_test, K) of one baseline on one fold; 0 for a class without training fields."""
     return over_folds(name, screen, [fold], classes)[1]
 
 
 def over_folds(name: str, screen: Screen, folds: Iterable[Fold], classes: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """All folds of one baseline: positions of the tested fields, in the table's order, and their (S_test, K).
+    """Return the positions of all tested fields, in the table's order, and one baseline's probabilities (S_test, K).
 
-    Shortcuts learn from treated wells alone: with the controls, which are everywhere, they would find less.
-    The rows that `profiles.field_predictions(table.select(positions), probabilities, classes)` takes.
+    Shortcuts are fitted on treated wells alone: control wells are everywhere and would hide what a shortcut can reach.
+    aggregate.field_predictions(table.select(positions), probabilities, classes) makes a table of the result.
     """
     baseline, mechanisms_S = BASELINES[name], screen.table.frame["mechanism"].to_numpy()
-    seen = baseline.sees(screen)
-    tested, found = [], []
+    inputs = baseline.sees(screen)
+    tested, parts = [], []
     may_train_S = ~screen.table.is_control() if name in SHORTCUTS else np.ones(len(screen.table), bool)
     for train, test in folds:
         tested.append(test)
-        found.append(_fitted(baseline, seen, mechanisms_S, (train[may_train_S[train]], test), classes))
-    tested_S, found_SK = np.concatenate(tested), np.concatenate(found)
+        parts.append(_fit_and_predict(baseline, inputs, mechanisms_S, (train[may_train_S[train]], test), classes))
+    tested_S = np.concatenate(tested)
     assert len(set(tested_S)) == len(tested_S), "a field is tested in more than one fold"
     order = np.argsort(tested_S)
-    return tested_S[order], found_SK[order]
+    return tested_S[order], np.concatenate(parts)[order]
 
 
 def random_folds(mechanisms_S: np.ndarray, scored: np.ndarray, *, folds: int = 5, seed: int = 0) -> Iterator[Fold]:
-    """The scored fields dealt at random, each mechanism evenly; all other fields are trained on in every fold.
+    """Split the scored fields at random, stratified by mechanism; all other fields are on every training side.
 
-    LEAKS wells, plates and compounds; it serves comparison with folds of compounds.  scored: positions, as those of all
-    test sides of such folds together.  Raises DataError where there are too few to deal.
+    LEAKS wells, plates and compounds: for comparison with folds of compounds.  scored: positions of the fields on all test
+    sides together.  Raises DataError for too few fields.
     """
     scored, others = np.sort(scored), np.setdiff1d(np.arange(len(mechanisms_S)), scored)
     if len(scored) == 0 or max(pd.Series(mechanisms_S[scored]).value_counts()) < folds:
-        raise DataError(f"no mechanism has {folds} of the {len(scored)} scored fields, so they cannot be dealt to {folds} "
-                        "folds at random; score more fields")
+        raise DataError(f"no mechanism has {folds} of the {len(scored)} scored fields, which {folds} random folds need; "
+                        "score more fields")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)  # its folds do without it
-        dealt = list(StratifiedKFold(folds, shuffle=True, random_state=seed).split(scored, mechanisms_S[scored]))
-    return ((np.union1d(scored[train], others), scored[test]) for train, test in dealt)
+        sides = list(StratifiedKFold(folds, shuffle=True, random_state=seed).split(scored, mechanisms_S[scored]))
+    return ((np.union1d(scored[train], others), scored[test]) for train, test in sides)
 
 
 def available(screen: Screen) -> list[str]:
-    """Names of the baselines that have what they need, shortcuts first."""
+    """Return the names of the baselines whose inputs the screen has, shortcuts first."""
     return [name for name in BASELINES if name != UNTRAINED or screen.untrained_SF is not None]
 
 
 def align(table: SiteTable, features: pd.DataFrame) -> pd.DataFrame:
-    """The features of a table's sites, in its order, out of what `python -m mscnn features` wrote for these and others.
+    """Return the features of a table's sites, in its order.
 
-    Sites are found by plate, well and site. Raises DataError naming those that are not there, or there twice.
+    features: as `python -m mscnn features` writes them; sites are found by plate, well and site.  Raises DataError naming
+    sites that are missing or there twice.
     """
     keys = ["Metadata_Plate", "Metadata_Well", "Metadata_Site"]
     wanted = pd.MultiIndex.from_frame(table.frame[["plate", "well", "site"]])
@@ -120,14 +120,14 @@ def align(table: SiteTable, features: pd.DataFrame) -> pd.DataFrame:
     return features.iloc[places].filter(regex=f"^{PREFIX}").reset_index(drop=True)
 
 
-def _fitted(baseline: Baseline, seen: pd.DataFrame | np.ndarray | pd.Series, mechanisms_S: np.ndarray, fold: Fold,
-            classes: list[str]) -> np.ndarray:
+def _fit_and_predict(baseline: Baseline, inputs: pd.DataFrame | np.ndarray | pd.Series, mechanisms_S: np.ndarray,
+                     fold: Fold, classes: list[str]) -> np.ndarray:
     train, test = fold
-    rows = seen.iloc if isinstance(seen, pd.DataFrame | pd.Series) else seen
-    several = len(set(mechanisms_S[train])) > 1  # of a single mechanism there is nothing to tell apart
+    rows = inputs.iloc if isinstance(inputs, pd.DataFrame | pd.Series) else inputs
+    several = len(set(mechanisms_S[train])) > 1  # a regression of a single class cannot be fitted
     model = (baseline.model if several else _most_frequent)().fit(rows[train], mechanisms_S[train])
-    found = pd.DataFrame(model.predict_proba(rows[test]), columns=model.classes_)
-    return found.reindex(columns=classes, fill_value=0.0).to_numpy()
+    probabilities = pd.DataFrame(model.predict_proba(rows[test]), columns=model.classes_)
+    return probabilities.reindex(columns=classes, fill_value=0.0).to_numpy()
 
 
 def _nothing(screen: Screen) -> np.ndarray:
@@ -135,28 +135,28 @@ def _nothing(screen: Screen) -> np.ndarray:
 
 
 def _wells(screen: Screen) -> pd.DataFrame:
-    """B02 -> B02, B, 02."""
+    """Return well, row and column: B02 -> B02, B, 02."""
     well = screen.table.frame["well"]
     return pd.concat([well, well.str.extract(r"^(?P<row>\D*)(?P<column>.*)$")], axis=1)
 
 
 def _plate_brightness(screen: Screen) -> pd.DataFrame:
-    """Mean over a plate's fields of each channel's mean and sd; with few compounds on a plate, a look at those too."""
-    return _chosen(screen, "Mean|Sd").groupby(screen.table.frame["plate"].to_numpy()).transform("mean")
+    """Return the mean over a plate's fields of each channel's mean and sd; few compounds on a plate show in it."""
+    return _of_kinds(screen, "Mean|Sd").groupby(screen.table.frame["plate"].to_numpy()).transform("mean")
 
 
 def _file_names(screen: Screen) -> pd.Series:
-    """Base name of each field's first file."""
+    """Return the base name of each field's first file."""
     return screen.table.frame["files"].map(lambda files: PurePath(files[0]).name)
 
 
-def _chosen(screen: Screen, kinds: str) -> pd.DataFrame:
-    """The handcrafted features of some kinds."""
+def _of_kinds(screen: Screen, kinds: str) -> pd.DataFrame:
+    """Return the handcrafted features of some kinds, a regular expression."""
     return screen.features.filter(regex=f"^{PREFIX}({kinds})_")
 
 
 def _most_frequent() -> DummyClassifier:
-    """In training: a compound that is left out of the largest class makes that class smaller."""
+    """Return a classifier that predicts the largest class of the training side, without the compounds left out."""
     return DummyClassifier(strategy="most_frequent")
 
 
@@ -177,7 +177,7 @@ def _discriminant() -> Pipeline:
 
 
 def _nearest() -> Pipeline:
-    """Of equally near fields, the first in the table."""
+    """Return a classifier by the nearest field; of equally near fields, by the first in the table."""
     return make_pipeline(StandardScaler(), KNeighborsClassifier(1, algorithm="brute"))
 
 
@@ -195,7 +195,7 @@ SHORTCUTS = {
     "row order only": Baseline(lambda screen: np.arange(len(screen.table))[:, None], _nearest),
 }
 REAL = {
-    "cell count and histogram": Baseline(lambda screen: _chosen(screen, "Nucleus.*|Percentile"), _scaled),
+    "cell count and histogram": Baseline(lambda screen: _of_kinds(screen, "Nucleus.*|Percentile"), _scaled),
     "handcrafted features": Baseline(lambda screen: screen.features, _scaled),
     "handcrafted features, LDA": Baseline(lambda screen: screen.features, _discriminant),
     UNTRAINED: Baseline(lambda screen: screen.untrained_SF, _scaled),

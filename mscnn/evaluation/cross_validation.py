@@ -1,10 +1,14 @@
-"""Leave compounds out, one fold after the other: train, score, gather.
+"""Cross-validate over compounds: train, score and combine the folds.   python -m mscnn loco fields256 --out DIR
 
-A fold is a run of train.py and one of evaluate.py, each in a process of its own; several folds run side by side, each on
-cores of its own, which trains more fields a second than one fold on all of them.  What is done is never done again.
+A fold is a process of train.py, then a process of evaluate.py.  Several folds run side by side, each on cores of its own:
+that trains more fields per second than one fold on all cores.  A finished fold never runs again.
 
-OUT/fold-K, OUT/evaluation/K: run and evaluation of fold K; OUT/scores: all folds as one; OUT/log: what the processes said;
-OUT/inner/fold-K/CANDIDATE: inner folds by which the settings of fold K were chosen, never looking at what it holds out.
+OUT/fold-K          run directory of fold K
+OUT/evaluation/K    its evaluation
+OUT/scores          all folds as one
+OUT/log             output of the processes
+OUT/inner/fold-K/CANDIDATE
+                    inner folds that choose the settings of fold K; they never read what fold K holds out
 """
 
 import json
@@ -35,42 +39,41 @@ ROOT = Path(__file__).parent.parent.parent
 CONFIG, FOLDS, LOCK, CHOSEN = "config.yaml", "folds.yaml", "lock", "chosen.json"
 _running: set[subprocess.Popen] = set()
 _starting = threading.Lock()
-_ended: set[Path] = set()  # folders whose folds are told to end
+_ended: set[Path] = set()  # folders whose folds must not start any more
 
 
 @dataclass(frozen=True)
 class FoldPlan:
-    """What is left out, and where it goes.
+    """The folds of a cross-validation, and where their results go."""
 
-    folds: the compounds that each holds out; split: --split-method of each; candidates: {name: settings} to choose from by
-    inner_folds groups of the training compounds, empty where nothing is chosen.
-    """
-
-    out: Path
-    preset: str
-    split: str
-    folds: list[list[str]]
-    jobs: int
-    candidates: dict[str, dict[str, Any]] = field(default_factory=dict)
-    inner_folds: int = 3
+    out: Path                # folder of all results
+    preset: str              # of each training
+    split: str               # --split-method of each training
+    folds: list[list[str]]   # compounds that each fold holds out
+    jobs: int                # folds side by side
+    candidates: dict[str, dict[str, Any]] = field(default_factory=dict)  # {name: settings} to choose from; {}: no choice
+    inner_folds: int = 3     # groups of the training compounds that choose
 
 
 def open_or_resume(plan: FoldPlan, settings: dict[str, Any]) -> None:
-    """Make the folder, or go on in one that was begun with the same settings and folds; UsageError names what differs."""
+    """Make the folder of a plan, or resume a folder with the same settings and folds.
+
+    settings: of each training.  Raises UsageError naming the settings that differ.
+    """
     out = plan.out
     folds = {"folds": plan.folds, "candidates": plan.candidates, "inner_folds": plan.inner_folds}
     for name, content in ((CONFIG, settings), (FOLDS, folds)):
         path = out / name
         if path.exists():
             remedy = "name a new folder with --out"
-            before = read_yaml(path, remedy=remedy) or {}
-            if not isinstance(before, dict):
+            earlier = read_yaml(path, remedy=remedy) or {}
+            if not isinstance(earlier, dict):
                 raise UsageError(f"{path}: holds no settings; {remedy}")
-            names = sorted({*before, *content}, key=str)  # of a file that was tampered with, a name may be a number
-            if other := [f"{key} {before.get(key)!r}, now {content.get(key)!r}" for key in names
-                         if before.get(key) != content.get(key)]:
-                raise UsageError(f"{out} was begun with other settings ({'; '.join(other)}); give the same ones, or name a "
-                                 "new folder with --out")
+            names = sorted({*earlier, *content}, key=str)  # of a file that was tampered with, a name may be a number
+            if other := [f"{key} {earlier.get(key)!r}, now {content.get(key)!r}" for key in names
+                         if earlier.get(key) != content.get(key)]:
+                raise UsageError(f"{out} was begun with other settings ({'; '.join(other)}); give the same settings, or "
+                                 "name a new folder with --out")
         elif name == CONFIG and out.exists() and any(out.iterdir()):
             raise UsageError(f"{out} exists and holds no {CONFIG}; name a new folder with --out")
         else:
@@ -80,11 +83,10 @@ def open_or_resume(plan: FoldPlan, settings: dict[str, Any]) -> None:
 
 
 def run_folds(plan: FoldPlan, prepare: Callable[[int, Path], object] = lambda number, folder: None) -> Path:
-    """All folds that are not done yet, then all as one; returns the folder of the scores.
+    """Run all unfinished folds, then combine all folds; return the folder of the scores.
 
-    prepare: writes the split.csv of a fold, whose training side its inner folds split, into a folder.
-
-    A fold that fails is named, the others go on.  Raises UsageError at the end naming those that are to be run again.
+    prepare: called with a fold's number and a folder, writes split.csv there; inner folds split its training side.
+    A fold that fails is named, the others continue.  Raises UsageError at the end naming the folds that failed.
     """
     evaluations = [plan.out / "evaluation" / str(number) for number in range(len(plan.folds))]
     waiting = [number for number, folder in enumerate(evaluations) if not _is_done(folder)]
@@ -93,10 +95,10 @@ def run_folds(plan: FoldPlan, prepare: Callable[[int, Path], object] = lambda nu
     for cpus in core_plan.shares(cpu_topology.read_topology(), cpu_topology.allowed_cpus(), plan.jobs):
         places.put(cpus)
 
-    def one(number: int) -> None:
+    def run_fold(number: int) -> None:
         name = f"fold {number} ({'; '.join(plan.folds[number])})"
         try:
-            _fold(plan, number, places, prepare)
+            _run_fold(plan, number, places, prepare)
         except (subprocess.CalledProcessError, DataError) as problem:
             failed.append(f"{name}: {getattr(problem, 'output', problem)}")
             log.warning("FAILED %s", failed[-1])
@@ -107,17 +109,17 @@ def run_folds(plan: FoldPlan, prepare: Callable[[int, Path], object] = lambda nu
                      clock(left))
 
     with _locked(plan.out), ThreadPoolExecutor(plan.jobs) as pool, _terminate_children(plan.out, pool):
-        for future in [pool.submit(one, number) for number in waiting]:
+        for future in [pool.submit(run_fold, number) for number in waiting]:
             future.result()
     if failed:
         raise UsageError("\n  ".join([f"{len(failed)} of {len(plan.folds)} folds failed; mend the cause and run the same "
-                                      "command again, it goes on with them", *failed]))
+                                      "command again, which runs them alone", *failed]))
     results.combine_folds(evaluations, plan.out / "scores")
     return plan.out / "scores"
 
 
-def _fold(plan: FoldPlan, number: int, places: SimpleQueue, prepare: Callable[[int, Path], object]) -> None:
-    """Choose settings where there are several, then train without the fold's compounds and score on them."""
+def _run_fold(plan: FoldPlan, number: int, places: SimpleQueue, prepare: Callable[[int, Path], object]) -> None:
+    """Choose settings where there are candidates, train without the fold's compounds, and score on them."""
     options = {}
     if plan.candidates:
         inner = plan.out / "inner" / f"fold-{number}"
@@ -129,7 +131,7 @@ def _fold(plan: FoldPlan, number: int, places: SimpleQueue, prepare: Callable[[i
 
 
 def _choose(plan: FoldPlan, number: int, inner: Path, places: SimpleQueue) -> dict[str, Any]:
-    """The settings of the candidate that gets most treatments right in inner folds, then most fields, then comes first."""
+    """Return the settings of the best candidate: most treatments right in inner folds, then most fields, then first."""
     if not (inner / CHOSEN).exists():
         scores = {}
         for name, options in plan.candidates.items():
@@ -141,11 +143,10 @@ def _choose(plan: FoldPlan, number: int, inner: Path, places: SimpleQueue) -> di
                                      places, **options, split="k-fold", folds=plan.inner_folds, fold=fold,
                                      within=inner / "split.csv")
             scores[name] = results.combine_folds(evaluations, inner / name / "scores")
-        best = max(scores, key=lambda name: [scores[name][level]["correct"] for level in ("treatments", "fields")])
-        counts = {name: {level: [score["correct"], score["total"]] for level, score in own.items()}
-                  for name, own in scores.items()}
-        files.write_json(inner / CHOSEN, {"chosen": best, "settings": plan.candidates[best],
-                                                  "right of total": counts})
+        best = max(scores, key=lambda name: (scores[name].treatments.correct, scores[name].fields.correct))
+        counts = {name: {level: [score.correct, score.total] for level, score in of_candidate.by_level().items()}
+                  for name, of_candidate in scores.items()}
+        files.write_json(inner / CHOSEN, {"chosen": best, "settings": plan.candidates[best], "right of total": counts})
     chosen = json.loads((inner / CHOSEN).read_text())
     log.info("fold %d: %s chosen by its inner folds", number, chosen["chosen"])
     return chosen["settings"]
@@ -153,7 +154,10 @@ def _choose(plan: FoldPlan, number: int, inner: Path, places: SimpleQueue) -> di
 
 def _train_and_score(plan: FoldPlan, name: str, run_dir: Path, evaluation: Path, places: SimpleQueue,
                      **options: Any) -> None:
-    """train.py, unless it has come to its end before, and evaluate.py. Raises CalledProcessError with their last words."""
+    """Run train.py, unless its run has finished, then evaluate.py. Raises CalledProcessError with their last line.
+
+    options: settings of the training.
+    """
     cpus = places.get()
     try:
         settings = [word for option, value in options.items() for word in (f"--{option.replace('_', '-')}", str(value))]
@@ -170,7 +174,7 @@ def _start(plan: FoldPlan, name: str, cpus: frozenset[int], program: str, *argum
     path = (plan.out / "log" / f"{name}.txt").absolute()
     with _starting, path.open("a") as output, cpu_topology.on(cpus):
         if plan.out in _ended:
-            raise subprocess.CalledProcessError(1, program, "not started: the command was told to end")
+            raise subprocess.CalledProcessError(1, program, "not started: the command is ending")
         process = subprocess.Popen([sys.executable, str(ROOT / program), *map(str, arguments)], stdout=output,
                                    stderr=subprocess.STDOUT, close_fds=False,  # the lock lasts as long as they do
                                    env=launchers.child_env())
@@ -187,14 +191,15 @@ def _is_done(evaluation: Path) -> bool:
 
 
 def _counts(evaluation: Path) -> str:
-    """fields 33/36, treatments 3/3."""
-    scores = json.loads((evaluation / results.SCORES).read_text())
-    return ", ".join(f"{level} {scores[level]['correct']}/{scores[level]['total']}" for level in ("fields", "treatments"))
+    """Return "fields 33/36, treatments 3/3"."""
+    scores = results.read_scores(evaluation)
+    return f"fields {scores.fields.correct}/{scores.fields.total}, " \
+           f"treatments {scores.treatments.correct}/{scores.treatments.total}"
 
 
 @contextmanager
 def _locked(out: Path) -> Iterator[None]:
-    """Nobody else works on this folder, nor a process that an earlier command has left behind. Raises UsageError."""
+    """Lock the folder against other commands, and against processes that an earlier command left. Raises UsageError."""
     try:
         file = lock_file(out / LOCK)
     except BlockingIOError:
@@ -206,9 +211,9 @@ def _locked(out: Path) -> Iterator[None]:
 
 @contextmanager
 def _terminate_children(out: Path, pool: ThreadPoolExecutor) -> Iterator[None]:
-    """Interrupted or told to end, start nothing more and end what runs."""
+    """On an exception, an interrupt or SIGTERM in the block, start no more processes and terminate those that run."""
     _ended.discard(out)
-    told = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    previous = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         yield
     except BaseException:
@@ -219,5 +224,5 @@ def _terminate_children(out: Path, pool: ThreadPoolExecutor) -> Iterator[None]:
                 process.terminate()
         raise
     finally:
-        signal.signal(signal.SIGTERM, told)
+        signal.signal(signal.SIGTERM, previous)
 

@@ -1,8 +1,9 @@
-"""Features of a field that need no training: what any network has to better.  `python -m mscnn features` writes them.
+"""Handcrafted features of a field: they need no training, and a network has to do better.   python -m mscnn features
 
 A field is first resized to GRID pixels, its aspect kept: 256x256 stays as it is, 1024x1280 becomes 229x286.  All lengths
-and areas below are in pixels of that grid, so that screens of any size are measured alike.  Intensity is a share of what
-the type can hold (counts / 256 or / 65,536): 16-bit counts 256 times those of 8 bits give the very same features.
+and areas are in pixels of that grid, so that screens of any size are measured alike.  Intensity is a share of the range of
+the type (counts / 256 or / 65,536): 16-bit counts 256 times those of 8 bits give the same features.
+
 Shapes: C channels, H W pixels.
 """
 
@@ -36,40 +37,44 @@ _CHUNK = 8                           # sites handed to a process at once
 
 
 def features(site_CHW: np.ndarray, *, channels: tuple[str, ...], nuclei: int) -> dict[str, float]:
-    """Image_Basic_<Kind>_<Channel>[_<detail>] of one field: 19 numbers a channel, 1 a pair of channels, 4 of nuclei.
+    """Return Image_Basic_<Kind>_<Channel>[_<detail>] of one field: 19 per channel, 1 per pair of channels, 4 of nuclei.
 
-    site_CHW: uint8 or uint16, as read; nuclei: which channel shows them.
-    All are finite.  A constant channel has skewness, kurtosis, bands, granularity and correlations 0, and no nuclei;
-    without nuclei their area is 0, and with one nucleus its sd is.
+    site_CHW: uint8 or uint16, as read; nuclei: position of the channel that shows nuclei.
+    All features are finite.  A constant channel has skewness, kurtosis, bands, granularity and correlations 0, and no
+    nuclei.  Without nuclei their area is 0; with one nucleus the sd of the area is 0.
     """
     grid_CHW = _on_grid(site_CHW)
-    found = {}
+    measured = {}
     for channel, plane_HW in zip(channels, grid_CHW, strict=True):
-        found |= _named(channel, _moments(plane_HW) | _percentiles(plane_HW) | _bands(plane_HW) | _granularity(plane_HW))
+        measured |= _named(channel, _moments(plane_HW) | _percentiles(plane_HW) | _bands(plane_HW) | _granularity(plane_HW))
     for one, other in combinations(range(len(channels)), 2):
-        found |= _named(channels[one], {("Correlation", channels[other]): _correlation(grid_CHW[one], grid_CHW[other])})
-    return found | _named(channels[nuclei], _nuclei(grid_CHW[nuclei]))
+        measured |= _named(channels[one], {("Correlation", channels[other]): _correlation(grid_CHW[one], grid_CHW[other])})
+    return measured | _named(channels[nuclei], _nuclei(grid_CHW[nuclei]))
 
 
 def nuclei_channel(channels: tuple[str, ...], asked: str | None) -> int:
-    """Which channel shows nuclei: the one that was asked for, else the one called so. Raises UsageError."""
+    """Return the position of the channel that shows nuclei: the channel asked for, else the channel with a name of NUCLEI.
+
+    Raises UsageError unless exactly one channel fits.
+    """
     wanted = (asked.casefold(),) if asked else NUCLEI
     fitting = [number for number, name in enumerate(channels) if name.casefold() in wanted]
     if len(fitting) != 1:
-        raise UsageError(f"{len(fitting)} channels are called {' or '.join(wanted)}, one has to be; say by --nuclei NAME "
-                         f"which one shows nuclei: {', '.join(channels)}")
+        raise UsageError(f"{len(fitting)} channels are called {' or '.join(wanted)}, one has to be; name the channel that "
+                         f"shows nuclei with --nuclei: {', '.join(channels)}")
     return fitting[0]
 
 
 def of_sites(table: SiteTable, *, nuclei: int, workers: int = 1,
              advance: Callable[[int], object] = lambda number: None) -> pd.DataFrame:
-    """A row a site, in the table's order, by so many processes; advance: told how many sites are done.
+    """Measure all sites; return a row per site, in the table's order.
 
-    table: its channels are named.  Raises DataError naming all images that cannot be read.
+    table: its channels are named.  workers: processes.  advance: called with the number of sites just finished.
+    Raises DataError naming all images that cannot be read.
     """
     rows, damaged = [], []
-    for found in _each(table, partial(_of_site, nuclei=nuclei), workers):
-        (damaged if isinstance(found, str) else rows).append(found)
+    for result in _each(table, partial(_of_site, nuclei=nuclei), workers):
+        (damaged if isinstance(result, str) else rows).append(result)
         advance(1)
     if damaged:
         raise DataError(f"{len(damaged)} sites cannot be read; replace their images, or take their rows out", damaged)
@@ -77,20 +82,20 @@ def of_sites(table: SiteTable, *, nuclei: int, workers: int = 1,
 
 
 def _each(table: SiteTable, function: Callable[[SiteTable], dict | str], workers: int) -> Iterator[dict | str]:
-    """What a function makes of each site, in order. Raises DataError where a process was killed."""
+    """Yield the result of a function for each site, in order. Raises DataError where a process was killed."""
     sites = (table.select([site]) for site in range(len(table)))
     with spawned_pool(workers) as pool:
         try:
             yield from pool.map(function, sites, chunksize=_CHUNK)
         except BrokenProcessPool:
-            raise DataError("a process was killed while it measured a field, for want of memory or by an image; use fewer "
-                            "--workers, or look for the image with `python -m mscnn check`") from None
+            raise DataError("a process was killed while it measured a field: memory was short, or an image is damaged; use "
+                            "fewer --workers, or look for the image with `python -m mscnn check`") from None
         finally:
             pool.shutdown(cancel_futures=True)
 
 
 def _of_site(site: SiteTable, nuclei: int) -> dict[str, float] | str:
-    """Features of the one site of a table, or why it cannot be read."""
+    """Return the features of the only site of a table, or why the site cannot be read."""
     try:
         return features(read_pixels(site, 0), channels=site.channels, nuclei=nuclei)
     except ImageError as problem:
@@ -98,7 +103,7 @@ def _of_site(site: SiteTable, nuclei: int) -> dict[str, float] | str:
 
 
 def _on_grid(site_CHW: np.ndarray) -> np.ndarray:
-    """(C, h, w) float64 in [0, 1) of about GRID pixels, smoothed first where it shrinks."""
+    """Return (C, h, w) float64 in [0, 1) of about GRID pixels, smoothed first where the field shrinks."""
     share_CHW = site_CHW / 2.0 ** (8 * site_CHW.itemsize)
     side = np.sqrt(GRID / site_CHW[0].size)
     shape = [max(1, round(side * length)) for length in site_CHW.shape[1:]]
@@ -118,16 +123,16 @@ def _percentiles(plane_HW: np.ndarray) -> dict[tuple, float]:
 
 
 def _bands(plane_HW: np.ndarray) -> dict[tuple, float]:
-    """Sd of the differences of Gaussians; waves 3.3 times as long as the outer sigma pass best."""
+    """Return the sd of differences of Gaussians; waves 3.3 times as long as the outer sigma pass best."""
     blurred = [ndimage.gaussian_filter(plane_HW, sigma) for sigma in SIGMAS]
     return {("Band", f"{sigma}"): 0.0 if _is_flat(plane_HW) else (inner - outer).std()
             for sigma, inner, outer in zip(SIGMAS[1:], blurred, blurred[1:], strict=False)}
 
 
 def _granularity(plane_HW: np.ndarray) -> dict[tuple, float]:
-    """The share of intensity above the darkest pixel that each larger opening takes away, as CellProfiler's spectrum.
+    """Return the share of intensity above the darkest pixel that each larger opening takes away: a granularity spectrum.
 
-    Openings are plain, without its reconstruction.
+    As in CellProfiler, but openings are plain, without reconstruction.
     """
     light = plane_HW.mean() - plane_HW.min()
     if _is_flat(plane_HW):
@@ -144,7 +149,10 @@ def _correlation(one_HW: np.ndarray, other_HW: np.ndarray) -> float:
 
 
 def _nuclei(plane_HW: np.ndarray) -> dict[tuple, float]:
-    """Number, mean and sd of area, share of the field: parts above Otsu's threshold; those that touch count as one."""
+    """Return number, mean and sd of area, and share of the field, of parts above Otsu's threshold.
+
+    Nuclei that touch are one part.
+    """
     smooth_HW = ndimage.gaussian_filter(plane_HW, SMOOTH)
     above_HW = smooth_HW > threshold_otsu(smooth_HW) if not _is_flat(plane_HW) else np.zeros(plane_HW.shape, bool)
     areas = regionprops_table(ndimage.label(above_HW)[0], properties=("area",))["area"]
@@ -158,5 +166,5 @@ def _is_flat(plane_HW: np.ndarray) -> bool:
 
 
 def _named(channel: str, kinds: dict[tuple, float]) -> dict[str, float]:
-    """{("Percentile", "05"): 0.1} -> {"Image_Basic_Percentile_DNA_05": 0.1}."""
+    """Name features by kind and channel: {("Percentile", "05"): 0.1} -> {"Image_Basic_Percentile_DNA_05": 0.1}."""
     return {PREFIX + "_".join((kind, channel, *detail)): float(value) for (kind, *detail), value in kinds.items()}

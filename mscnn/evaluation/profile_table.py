@@ -1,6 +1,7 @@
-"""A table of profiles, ours or any other program's, -> metadata and features.
-One row a field, a well or a treatment: Metadata_Compound, Metadata_Concentration, Metadata_MOA, Metadata_Week (or
-Metadata_Batch), optionally Metadata_Plate and Metadata_Well; all other numeric columns are features.
+"""Read a table of profiles, of this or any other program: metadata and features.
+
+A row is a field, a well or a treatment.  Columns: Metadata_Compound, Metadata_Concentration, Metadata_MOA, Metadata_Week
+(or Metadata_Batch), optionally Metadata_Plate and Metadata_Well.  All other numeric columns are features.
 """
 
 import zlib
@@ -12,6 +13,7 @@ import pandas as pd
 import pyarrow
 import pyarrow.parquet
 
+from mscnn.core import csv_safe
 from mscnn.core.errors import DataError, UsageError
 from mscnn.data.tables.site_table import PUBLIC_NAMES
 
@@ -26,34 +28,33 @@ _NAN = ["", "nan", "NaN", "NA", "N/A", "null", "None"]
 
 @dataclass(frozen=True)
 class ProfileTable:
-    """metadata: a row a profile: NEEDED, Metadata_Week, and those of PLACES that the file has; text, but concentrations
-    float; Scored: whether it counts, bool; features_SF: (S, F) float64, finite; names: the F columns.
-    """
+    """Profiles with their metadata."""
 
-    metadata: pd.DataFrame
-    features_SF: np.ndarray
-    names: list[str]
+    metadata: pd.DataFrame   # a row per profile: NEEDED, Metadata_Week, and those of PLACES that the file has; all text but
+                             # the concentration; and Scored: bool, False for a profile that is a neighbour only
+    features_SF: np.ndarray  # (S, F) float64, finite
+    names: list[str]         # of the F features
 
     def select(self, rows: np.ndarray) -> "ProfileTable":
-        """The profiles at a boolean mask or at positions."""
+        """Return the profiles at a boolean mask or at positions."""
         chosen = np.flatnonzero(rows) if np.asarray(rows).dtype == bool else np.asarray(rows, dtype=int)
         return ProfileTable(self.metadata.iloc[chosen].reset_index(drop=True), self.features_SF[chosen], self.names)
 
     def sites(self) -> pd.DataFrame:
-        """compound, concentration, mechanism and well as a site table names them; a well that is not given is ""."""
+        """Return the metadata with the names of a site table; a well that is not given is ""."""
         names = {public: name for name, public in PUBLIC_NAMES.items()}
         return self.metadata.rename(columns=names).assign(**({} if "Metadata_Well" in self.metadata else {"well": ""}))
 
     def is_control(self, control: str) -> np.ndarray:
-        """(S,) bool: rows of untreated wells, by their compound, in any case."""
+        """Return (S,) bool: rows of untreated wells, by their compound, in any case."""
         return (self.metadata["Metadata_Compound"].str.casefold() == control.casefold()).to_numpy()
 
 
 def read(path: Path, *, prefixes: tuple[str, ...] = (), drop_nan: bool = False) -> ProfileTable:
     """Read .csv, .csv.gz or .parquet. Raises DataError or UsageError naming the columns or rows that do not fit.
 
-    prefixes: take features whose names start so, in place of all numeric columns; drop_nan: leave out features that are
-    not finite in some row, in place of refusing them.
+    prefixes: of the features; empty: all numeric columns.  drop_nan: leave out features that are not finite in some row;
+    else they are refused.
     """
     table = _read_file(path)
     batch = next((name for name in BATCHES if name in table), None)
@@ -76,7 +77,7 @@ def read(path: Path, *, prefixes: tuple[str, ...] = (), drop_nan: bool = False) 
 
 
 def _refuse_case_twins(compounds: pd.Series, path: Path) -> None:
-    """One of two that differ in case only would be the other's neighbour."""
+    """Raise DataError for compounds that differ in case only: each would be the other's neighbour."""
     names = compounds.drop_duplicates()
     twins = names[names.str.casefold().duplicated(keep=False)]
     if len(twins):
@@ -92,18 +93,15 @@ def _read_file(path: Path) -> pd.DataFrame:
     if not path.name.endswith((".csv", ".csv.gz")):
         raise UsageError(f"{path}: profiles are read from .csv, .csv.gz or .parquet, got {path.suffix or 'no ending'}; "
                          "convert them")
-    try:  # metadata as the text it is: a compound NA stays one
-        header = pd.read_csv(path, nrows=0)
-        kinds = {name: str for name in header if name.startswith("Metadata_")}
-        return pd.read_csv(path, dtype=kinds, keep_default_na=False, low_memory=False,
-                           na_values={name: _NAN for name in header if name not in kinds})
+    try:  # metadata as the text it is: a compound NA is no missing value
+        return csv_safe.read_csv(path, is_number=lambda name: not name.startswith("Metadata_"), missing=_NAN)
     except (OSError, EOFError, zlib.error, ValueError) as problem:  # pandas' own errors are ValueErrors
         raise DataError(f"{path}: cannot be read ({str(problem).splitlines()[0]}); give a CSV in UTF-8, with a header and "
                         "a row a profile") from None
 
 
 def _numeric(table: pd.DataFrame) -> list[str]:
-    """Columns of numbers that are no identifiers; of a CSV, those whose first filled value is a number."""
+    """Return the columns of numbers that are no identifiers; of a CSV, those whose first filled value is a number."""
     def is_number(column: pd.Series) -> bool:
         if pd.api.types.is_numeric_dtype(column):
             return not pd.api.types.is_bool_dtype(column)
@@ -114,7 +112,7 @@ def _numeric(table: pd.DataFrame) -> list[str]:
 
 
 def _features(table: pd.DataFrame, names: list[str], path: Path, drop_nan: bool) -> tuple[list[str], np.ndarray]:
-    """The columns as finite numbers, and which are left."""
+    """Return the names of the features that are left, and their values as finite numbers (S, F)."""
     features_SF = np.empty((len(table), len(names)))
     for position, name in enumerate(names):
         features_SF[:, position] = pd.to_numeric(table[name], errors="coerce")
@@ -130,7 +128,7 @@ def _features(table: pd.DataFrame, names: list[str], path: Path, drop_nan: bool)
 
 
 def _numbers(column: pd.Series, path: Path) -> pd.Series:
-    """Concentrations as numbers; empty is NaN: not given."""
+    """Return concentrations as numbers; empty is NaN: not given."""
     text = _text(column)
     numbers = pd.to_numeric(text.where(text != ""), errors="coerce").astype(float)
     if (wrong := numbers.isna() & ~text.isin(_NAN)).any():
@@ -140,13 +138,13 @@ def _numbers(column: pd.Series, path: Path) -> pd.Series:
 
 
 def _text(column: pd.Series) -> pd.Series:
-    """As text without blanks around it; what is missing is "". A week 1.0 that was numbers with gaps is "1"."""
+    """Return text without blanks around it; a missing value is "". A week 1.0, of a column of numbers with gaps, is "1"."""
     if pd.api.types.is_float_dtype(column):
         return column.map(lambda value: "" if pd.isna(value) else f"{value:.15g}")
     return column.where(column.notna(), "").astype(str).str.strip()
 
 
 def _some(names: list[str]) -> str:
-    """Columns of metadata first, at most twelve."""
+    """Join at most twelve names, columns of metadata first."""
     names = sorted(names, key=lambda name: not name.startswith("Metadata_"))
     return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")

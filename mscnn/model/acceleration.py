@@ -5,12 +5,14 @@ Measured by `python -m mscnn.bench step`.
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from mscnn.model import MCNN
 
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
 AUTO = "other backends are used on request only"
 AS_ASKED = "as asked"
 
@@ -23,7 +25,7 @@ class Acceleration:
     channels_last: bool = True      # oneDNN convolves it without reordering; False only serves comparison
     backend: str = "native"         # PyTorch's own kernels; or ipex: Intel's extension
 
-    def prepare(self, network: nn.Module) -> nn.Module:
+    def prepare(self, network: AnyModule) -> AnyModule:
         """Lay out the weights in memory."""
         return network.to(memory_format=self._layout())  # pyright: ignore[reportCallIssue]  (torch's stubs lack this overload)
 

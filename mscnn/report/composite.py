@@ -1,4 +1,4 @@
-"""Fields as colour composites: first channel blue, second green, third red.  `python -m mscnn synth` draws them."""
+"""Fields as colour composites: first channel blue, second green, third red.   python -m mscnn synth"""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 
 def composite(site_CHW: np.ndarray) -> np.ndarray:
-    """Counts (C, H, W) of up to 3 channels -> (H, W, 3) in 0..1, each channel stretched between its 1 % and 99.7 %."""
+    """Compose counts (C, H, W) of up to 3 channels to (H, W, 3) in 0..1, each stretched between its 1 % and 99.7 %."""
     low, high = np.percentile(site_CHW, [1, 99.7], axis=(1, 2), keepdims=True)
     stretched = np.clip((site_CHW - low) / np.maximum(high - low, 1), 0, 1)
     padded = np.concatenate([stretched, np.zeros((3 - len(stretched), *stretched.shape[1:]))])
@@ -15,7 +15,7 @@ def composite(site_CHW: np.ndarray) -> np.ndarray:
 
 
 def draw_overview(rows: dict[str, list[tuple[str, np.ndarray]]], title: str, path: Path) -> None:
-    """A grid of composites. rows: {row's name: [(caption, site (C, H, W)), ...]}."""
+    """Draw a grid of composites. rows: {row's name: [(caption, site (C, H, W)), ...]}."""
     columns = max(len(row) for row in rows.values())
     figure = Figure(figsize=(1.9 * columns + 1.2, 2.15 * len(rows) + 0.5), layout="constrained", dpi=100)
     panels = figure.subplots(len(rows), columns, squeeze=False)

@@ -22,8 +22,8 @@ def numbers(scale: PlateScale) -> pd.DataFrame:
 
     Columns: plate, week, channel; darkest and brightest place of the field, mean 1; shift in counts; scale.
     """
-    week = scale.provenance.get("week", {})
-    names = scale.provenance.get("channels") or [f"Channel{c + 1}" for c in range(scale.field_PChw.shape[1])]
+    week = scale.provenance.week
+    names = scale.provenance.channels or [f"Channel{c + 1}" for c in range(scale.field_PChw.shape[1])]
     rows = [{"plate": plate, "week": week.get(plate, ""), "channel": name,
              "darkest": scale.field_PChw[number, channel].min(),
              "brightest": scale.field_PChw[number, channel].max(),

@@ -1,4 +1,4 @@
-"""Where the cells of a drawn field are, and how far each reaches.
+"""Positions and outlines of the cells of a drawn field.
 
     python -m pytest tests/synthetic/test_plates.py -k field
 
@@ -52,7 +52,7 @@ def place_cells(p: Phenotype, height: int, width: int, nd: float, rng: np.random
 
 
 def _spread(tries: np.ndarray, taken: np.ndarray, num: int, gap: float) -> np.ndarray:
-    """The first `num` of the (m, 2) tries that keep `gap` px from one another and from those taken."""
+    """Return the first `num` of the (m, 2) tries that keep `gap` px from one another and from those taken."""
     kept = np.full((len(taken) + num, 2), np.inf)
     kept[: len(taken)] = taken
     end = start = len(taken)
@@ -66,7 +66,7 @@ def _spread(tries: np.ndarray, taken: np.ndarray, num: int, gap: float) -> np.nd
 
 
 def outline_cells(p: Phenotype, cells: Cells, nd, rng) -> np.ndarray:
-    """(n, K) float32 reach of each cell: an ellipse with pointed corners, cut where a neighbour is nearer."""
+    """Return the reach (n, K) float32 of each cell: an ellipse with pointed corners, cut where a neighbour is nearer."""
     n = len(cells.size)
     radius = np.where(cells.round, 0.6, p.cell_radius) * cells.size * nd
     aspect = np.maximum(1, 1 + (p.cell_aspect - 1) * rng.lognormal(0, 0.4, n))[:, None]
@@ -86,7 +86,7 @@ def outline_cells(p: Phenotype, cells: Cells, nd, rng) -> np.ndarray:
 
 
 def _borders(cells: Cells, radius: np.ndarray) -> np.ndarray:
-    """(n, K) distance to the straight border with the nearest flat neighbour, which divides their gap as the radii."""
+    """Return the distance (n, K) to the border with the nearest flat neighbour, which divides their gap as the radii."""
     gap = cells.centre[None] - cells.centre[:, None]
     distance = np.hypot(gap[..., 0], gap[..., 1])
     np.fill_diagonal(distance, np.inf)

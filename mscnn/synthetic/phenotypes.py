@@ -104,7 +104,7 @@ MECHANISMS: dict[str, Phenotype] = {
 
 
 def at_dose(phenotype: Phenotype, effect: float) -> Phenotype:
-    """Every parameter on the line from DMSO (effect 0) to the full phenotype (effect 1)."""
+    """Return the phenotype with every parameter on the line from DMSO (effect 0) to the full one (effect 1)."""
     if not 0 <= effect <= 1:
         raise ValueError(f"effect must be in 0..1, got {effect}")
     return Phenotype(**{
@@ -114,12 +114,12 @@ def at_dose(phenotype: Phenotype, effect: float) -> Phenotype:
 
 
 def hill(dose_uM: float, *, ec50_uM: float, slope: float, strength: float) -> float:
-    """Effect in 0..strength of a concentration; strength / 2 at ec50_uM."""
+    """Return the effect, from 0 to strength, of a concentration; strength / 2 at ec50_uM."""
     return strength * dose_uM**slope / (dose_uM**slope + ec50_uM**slope)
 
 
 def treated(compound: str, mechanism: str, dose_uM: float, seed: int = 0) -> Phenotype:
-    """What a compound does to cells at a dose; mechanism "" does nothing.
+    """Return the phenotype of cells under a compound at a dose: that of DMSO for mechanism "".
 
     Compounds of one mechanism differ in potency and strength, and mildly in every parameter of the look.
     """
@@ -133,14 +133,14 @@ def treated(compound: str, mechanism: str, dose_uM: float, seed: int = 0) -> Phe
 
 
 def dose_series(compound: str) -> tuple[float, ...]:
-    """Eight descending half-log doses in uM; the top one varies by compound."""
+    """Return eight descending half-log doses in uM; the top one varies by compound."""
     doses_uM = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
     top = 3 if compound == "taxol" else zlib.crc32(compound.encode()) % 5
     return doses_uM[top : top + 8]
 
 
 def _varied(phenotype: Phenotype, rng: np.random.Generator, *, sd: float) -> Phenotype:
-    """The phenotype with every parameter scaled by its own log-normal factor; fractions stay at most 1."""
+    """Scale every parameter of the phenotype by its own log-normal factor; fractions stay at most 1."""
     values = {}
     for f in fields(Phenotype):
         value = float(getattr(phenotype, f.name) * np.exp(rng.normal(0, sd)))

@@ -1,4 +1,4 @@
-"""Draws one field of fluorescent cells from a Phenotype.
+"""Draw one field of fluorescent cells from a Phenotype.
 
     python -m pytest tests/synthetic/test_plates.py -k field
 
@@ -46,7 +46,7 @@ def render_field(phenotype: Phenotype, height: int, width: int, nucleus_px: floa
 
 
 def _window(centre, reach, shape):
-    """Slices of the square of half-side `reach` px around a point, cut to the field, and polar coordinates there."""
+    """Return slices of the square of half-side `reach` px around a point, cut to the field, and polar coordinates there."""
     lo, hi = np.clip([np.floor(centre - reach), np.ceil(centre + reach) + 1], 0, shape).astype(int)
     y = np.arange(lo[0], hi[0], dtype=np.float32)[:, None] - np.float32(centre[0])
     x = np.arange(lo[1], hi[1], dtype=np.float32) - np.float32(centre[1])
@@ -73,7 +73,7 @@ def _draw_body(image, p: Phenotype, cells: Cells, i, outline, grain, nd):
 
 
 def _draw_microtubules(tubulin, p: Phenotype, cells: Cells, outlines, nd, rng):
-    """Wavy filaments from the surroundings of the nucleus outward, for all cells at once."""
+    """Draw wavy filaments from the surroundings of the nucleus outward, for all cells at once."""
     bundled = p.tubulin_bundling
     shape = (len(outlines), int(np.clip(4.5 * nd, 60, 150) * (1 - 0.86 * bundled)))
     start = rng.uniform(-np.pi, np.pi, shape)
@@ -92,7 +92,7 @@ def _draw_microtubules(tubulin, p: Phenotype, cells: Cells, outlines, nd, rng):
 
 
 def _draw_actin(actin, p: Phenotype, cells: Cells, outlines, nd, rng):
-    """Stress fibres, nearly parallel to the long axis, and clots of actin, for all cells at once."""
+    """Draw stress fibres, nearly parallel to the long axis, and clots of actin, for all cells at once."""
     light = p.actin_intensity * cells.light[:, ACTIN]
     shape = (len(outlines), 14)
     axis = (cells.axis[:, None] + rng.normal(0, 0.15, shape))[..., None]
@@ -144,7 +144,7 @@ def _draw_nuclei(dna, p: Phenotype, cells: Cells, grain, nd, rng) -> np.ndarray:
 
 
 def _nuclear_parts(p: Phenotype, radius, axis, rng) -> list[tuple[float, float, float]]:
-    """(distance from the cell's centre, angle, radius) of the lobes, twins and micronuclei of one cell, in px."""
+    """Draw (distance from the cell's centre, angle, radius) of the lobes, twins and micronuclei of one cell, in px."""
     kind = rng.random()
     if kind < p.fragmented:
         num = int(rng.integers(3, 7))
@@ -176,7 +176,7 @@ def _draw_nucleus(dna, footprint, p: Phenotype, centre, radius, axis, light, gra
 
 
 def _draw_rounded(image, p: Phenotype, cells: Cells, i, grain, nd, rng):
-    """A ball of a cell above the layer: bright and soft in all channels; metaphase bar, or ring and single aster."""
+    """Draw a round cell above the layer, bright and soft in all channels: metaphase bar, or ring and single aster."""
     radius = 0.58 * nd * cells.size[i]
     at, rho, theta = _window(cells.centre[i], radius * 1.5, image.shape[1:])
     ball = np.clip((radius - rho) / (rng.uniform(0.2, 0.5) * nd) + 0.5, 0, 1)
@@ -199,13 +199,13 @@ def _draw_rounded(image, p: Phenotype, cells: Cells, i, grain, nd, rng):
 
 
 def _grain(height, width, nd, rng) -> np.ndarray:
-    """(H, W) float32 cloudy noise, sd 0.5, with structures of about a tenth of a nucleus."""
+    """Draw cloudy noise (H, W) float32, sd 0.5, with structures of about a tenth of a nucleus."""
     noise = ndimage.gaussian_filter(rng.standard_normal((height, width), np.float32), max(0.055 * nd, 0.5), truncate=3)
     return np.clip(noise / noise.std(), -2.5, 2.5) * np.float32(0.5)
 
 
 def _focus(image: np.ndarray, nd: float) -> np.ndarray:
-    """The microscope: nine tenths of the light sharp, the rest spread wide, from above and below the focus."""
+    """Blur as a microscope does: nine tenths of the light sharp, the rest spread wide, from above and below the focus."""
     out = np.empty_like(image)
     for channel, plane in enumerate(image):
         box = max(3, int(1.4 * nd))

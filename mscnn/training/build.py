@@ -1,6 +1,5 @@
 """What a run is made of: the data that it learns from, and the network with all that a step uses."""
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,9 +76,9 @@ def build_trainer(settings: config.Config, data: TrainingData, ranks: world.Worl
                   stop: StopRequest) -> tuple[Trainer, dict[str, dict[str, str]]]:
     """Build the network and all that a step uses; return it, and {choice: {"asked", "used", ...}}; a collective."""
     optim, classes = settings.optim, data.table.mechanisms()
-    asked = settings.augment
-    jitter = Jitter(flips=asked.flips, quarter_turns=asked.quarter_turns, rotate=asked.rotate, zoom=asked.aug_zoom,
-                    shift=asked.aug_shift, gain=asked.aug_gain, offset=asked.aug_offset)
+    aug = settings.augment
+    jitter = Jitter(flips=aug.flips, quarter_turns=aug.quarter_turns, rotate=aug.rotate, zoom=aug.aug_zoom,
+                    shift=aug.aug_shift, gain=aug.aug_gain, offset=aug.aug_offset)
     torch.manual_seed(settings.run.seed)
     acceleration, choices = choose_acceleration(settings.compute.accelerate, settings.compute.precision,
                                                 machine.feature_flags())
@@ -89,7 +88,10 @@ def build_trainer(settings: config.Config, data: TrainingData, ranks: world.Worl
     choices["kernel"] = kernel.report(settings.network.kernel)
     for name, report in choices.items():
         log.info("%s: asked %s, using %s: %s", name, *report.values())
-    network = acceleration.prepare(MCNN(len(classes), *data.table.shape, **dataclasses.asdict(settings.network)))
+    assert data.table.shape is not None
+    asked = settings.network
+    network = acceleration.prepare(MCNN(len(classes), *data.table.shape, head_relu=asked.head_relu, gradient=asked.gradient,
+                                        kernel=asked.kernel))
     choices["gradient"] = {"asked": settings.network.gradient,
                            "used": f"sparse in branches {network.sparse_branches()} of 0 to 6"}
     log.info("gradient: asked %s, using %s", *choices["gradient"].values())

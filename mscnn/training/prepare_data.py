@@ -1,20 +1,19 @@
-"""From the settings to a checked screen: table, headers, normalisation; every rank looks at its share of the files."""
+"""From the settings to a checked screen: table, headers, scale of intensities. Each rank reads its share of the files."""
 
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import numpy as np
-import torch
 
 from mscnn.core import config
 from mscnn.core.errors import DataError, ImageError
 from mscnn.core.logs import log
-from mscnn.data.pixels import dataset_scale, images, packed, plate_scale
+from mscnn.data.pixels import dataset_scale, images, packed, plate_scale, reference_wells
 from mscnn.data.pixels.dataset_scale import DatasetScale
-from mscnn.data.pixels.illumination import PlateSums
+from mscnn.data.pixels.illumination import Method
 from mscnn.data.pixels.plate_scale import PlateScale
+from mscnn.data.pixels.plate_sums import PlateSums
 from mscnn.data.pixels.read_pixels import read_pixels
 from mscnn.data.pixels.scale import Scale, scale_from_record
 from mscnn.data.pixels.scale_record import ScaleRecord
@@ -26,7 +25,7 @@ from mscnn.model import require_fitting_size
 
 
 def load_labelled_sites(settings: config.Data) -> SiteTable:
-    """The sites whose mechanism is known. Raises DataError where there are none."""
+    """Return the sites whose mechanism is known. Raises DataError where there are none."""
     table = read_screen(settings)
     labelled = table.labelled()
     unread = int((table.is_control() & (table.frame["mechanism"] == "")).sum())
@@ -41,7 +40,7 @@ def load_labelled_sites(settings: config.Data) -> SiteTable:
 
 
 def with_shape(table: SiteTable, size: tuple[int, int] | None, world: World) -> SiteTable:
-    """The table with its channels named and its shape known, after a look at every file's header.
+    """Read the header of every file; return the table with the names of its channels and its shape. A collective.
 
     size: crop or pad to (height, width), or None.  Raises DataError listing all files that cannot be used.
     """
@@ -58,27 +57,31 @@ def with_shape(table: SiteTable, size: tuple[int, int] | None, world: World) -> 
 
 
 def with_channel_names(table: SiteTable, header: images.Header) -> SiteTable:
-    """The table with a name for each channel."""
+    """Return the table with a name for each channel."""
     return replace(table, channels=table.channels or tuple(f"Channel{n}" for n in range(1, header.channels + 1)))
 
 
 def read_headers(table: SiteTable, world: World) -> images.Header:
-    """What all sites have in common. Raises DataError, on all ranks alike, listing all files that cannot be used."""
+    """Return the header that all sites share. A collective.
+
+    Raises DataError, on all ranks alike, listing all files that cannot be used.
+    """
     if packed.is_packed(table):
         header, wrong = packed.inspect(table)
-        if everywhere := sorted({what for part in world.gather(wrong) for what in part}):
-            raise DataError(f"{len(everywhere)} things are wrong with the packed fields", everywhere)
+        if wrong_anywhere := sorted({line for lines in world.gather(wrong) for line in lines}):
+            raise DataError(f"{len(wrong_anywhere)} things are wrong with the packed fields", wrong_anywhere)
+        assert header is not None, "plate files differ, and no line says so"
         return header
     files = table.frame["files"].to_numpy()
-    own = shard(np.arange(len(table)), rank=world.rank, size=world.size)
-    found = [facts for part in world.gather(images.inspect(files[own])) for facts in part]
-    return images.agree(found, files_per_site=len(files[0]), channels=table.channels)
+    share = images.inspect(shard(files, rank=world.rank, size=world.size))
+    inspected = [headers for part in world.gather(share) for headers in part]
+    return images.agree(inspected, files_per_site=len(files[0]), channels=table.channels)
 
 
 def fit_scale(table: SiteTable, sites: np.ndarray, settings: config.Data, world: World) -> Scale:
-    """What turns counts into the network's input, the same on all ranks to the last bit, for any number of them.
+    """Measure the scale of intensities, the same to the last bit on all ranks and for any number of them. A collective.
 
-    sites: of the training side.  Raises DataError on all ranks for images that turn out damaged.
+    sites: of the training side.  Raises DataError on all ranks where images are damaged.
     """
     if settings.normalise == "field":
         return DatasetScale("field", (), ())
@@ -90,64 +93,49 @@ def fit_scale(table: SiteTable, sites: np.ndarray, settings: config.Data, world:
     def add(position: int, site_CHW: np.ndarray) -> None:
         moments_SC3[position] = dataset_scale.moments(images.fit(site_CHW, settings.size()))
 
-    _read_shares(table, [(site, partial(add, position)) for position, site in enumerate(chosen)], world)
+    _read_shares(table, [(site, partial(add, position)) for position, site in enumerate(chosen.tolist())], world)
     return DatasetScale("dataset", *dataset_scale.statistics(world.sum_array(moments_SC3)))
 
 
 def _measure_plates(table: SiteTable, sites: np.ndarray, settings: config.Data, world: World) -> Scale:
-    """Light and scale of each plate, from its untreated wells."""
-    reference = plate_scale.reference_sites(table, np.isin(np.arange(len(table)), sites), settings.plate_reference,
-                                          settings.plate_sites)
+    """Measure the illumination and scale of each plate in its reference wells."""
+    reference = reference_wells.reference_sites(table, np.isin(np.arange(len(table)), sites), settings.plate_reference,
+                                                settings.plate_sites)
     for note in reference.notes():
         log.info("intensity: %s", note)
+    assert table.native is not None, "the files' headers have not been read"
     channels, height, width, dtype = table.native
-    sums = {plate: PlateSums.empty(len(own), channels, (height, width), dtype) for plate, own in reference.sites.items()}
-    _read_shares(table, [(site, partial(sums[plate].add, slot=slot)) for plate, own in reference.sites.items()
-                         for slot, site in enumerate(own)], world)
-    for plate, own in sums.items():
-        sums[plate] = PlateSums.from_arrays([world.sum_array(part) for part in own.to_arrays()], own.size)
-    method = plate_scale.Method(illumination=settings.plate_illumination, scaling=settings.plate_scaling,
-                                transform=settings.plate_transform,
-                              offset=None if settings.plate_camera_offset < 0 else settings.plate_camera_offset)
-    found = plate_scale.estimate(sums, method, plate_scale.describe(table, reference)) if world.rank == 0 else None
-    return _of_rank_0(found, world)
+    sums = {plate: PlateSums.empty(len(positions), channels, (height, width), np.dtype(dtype))
+            for plate, positions in reference.sites.items()}
+    _read_shares(table, [(site, partial(sums[plate].add, slot=slot)) for plate, positions in reference.sites.items()
+                         for slot, site in enumerate(positions.tolist())], world)
+    sums = {plate: PlateSums.from_arrays([world.sum_array(array) for array in share.to_arrays()], share.size)
+            for plate, share in sums.items()}
+    method = Method(illumination=settings.plate_illumination, scaling=settings.plate_scaling,
+                    transform=settings.plate_transform,
+                    offset=None if settings.plate_camera_offset < 0 else settings.plate_camera_offset)
+    scale = plate_scale.estimate(sums, method, reference_wells.describe(table, reference)) if world.rank == 0 else None
+    return _broadcast(scale, world)
 
 
-def _of_rank_0(found: PlateScale | None, world: World) -> Scale:
-    """What rank 0 found, on all ranks: solvers may differ in the last bit from host to host."""
-    record = found.to_record() if found else ScaleRecord({})
-    about = {name: (array.shape, array.dtype.str) for name, array in record.arrays.items()}
-    facts, about = world.gather([record.facts, about])[0]
-    return scale_from_record(ScaleRecord(facts, {
-        name: world.sum_array(record.arrays.get(name, np.zeros(shape))).astype(dtype)
-        for name, (shape, dtype) in about.items()}))
+def _broadcast(scale: PlateScale | None, world: World) -> Scale:
+    """Return the scale of rank 0 on all ranks: solvers may differ in the last bit from host to host."""
+    record = scale.to_record() if scale else ScaleRecord({})
+    forms = {name: (array.shape, array.dtype.str) for name, array in record.arrays.items()}
+    facts, forms = world.gather([record.facts, forms])[0]
+    arrays = {name: world.sum_array(record.arrays.get(name, np.zeros(shape))).astype(dtype)
+              for name, (shape, dtype) in forms.items()}
+    return scale_from_record(ScaleRecord(facts, arrays))
 
 
-def _read_shares(table: SiteTable, wanted: list[tuple[int, Callable[[np.ndarray], object]]], world: World) -> None:
-    """Each rank reads its share of the sites and hands on their pixels. Raises DataError on all of them for damage."""
+def _read_shares(table: SiteTable, sites: list[tuple[int, Callable[[np.ndarray], object]]], world: World) -> None:
+    """Call each site's function with its pixels, on one rank a site. Raises DataError on all ranks for damaged images."""
     damaged = []
-    for site, take in shard(wanted, rank=world.rank, size=world.size):
+    for site, add in shard(sites, rank=world.rank, size=world.size):
         try:
-            take(read_pixels(table, site))
+            add(read_pixels(table, site))
         except ImageError as problem:
             damaged.append(problem.what)
-    if everywhere := sorted(what for part in world.gather(damaged) for what in part):
-        raise DataError(f"{len(everywhere)} images are damaged; replace them, or take their rows out", everywhere)
-
-
-def to_record(scale: Scale) -> dict[str, Any]:
-    """As builtins and tensors, for a checkpoint."""
-    record = scale.to_record()
-    if not record.arrays:
-        return record.facts
-    facts = {name: value for name, value in record.facts.items() if name != "mode"}
-    return {"mode": record.facts["mode"], "facts": facts,
-            "arrays": {name: torch.from_numpy(array) for name, array in record.arrays.items()}}
-
-
-def restore(record: dict[str, Any]) -> Scale:
-    """The inverse of to_record."""
-    if record["mode"] != "plate":
-        return scale_from_record(ScaleRecord(record))
-    return scale_from_record(ScaleRecord({"mode": "plate", **record["facts"]},
-                                         {name: array.numpy() for name, array in record["arrays"].items()}))
+    if damaged_anywhere := sorted(line for lines in world.gather(damaged) for line in lines):
+        raise DataError(f"{len(damaged_anywhere)} images are damaged; replace them, or take their rows out",
+                        damaged_anywhere)

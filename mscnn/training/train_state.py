@@ -80,8 +80,8 @@ class TrainState:
             raise UsageError(f"training diverged: weights are not finite after step {self.step}; {CALM_DOWN}")
         if trainer.world.rank:
             return
-        previous, is_best = self.best_epoch_mean, self.epoch_mean is not None and self.epoch_mean < self.best_epoch_mean
-        self.best_epoch_mean = self.epoch_mean if is_best else previous
+        previous, mean = self.best_epoch_mean, math.inf if self.epoch_mean is None else self.epoch_mean
+        is_best, self.best_epoch_mean = mean < previous, min(mean, previous)
         try:
             with activity.during("saving a checkpoint"):
                 checkpoint.save(run_dir / checkpoint.FOLDER, self.to_checkpoint(settings, trainer, split, is_best=is_best),
@@ -100,6 +100,7 @@ class TrainState:
     def to_checkpoint(self, settings: config.Config, trainer: Trainer, split: splits.Split, *, is_best: bool) -> Checkpoint:
         """Return all that evaluation and a resumed training need; tensors share the memory of the training."""
         table = trainer.fields.table
+        assert table.shape is not None
         resume = ResumeRecord(
             loss_module=_unwrapped(trainer.loss_module).state_dict(), optimiser=trainer.optimiser.state_dict(),
             ema=trainer.ema.state_dict() if trainer.ema else None, rng_state=torch.get_rng_state(),
@@ -159,6 +160,7 @@ class TrainState:
 
 def require_same_data(table: SiteTable, saved: Checkpoint) -> None:
     """Raise DataError where the data have other channels, size or classes than those that a run was started with."""
+    assert table.shape is not None
     now = {"channels": list(table.channels), "image_size": list(table.shape[1:]), "classes": table.mechanisms()}
     for name, value in now.items():
         if (before := getattr(saved, name)) != value:

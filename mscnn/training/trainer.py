@@ -172,7 +172,7 @@ class Trainer:
                     (result["loss"] * self.world.size).backward()  # DDP averages over ranks; the shares want a sum
             own_loss += result["loss"].item()
             nonfinite_sites += batch.sites_N[~(result["finite_N"] | (batch.aux_shares_N == 0)).numpy()].tolist()
-            metrics.correct += result["correct"].item()
+            metrics.correct += int(result["correct"])
             metrics.labelled += int((batch.weights_N > 0).sum())
             metrics.fields += int((batch.aux_shares_N > 0).sum())
         loss, stops = self.world.sum(own_loss, float(self.stop_requested()))

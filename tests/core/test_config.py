@@ -5,7 +5,7 @@ import pytest
 from mscnn.core import config
 from mscnn.core.errors import UsageError
 from mscnn.core.presets import PRESETS
-from mscnn.synthetic.plates import held_out_compounds
+from mscnn.synthetic.screen_plan import held_out_compounds
 
 
 def from_preset(name: str, **values: object) -> config.Config:

@@ -44,11 +44,13 @@ EVALUATE = """
     out.mkdir(parents=True)
     shutil.copy(Path(__file__).with_name(f"{trained['--fold']}-{right}.parquet"), out / "predictions.parquet")
     (out / "evaluation.json").write_text(json.dumps({
+        "checkpoint": "x", "step": 1, "compounds": [], "classes": ["M", "N"], "channels": [], "seed": 0, "environment": {},
         "control": "DMSO", "aggregate_wells": "mean", "aggregate_treatments": "median", "tta": "none",
         "head": "softmax", "notes": [],
-        "split": {"method": "x", "leaks": "", "trained": {"compounds": []}}}))
+        "split": {"method": "x", "held_out": [], "leaks": "", "sha256": "", "sites": {}, "trained": {"compounds": []},
+                  "unlearnable": []}}))
     (out / "scores.json").write_text(json.dumps({level: {"correct": int(right), "total": 1}
-                                                 for level in ("fields", "treatments")}))
+                                                 for level in ("fields", "wells", "treatments", "compounds")}))
 """
 
 
@@ -162,8 +164,8 @@ def test_only_the_same_settings_and_folds_go_on(pretended):
 def start(pretended, **variables: str) -> subprocess.Popen:
     code = ("from mscnn.core import errors; from mscnn.evaluation import cross_validation; from pathlib import Path; "
             f"cross_validation.ROOT = Path({str(pretended.out.parent)!r}); "
-            f"plan = cross_validation.Plan(Path({str(pretended.out)!r}), 'demo', 'k-fold', {FOLDS}, 1); "
-            "errors.run(lambda: cross_validation.run(plan))")
+            f"plan = cross_validation.FoldPlan(Path({str(pretended.out)!r}), 'demo', 'k-fold', {FOLDS}, 1); "
+            "errors.run(lambda: cross_validation.run_folds(plan))")
     return subprocess.Popen([sys.executable, "-c", code], env={**os.environ, **variables}, cwd=ROOT, stderr=subprocess.PIPE,
                             stdout=subprocess.PIPE, text=True)
 

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ import safetensors.torch
 import torch
 
 from mscnn.core.errors import DataError, UsageError
-from mscnn.evaluation import export
-from mscnn.training import checkpoint, prepare_data
+from mscnn.data.pixels.scale import scale_from_record
+from mscnn.evaluation import export, export_description
+from mscnn.evaluation.scoring import LevelScores, Score
+from mscnn.training import checkpoint
 from tests.conftest import run_python, tiny_screen
 from tests.data.pixels.test_plate_scale import tiny
 
@@ -26,7 +29,8 @@ def run(tmp_path_factory):
                       "--hold-out", "b", "--run-dir", run_dir)
     assert done.returncode == 0, done.stderr
     (run_dir / "evaluation").mkdir()
-    (run_dir / "evaluation" / "scores.json").write_text(json.dumps({"fields": {"correct": 2, "total": 3}}))
+    scores = LevelScores(Score(2, 3), Score(0, 0), Score(0, 0), Score(0, 0))
+    (run_dir / "evaluation" / "scores.json").write_text(json.dumps(scores.to_json()))
     return run_dir
 
 
@@ -50,18 +54,19 @@ def fields(number: int):
 
 
 def test_what_is_loaded_is_the_checkpoints_network(run, folder):
-    content = checkpoint.load(run / "checkpoints" / "last.safetensors")
-    network, described = export.load(folder)
-    assert all(torch.equal(value, content["network"][name]) for name, value in network.state_dict().items())
-    assert not network.training
-    assert (described["classes"], described["channels"]) == (["DMSO", "bright", "dark"], ["DNA", "RNA"])
-    assert described["split"]["held_out"] == ["b"]
+    saved, exported = checkpoint.load(run / "checkpoints" / "last.safetensors"), export.load(folder)
+    assert all(torch.equal(value, saved.network[name]) for name, value in exported.network.state_dict().items())
+    assert not exported.network.training
+    assert exported.scale == scale_from_record(saved.scale)
+    description = exported.description
+    assert (description.classes, description.channels) == (["DMSO", "bright", "dark"], ["DNA", "RNA"])
+    assert description.split.held_out == ["b"]
     assert sorted(path.name for path in folder.iterdir()) == sorted(
         [export.WEIGHTS, export.CONFIG, export.CARD, export.PROGRAM])
 
 
 def test_the_program_gives_the_same_where_there_is_no_mscnn(folder, tmp_path):
-    network, _ = export.load(folder)
+    network = export.load(folder).network
     torch.save(fields(3), tmp_path / "fields.pt")
     script = ("import sys, torch; program = torch.export.load(sys.argv[1]).module(); "
               "fields = torch.load(sys.argv[2], weights_only=True);"
@@ -113,19 +118,19 @@ def test_damaged_files_are_refused(copy):
         (copy / export.CONFIG).write_text(text)
         with pytest.raises(DataError, match=reason):
             export.load(copy)
-    os.truncate(copy / export.CONFIG, export.HEADER + 1)
+    os.truncate(copy / export.CONFIG, export_description.HEADER + 1)
     with pytest.raises(DataError, match="100,000,001 bytes, where at most 100,000,000"):
         export.load(copy)
 
 
 def test_a_failed_export_leaves_nothing(run, tmp_path, monkeypatch):
-    content = checkpoint.load(run / "checkpoints" / "last.safetensors")
+    saved = checkpoint.load(run / "checkpoints" / "last.safetensors")
     monkeypatch.setattr(export, "exported", lambda network: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        export.write(content, None, tmp_path / "out")
+        export.write(saved, None, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(UsageError, match="exists"):
-        export.write(content, None, tmp_path)
+        export.write(saved, None, tmp_path)
 
 
 def test_onnx_without_its_packages_is_refused(run, tmp_path, monkeypatch):
@@ -140,7 +145,7 @@ def test_onnxruntime_gives_the_same(run, tmp_path):
     import onnxruntime
 
     export.write(checkpoint.load(run / "checkpoints" / "last.safetensors"), None, tmp_path / "out", onnx=True)
-    network, _ = export.load(tmp_path / "out")
+    network = export.load(tmp_path / "out").network
     session = onnxruntime.InferenceSession(tmp_path / "out" / export.ONNX)
     for number in (1, 3):
         probabilities, features = session.run(None, {"fields": fields(number).numpy()})
@@ -153,15 +158,14 @@ def test_onnxruntime_gives_the_same(run, tmp_path):
 def test_plates_on_one_scale_travel_with_the_network(run, tmp_path):
     """--normalise plate: facts as JSON, fields and scales as tensors; a site comes out as in training, to the last bit."""
     scale = tiny()
-    content = checkpoint.load(run / "checkpoints" / "last.safetensors") | {"normalisation": prepare_data.to_record(scale)}
-    export.write(content, None, tmp_path / "out")
-    described = export.load(tmp_path / "out")[1]
-    restored = prepare_data.restore(described["normalisation"])
+    saved = replace(checkpoint.load(run / "checkpoints" / "last.safetensors"), scale=scale.to_record())
+    export.write(saved, None, tmp_path / "out")
+    restored = export.load(tmp_path / "out").scale
     site = np.random.default_rng(0).integers(0, 4000, (scale.field_PChw.shape[1], *scale.size), dtype=np.uint16)
     for plate in (*scale.plates, "another"):
         np.testing.assert_array_equal(restored.apply(site, plate), scale.apply(site, plate))
     with (tmp_path / "out" / export.PLATES).open("ab") as file:  # more than two plates of two channels can take
-        file.truncate(4 * export.PLATE + export.HEADER + 1)
+        file.truncate(4 * export_description.PLATE + export_description.HEADER + 1)
     with pytest.raises(DataError, match="bytes, where at most"):
         export.load(tmp_path / "out")
     (tmp_path / "out" / export.PLATES).unlink()

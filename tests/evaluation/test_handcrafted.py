@@ -155,7 +155,7 @@ def test_which_channel_shows_nuclei():
     assert nuclei_channel(("Actin", "dapi"), None) == 1
     assert nuclei_channel(("Hoechst", "DNA"), "dna") == 1
     for channels, asked in ((("a", "b"), None), (("DNA", "Hoechst"), None), (("DNA", "b"), "nucleus")):
-        with pytest.raises(UsageError, match=f"say by --nuclei NAME which one shows nuclei: {', '.join(channels)}"):
+        with pytest.raises(UsageError, match=f"name the channel that shows nuclei with --nuclei: {', '.join(channels)}"):
             nuclei_channel(channels, asked)
 
 
@@ -201,7 +201,7 @@ def test_a_file_that_cannot_be_written_is_refused_before_anything_is_measured(ti
     folder = tiny_screen.parent / ".parquet"
     folder.mkdir()
     for out, options, what in (("sites.csv/f.parquet", (), "cannot be written"), (".parquet", (), "it is a folder"),
-                               ("f.parquet", ("--nuclei", "ER"), "which one shows nuclei: DNA, RNA")):
+                               ("f.parquet", ("--nuclei", "ER"), "shows nuclei with --nuclei: DNA, RNA")):
         done = run_python("-m", "mscnn", "features", "--sites", tiny_screen, "--out", tiny_screen.parent / out, *options)
         assert done.returncode == 2, done.stderr
         assert what in done.stderr

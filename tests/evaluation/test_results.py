@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 
 from mscnn.core.errors import DataError, UsageError
+from mscnn.data.tables.splits import SplitRecord
 from mscnn.evaluation import results
+from mscnn.evaluation.results import EvaluationDescription
 from tests.conftest import run_python
 
 CLASSES = ["Probability_DMSO", "Probability_bright", "Probability_dark"]
@@ -22,12 +24,13 @@ def fold(folder, rows, control="DMSO", notes=(), trained=(), method="leave-compo
     table.insert(8, "Predicted_MOA", table[CLASSES].idxmax(axis=1).str.removeprefix("Probability_"))
     folder.mkdir()
     table.to_parquet(folder / results.FIELDS, index=False)
-    (folder / results.EVALUATION).write_text(json.dumps({
-        "control": control, "notes": list(notes), "aggregate_wells": "mean", "aggregate_treatments": "median",
-        "tta": "none",
-        "head": "softmax",
-        "split": {"method": method, "leaks": leaks, "sha256": "0",
-                  "trained": {"compounds": list(trained), "weeks": ["Week2"]}}}))
+    split = SplitRecord(method, held_out=[], leaks=leaks, sha256="0", sites={}, unlearnable=[],
+                        trained={"compounds": list(trained), "weeks": ["Week2"]})
+    (folder / results.EVALUATION).write_text(json.dumps(EvaluationDescription(
+        checkpoint="last.safetensors", step=1, compounds=[], control=control, channels=["DNA"], classes=[],
+        notes=list(notes), aggregate_wells="mean", aggregate_treatments="median", tta="none", head="softmax", seed=0,
+        split=split,
+        environment={}).to_json()))
     (folder / results.SCORES).write_text("{}")
     return folder
 
@@ -44,12 +47,13 @@ def folds(tmp_path):
 
 def test_folds_are_scored_as_one(folds, tmp_path):
     scores = results.combine_folds(folds, tmp_path / "all")
-    assert {level: (own["correct"], own["total"]) for level, own in scores.items()} == {
+    assert {level: (score.correct, score.total) for level, score in scores.by_level().items()} == {
         "fields": (2, 4), "wells": (2, 4), "treatments": (1, 2), "compounds": (1, 2)}
-    assert json.loads((tmp_path / "all" / "scores.json").read_text()) == scores
+    assert json.loads((tmp_path / "all" / "scores.json").read_text()) == scores.to_json()
+    assert results.read_scores(tmp_path / "all") == scores
     assert json.loads((tmp_path / "all" / "evaluation.json").read_text())["notes"] == [f"{folds[1]}: a note"]
     assert len(pd.read_csv(tmp_path / "all" / "predictions.csv")) == 4
-    assert (tmp_path / "all" / "confusion.png").stat().st_size > 0
+    assert [fold.folder for fold in results.read_description(tmp_path / "all").folds] == [str(folder) for folder in folds]
 
 
 def test_a_fold_given_twice_is_refused_by_its_fields(folds, tmp_path):
@@ -88,7 +92,7 @@ def test_folds_that_were_trained_on_what_they_are_scored_on_are_refused(folds, t
 def test_folds_that_were_cut_off_or_aggregated_otherwise_are_refused(folds, tmp_path):
     described = json.loads((folds[1] / results.EVALUATION).read_text())
     (folds[1] / results.EVALUATION).write_text(json.dumps(described | {"aggregate_treatments": "mean"}))
-    with pytest.raises(DataError, match="other settings of treatment_by: median, mean"):
+    with pytest.raises(DataError, match="other settings of aggregate_treatments: median, mean"):
         results.combine_folds(folds, tmp_path / "all")
     (folds[1] / results.SCORES).unlink()
     with pytest.raises(DataError, match=f"{folds[1]}: no evaluation to read"):
@@ -103,6 +107,39 @@ def test_what_is_no_evaluation_is_named(folds, tmp_path):
     (tmp_path / "1" / results.FIELDS).write_bytes(b"not parquet")
     with pytest.raises(DataError, match=f"{folds[1]}: no evaluation to read"):
         results.combine_folds(folds, tmp_path / "all")
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    ({"split": None}, "lacks split, or folds"), ({"head": None}, "lacks head"),
+    ({"notes": "a note"}, "notes is text, not a list"),
+    ({"seed": True}, "seed is true or false, not a whole number"), ({"channels": ["DNA", 1]}, r"channels\[1\] is a whole"),
+    ({"split": {"method": "x"}}, "lacks split.held_out"), ({"folds": {}}, "folds is an object, not a list")])
+def test_a_description_that_lacks_entries_or_has_wrong_types_is_refused_in_one_line(folds, tmp_path, change, words):
+    path = folds[1] / results.EVALUATION
+    content = json.loads(path.read_text()) | change
+    path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
+    for read in (lambda: results.combine_folds(folds, tmp_path / "all"), lambda: results.read_description(folds[1])):
+        with pytest.raises(DataError, match=words) as refusal:
+            read()
+        assert "\n" not in str(refusal.value)
+
+
+def test_folds_that_were_combined_are_no_fold(folds, tmp_path):
+    results.combine_folds(folds, tmp_path / "all")
+    with pytest.raises(DataError, match="holds folds that were combined"):
+        results.combine_folds([tmp_path / "all"], tmp_path / "again")
+
+
+def test_a_new_evaluation_removes_what_an_earlier_one_left_and_keeps_its_own_gallery(folds, tmp_path):
+    left = [folds[0] / name for name in (*results.OUTDATED, results.GALLERY)]
+    (folds[0] / "gallery").mkdir()
+    for path in left:
+        path.write_text("{}")
+    results.begin(folds[0])
+    assert not [path for path in left if path.exists()]
+    left[-1].write_text("[]")  # examples are drawn before the scores are written
+    results.write(pd.read_parquet(folds[0] / results.FIELDS), results.read_description(folds[0]), folds[0])
+    assert left[-1].exists()
 
 
 def test_the_command(folds, tmp_path):

@@ -1,8 +1,11 @@
 import numpy as np
 import pandas as pd
+import pytest
 from PIL import Image
 
-from mscnn.report.confusion import draw, figure
+from mscnn.core.errors import DataError
+from mscnn.evaluation import results
+from mscnn.report.confusion import draw, draw_confusion, figure
 
 
 def test_confusion_panels_show_counts_where_they_belong():
@@ -21,3 +24,25 @@ def test_matrices_are_drawn_whatever_classes_are_called(tmp_path):
     draw({"fields": counts, "treatments": counts.iloc[:1, :1]}, "Which?", tmp_path / "confusion.png")
     with Image.open(tmp_path / "confusion.png") as picture:
         assert len(np.unique(np.asarray(picture).reshape(-1, len(picture.getbands())), axis=0)) > 10
+
+
+def evaluation(folder, mechanism: str):
+    """Two fields of a compound, both predicted as M."""
+    names = ("Plate", "Week", "Well", "Site", "Replicate", "Compound", "Concentration", "MOA")
+    fields = pd.DataFrame(
+        [("P", "W", well, "1", "1", "a", 1.0, mechanism, "M", 0.9, 0.1) for well in ("B02", "B03")],
+        columns=[*(f"Metadata_{name}" for name in names), "Predicted_MOA", "Probability_M", "Probability_N"])
+    results.write(fields, results.EvaluationDescription(
+        control="DMSO", aggregate_wells="mean", aggregate_treatments="median", tta="none", head="softmax", notes=[], seed=0,
+        channels=["DNA"], environment={}, folds=[]), folder)
+
+
+def test_an_evaluation_is_drawn_from_its_files_where_fields_were_scored(tmp_path):
+    for mechanism, is_drawn in (("N", True), ("", False)):
+        evaluation(tmp_path, mechanism)
+        assert not (tmp_path / results.CONFUSION).exists()  # none of an earlier evaluation
+        draw_confusion(tmp_path)
+        assert (tmp_path / results.CONFUSION).exists() == is_drawn
+    (tmp_path / results.SCORES).unlink()
+    with pytest.raises(DataError, match=r"scores\.json: cannot be read"):
+        draw_confusion(tmp_path)

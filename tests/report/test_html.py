@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,10 @@ import pytest
 from PIL import Image
 
 from mscnn.core.errors import DataError
-from mscnn.evaluation import results, scoring
+from mscnn.data.tables.splits import SplitRecord
+from mscnn.evaluation import aggregate, results, scoring
+from mscnn.evaluation.results import EvaluationDescription, FoldDescription
+from mscnn.evaluation.scoring import BaselineResult, BaselineResults, BaselineScores
 from mscnn.report import html, run
 from tests.conftest import run_python
 
@@ -38,24 +42,23 @@ def predictions(compounds: dict[str, int], wrong: set[str] = frozenset()) -> pd.
 COMPOUNDS = {"a": 0, "b": 1, EVIL: 0, "d": 1, "e": 0, "f": 1}
 
 
-def split_of(*held_out: str, leaks: str = "") -> dict:
-    return {"method": "leave-compound-out", "held_out": list(held_out), "leaks": leaks, "sha256": "abcdef0123456789" * 4,
-            "sites": {"train": 24, "test": 8, "unused": 0},
-            "trained": {"compounds": [], "mechanisms": CLASSES, "weeks": []}}
+def split_of(*held_out: str, leaks: str = "") -> SplitRecord:
+    return SplitRecord("leave-compound-out", list(held_out), leaks, sha256="abcdef0123456789" * 4,
+                       sites={"train": 24, "test": 8, "unused": 0},
+                       trained={"compounds": [], "mechanisms": CLASSES, "weeks": []}, unlearnable=[])
 
 
-def score_of(table: pd.DataFrame) -> dict:
-    from mscnn.evaluation import aggregate
-
-    return scoring.scores(aggregate.aggregate(table, "DMSO"), draws=50, permutations=50) | {
-        "compounds' fields": scoring.by_compound(table)}
+def score_of(table: pd.DataFrame) -> BaselineScores:
+    scores = scoring.scores(aggregate.aggregate(table, "DMSO"), draws=50, permutations=50)
+    return BaselineScores(**scores, compounds_fields=scoring.by_compound(table))
 
 
-def baselines(**held_out: pd.DataFrame) -> dict:
-    """{name: ...} as comparison.py writes them; right under a random split."""
+def baselines(folds: int, **held_out: pd.DataFrame) -> str:
+    """baselines.json; right under a random split."""
     at_random = score_of(predictions(COMPOUNDS))
-    return {name: {"kind": "real" if "features" in name else "shortcut", "held out": score_of(table), "random": at_random}
-            for name, table in held_out.items()}
+    return json.dumps(BaselineResults(folds, {
+        name: BaselineResult("real" if "features" in name else "shortcut", score_of(table), at_random)
+        for name, table in held_out.items()}).to_json())
 
 
 @pytest.fixture
@@ -82,17 +85,15 @@ def folds(tmp_path):
             "predicted": CLASSES[COMPOUNDS[compound] ^ (compound == "b")], "probability": 0.75, "plate": "P1",
             "well": "B02", "site": "1", "channel_shares": [1.0], "scale_shares": [0.4, *[0.1] * 6]}]))
     (out / "scores").mkdir()
-    results.write(predictions(COMPOUNDS, wrong={"b"}), {
-        "control": "DMSO", "aggregate_wells": "mean", "aggregate_treatments": "median", "tta": "none",
-        "head": "softmax", "notes": ["a note <i>"], "seed": 3,
-        "channels": ["D&A"],
-        "folds": [{"folder": f"x/{number}", "checkpoint": f"x/fold-{number}/checkpoints/last.safetensors",
-                   "split": split_of(name)}
-                  for number, name in enumerate(COMPOUNDS)]}, out / "scores")
+    results.write(predictions(COMPOUNDS, wrong={"b"}), EvaluationDescription(
+        control="DMSO", aggregate_wells="mean", aggregate_treatments="median", tta="none", head="softmax",
+        notes=["a note <i>"], seed=3, channels=["D&A"], environment={},
+        folds=[FoldDescription(f"x/{number}", f"x/fold-{number}/checkpoints/last.safetensors", split_of(name))
+               for number, name in enumerate(COMPOUNDS)]), out / "scores")
     wrong = predictions(COMPOUNDS, wrong={*COMPOUNDS})
-    (out / "scores" / "baselines.json").write_text(json.dumps({"folds": 4, "baselines": baselines(**{
+    (out / "scores" / "baselines.json").write_text(baselines(4, **{
         "largest class": wrong, "week only": wrong, "file name only": predictions(COMPOUNDS),
-        "handcrafted features": predictions(COMPOUNDS)})}))
+        "handcrafted features": predictions(COMPOUNDS)}))
     return out
 
 
@@ -118,9 +119,9 @@ def test_the_headline_says_how_many_of_how_many_and_stands_beside_the_baseline(f
 
 def test_a_network_below_its_baseline_is_said_to_be(folds, tmp_path):
     worse = predictions(COMPOUNDS, wrong={*COMPOUNDS})
-    described = json.loads((folds / "scores" / "evaluation.json").read_text())
+    description = results.read_description(folds / "scores")
     kept = (folds / "scores" / "baselines.json").read_text()
-    results.write(worse, described, folds / "scores")  # baselines of an earlier evaluation go with it
+    results.write(worse, description, folds / "scores")  # baselines of an earlier evaluation go with it
     (folds / "scores" / "baselines.json").write_text(kept)
     text = plain(written(folds, out=tmp_path / "report.html"))
     assert "The network stays below a baseline" in text
@@ -129,11 +130,10 @@ def test_a_network_below_its_baseline_is_said_to_be(folds, tmp_path):
 
 def test_of_few_compounds_no_more_is_said_than_they_can_tell(folds, tmp_path):
     few = {name: COMPOUNDS[name] for name in ("a", "b")}
-    described = json.loads((folds / "scores" / "evaluation.json").read_text())
-    results.write(predictions(few), described, folds / "scores")
+    results.write(predictions(few), results.read_description(folds / "scores"), folds / "scores")
     wrong = predictions(few, wrong={"b"})
-    (folds / "scores" / "baselines.json").write_text(json.dumps({"folds": 2, "baselines": baselines(**{
-        "largest class": wrong, "week only": predictions(few), "handcrafted features": wrong})}))
+    (folds / "scores" / "baselines.json").write_text(baselines(2, **{
+        "largest class": wrong, "week only": predictions(few), "handcrafted features": wrong}))
     text = plain(written(folds, out=tmp_path / "report.html"))
     assert "The network is above all baselines" in text
     assert "8 fields more: +50.0 points; so few compounds cannot tell which is better." in text
@@ -141,11 +141,11 @@ def test_of_few_compounds_no_more_is_said_than_they_can_tell(folds, tmp_path):
 
 
 def test_a_random_split_is_not_called_held_out_and_may_hold_controls(folds, tmp_path):
-    described = json.loads((folds / "scores" / "evaluation.json").read_text())
-    described["folds"] = [fold | {"split": split_of("a", leaks="all sides")} for fold in described["folds"][:1]]
+    description = results.read_description(folds / "scores")
+    description = replace(description, folds=[replace(description.folds[0], split=split_of("a", leaks="all sides"))])
     both = predictions({"a": 0, "b": 1, "DMSO": 0}).replace({"Metadata_MOA": {}})
     both.loc[both["Metadata_Compound"] == "DMSO", "Metadata_MOA"] = "DMSO"
-    results.write(both, described, folds / "scores")
+    results.write(both, description, folds / "scores")
     text = plain(written(folds, out=tmp_path / "report.html"))
     assert "of fields that were taken out at random." in text
     for claim in ("trained without the compound (", "held out of training (", "No compound is on both sides"):
@@ -185,7 +185,7 @@ def test_examples_of_wrong_treatments_come_first(folds, tmp_path):
 
 def test_a_leaking_split_is_said_before_everything_else(folds, tmp_path):
     described = json.loads((folds / "scores" / "evaluation.json").read_text())
-    described["folds"][0]["split"] = split_of("a", leaks="fields of the same wells are on both sides")
+    described["folds"][0]["split"]["leaks"] = "fields of the same wells are on both sides"
     (folds / "scores" / "evaluation.json").write_text(json.dumps(described))
     text = plain(written(folds, out=tmp_path / "report.html"))
     assert text.index("LEAKS: fields of the same wells") < text.index("treatments right")

@@ -7,7 +7,7 @@ from tests.data.pixels.test_plate_scale import tiny
 
 def test_the_picture_orders_plates_by_week_and_keeps_its_numbers(tmp_path):
     scale = tiny()
-    scale.provenance["week"] = {"P10": "Week2", "P2": "Week10"}
+    scale.provenance.week.update({"P10": "Week2", "P2": "Week10"})
     draw_plate_scales(scale, tmp_path / "intensity.png")
     assert (tmp_path / "intensity.png").stat().st_size > 10_000
     table = pd.read_csv(tmp_path / "intensity.csv")

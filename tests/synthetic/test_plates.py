@@ -10,8 +10,9 @@ import tifffile
 from scipy import ndimage
 
 from mscnn.synthetic.phenotypes import DMSO, MECHANISMS, NUM_ACTIVE_DOSES, at_dose, dose_series, treated
-from mscnn.synthetic.plates import CAMERA_OFFSET, DEMO_MECHANISMS, camera, compounds, held_out_compounds, write_plates
+from mscnn.synthetic.plates import CAMERA_OFFSET, camera, write_plates
 from mscnn.synthetic.render import render_field
+from mscnn.synthetic.screen_plan import DEMO_MECHANISMS, compounds, held_out_compounds
 
 HEADER = ('TableNumber,ImageNumber,"Image_FileName_DAPI","Image_PathName_DAPI","Image_FileName_Tubulin",'
           '"Image_PathName_Tubulin","Image_FileName_Actin","Image_PathName_Actin","Image_Metadata_Plate_DAPI",'

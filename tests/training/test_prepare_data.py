@@ -10,6 +10,7 @@ from mscnn.data import read_screen
 from mscnn.data.pixels.augment import Jitter
 from mscnn.data.pixels.images import read_site
 from mscnn.data.pixels.reader import FieldReader
+from mscnn.data.pixels.scale import scale_from_record
 from mscnn.distributed import world
 from mscnn.training import prepare_data
 
@@ -88,7 +89,7 @@ def test_plates_are_measured_in_their_untreated_wells_and_read_by_their_own_numb
     found = prepare_data.fit_scale(table, training, settings, ALONE)
     controls = np.flatnonzero(table.is_control())
     pixels = np.stack([read_site(table.frame["files"][site]) for site in controls]).astype(float)
-    assert found.provenance["measured"] == {"00123": "wells of DMSO: 3 sites in 3 wells"}
+    assert found.provenance.measured == {"00123": "wells of DMSO: 3 sites in 3 wells"}
     np.testing.assert_allclose(found.shift_PC[0], pixels.mean(axis=(0, 2, 3)), rtol=0.01)   # a sample of the pixels
     np.testing.assert_allclose(found.scale_PC[0], pixels.std(axis=(0, 2, 3)), rtol=0.15)    # and a fitted light
     site = int(training[0])
@@ -99,7 +100,7 @@ def test_plates_are_measured_in_their_untreated_wells_and_read_by_their_own_numb
                                                   (3, 0))[0].numpy()
     assert any(np.array_equal(turned, np.rot90(mirrored, turns, axes=(1, 2)))
                for mirrored in (expected, expected[:, ::-1]) for turns in range(4))
-    again = prepare_data.restore(prepare_data.to_record(found))
+    again = scale_from_record(found.to_record())
     np.testing.assert_array_equal(again.apply(read_site(table.frame["files"][site]), "00123"), expected)
 
 

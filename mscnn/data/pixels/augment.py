@@ -14,15 +14,15 @@ from torch.nn.functional import affine_grid, grid_sample
 
 @dataclass(frozen=True)
 class Jitter:
-    """How far a field may be changed; the settings of config.Augment, where each is explained."""
+    """Limits of the random changes of a field."""
 
-    flips: bool = False
-    quarter_turns: bool = False
-    rotate: float = 0.0
-    zoom: float = 0.0
-    shift: float = 0.0
-    gain: float = 0.0
-    offset: float = 0.0
+    flips: bool = False          # mirror left-right and up-down
+    quarter_turns: bool = False  # turn by quarters; by halves where fields are not square
+    rotate: float = 0.0          # by up to so many degrees
+    zoom: float = 0.0            # enlarge or shrink by up to this share
+    shift: float = 0.0           # move by up to this share of the sides
+    gain: float = 0.0            # multiply each channel by 1 plus or minus up to this
+    offset: float = 0.0          # add up to plus or minus this to each channel, in its scaled unit
 
     def resamples(self) -> bool:
         """Return whether fields are resampled."""
@@ -31,23 +31,23 @@ class Jitter:
 
 @dataclass(frozen=True)
 class Change:
-    """What is done to one field: gains and offsets have a number a channel, the others are those of Jitter, drawn."""
+    """Random change of one field."""
 
-    left_right: bool
-    up_down: bool
-    quarter_turns: int              # quarters, counter-clockwise
-    angle: float
-    zoom: float
-    right: float
-    down: float
-    gains: np.ndarray
-    offsets: np.ndarray
+    left_right: bool     # mirrored
+    up_down: bool        # mirrored
+    quarter_turns: int   # counter-clockwise
+    angle: float         # degrees, clockwise
+    zoom: float          # share by which it is enlarged
+    right: float         # share of the width by which it is moved
+    down: float          # share of the height
+    gains: np.ndarray    # (C,) factors
+    offsets: np.ndarray  # (C,) in scaled units
 
 
 def draw(jitter: Jitter, rng: np.random.Generator, *, channels: int, square: bool) -> Change:
-    """The change of one field; rng: a generator of this field alone.
+    """Draw the change of one field; rng: a generator of this field alone.
 
-    The same numbers are drawn whatever is switched on, so that one setting never changes another's draws.
+    The same numbers are drawn whatever is switched on, so that no setting changes the draws of another.
     """
     left_right, up_down = (rng.random(2) < 0.5) & jitter.flips
     turns = int(rng.integers(4)) * jitter.quarter_turns
@@ -58,13 +58,13 @@ def draw(jitter: Jitter, rng: np.random.Generator, *, channels: int, square: boo
 
 
 def orient(site_CHW: np.ndarray, change: Change) -> np.ndarray:
-    """Mirror and turn a site, exactly: a view, so that it costs nothing until the pixels are read."""
+    """Mirror and turn a site exactly. The result is a view, which costs nothing until its pixels are read."""
     rows, columns = (slice(None, None, -1 if mirrored else 1) for mirrored in (change.up_down, change.left_right))
     return np.rot90(site_CHW[:, rows, columns], change.quarter_turns, axes=(1, 2))
 
 
 def augment(fields_NCHW: Tensor, changes: list[Change], jitter: Jitter) -> None:
-    """Resample and recolour a minibatch of normalised fields in place; their orientation is orient's."""
+    """Resample a minibatch of scaled fields in place, and change gains and offsets; orient has mirrored and turned them."""
     if jitter.resamples():
         height, width = fields_NCHW.shape[2:]
         for field_CHW, change in zip(fields_NCHW, changes, strict=True):

@@ -84,7 +84,7 @@ def from_record(record: ScaleRecord) -> DatasetScale:
 
 
 def moments(site_CHW: np.ndarray) -> np.ndarray:
-    """(C, 3) float64: number of pixels, sum and sum of squares of a channel, exact for 8 and 16 bits up to 2M pixels."""
+    """Return (C, 3) float64: number, sum and sum of squares of a channel's pixels; exact for 16 bits up to 2M pixels."""
     flat = site_CHW.reshape(len(site_CHW), -1)
     sums = flat.sum(axis=1, dtype=np.uint64)
     squares = np.stack([np.square(channel, dtype=np.uint64).sum() for channel in flat])
@@ -92,9 +92,9 @@ def moments(site_CHW: np.ndarray) -> np.ndarray:
 
 
 def statistics(moments_SC3: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Moments of sites (S, C, 3) -> mean and standard deviation of each channel over all their pixels.
+    """Return mean and standard deviation of each channel over all pixels of the sites, from their moments (S, C, 3).
 
-    A channel without any variation gets sd 1, so that it becomes 0 and not infinite.
+    A channel without variation gets sd 1, so that it becomes 0 and not infinite.
     """
     pixels, total, squares = moments_SC3.sum(axis=0).T
     mean = total / pixels

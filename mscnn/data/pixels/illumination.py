@@ -1,19 +1,19 @@
-"""One plate: what its sites sum up to, exactly for any number of processes, and the field and scale that follow from it.
+"""Illumination of a plate and scale of its channels, estimated from the sums over its sites (plate_sums.py).
 
-Shapes: S sites of a plate, C channels, K grey levels, H W pixels, h w blocks of
-b x b pixels or nodes of a small field, P plates, D coefficients of a polynomial.
+Shapes: S sites of a plate, N blocks of a site, C channels, K grey levels, h w blocks of b x b pixels or nodes of a small
+field, P plates, D coefficients of a polynomial.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 
 from mscnn.core.errors import UsageError
+from mscnn.data.pixels.plate_sums import block_side
 
-BLOCKS = 64               # about so many along the longer side
 DEGREES = (2, 4, 6)       # of the polynomials that a field may be
 FLOOR = 0.1               # a field of mean 1 is nowhere lower
 DARKEST = 0.1             # percentile of a plate's blocks that no camera offset exceeds
@@ -25,7 +25,7 @@ _TUKEY = 4.7              # standard deviations at which a block no longer count
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """How plates are measured, and how their counts are scaled."""
+    """Settings by which plates are measured, and their counts scaled."""
 
     illumination: bool = True               # divide by the field
     degree: int = 0                         # of the field's polynomial; 0: 2, 4 or 6, what the sites support
@@ -51,64 +51,8 @@ class Method:
             raise UsageError(f"degree must be 0 to {DEGREES[-1]}, got {self.degree}")
 
 
-@dataclass(eq=False)
-class PlateSums:
-    """Exact integers over the sites of one plate: shares of them, measured anywhere, add up to the same bits.
-
-    A histogram of counts; and of each block of each site the sum and the pixel in its middle, which has a known share of
-    the light. Sites are kept apart, each in a slot of its own, as only their distribution tells background from cells; at
-    64 blocks a site of 3 channels takes as little as 59 kB.
-    """
-
-    histogram_CK: np.ndarray   # int64
-    blocks_SChw: np.ndarray    # uint32, zero until the site is there
-    pixels_SChw: np.ndarray    # uint16, likewise
-    seen_S: np.ndarray         # int64, 1 where it is
-    size: tuple[int, int]      # height and width of a site
-
-    @classmethod
-    def empty(cls, num_sites: int, channels: int, size: tuple[int, int], dtype: np.dtype) -> "PlateSums":
-        """Sums over no site yet, with slots for so many. dtype: uint8 or uint16."""
-        blocks = (num_sites, channels, *(side // _block(size) for side in size))
-        return cls(np.zeros((channels, 2 ** (8 * np.dtype(dtype).itemsize)), np.int64), np.zeros(blocks, np.uint32),
-                   np.zeros(blocks, np.uint16), np.zeros(num_sites, np.int64), size)
-
-    def add(self, site_CHW: np.ndarray, slot: int) -> None:
-        """Take in the camera counts of a site; slot: its place among the plate's reference sites."""
-        assert site_CHW.shape[1:] == self.size, (site_CHW.shape, self.size)
-        assert not self.seen_S[slot], f"slot {slot} is taken"
-        b, (h, w) = _block(self.size), self.blocks_SChw.shape[2:]
-        for channel, pixels in enumerate(site_CHW):
-            self.histogram_CK[channel] += np.bincount(pixels.ravel(), minlength=self.histogram_CK.shape[1])
-            rows = np.add.reduceat(pixels[:h * b], np.arange(0, h * b, b), axis=0, dtype=np.uint32)
-            self.blocks_SChw[slot, channel] = np.add.reduceat(rows[:, :w * b], np.arange(0, w * b, b), axis=1)
-            self.pixels_SChw[slot, channel] = pixels[b // 2:h * b:b, b // 2:w * b:b]
-        self.seen_S[slot] += 1
-
-    def merge(self, other: "PlateSums") -> "PlateSums":
-        """The sums over the sites of both, in any order and grouping; no site may be in both."""
-        pairs = zip(self.to_arrays(), other.to_arrays(), strict=True)
-        return PlateSums.from_arrays([mine + theirs for mine, theirs in pairs], self.size)
-
-    def to_arrays(self) -> list[np.ndarray]:
-        """Plain arrays that add up, entry by entry, to those of all shares together; exact in float64 too."""
-        return [self.histogram_CK, self.blocks_SChw, self.pixels_SChw, self.seen_S]
-
-    @classmethod
-    def from_arrays(cls, arrays: Sequence[np.ndarray], size: tuple[int, int]) -> "PlateSums":
-        """The sums again, from arrays as to_arrays gave them or as they were added."""
-        histogram_CK, blocks_SChw, pixels_SChw, seen_S = arrays
-        assert seen_S.max(initial=0) <= 1, "a site was measured twice"
-        return cls(histogram_CK.astype(np.int64), blocks_SChw.astype(np.uint32), pixels_SChw.astype(np.uint16),
-                   seen_S.astype(np.int64), size)
-
-    def block_means(self, channel: int) -> np.ndarray:
-        """(S, h, w) float64 counts."""
-        return self.blocks_SChw[:, channel] / float(_block(self.size) ** 2)
-
-
 def percentile(counts_K: np.ndarray, values_K: np.ndarray, percent: float) -> float:
-    """numpy.percentile of values_K, ascending, each as often as counts_K says."""
+    """Return numpy.percentile of values_K, ascending, each as often as counts_K says."""
     upto_K = counts_K.cumsum()
     place = percent / 100 * (upto_K[-1] - 1)
     low, high = (values_K[np.searchsorted(upto_K, int(edge), side="right")] for edge in (np.floor(place), np.ceil(place)))
@@ -116,7 +60,7 @@ def percentile(counts_K: np.ndarray, values_K: np.ndarray, percent: float) -> fl
 
 
 def transform(signal: np.ndarray, method: Method) -> np.ndarray:
-    """Counts above the offset, transformed in place. Anscombe's root makes the sd of photon noise constant."""
+    """Transform counts above the offset in place. Anscombe's root makes the sd of photon noise constant."""
     if method.transform == "arcsinh":
         signal /= method.cofactor
         np.arcsinh(signal, out=signal)
@@ -129,7 +73,7 @@ def transform(signal: np.ndarray, method: Method) -> np.ndarray:
 
 
 def scaling(counts_K: np.ndarray, signal_K: np.ndarray, level: float, method: Method) -> tuple[float, float]:
-    """Shift and scale of a channel; scale 1 where nothing varies, so that it becomes 0.
+    """Return shift and scale of a channel; scale 1 where nothing varies, so that the channel becomes 0.
 
     signal_K: counts above the offset, ascending, each as often as counts_K says; level: that of the background.
     """
@@ -146,12 +90,12 @@ def scaling(counts_K: np.ndarray, signal_K: np.ndarray, level: float, method: Me
 
 
 def background(blocks_Shw: np.ndarray, size: tuple[int, int], degree: int = 0) -> tuple[np.ndarray, np.ndarray, int]:
-    """The light between the cells as a polynomial of the place: offset + level x field, in counts.
+    """Fit the light between the cells, offset + level x field, as a polynomial of the place, in counts.
 
     All blocks of all sites are fitted at once. Their 5 % quantile, by quantile regression, finds the background; Tukey's
     biweight around it leaves out the cells, bright or not. Means and medians over sites are ten times worse: at 30 % cells
     the mean of 60 sites misses a field by up to 15 %, a Gaussian filter flattens it at the edges by 5 %.
-    degree: of the polynomial; 0: the one whose noise and misfit, as told by two halves of the sites, are least together.
+    degree: of the polynomial; 0: the degree with the least sum of noise and misfit, estimated from two halves of the sites.
     Returns the background at blocks (h, w), at nodes from corner to corner (h, w), and the degree.
     """
     centres, nodes = _places(blocks_Shw.shape[1:], size)
@@ -164,14 +108,14 @@ def background(blocks_Shw: np.ndarray, size: tuple[int, int], degree: int = 0) -
 
 
 def camera_offset(backgrounds_Phw: Sequence[np.ndarray], blocks_PShw: Sequence[np.ndarray]) -> float:
-    """What the camera counts without light, from one channel of all plates; NaN where they show no cells.
+    """Estimate what the camera counts without light, from one channel of all plates; NaN where they show no cells.
 
-    What cells add to the background is free of the offset and has the field in common with the background net of it, so
-    one is a multiple of the other: the offset is where that fits best, however the cells lie. It is found from the
-    unevenness that it matters for; flat fields tell nothing of it. A plate's lowest counts are no substitute: they hold
-    the background's light, and taken for the offset exaggerate the field by as much as 70 %.
+    The light that cells add holds no offset. It has the same field as the background above the offset, so the two are
+    proportional: the estimate is the offset at which that fits best, wherever the cells lie. Flat fields do not determine
+    the offset, and do not need it. A plate's lowest counts are no substitute: they hold the background's light, and taken
+    for the offset exaggerate the field by as much as 70 %.
     """
-    from scipy.optimize import minimize_scalar  # here: it takes half a second, and most runs do without
+    from scipy.optimize import OptimizeResult, minimize_scalar  # here: it takes half a second, and most runs do without
 
     cells = []
     for background_hw, blocks_Shw in zip(backgrounds_Phw, blocks_PShw, strict=True):
@@ -192,11 +136,12 @@ def camera_offset(backgrounds_Phw: Sequence[np.ndarray], blocks_PShw: Sequence[n
         return total
 
     darkest = min(float(np.percentile(blocks_Shw, DARKEST)) for blocks_Shw in blocks_PShw)
-    return float(minimize_scalar(misfit, bounds=(0.0, max(darkest, 1e-9)), method="bounded").x)
+    result = cast(OptimizeResult, minimize_scalar(misfit, bounds=(0.0, max(darkest, 1e-9)), method="bounded"))
+    return float(result.x)
 
 
 def normalised(light_hw: np.ndarray) -> np.ndarray:
-    """Light in any unit -> float32 field of mean 1 (trapezoids between nodes), nowhere below FLOOR; flat if it is dark."""
+    """Return light in any unit as a float32 field of mean 1 (by trapezoids), nowhere below FLOOR; flat if it is dark."""
     weight = np.ones(light_hw.shape)
     for edge in (weight[0], weight[-1], weight[:, 0], weight[:, -1]):
         edge /= 2
@@ -207,28 +152,24 @@ def normalised(light_hw: np.ndarray) -> np.ndarray:
     return np.maximum(raised / np.average(raised, weights=weight), FLOOR).astype(np.float32)
 
 
-def _block(size: tuple[int, int]) -> int:
-    """Side of a block in pixels; what is left over at the lower and right edge is not summed."""
-    return max(1, round(max(size) / BLOCKS))
-
-
 def _places(shape: tuple[int, int], size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """(2, h * w) rows and columns of block centres and of nodes; the outermost pixels of a site are at -1 and 1."""
-    b = _block(size)
+    """Return (2, N) rows and columns of block centres and of nodes; the outermost pixels of a site are at -1 and 1."""
+    b = block_side(size)
     centres = [((np.arange(count) + 0.5) * b - 0.5) / max(side - 1, 1) * 2 - 1
                for count, side in zip(shape, size, strict=True)]
     nodes = [np.linspace(-1, 1, count) for count in shape]
-    return tuple(np.stack(np.meshgrid(*axes, indexing="ij")).reshape(2, -1) for axes in (centres, nodes))
+    centres_2N, nodes_2N = (np.stack(np.meshgrid(*axes, indexing="ij")).reshape(2, -1) for axes in (centres, nodes))
+    return centres_2N, nodes_2N
 
 
 def _design(places: np.ndarray, degree: int) -> np.ndarray:
-    """(N, D) products of Legendre polynomials of total degree at most `degree`."""
+    """Return (N, D) products of Legendre polynomials of total degree at most `degree`."""
     powers = np.add.outer(np.arange(degree + 1), np.arange(degree + 1)).ravel()
-    return np.polynomial.legendre.legvander2d(*places, [degree, degree])[:, powers <= degree]
+    return np.polynomial.legendre.legvander2d(places[0], places[1], [degree, degree])[:, powers <= degree]
 
 
 def _fit(y_SN: np.ndarray, places: np.ndarray, degrees: Sequence[int]) -> dict[int, np.ndarray]:
-    """Coefficients for each degree; each starts from the fit before, so that a high one cannot run after the cells."""
+    """Return the coefficients for each degree. Each fit starts from the one before, so that no high degree fits cells."""
     design, fits = _design(places, DEGREES[0]), {}
     fitted_N = np.full(y_SN.shape[1], np.quantile(y_SN, _LOW))
     spread = np.median(np.abs(y_SN - fitted_N)) + 1e-9
@@ -247,21 +188,24 @@ def _fit(y_SN: np.ndarray, places: np.ndarray, degrees: Sequence[int]) -> dict[i
 
 
 def _noise(rest: np.ndarray) -> float:
-    """Standard deviation of the background, from what lies below it: there are no cells."""
+    """Return the standard deviation of the background, from the residuals below it: no cell is there."""
     return 1.4826 * float(np.median(-rest[rest <= 0])) if (rest <= 0).any() else 0.0
 
 
 def _solve(design_ND: np.ndarray, weights_SN: np.ndarray, y_SN: np.ndarray) -> np.ndarray:
-    """Weighted least squares over all sites at once: all of them share the design."""
+    """Solve weighted least squares over all sites at once: all of them share the design."""
     normal = (design_ND * weights_SN.sum(axis=0)[:, None]).T @ design_ND
     return np.linalg.lstsq(normal, design_ND.T @ np.einsum("sn,sn->n", weights_SN, y_SN), rcond=None)[0]
 
 
 def _choose_degree(y_SN: np.ndarray, places: np.ndarray) -> int:
-    """Noise: how far two halves of the sites differ. Misfit: how far both differ from their highest degree, alike."""
+    """Return the degree with the least noise and misfit.
+
+    Noise: how far two halves of the sites differ.  Misfit: how far both differ, alike, from their highest degree.
+    """
     halves = [_fit(part, places, DEGREES) for part in np.array_split(y_SN, 2)]
     ones, others = ({degree: _design(places, degree) @ fit[degree] for degree in DEGREES} for fit in halves)
     most = DEGREES[-1]
     errors = {degree: np.square(ones[degree] - others[degree]).mean()  # four times that of both: caution
               + ((ones[degree] - ones[most]) * (others[degree] - others[most])).mean() for degree in DEGREES}
-    return min(DEGREES, key=errors.get)
+    return min(DEGREES, key=errors.__getitem__)

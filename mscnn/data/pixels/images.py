@@ -25,19 +25,19 @@ _PNG_MODES = {"L": (1, "uint8"), "I;16": (1, "uint16"), "RGB": (3, "uint8"), "RG
 
 
 class Header(NamedTuple):
-    """What a file promises: number of channels, height, width and sample type."""
+    """Shape and sample type that a file promises."""
 
     channels: int
     height: int
     width: int
-    dtype: str
+    dtype: str     # "uint8" or "uint16"
 
     def __str__(self) -> str:
         return f"{self.channels} x {self.height}x{self.width} {self.dtype}"
 
 
 def read_header(path: str) -> Header:
-    """Size and type of one file, without decoding its pixels. Raises ImageError naming file and reason."""
+    """Return shape and type of one file, without decoding its pixels. Raises ImageError naming file and reason."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited for
             raise ValueError("not a regular file")
@@ -52,7 +52,10 @@ def read_header(path: str) -> Header:
 
 
 def read_site(files: Sequence[str]) -> np.ndarray:
-    """All channels of a site, (C, H, W) uint8 or uint16, one file per channel or one for all. Raises ImageError."""
+    """Read all channels of a site, (C, H, W) uint8 or uint16, from one file per channel or one for all.
+
+    Raises ImageError.  Other rooms call read_pixels, which reads packed fields too.
+    """
     planes = [_read_file(path) for path in files]
     if len(planes) == 1:
         return planes[0]
@@ -63,35 +66,35 @@ def read_site(files: Sequence[str]) -> np.ndarray:
 
 
 def inspect(sites: Iterable[Sequence[str]]) -> list[list]:
-    """Headers of many sites: [path, channels, height, width, dtype] or [path, reason] for what cannot be used.
+    """Read the headers of many sites: [path, channels, height, width, dtype], or [path, reason] if it cannot be used.
 
-    Plain lists, so that ranks can each look at a share and exchange what they found.
+    Plain lists, so that each rank can read a share and exchange its results with the others.
     """
-    found = []
+    headers = []
     for path in dict.fromkeys(path for files in sites for path in files):
         try:
             with activity.during(f"reading the header of {path}"):
-                found.append([path, *read_header(path)])
+                headers.append([path, *read_header(path)])
         except ImageError as problem:
-            found.append([path, problem.what.removeprefix(f"{path}: ")])
-    return found
+            headers.append([path, problem.what.removeprefix(f"{path}: ")])
+    return headers
 
 
-def agree(found: list[list], *, files_per_site: int, channels: Sequence[str]) -> Header:
-    """The one header that all sites share: that of the whole site, its channels together.
+def agree(inspected: list[list], *, files_per_site: int, channels: Sequence[str]) -> Header:
+    """Return the one header that all sites share: that of the whole site, its channels together.
 
-    found: what inspect returned for all sites; channels: the names that were given, or none.
+    inspected: by `inspect`, of all sites; channels: the names that were given, or none.
     Raises DataError listing every file that is missing, unreadable, or unlike the others.
     """
-    headers = {path: Header(*facts) for path, *facts in found if len(facts) == 4}
-    offenders = [f"{path}: {facts[0]}" for path, *facts in found if len(facts) == 1]
-    common, _ = Counter(headers.values()).most_common(1)[0] if headers else (None, 0)
-    offenders += [f"{path}: {header}, most are {common}" for path, header in headers.items() if header != common]
-    if offenders:
-        where = "name the folder they are in with --image-root" if any(text.endswith(": missing") for text in offenders) \
+    headers = {path: Header(*facts) for path, *facts in inspected if len(facts) == 4}
+    wrong = [f"{path}: {facts[0]}" for path, *facts in inspected if len(facts) == 1]
+    common = Counter(headers.values()).most_common(1)[0][0] if headers else None
+    wrong += [f"{path}: {header}, most are {common}" for path, header in headers.items() if header != common]
+    if wrong or common is None:
+        remedy = "name the folder they are in with --image-root" if any(text.endswith(": missing") for text in wrong) \
             else "mend or replace them"
-        raise DataError(f"{len(offenders)} of {len(found)} image files cannot be used; {where}, or take their rows out "
-                        "of the table", sorted(offenders))
+        raise DataError(f"{len(wrong)} of {len(inspected)} image files cannot be used; {remedy}, or take their rows out "
+                        "of the table", sorted(wrong))
     if files_per_site > 1 and common.channels != 1:
         raise DataError(f"each of {files_per_site} files a site holds {common.channels} channels; give single-channel "
                         "files per channel, or one file with all")
@@ -114,7 +117,7 @@ def fit(site_CHW: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
 
 
 def _read_file(path: str) -> np.ndarray:
-    """(C, H, W) of one file."""
+    """Read the pixels (C, H, W) of one file. Raises ImageError."""
     header = read_header(path)
     try:
         if _is_tiff(path):
@@ -131,7 +134,7 @@ def _read_file(path: str) -> np.ndarray:
 
 
 def _tiff_header(path: str) -> Header:
-    """Pages written one by one are series of their own; those of one size are channels."""
+    """Return the header of a TIFF. Pages written one by one are series of their own; those of one size are channels."""
     with tifffile.TiffFile(path) as tiff:
         facts = {(*_channels_first(series.axes, series.shape), str(series.dtype)) for series in tiff.series}
         if len(facts) != 1:
@@ -142,10 +145,10 @@ def _tiff_header(path: str) -> Header:
         return Header(channels * len(tiff.series), height, width, dtype)
 
 
-def _require_whole(page: tifffile.TiffPage | None) -> None:
+def _require_whole(page: tifffile.TiffPage | tifffile.TiffFrame | None) -> None:
     """Raise ValueError unless a page's strips or tiles are all in the file: tifffile would read zeros, or what lies behind.
 
-    page: None where metadata promises one (OME) that is not there.
+    page: None where metadata (OME) promises a page that is not there.
     """
     if page is None:
         raise ValueError("damaged: one of its images is not there")
@@ -162,6 +165,7 @@ def _require_whole(page: tifffile.TiffPage | None) -> None:
 
 
 def _png_header(path: str) -> Header:
+    """Return the header of a PNG. Raises ValueError for what pillow cannot read as it is."""
     with Image.open(path) as image:
         if image.format != "PNG":
             raise ValueError(f"{image.format}; only TIFF and PNG are read")
@@ -177,7 +181,7 @@ def _png_header(path: str) -> Header:
 
 
 def _channels_first(axes: str, shape: Sequence[int]) -> tuple[int, int, int]:
-    """Axes like YX, CYX, YXS, ZYX -> (channels, height, width). Axes of length 1 do not count."""
+    """Return (channels, height, width) for axes like YX, CYX, YXS, ZYX. Axes of length 1 do not count."""
     sides = dict(zip(axes, shape, strict=True))
     others = {axis: length for axis, length in sides.items() if axis not in "YX" and length > 1}
     if len(others) > 1 or "Y" not in sides or "X" not in sides:
@@ -186,18 +190,20 @@ def _channels_first(axes: str, shape: Sequence[int]) -> tuple[int, int, int]:
 
 
 def _to_channels_first(pixels: np.ndarray, axes: str) -> np.ndarray:
+    """Return pixels with these axes as (C, H, W)."""
     channels, height, width = _channels_first(axes, pixels.shape)
     order = sorted(range(len(axes)), key=lambda axis: (axes[axis] in "YX", axes[axis] == "X"))
     return np.ascontiguousarray(pixels.transpose(order).reshape(channels, height, width))
 
 
 def _is_tiff(path: str) -> bool:
-    """By the first bytes, whatever the name: classic TIFF or BigTIFF in either byte order."""
+    """Return whether the first bytes are those of a TIFF or BigTIFF in either byte order, whatever the name."""
     with open(path, "rb") as file:
         return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def _reason(problem: Exception) -> str:
+    """Return on one line why a file cannot be used."""
     if isinstance(problem, FileNotFoundError):
         return "missing"
     return " ".join(f"unreadable ({type(problem).__name__}: {problem})".split())

@@ -1,4 +1,4 @@
-"""Writes packed fields (packed.py), a plate at a time, so that a run that was cut off goes on where it was.
+"""Write packed fields (packed.py) plate by plate, so that a run that was cut off resumes after the last whole plate.
 
 Exercised by `python -m mscnn pack`.  Shapes: C channels, H W pixels.
 """
@@ -11,16 +11,16 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from mscnn.core.errors import DataError, ImageError, UsageError
 from mscnn.core.files import PARTIAL, write_atomically, write_json
-from mscnn.data.pixels import packed
+from mscnn.data.pixels import plate_file
 from mscnn.data.pixels.images import Header
-from mscnn.data.pixels.packed import DESCRIPTION, INDEX, PAGE
+from mscnn.data.pixels.packed import DESCRIPTION, INDEX, PackDescription
+from mscnn.data.pixels.plate_file import PAGE
 from mscnn.data.pixels.prefetch import prefetch
 from mscnn.data.pixels.read_pixels import read_pixels
 from mscnn.data.tables.site_table import METADATA, SiteTable, natural
@@ -28,11 +28,12 @@ from mscnn.data.tables.site_table import METADATA, SiteTable, natural
 
 def pack(table: SiteTable, header: Header, out: Path, *, screen: str, downscale: int = 1, workers: int = 1,
          advance: Callable[[int], object] = lambda number: None) -> int:
-    """Write a folder of packed fields; returns how many plates were there already.
+    """Write a folder of packed fields; return how many plates were there already.
 
     header: of every site; screen: "bbbc021" or "sites", the reader of the table; downscale: side of the blocks of pixels
-    that are averaged to one; advance: told how many sites are done.  Raises UsageError for an unfit folder or too little
-    room, DataError listing damaged images after all plates without one are written.
+    that are averaged to one; workers: threads that decode; advance: called with the number of sites done.
+    Raises UsageError for an unfit folder or too little room.  Raises DataError listing damaged images, after all plates
+    without one are written.
     """
     shape = _shape(header, downscale)
     order = sorted(set(table.frame["plate"]), key=natural)
@@ -48,8 +49,8 @@ def pack(table: SiteTable, header: Header, out: Path, *, screen: str, downscale:
             kept += 1
             advance(len(rows))
         else:
-            _require_room(out, PAGE + len(rows) * packed.stride(*shape, header.dtype))
-            decoded = prefetch((partial(_decoded, table, site, downscale) for site in sites), workers=workers)
+            _require_room(out, PAGE + len(rows) * plate_file.stride(*shape, header.dtype))
+            decoded = prefetch((partial(_decoded, table, site, downscale) for site in sites.tolist()), workers=workers)
             try:
                 with closing(decoded):
                     crc32s = _write_plate(out / name, decoded, len(rows), shape, header.dtype, source, advance)
@@ -60,18 +61,25 @@ def pack(table: SiteTable, header: Header, out: Path, *, screen: str, downscale:
     if damaged:
         raise DataError(f"{len(damaged)} plates hold damaged images; replace them, or take their rows out, and run the "
                         "same command again: the other plates are kept", damaged)
-    _write_index(out, table, index, {"screen": screen, "shape": shape, "dtype": header.dtype, "downscale": downscale})
+    rows, index_sha256 = _write_index(out, index)
+    plate_of_file = rows.groupby("file")["plate"].first()
+    description = PackDescription(
+        control=table.control, channels=list(table.channels), screen=screen, shape=list(shape), dtype=header.dtype,
+        downscale=downscale, sites=len(rows), plates={str(name): str(plate) for name, plate in plate_of_file.items()},
+        index_sha256=index_sha256)
+    write_json(out / DESCRIPTION, description.to_json())
     return kept
 
 
 def _shape(header: Header, downscale: int) -> tuple[int, int, int]:
+    """Return channels, height and width of a record. Raises UsageError where blocks do not fill the field."""
     if header.height % downscale or header.width % downscale:
         raise UsageError(f"downscale must divide both sides of a field, {header.height}x{header.width}, got {downscale}")
     return header.channels, header.height // downscale, header.width // downscale
 
 
 def _make(out: Path, files: set[str]) -> None:
-    """Make the folder, or take one that holds a pack; what an earlier one left and this one does not have goes."""
+    """Make the folder, or use one that holds a pack; remove files of that pack that the new one will not have."""
     ours = {name + ending for name in (DESCRIPTION, INDEX) for ending in ("", PARTIAL)}
     ours |= {path.name for path in out.glob("plate-*.fields*")}
     try:
@@ -86,38 +94,39 @@ def _make(out: Path, files: set[str]) -> None:
 
 
 def _require_room(out: Path, needed: int) -> None:
+    """Raise UsageError unless so many bytes are free."""
     if (free := shutil.disk_usage(out).free) < needed:
         raise UsageError(f"{out}: {free / 2**30:.2f} GiB are free, the next plate takes {needed / 2**30:.2f}; make room, "
                          "or name another folder with --out, and run the same command again")
 
 
-def _source(rows, shape: tuple[int, int, int], dtype: str, downscale: int) -> str:
-    """SHA-256 of what a plate file is made from: when it is the same, the file need not be written again."""
-    facts = hashlib.sha256(repr((packed.VERSION, shape, dtype, downscale)).encode())
-    facts.update(rows[[*METADATA]].to_csv(index=False).encode())
+def _source(rows: pd.DataFrame, shape: tuple[int, int, int], dtype: str, downscale: int) -> str:
+    """Return the SHA-256 of what a plate file is made from: a file made from the same need not be written again."""
+    sha = hashlib.sha256(repr((plate_file.VERSION, shape, dtype, downscale)).encode())
+    sha.update(rows[[*METADATA]].to_csv(index=False).encode())
     if "record" in rows:
-        facts.update(repr([crc32 for _, _, crc32 in rows["record"]]).encode())
-        return facts.hexdigest()
+        sha.update(repr([crc32 for _, _, crc32 in rows["record"]]).encode())
+        return sha.hexdigest()
     for files in rows["files"]:
         for path in files:
-            about = os.stat(path)
-            facts.update(f"{Path(path).name}\n{about.st_size}\n{about.st_mtime_ns}\n".encode())
-    return facts.hexdigest()
+            status = os.stat(path)
+            sha.update(f"{Path(path).name}\n{status.st_size}\n{status.st_mtime_ns}\n".encode())
+    return sha.hexdigest()
 
 
 def _written(path: Path, source: str) -> np.ndarray | None:
-    """The CRC-32s of a plate file that is there already and made from the same; None where it must be written."""
+    """Return the CRC-32s of a plate file made from the same source; None where it must be written."""
     if not path.exists():
         return None
     try:
-        plate = packed.PlateFile(path)
+        plate = plate_file.PlateFile(path)
     except DataError:  # damaged: it is replaced
         return None
     return plate.crc32s if plate.source == source else None
 
 
 def _decoded(table: SiteTable, site: int, downscale: int) -> np.ndarray:
-    """(C, H, W) of a site; each pixel the mean of a block, rounded."""
+    """Return the pixels (C, H, W) of a site, each the mean of a block, rounded."""
     site_CHW = read_pixels(table, site)
     if downscale == 1:
         return site_CHW
@@ -128,34 +137,30 @@ def _decoded(table: SiteTable, site: int, downscale: int) -> np.ndarray:
 
 def _write_plate(path: Path, sites: Iterable[np.ndarray], records: int, shape: tuple[int, int, int], dtype: str,
                  source: str, advance: Callable[[int], object]) -> np.ndarray:
-    """Write records aside and put the file in its place when it is whole; returns their CRC-32s."""
-    crc32s, stride = np.zeros(records, np.uint32), packed.stride(*shape, dtype)
+    """Write a plate file, whole or not at all; return the CRC-32s of its records. Raises UsageError."""
+    crc32s, stride = np.zeros(records, np.uint32), plate_file.stride(*shape, dtype)
     try:
         with write_atomically(path) as partial, partial.open("wb") as file:
             file.seek(PAGE)
             for number, site_CHW in enumerate(sites):
                 raw = np.ascontiguousarray(site_CHW, np.dtype(dtype).newbyteorder("<"))
-                crc32s[number] = zlib.crc32(raw)
-                file.write(raw)
+                crc32s[number] = zlib.crc32(raw.data)
+                file.write(raw.data)
                 file.seek(PAGE + (number + 1) * stride)
                 advance(1)
             file.write(crc32s.astype("<u4").tobytes())
             file.seek(0)
-            file.write(packed.header_bytes(records, shape, dtype, source, crc32s))
+            file.write(plate_file.header_bytes(records, shape, dtype, source, crc32s))
     except OSError as problem:
         raise UsageError(f"{path} cannot be written ({problem.strerror}); make room, or name another folder with --out, "
                          "and run the same command again") from None
     return crc32s
 
 
-def _write_index(out: Path, table: SiteTable, index: list, facts: dict[str, Any]) -> None:
-    """The index in the order of the table, then the description that makes the folder a pack."""
+def _write_index(out: Path, index: list[pd.DataFrame]) -> tuple[pd.DataFrame, str]:
+    """Write the index in the order of the table; return its rows and the file's SHA-256."""
     rows = pd.concat(index).sort_index()[[*METADATA, "files", "file", "record", "crc32"]]
     rows["files"] = [[Path(path).name for path in files] for files in rows["files"]]
     with write_atomically(out / INDEX) as partial:
         rows.to_parquet(partial, index=False)
-        digest = hashlib.sha256(partial.read_bytes()).hexdigest()
-    description = {"format": packed.FORMAT, "version": packed.VERSION, "control": table.control,
-                   "channels": list(table.channels), **facts,
-                   "sites": len(rows), "plates": dict(rows.groupby("file")["plate"].first()), "index_sha256": digest}
-    write_json(out / DESCRIPTION, description)
+        return rows, hashlib.sha256(partial.read_bytes()).hexdigest()

@@ -9,7 +9,7 @@ import pandas as pd
 
 from mscnn.core.errors import DataError
 from mscnn.data.tables.image_paths import resolve_image_paths
-from mscnn.data.tables.problems import Problem, refuse
+from mscnn.data.tables.problems import Problem, refuse, rows_of
 from mscnn.data.tables.site_table import (
     METADATA,
     SiteTable,
@@ -17,8 +17,8 @@ from mscnn.data.tables.site_table import (
     find_case_twins,
     find_duplicates,
     find_unfit,
-    read_csv,
 )
+from mscnn.data.tables.text_csv import read_csv
 
 CHANNELS = {"DNA": "DAPI", "Tubulin": "Tubulin", "Actin": "Actin"}  # our name: the CSV's
 TAXOL_CONTROL_WELLS = ("B11", "C11", "D11", "E02", "F02", "G02")    # taxol 0.3 uM on every plate
@@ -28,14 +28,14 @@ _IMAGE_COLUMNS = ("Image_Metadata_Plate_DAPI", "Image_Metadata_Well_DAPI", "Repl
 
 
 def find_csvs(folder: Path) -> tuple[Path, Path]:
-    """Paths of BBBC021_v1_image.csv and BBBC021_v1_moa.csv (or .csv.gz) in a folder. Raises DataError."""
-    found = []
+    """Return the paths of BBBC021_v1_image.csv and BBBC021_v1_moa.csv (or .csv.gz) in a folder. Raises DataError."""
+    paths = []
     for name in ("BBBC021_v1_image.csv", "BBBC021_v1_moa.csv"):
-        here = [path for path in (folder / name, folder / f"{name}.gz") if path.is_file()]
-        if not here:
+        existing = [path for path in (folder / name, folder / f"{name}.gz") if path.is_file()]
+        if not existing:
             raise DataError(f"{folder}: no {name} there; name the folder that holds the official CSVs with --bbbc021")
-        found.append(here[0])
-    return found[0], found[1]
+        paths.append(existing[0])
+    return paths[0], paths[1]
 
 
 def read_bbbc021(image_csv: Path, moa_csv: Path, *, image_root: Path | None = None,
@@ -46,7 +46,7 @@ def read_bbbc021(image_csv: Path, moa_csv: Path, *, image_root: Path | None = No
     taxol_controls: "keep" or "drop" the taxol 0.3 uM plate-control wells (1,320 of the 3,848 labelled fields).
     Channels of a field do not share a GUID, so files are joined through the CSV's rows, never by name.
     Raises DataError listing missing columns; or duplicate sites or annotations, bad concentrations and names together.
-    problems: a list that takes the latter instead, and annotated treatments without images too; the frame's index then
+    problems: a list to add the latter to instead, and annotated treatments without images too; the frame's index then
     counts rows as image.csv does, and a file name that must not be followed is "".
     """
     assert taxol_controls in ("keep", "drop")
@@ -79,12 +79,12 @@ def read_bbbc021(image_csv: Path, moa_csv: Path, *, image_root: Path | None = No
 
 
 def is_taxol_control(frame: pd.DataFrame) -> pd.Series:
-    """Which sites are in the taxol 0.3 uM control wells that every plate has."""
+    """Return true for the sites in the taxol 0.3 uM control wells that every plate has."""
     return (frame["compound"] == "taxol") & (frame["concentration"] == 0.3) & frame["well"].isin(TAXOL_CONTROL_WELLS)
 
 
 def _mechanisms(frame: pd.DataFrame, annotations: pd.DataFrame, moa_csv: Path, problems: list[Problem]) -> list[str]:
-    """Mechanism of each field by (compound, concentration as a number), or ""."""
+    """Return the mechanism of each field by (compound, concentration as a number), or ""."""
     again = annotations[annotations.duplicated(["compound", "dose"], keep=False)]
     problems += [Problem(row, str(moa_csv), f"{compound} {dose:g}: not the only row of this treatment",
                          "treatments are annotated more than once; keep one row each")
@@ -94,7 +94,7 @@ def _mechanisms(frame: pd.DataFrame, annotations: pd.DataFrame, moa_csv: Path, p
 
 
 def _without_images(frame: pd.DataFrame, annotations: pd.DataFrame, moa_csv: Path) -> list[Problem]:
-    """Annotated treatments that no field shows."""
+    """Return a problem for each annotated treatment that no field shows."""
     shown = set(zip(frame["compound"], frame["concentration"], strict=True))
     return [Problem(row, str(moa_csv), f"{compound} {dose:g}: annotated, but no row of the images has this treatment",
                     "annotated treatments have no images; complete the images' table, or take the annotations out")
@@ -102,17 +102,17 @@ def _without_images(frame: pd.DataFrame, annotations: pd.DataFrame, moa_csv: Pat
 
 
 def _treatments(annotations: pd.DataFrame) -> list[tuple[int, str, float, str]]:
-    """(row, compound, dose, mechanism) of the annotations whose dose is a number."""
+    """Return (row, compound, dose, mechanism) of the annotations whose dose is a number."""
     given = annotations[annotations["dose"].notna()]
     return list(zip(given.index, given["compound"], given["dose"], given["moa"], strict=True))
 
 
 def _site_numbers(file_names: pd.Series, problems: list[Problem]) -> pd.Series:
-    """Week1_150607_B02_s3_w1<GUID>.tif -> "3"; rows of a well are not always in site order, so only the name tells."""
+    """Return the site in a file's name: "3" of Week1_150607_B02_s3_w1<GUID>.tif. Rows of a well are not in site order."""
     numbers = file_names.str.extract(r"(?:^|_)[A-P]\d\d_s(\d+)_w", expand=False)
     problems += [Problem(row, name, f"{name} has no site number like _s1_",
                          "file names are without a site number like _s1_; these are not BBBC021's")
-                 for row, name in file_names[numbers.isna()].items()]
+                 for row, name in rows_of(file_names[numbers.isna()])]
     return numbers.fillna("")
 
 

@@ -16,11 +16,11 @@ LINKS = "image files are links that leave the image root; copy the files, or nam
 
 
 class _Folder(NamedTuple):
-    """A folder with image files. plain: its files that are no links, as far as it can be listed."""
+    """A folder with image files."""
 
     path: str
-    inside: bool
-    plain: frozenset[str]
+    inside: bool           # below the image root
+    plain: frozenset[str]  # its files that are no links, as far as it can be listed
 
 
 def resolve_image_paths(parts: Sequence[pd.DataFrame], image_root: Path, problems: list[Problem]) -> list[tuple[str, ...]]:
@@ -59,7 +59,7 @@ def resolve_image_paths(parts: Sequence[pd.DataFrame], image_root: Path, problem
 
 
 def _fault(folder: str, name: str) -> tuple[str, str] | None:
-    """Why a name cannot be used, and the kind of problem; None where it can."""
+    """Return why a name cannot be used, and the kind of problem; None where it can."""
     if any(letter in folder or letter in name for letter in "\0\n\r"):
         return "holds a NUL or a line break", CONTROL
     if not name.strip() or not _pieces(name):
@@ -70,7 +70,7 @@ def _fault(folder: str, name: str) -> tuple[str, str] | None:
 
 
 def _find_folder(root: Path, folder: list[str], name: list[str]) -> Path:
-    """root/a/b/c, root/b/c, root/c, whichever exists first; root if the file lies there; else root/c, to be missed."""
+    """Return the first of root/a/b/c, root/b/c, root/c that exists; root if the file lies there; else root/c, missing."""
     tails = [root.joinpath(*folder[start:]) for start in range(len(folder))]
     if existing := [tail for tail in tails if tail.is_dir()]:
         return existing[0]
@@ -88,12 +88,12 @@ def _open_folder(path: Path, root: str) -> _Folder:
 
 
 def _inside(path: str, root: str) -> bool:
-    """Whether a path is below the root once all links are followed."""
+    """Return whether a path is below the root once all links are followed."""
     return os.path.commonpath([os.path.realpath(path), root]) == root
 
 
 def _pieces(path: str) -> list[str]:
-    """Parts of a path written on any system, without drive and root."""
+    """Return the parts of a path written on any system, without drive and root."""
     if "/" not in path and "\\" not in path and ":" not in path:  # a plain name, as most are
         return [path] if path not in ("", ".") else []
     pure = PureWindowsPath(path) if "\\" in path or re.match(r"[A-Za-z]:", path) else PurePosixPath(path)

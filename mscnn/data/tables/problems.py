@@ -1,10 +1,13 @@
-"""What is wrong with a table or its files: a record each, one refusal of them all, and a CSV that is safe to open."""
+"""Faults of a table or its files: a record of each, one refusal that lists them all, and a CSV that is safe to open."""
 
 import csv
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
+
+import pandas as pd
 
 from mscnn.core import csv_safe
 from mscnn.core.errors import DataError, printable
@@ -14,26 +17,27 @@ COLUMNS = ("row", "file", "reason")
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that does not fit.
+    """One fault of a table or of its files."""
 
-    row: of the table, counted as in its file, where the header is 1; None: the whole.  file: the image or table concerned.
-    reason: complete by itself.  kind: what follows the number of such problems in a sentence, with the remedy.
-    """
-
-    row: int | None
-    file: str
-    reason: str
-    kind: str
+    row: int | None  # of the table, counted as in its file, where the header is 1; None: of the whole
+    file: str        # the image or table concerned
+    reason: str      # complete by itself
+    kind: str        # what follows the number of such problems in a sentence, with the remedy
 
     def line(self, source: Path) -> str:
-        """One line, `row 2: file: reason`, for readers who know that it is about the table at source."""
+        """Return one line, `row 2: file: reason`, for readers who know that it is about the table at source."""
         place = "" if self.row is None else f"row {self.row}: "
         file, reason = printable(self.file), printable(self.reason)
         return place + (reason if self.file == str(source) or file in reason else f"{file}: {reason}")
 
 
+def rows_of(column: pd.Series) -> Iterable[tuple[int, Any]]:
+    """Return (row in its file, value) of a column whose index counts rows."""
+    return cast(Iterable[tuple[int, Any]], column.items())
+
+
 def count(problems: Sequence[Problem]) -> list[str]:
-    """`3 concentrations are not numbers; write them like 0.3` for each kind of problem."""
+    """Return `3 concentrations are not numbers; write them like 0.3` for each kind of problem."""
     return [f"{number} {kind}" for kind, number in Counter(problem.kind for problem in problems).items()]
 
 
@@ -44,7 +48,7 @@ def refuse(problems: Sequence[Problem], source: Path) -> None:
 
 
 def in_order(problems: Sequence[Problem]) -> list[Problem]:
-    """By row, those of the whole table first."""
+    """Sort problems by row, those of the whole table first."""
     return sorted(problems, key=lambda problem: (problem.row or 0, problem.file, problem.reason))
 
 

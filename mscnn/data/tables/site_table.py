@@ -4,12 +4,8 @@
 optional PathName_ columns, Metadata_*), or plain columns.  BBBC021's pair of CSVs has its own reader in bbbc021.py.
 """
 
-import csv
-import gzip
 import hashlib
-import io
 import re
-import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import cast
@@ -20,13 +16,13 @@ import pandas as pd
 from mscnn.core.errors import DataError, printable
 from mscnn.core.logs import log
 from mscnn.data.tables.image_paths import resolve_image_paths
-from mscnn.data.tables.problems import Problem, refuse
+from mscnn.data.tables.problems import Problem, refuse, rows_of
+from mscnn.data.tables.text_csv import read_csv
 
 # Metadata of a site, in the order of every table this program writes (there with the prefix Metadata_).
 METADATA = ("plate", "week", "well", "site", "replicate", "compound", "concentration", "mechanism")
 PUBLIC_NAMES = {name: "Metadata_" + ("MOA" if name == "mechanism" else name.capitalize()) for name in METADATA}
 REQUIRED = ("plate", "well", "compound")
-LARGEST = 2**31  # bytes of a table that is read: /dev/zero has no end, and a few packed ones stand for many
 _SPELLINGS = {
     "file": ("file", "filename", "path", "image"),
     "plate": ("plate", "plateid"),
@@ -42,32 +38,29 @@ _SPELLINGS = {
 
 @dataclass(frozen=True)
 class SiteTable:
-    """The fields of view of a screen.
+    """The sites (fields of view) of a screen.
 
     frame: one row a site with the columns METADATA (text, but concentration: float, micromolar as a rule, NaN where
         not given; mechanism "" where not known) and `files`, a tuple of paths: one file per channel, or a single one.
-    channels: names in the order in which the network sees them; empty where only the files can tell how many.
-    control: the untreated wells' compound, in any case.
-    shape: (channels, height, width) of a site as the network is given it; None before the files have been looked at.
-    native: (channels, height, width, dtype) of a site as its files hold it; likewise.
+        The sites of packed fields have a `record` too.
     """
 
     frame: pd.DataFrame
-    channels: tuple[str, ...]
-    control: str = "DMSO"
-    shape: tuple[int, int, int] | None = None
-    native: tuple[int, int, int, str] | None = None
+    channels: tuple[str, ...]                        # names in the network's order; empty if only the files tell how many
+    control: str = "DMSO"                            # compound of the untreated wells, in any case
+    shape: tuple[int, int, int] | None = None        # channels, height, width for the network; None before files are read
+    native: tuple[int, int, int, str] | None = None  # channels, height, width, dtype as the files hold them; likewise
 
     def __len__(self) -> int:
         return len(self.frame)
 
     def select(self, rows: np.ndarray) -> "SiteTable":
-        """The sites at a boolean mask or at positions."""
+        """Return the table of the sites at a boolean mask or at positions."""
         chosen = np.flatnonzero(rows) if np.asarray(rows).dtype == bool else np.asarray(rows, dtype=int)
         return replace(self, frame=self.frame.iloc[chosen].reset_index(drop=True))
 
     def name(self, site: int) -> str:
-        """Plate, well and site, for people: on one line, whatever the table holds."""
+        """Return plate, well and site for people: on one line, whatever the table holds."""
         return printable(" ".join(str(self.frame[column].iat[site]) for column in ("plate", "well", "site")))
 
     def plate(self, site: int) -> str:
@@ -83,28 +76,29 @@ class SiteTable:
         return cast(tuple[str, int, int], self.frame["record"].iat[site])
 
     def fingerprint(self) -> str:
-        """A short name of sites, metadata, file names, channels and size: the same on ranks that read the same table.
+        """Return a digest of sites, metadata, file names, channels and size: equal on ranks that read the same table.
 
         Folders are left out: each node may have a copy of its own.
         """
         names = [[PurePath(file).name for file in files] for files in self.frame["files"]]
-        text = self.frame[[*METADATA]].assign(files=names).to_csv() + repr((self.channels, self.shape))
+        rows = self.frame[[*METADATA]].assign(files=pd.Series(names, self.frame.index))
+        text = rows.to_csv() + repr((self.channels, self.shape))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def is_control(self) -> np.ndarray:
-        """(S,) bool: the sites of untreated wells."""
+        """Return (S,) bool, true for sites of untreated wells."""
         return self.is_of(self.control)
 
     def is_of(self, compound: str) -> np.ndarray:
-        """(S,) bool: the sites of a compound, in any case."""
+        """Return (S,) bool, true for sites of a compound, in any case."""
         return (self.frame["compound"].str.casefold() == compound.casefold()).to_numpy()
 
     def labelled(self) -> "SiteTable":
-        """The sites whose mechanism is known."""
+        """Return the table of the sites whose mechanism is known."""
         return self.select((self.frame["mechanism"] != "").to_numpy())
 
     def mechanisms(self) -> list[str]:
-        """Known mechanisms in alphabetical order, that of the control wells among them."""
+        """Return the known mechanisms in alphabetical order, that of the control wells among them."""
         return sorted(set(self.frame["mechanism"]) - {""})
 
 
@@ -117,7 +111,7 @@ def read_sites(path: Path, *, image_root: Path | None = None, channels: tuple[st
     order (LoadData style), or the names of the channels inside each file (a single file a site);
     columns: {role: column} where a column is not recognised; control: the compound of untreated wells.
     Raises DataError listing every unknown column; or every duplicate site, bad concentration or name, all kinds at once.
-    problems: a list that takes the latter instead; the frame's index then counts rows as the file does, and a file name
+    problems: a list to add the latter to instead; the frame's index then counts rows as the file does, and a file name
     that must not be followed is "".
     """
     found = [] if problems is None else problems
@@ -145,42 +139,19 @@ def read_sites(path: Path, *, image_root: Path | None = None, channels: tuple[st
     return SiteTable(frame.reset_index(drop=True) if problems is None else frame, names, control)
 
 
-def read_csv(path: Path) -> pd.DataFrame:
-    """Read a CSV (or .csv.gz) with every value as the text it is, any line ends; the index counts from 1, the header."""
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            raw = file.read(LARGEST + 1)
-        if len(raw) > LARGEST:
-            raise OSError(f"more than {LARGEST:,} bytes")
-        lines = io.StringIO(raw.decode("utf-8-sig"), newline="")  # line ends within a value stay as they are
-        numbered = [(number, row) for number, row in enumerate(csv.reader(lines), 1) if row]
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as problem:
-        raise DataError(f"{path}: cannot be read ({problem}); give a CSV in UTF-8") from None
-    if len(numbered) < 2:
-        raise DataError(f"{path}: holds no rows below its header; give a table with one row a site")
-    numbers, rows = zip(*numbered, strict=True)
-    header = [name.strip() for name in rows[0]]
-    ragged = [f"row {number}: {len(row)} values" for number, row in numbered if len(row) != len(header)]
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if ragged or twice:
-        raise DataError(f"{path}: the header has {len(header)} columns that these do not fit; mend the table",
-                        ragged + [f"column {name} appears twice" for name in twice])
-    return pd.DataFrame(rows[1:], columns=header, index=numbers[1:], dtype=str)
-
-
 def concentrations(texts: pd.Series, source: Path, problems: list[Problem]) -> pd.Series:
-    """Text -> numbers; an empty value is NaN (not given), and so is what is no number of 0 or more, which is a problem."""
+    """Return text as numbers; NaN where it is empty (not given), and where it is no number of 0 or more, a problem."""
     numbers = pd.to_numeric(texts, errors="coerce").astype(float)
     fits = np.isfinite(numbers) & (numbers >= 0)
     bad = (texts.str.strip() != "") & ~fits
     problems += [Problem(row, str(source), f"{text!r} is no concentration: not a number of 0 or more",
                          "concentrations are not numbers of 0 or more; write them like 0.3")
-                 for row, text in texts[bad].items()]
+                 for row, text in rows_of(texts[bad])]
     return numbers.where(fits)
 
 
 def find_duplicates(frame: pd.DataFrame, source: Path) -> list[Problem]:
-    """Rows that share plate, well and site."""
+    """Return a problem for each row that shares plate, well and site with another."""
     again = frame[frame.duplicated(["plate", "well", "site"], keep=False)]
     return [Problem(row, str(source), f"{plate} {well} site {site}: not the only row of this site",
                     "rows share plate, well and site; keep one row a site")
@@ -188,27 +159,28 @@ def find_duplicates(frame: pd.DataFrame, source: Path) -> list[Problem]:
 
 
 def find_case_twins(frame: pd.DataFrame, source: Path) -> list[Problem]:
-    """Compounds that differ in upper and lower case only: one of them could leak the other."""
+    """Return a problem for each compound that differs from another in case only: one could leak the other."""
     first = frame["compound"].drop_duplicates().sort_values()
     groups = [names for _, names in first.groupby(first.str.casefold()) if len(names) > 1]
     return [Problem(row, str(source), f"compound {name!r} is also written {', '.join(sorted({*names} - {name}))}",
                     "compounds are written in more than one way; choose one spelling of each")
-            for names in groups for row, name in names.items()]
+            for names in groups for row, name in rows_of(names)]
 
 
 def find_unfit(frame: pd.DataFrame, source: Path) -> list[Problem]:
-    """Rows without compound, plate or well (an empty mechanism means not known), or with a NUL in a name: arrays of text
-    drop those at its end, so that two compounds would become one.
+    """Return a problem for each row without compound, plate or well, and for each name with a NUL.
+
+    An empty mechanism means not known.  numpy drops a NUL at the end of a text: two compounds would become one.
     """
-    found = [Problem(row, str(source), f"no {role}", "values are empty; fill them in (DMSO for untreated wells)")
+    empty = [Problem(row, str(source), f"no {role}", "values are empty; fill them in (DMSO for untreated wells)")
              for role in REQUIRED for row in frame.index[frame[role] == ""]]
-    return found + [Problem(row, str(source), f"{role} {name!r} holds a NUL", "names hold a NUL; take it out")
+    return empty + [Problem(row, str(source), f"{role} {name!r} holds a NUL", "names hold a NUL; take it out")
                     for role in METADATA if role != "concentration"
-                    for row, name in frame[role].items() if "\0" in name]
+                    for row, name in rows_of(frame[role]) if "\0" in name]
 
 
 def parse_columns(text: str | None) -> dict[str, str]:
-    """"compound=Name,mechanism=Class" -> {"compound": "Name", "mechanism": "Class"}. Raises DataError."""
+    """Return {"compound": "Name", "mechanism": "Class"} for "compound=Name,mechanism=Class". Raises DataError."""
     pairs = [pair.partition("=") for pair in (text or "").split(",") if pair.strip()]
     wrong = ["=".join((role, column)) for role, equals, column in pairs if role.strip() not in _SPELLINGS or not equals]
     if wrong:
@@ -217,12 +189,12 @@ def parse_columns(text: str | None) -> dict[str, str]:
 
 
 def natural(name: str) -> list[tuple[bool, int, str]]:
-    """Sort key under which Week2 comes before Week10."""
+    """Return a sort key under which Week2 comes before Week10."""
     return [(piece.isdigit(), int(piece) if piece.isdigit() else 0, piece) for piece in re.split(r"(\d+)", name)]
 
 
 def _find_roles(table: pd.DataFrame, given: dict[str, str], path: Path) -> dict[str, str]:
-    """Which column plays which role: as given, else by name (Metadata_Plate, Image_Metadata_Plate, plate, ...)."""
+    """Return the column of each role: as given, else by name (Metadata_Plate, Image_Metadata_Plate, plate, ...)."""
     absent = [f"{role}={column}" for role, column in given.items() if column not in table.columns]
     if absent:
         raise DataError(f"{path}: has no such columns; it has {', '.join(table.columns)}", absent)
@@ -240,7 +212,7 @@ def _find_roles(table: pd.DataFrame, given: dict[str, str], path: Path) -> dict[
 
 def _file_columns(table: pd.DataFrame, roles: dict[str, str], given: dict[str, str], channels: tuple[str, ...],
                   path: Path) -> tuple[list[pd.DataFrame], tuple[str, ...]]:
-    """Folder and name of each file a site, and the channels' names; FileName_ columns unless another is given."""
+    """Return folder and name of each file a site, and the channels' names; FileName_ columns unless another is given."""
     names = {match[1]: column for column in table.columns if (match := re.fullmatch(r"(?:Image_)?FileName_(.+)", column))}
     folders = {match[1]: column for column in table.columns
                if (match := re.fullmatch(r"(?:Image_)?PathName_(.+)", column))}
@@ -258,5 +230,5 @@ def _file_columns(table: pd.DataFrame, roles: dict[str, str], given: dict[str, s
 
 
 def _plain(column: str) -> str:
-    """Image_Metadata_Plate_ID, Metadata_PlateID, Dose (µM) -> plateid, plateid, dose."""
+    """Return a column's name without prefix, unit and case: Image_Metadata_Plate_ID -> plateid, Dose (µM) -> dose."""
     return re.sub(r"\(.*?\)|\[.*?\]|[\W_]", "", re.sub(r"^(Image_)?(Metadata_)?", "", column)).lower()

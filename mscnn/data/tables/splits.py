@@ -1,12 +1,9 @@
-"""Who is in training and who is held out: a pure function of the site table, checked, and written to a file.
+"""Splits of the sites into training and test side: pure functions of the site table, checked, and written to a file.
 
 DMSO wells are controls: they may train, and only a random split tests them.
 """
 
-import csv
-import difflib
 import hashlib
-import io
 import json
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -17,25 +14,29 @@ import pandas as pd
 
 from mscnn.core import csv_safe
 from mscnn.core.errors import DataError, UsageError
+from mscnn.data.tables.hold_out import parse_names
 from mscnn.data.tables.sampler import Stream
-from mscnn.data.tables.site_table import SiteTable, natural, read_csv
+from mscnn.data.tables.site_table import SiteTable, natural
+from mscnn.data.tables.text_csv import read_csv
 
 TRAIN, TEST, UNUSED = "train", "test", "unused"
 
 
 @dataclass(frozen=True)
 class Split:
-    """side: "train", "test" or "unused" for every site of the table; leaks: why a score on it flatters, or ""."""
+    """Which sites are trained on, and which are held out."""
 
-    method: str
-    side: np.ndarray
+    method: str                # hold-out, leave-compound-out, leave-week-out, k-fold or random
+    side: np.ndarray           # (S,) text: train, test or unused
     held_out: tuple[str, ...]  # the compounds on the test side, in alphabetical order
-    leaks: str = ""
+    leaks: str = ""            # why a score on the test side flatters, or ""
 
     def train(self) -> np.ndarray:
+        """Return the positions of the sites on the training side."""
         return np.flatnonzero(self.side == TRAIN)
 
     def test(self) -> np.ndarray:
+        """Return the positions of the sites on the test side."""
         return np.flatnonzero(self.side == TEST)
 
 
@@ -87,7 +88,7 @@ def make_split(table: SiteTable, *, split: str, hold_out: str = "none", folds: i
 
 
 def fold_compounds(table: SiteTable, *, split: str, folds: int = 5, seed: int = 0) -> list[list[str]]:
-    """The compounds that each fold holds out, in the order of --fold."""
+    """Return the compounds that each fold holds out, in the order of --fold."""
     if split == "leave-compound-out":
         return [[compound] for compound in treated_compounds(table)]
     if split == "k-fold":
@@ -101,12 +102,12 @@ def fold_compounds(table: SiteTable, *, split: str, folds: int = 5, seed: int = 
 
 
 def training_side(path: Path, table: SiteTable) -> np.ndarray:
-    """(S,) bool: the training side of a split.csv that `write` wrote for this table. Raises DataError."""
+    """Return (S,) bool, the training side of a split.csv that `write` wrote for this table. Raises DataError."""
     return read_sides(path, table) == TRAIN
 
 
 def read_sides(path: Path, table: SiteTable) -> np.ndarray:
-    """(S,) the side of each site in a split.csv that `write` wrote for this table. Raises DataError."""
+    """Return (S,) the side of each site in a split.csv that `write` wrote for this table. Raises DataError."""
     rows = csv_safe.unescape_table(read_csv(path))
     if "side" not in rows or rows.drop(columns="side").to_csv(index=False) != _site_rows(table).to_csv(index=False):
         raise DataError(f"{path}: is no split of this table; name the split.csv of a run on the same table")
@@ -114,64 +115,36 @@ def read_sides(path: Path, table: SiteTable) -> np.ndarray:
 
 
 def treated_compounds(table: SiteTable) -> list[str]:
-    """Compounds other than the control, in alphabetical order."""
+    """Return the compounds other than the control, in alphabetical order."""
     return sorted(set(table.frame["compound"][~table.is_control()]))
 
 
-def parse_names(text: str, compounds: list[str]) -> list[str]:
-    """"taxol,ICI-182,780" -> ["taxol", "ICI-182,780"]: commas inside a compound's name are found by trying.
-
-    "none" and "" hold nothing out.  Raises UsageError naming what is not a compound, with the nearest one.
-    """
-    if text.strip().lower() in ("none", ""):
-        return []
-    pieces = [piece.strip() for piece in next(csv.reader(io.StringIO(text), skipinitialspace=True))]
-    names = _join_pieces(pieces, set(compounds))
-    if names is None:
-        parts = {part.strip() for compound in compounds for part in compound.split(",")}
-        wrong = [piece for piece in pieces if piece not in parts] or pieces
-        near = sorted({match for piece in wrong for match in difflib.get_close_matches(piece, compounds, n=1)})
-        raise UsageError(f"hold-out: no compound {', '.join(map(repr, wrong))} with a known mechanism in the table; "
-                         + (f"did you mean {'; '.join(near)}?" if near else f"it has {'; '.join(compounds)}"))
-    return sorted(set(names))
-
-
-def _join_pieces(pieces: list[str], compounds: set[str]) -> list[str] | None:
-    """Join neighbouring pieces so that each group is a compound, the longest first; None where that is impossible."""
-    if not pieces:
-        return []
-    for end in range(len(pieces), 0, -1):
-        name = next((name for comma in (",", ", ") if (name := comma.join(pieces[:end])) in compounds), None)
-        if name is not None and (others := _join_pieces(pieces[end:], compounds)) is not None:
-            return [name, *others]
-    return None
-
-
 def grouped_folds(table: SiteTable, folds: int, seed: int) -> list[list[str]]:
-    """Compounds in `folds` groups of near equal size that spread each mechanism over the groups."""
+    """Return the compounds in `folds` groups of near equal size, each mechanism spread over the groups."""
     mechanism_of = dict(zip(table.frame["compound"], table.frame["mechanism"], strict=True))
     compounds = treated_compounds(table)
     if folds > len(compounds):
         raise UsageError(f"folds is {folds}, but there are only {len(compounds)} compounds; use at most that many")
     shuffled = np.random.default_rng([Stream.FOLDS, seed]).permutation(compounds).tolist()
-    dealt = sorted(shuffled, key=lambda compound: mechanism_of[compound])  # stable: random within a mechanism
-    return [sorted(dealt[group::folds]) for group in range(folds)]
+    by_mechanism = sorted(shuffled, key=lambda compound: mechanism_of[compound])  # stable: random within a mechanism
+    return [sorted(by_mechanism[group::folds]) for group in range(folds)]
 
 
 def home_weeks(table: SiteTable) -> dict[str, str]:
-    """{compound: the week in which most of its concentrations were run}; the earlier one where weeks tie.
+    """Return by compound the week in which most of its concentrations were run; of equal weeks the earlier.
 
-    A compound's week is unique in BBBC021 but for taxol, whose control wells are in every week.
+    In BBBC021 a compound has one week.  Taxol is the exception: its control wells are in every week.
     """
     treated = table.frame[~table.is_control()]
     doses = treated.groupby(["compound", "week"])["concentration"].nunique().reset_index()
     doses["order"] = doses["week"].map(natural)
     doses = doses.sort_values(["order"], kind="stable").sort_values("concentration", ascending=False, kind="stable")
-    return doses.drop_duplicates("compound").set_index("compound")["week"].to_dict()
+    first = doses.drop_duplicates("compound")
+    return dict(zip(first["compound"], first["week"], strict=True))
 
 
 def write(split: Split, table: SiteTable, folder: Path) -> None:
-    """split.csv says who is where; split.json sums it up, with a SHA-256 over the rows as the table has them."""
+    """Write split.csv, the side of each site, and split.json, a summary with a SHA-256 over the rows of the table."""
     csv_safe.write_csv(_rows(split, table), folder / "split.csv")
     (folder / "split.json").write_text(json.dumps(to_record(split, table).summary(), indent=1) + "\n")
 
@@ -196,32 +169,32 @@ def restore(record: SplitRecord, table: SiteTable) -> Split:
 
 
 def trained_on(split: Split, table: SiteTable, column: str) -> list[str]:
-    """The compounds, mechanisms or weeks on the training side."""
+    """Return the compounds, mechanisms or weeks on the training side."""
     return sorted(set(table.frame[column][split.side == TRAIN]))
 
 
 def overlap(record: SplitRecord, table: SiteTable) -> list[str]:
-    """What to say of a table scored with a checkpoint that was trained on some of its compounds."""
+    """Return a note on compounds of a table that a checkpoint was trained on, if there are any."""
     seen = sorted(set(record.trained["compounds"]) & set(treated_compounds(table)))
     return [f"the network was trained on {len(seen)} of these compounds, so its score on them says nothing of new ones: "
             f"{'; '.join(seen)}"] if seen else []
 
 
 def unlearnable(split: Split, table: SiteTable) -> list[str]:
-    """Mechanisms that are only on the test side, so that no network can learn them."""
+    """Return the mechanisms that are only on the test side, so that no network can learn them."""
     return sorted(set(table.frame["mechanism"][split.side == TEST]) - set(trained_on(split, table, "mechanism")))
 
 
 def describe(split: Split, table: SiteTable) -> str:
-    """What the log says of it."""
+    """Return one line on a split for the log."""
     counts = ", ".join(f"{number} {side}" for side in (TRAIN, TEST, UNUSED) if (number := (split.side == side).sum()))
     lines = [f"{split.method}: {counts} fields"]
     if split.leaks:
         lines.append(f"LEAKS: {split.leaks}")
     else:
         lines.append(f"held out: {'; '.join(split.held_out) or 'nothing'}")
-    if alien := unlearnable(split, table):
-        lines.append(f"only on the held-out side, so always wrong: {'; '.join(alien)}")
+    if untrained := unlearnable(split, table):
+        lines.append(f"only on the held-out side, so always wrong: {'; '.join(untrained)}")
     return "; ".join(lines)
 
 
@@ -244,10 +217,10 @@ def _random(table: SiteTable, test_fraction: float, seed: int) -> Split:
 
 
 def _leave_week_out(table: SiteTable, compounds: set[str]) -> Split:
-    """Test: these compounds of one week. Unused: the rest of that week, and those compounds in other weeks."""
-    own = table.frame["compound"].isin(compounds)
+    """Hold out these compounds of one week; leave unused the rest of that week, and those compounds in other weeks."""
+    is_held_out = table.frame["compound"].isin(compounds)
     in_week = table.frame["week"] == home_weeks(table)[min(compounds)]
-    side = np.select([own & in_week, own | in_week], [TEST, UNUSED], TRAIN)
+    side = np.select([is_held_out & in_week, is_held_out | in_week], [TEST, UNUSED], TRAIN)
     held_out = tuple(sorted(set(table.frame["compound"][side == TEST])))
     return _checked(Split("leave-week-out", side, held_out), table)
 
@@ -270,6 +243,6 @@ def _checked(split: Split, table: SiteTable) -> Split:
 
 def _pick(choices: list[list[str]], fold: int, split: str) -> list[str]:
     if fold >= len(choices):
-        what = {"leave-compound-out": "compounds", "leave-week-out": "weeks", "k-fold": "folds"}[split]
-        raise UsageError(f"fold is {fold}, but there are {len(choices)} {what}; use 0 to {len(choices) - 1}")
+        unit = {"leave-compound-out": "compounds", "leave-week-out": "weeks", "k-fold": "folds"}[split]
+        raise UsageError(f"fold is {fold}, but there are {len(choices)} {unit}; use 0 to {len(choices) - 1}")
     return choices[fold]

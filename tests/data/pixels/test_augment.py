@@ -66,7 +66,7 @@ def test_mirrored_and_turned_views_are_exact():
             (True, False, 0, pixels[:, :, ::-1]), (False, True, 0, pixels[:, ::-1]), (False, False, 0, pixels),
             *((False, False, turns, np.rot90(pixels, turns, axes=(1, 2))) for turns in range(4)),
             (True, False, 1, np.rot90(pixels[:, :, ::-1], 1, axes=(1, 2)))):
-        change = dataclasses.replace(still, left_right=left_right, up_down=up_down, turns=turns)
+        change = dataclasses.replace(still, left_right=left_right, up_down=up_down, quarter_turns=turns)
         turned = orient(pixels, change)
         np.testing.assert_array_equal(turned, expected)
         assert np.shares_memory(turned, pixels)
@@ -141,7 +141,7 @@ def test_gain_multiplies_and_offset_adds():
     assert shifted[0, 0, 1] - shifted[0, 0, 0] == 2
 
 
-@pytest.mark.parametrize(("setting", "amount", "moved_px"), [("rotate", 20, 13), ("scale", 0.3, 12), ("shift", 0.2, 13)])
+@pytest.mark.parametrize(("setting", "amount", "moved_px"), [("rotate", 20, 13), ("zoom", 0.3, 12), ("shift", 0.2, 13)])
 def test_moves_move_a_spot_within_their_setting(setting, amount, moved_px):
     """A spot 32 px right of the centre of a 65 px field: 20 degrees and 30 % move it by at most 12, a fifth by 13."""
     start = torch.zeros(1, 65, 65)

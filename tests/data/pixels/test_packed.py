@@ -24,7 +24,7 @@ import torch
 from mscnn.core import config
 from mscnn.core.errors import DataError, ImageError, UsageError
 from mscnn.data.pixels import pack as packing
-from mscnn.data.pixels import packed
+from mscnn.data.pixels import packed, plate_file
 from mscnn.data.pixels.augment import Jitter
 from mscnn.data.pixels.dataset_scale import DatasetScale
 from mscnn.data.pixels.images import Header, read_site
@@ -165,12 +165,12 @@ def test_a_record_that_comes_in_pieces_is_put_together(pair, monkeypatch):
 def test_a_plate_file_is_closed_with_the_last_that_uses_it(pair):
     path = pair[1] / "plate-0001.fields"
     open_files = len(os.listdir("/proc/self/fd"))
-    plate = packed.PlateFile(path)
+    plate = plate_file.PlateFile(path)
     assert len(os.listdir("/proc/self/fd")) == open_files + 1
     del plate
     os.truncate(path, 60)
     with pytest.raises(DataError, match="its header is damaged"):
-        packed.PlateFile(path)
+        plate_file.PlateFile(path)
     gc.collect()  # the refusal's traceback held the second
     assert len(os.listdir("/proc/self/fd")) == open_files
 
@@ -245,9 +245,9 @@ def test_damage_to_headers_and_tables_is_noticed(pair):
     for place, message in ((20, "its header is damaged"), (4096 + 3 * RECORD + 2, "its table of CRC-32s is damaged")):
         damage(path, place)
         with pytest.raises(DataError, match=message):
-            packed.PlateFile(path)
+            plate_file.PlateFile(path)
         damage(path, place)
-    packed.PlateFile(path)
+    plate_file.PlateFile(path)
 
 
 def test_a_file_of_another_version_is_not_guessed_at(pair):
@@ -257,7 +257,7 @@ def test_a_file_of_another_version_is_not_guessed_at(pair):
     raw[108:112] = struct.pack("<I", zlib.crc32(raw[:108]))
     path.write_bytes(raw)
     with pytest.raises(DataError, match="version 2 with pages of 4096, this program reads version 1"):
-        packed.PlateFile(path)
+        plate_file.PlateFile(path)
 
 
 def test_a_stale_index_names_the_first_record_that_it_does_not_fit(pair, tmp_path):
@@ -362,7 +362,7 @@ def test_plates_that_are_there_are_kept_and_those_whose_images_changed_are_not(p
 
 def packed_afresh(folder: Path) -> SiteTable:
     """As another process would read it."""
-    packed.plate_file.cache_clear()
+    plate_file.open_plate_file.cache_clear()
     return packed.read_packed(folder)
 
 

@@ -10,8 +10,10 @@ import torch
 
 from mscnn.core.errors import DataError, UsageError
 from mscnn.data.pixels import illumination
-from mscnn.data.pixels.illumination import Method, PlateSums, percentile
-from mscnn.data.pixels.plate_scale import PlateScale, _stretch, describe, estimate, load, reference_sites
+from mscnn.data.pixels.illumination import Method, percentile
+from mscnn.data.pixels.plate_scale import PlateScale, _stretch, estimate, load
+from mscnn.data.pixels.plate_sums import PlateSums
+from mscnn.data.pixels.reference_wells import Provenance, describe, reference_sites
 from mscnn.data.tables.site_table import natural
 from tests.conftest import make_table
 
@@ -80,7 +82,7 @@ def worst(intensity):
 
 
 def test_fields_and_gains_are_found_within_2_percent_of_60_sites_where_the_offset_is_known(plates):
-    intensity = estimate(plates, Method(offset=OFFSET, scaling="background"), {})
+    intensity = estimate(plates, Method(offset=OFFSET, scaling="background"), Provenance())
     assert worst(intensity) < 0.02
     gains = dict(zip(intensity.plates, intensity.scale_PC[:, 0] / intensity.scale_PC[0, 0], strict=True))
     for plate, (_, gain) in KNOWN.items():
@@ -89,7 +91,7 @@ def test_fields_and_gains_are_found_within_2_percent_of_60_sites_where_the_offse
 
 def test_the_offset_is_found_from_fields_that_differ_in_light_alone(plates):
     """Within 4 % of the background's light in three draws; what is left in doubt tells in the field's corners."""
-    intensity = estimate(plates, Method(scaling="background"), {})
+    intensity = estimate(plates, Method(scaling="background"), Provenance())
     assert intensity.offset == pytest.approx(OFFSET, abs=0.05 * 300)
     assert worst(intensity) < 0.03
     gains = intensity.scale_PC[:, 0] / intensity.scale_PC[0, 0]
@@ -97,16 +99,16 @@ def test_the_offset_is_found_from_fields_that_differ_in_light_alone(plates):
 
 
 def test_an_offset_that_is_left_out_hides_most_of_the_field(plates):
-    assert worst(estimate(plates, Method(offset=0), {})) > 0.1
+    assert worst(estimate(plates, Method(offset=0), Provenance())) > 0.1
 
 
 @pytest.mark.parametrize("offset", [0, OFFSET])
 def test_16_sites_are_enough_for_a_field_within_2_percent(offset):
-    assert worst(estimate(known_plates(16, offset=offset), Method(offset=offset), {})) < 0.02
+    assert worst(estimate(known_plates(16, offset=offset), Method(offset=offset), Provenance())) < 0.02
 
 
 def test_cells_that_stay_away_from_the_edges_do_not_bend_the_field():
-    assert worst(estimate(known_plates(16, spread=0.8), Method(offset=OFFSET), {})) < 0.02
+    assert worst(estimate(known_plates(16, spread=0.8), Method(offset=OFFSET), Provenance())) < 0.02
 
 
 def test_several_channels_are_measured_each_by_itself_with_the_camera_in_common():
@@ -115,12 +117,12 @@ def test_several_channels_are_measured_each_by_itself_with_the_camera_in_common(
     fields = [known_field(0.4, 0.1, 0.3, 0.3), known_field(0.3, 0.1, -0.3, 0), known_field(0.2, 0, 0, 0)]
     sites = np.stack([np.stack([draw_site(field, rng, background=background) for field, background
                                 in zip(fields, (300, 30, 200), strict=True)]) for _ in range(24)])
-    intensity = estimate({"P": summed(sites)}, Method(), {})
+    intensity = estimate({"P": summed(sites)}, Method(), Provenance())
     assert intensity.offset == pytest.approx(OFFSET, abs=40)
-    known = estimate({"P": summed(sites)}, Method(offset=OFFSET), {})
+    known = estimate({"P": summed(sites)}, Method(offset=OFFSET), Provenance())
     assert known.offset == OFFSET
     for channel, field in enumerate(fields):
-        alone = estimate({"P": summed(sites[:, [channel]])}, Method(offset=OFFSET), {})
+        alone = estimate({"P": summed(sites[:, [channel]])}, Method(offset=OFFSET), Provenance())
         np.testing.assert_array_equal(known.field_PChw[:, channel], alone.field_PChw[:, 0])
         if channel != 1:
             assert np.abs(full_field(alone, "P") / field - 1).max() < 0.02
@@ -130,7 +132,7 @@ def test_flattened_plates_have_the_percentiles_that_they_are_scaled_by():
     """One pixel a block stands for all: 60 sites, two percentiles, errors of sampling."""
     rng, field = np.random.default_rng(5), known_field(0.4, 0.1, 0, 0.5)
     sites = np.stack([draw_site(field, rng)[None] for _ in range(60)])
-    intensity = estimate({"P": summed(sites)}, Method(offset=OFFSET, low=5, high=95), {})
+    intensity = estimate({"P": summed(sites)}, Method(offset=OFFSET, low=5, high=95), Provenance())
     out = np.stack([intensity.apply(site, "P") for site in sites])
     np.testing.assert_allclose(np.percentile(out, [5, 95]), [0, 1], atol=0.02)
 
@@ -155,7 +157,7 @@ def test_shares_of_a_plate_add_up_to_the_same_bits_in_any_order_and_grouping():
     with pytest.raises(AssertionError, match="measured twice"):
         whole.merge(whole)
     with pytest.raises(AssertionError, match="share of the sums is missing"):
-        estimate({"P": summed(sites, part=slice(0, 3))}, Method(), {})
+        estimate({"P": summed(sites, part=slice(0, 3))}, Method(), Provenance())
 
 
 def test_sums_are_those_of_the_pixels():
@@ -186,7 +188,7 @@ def test_percentiles_of_a_histogram_are_those_of_its_pixels(dtype):
 def test_without_a_field_scales_are_those_of_all_transformed_pixels(scaling, transform, by_hand):
     sites = np.random.default_rng(2).gamma(2, 300, (3, 2, 64, 80)).astype(np.uint16)
     method = Method(illumination=False, offset=100, scaling=scaling, transform=transform, cofactor=50, low=2, high=98)
-    intensity = estimate({"P": summed(sites)}, method, {})
+    intensity = estimate({"P": summed(sites)}, method, Provenance())
     values = by_hand(sites.astype(float) - 100).swapaxes(0, 1).reshape(2, -1)
     if scaling == "percentile":
         shift, high = np.percentile(values, [2, 98], axis=1)
@@ -212,7 +214,7 @@ def test_a_field_is_stretched_from_corner_to_corner_as_torch_does():
 def test_a_dark_or_constant_channel_stays_finite_and_a_field_is_never_near_zero():
     constant = np.stack([np.zeros((64, 64)), np.full((64, 64), 65535)]).astype(np.uint16)
     for scaling in ("percentile", "mean-sd", "background"):
-        intensity = estimate({"P": summed(constant[None])}, Method(scaling=scaling), {})
+        intensity = estimate({"P": summed(constant[None])}, Method(scaling=scaling), Provenance())
         assert np.isfinite(intensity.apply(constant, "P")).all()
     steep = illumination.normalised(np.linspace(-1, 9, 400).reshape(20, 20))
     assert steep.min() >= illumination.FLOOR
@@ -236,7 +238,7 @@ def test_each_plate_is_measured_in_its_controls_and_says_so_where_it_has_none():
     assert reference.notes() == ["plate P2: measured in all its wells that may be used, it has none of DMSO: 2 sites in 2 "
                                  "wells",
                                  "plate P3: not measured, it has no site that may be used"]
-    assert describe(table, reference)["measured"]["P1"] == "wells of DMSO: 2 sites in 2 wells"
+    assert describe(table, reference).measured["P1"] == "wells of DMSO: 2 sites in 2 wells"
     assert reference_sites(table, allowed, "KNOWN").sites["P1"].tolist() == [2]
     assert len(reference_sites(table, allowed, limit=1).sites["P2"]) == 1
     without = table.select(np.flatnonzero(~table.is_control()))  # no untreated well anywhere
@@ -257,7 +259,7 @@ def test_treated_wells_of_the_test_side_are_never_measured(compound):
     absurd = pixels.copy()
     absurd[(table.frame["compound"] == "secret").to_numpy()] = 65535
     reference = reference_sites(table, allowed, compound)
-    found = [estimate({plate: summed(values[sites]) for plate, sites in reference.sites.items()}, Method(), {})
+    found = [estimate({plate: summed(values[sites]) for plate, sites in reference.sites.items()}, Method(), Provenance())
              for values in (pixels, absurd)]
     assert "P3" not in reference.sites
     for one, other in zip(*(intensity.to_record().arrays.values() for intensity in found), strict=True):
@@ -267,7 +269,7 @@ def test_treated_wells_of_the_test_side_are_never_measured(compound):
 def tiny() -> PlateScale:
     sites = np.random.default_rng(3).poisson(500, (4, 2, 64, 80)).astype(np.uint16)
     return estimate({"P2": summed(sites), "P10": summed(sites * 2)}, Method(scaling="mean-sd"),
-                    {"channels": ["DNA", "RNA"], "week": {"P2": "Week1", "P10": "Week1"}})
+                    Provenance(channels=["DNA", "RNA"], week={"P2": "Week1", "P10": "Week1"}))
 
 
 def test_a_plate_that_was_not_measured_gets_the_mean_and_is_named_once(caplog, monkeypatch):

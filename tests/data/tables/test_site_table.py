@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from mscnn.core.errors import DataError
-from mscnn.data.tables import site_table
-from mscnn.data.tables.site_table import natural, parse_columns, read_csv, read_sites
+from mscnn.data.tables import text_csv
+from mscnn.data.tables.site_table import natural, parse_columns, read_sites
+from mscnn.data.tables.text_csv import read_csv
 
 
 def write(tmp_path, text: str, name: str = "sites.csv"):
@@ -153,7 +154,7 @@ def test_the_shared_fields_work_as_they_are(shared_data):
 
 
 def test_a_table_without_an_end_is_refused_before_it_fills_the_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(site_table, "LARGEST", 2**20)
+    monkeypatch.setattr(text_csv, "LARGEST", 2**20)
     (tmp_path / "bomb.csv.gz").write_bytes(gzip.compress(b"\n" * (2**20 + 1)))
     for path in (tmp_path / "bomb.csv.gz", Path("/dev/zero")):
         with pytest.raises(DataError, match="more than 1,048,576 bytes"):

@@ -7,6 +7,7 @@ import pytest
 
 from mscnn.core.errors import DataError, UsageError
 from mscnn.data.tables.bbbc021 import find_csvs, read_bbbc021
+from mscnn.data.tables.hold_out import parse_names
 from mscnn.data.tables.splits import (
     TEST,
     TRAIN,
@@ -20,7 +21,6 @@ from mscnn.data.tables.splits import (
     home_weeks,
     make_split,
     overlap,
-    parse_names,
     restore,
     to_record,
     training_side,

@@ -1,0 +1,35 @@
+"""The model card of an exported network, in Markdown: model_card.md filled in.   python -m mscnn export RUN --out DIR"""
+
+from pathlib import Path
+
+import jinja2
+
+from mscnn.evaluation.export_description import CONFIG, ONNX, PLATES, PROGRAM, WEIGHTS, ExportDescription
+from mscnn.evaluation.scoring import LevelScores
+from mscnn.model import NUM_FEATURES
+
+TEMPLATE = Path(__file__).with_suffix(".md")
+FILES = {"weights": WEIGHTS, "config": CONFIG, "plates": PLATES, "program": PROGRAM, "onnx": ONNX}
+
+
+def model_card(description: ExportDescription, scores: LevelScores | None, *, onnx: bool) -> str:
+    """Return the model card; scores: on the fields that were held out, None before an evaluation."""
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True,
+                                     autoescape=False)  # noqa: S701 no HTML; `plain` takes the markup out of names
+    environment.filters["plain"] = lambda names: ", ".join(map(_plain, names))
+    height, width = description.image_size
+    return environment.from_string(TEMPLATE.read_text()).render(
+        description=description, split=description.split, mode=description.normalisation["mode"], height=height,
+        width=width, num_features=NUM_FEATURES, scores=_scores(scores), files=FILES, onnx=onnx)
+
+
+def _scores(scores: LevelScores | None) -> str:
+    if scores is None:
+        return "None: the run has not been evaluated."
+    return "; ".join(f"{level} {score.correct}/{score.total} right" for level, score in scores.by_level().items()
+                     if score.total) or "None: no scored field has a known mechanism."
+
+
+def _plain(text: str) -> str:
+    """Return a name of the user's table as one line of Markdown without markup."""
+    return "".join(f"\\{letter}" if letter in r"\`*_[]<>#|" else letter for letter in " ".join(str(text).split()))
