@@ -1,4 +1,4 @@
-"""Who is at fault when ranks are lost, failures from heartbeats written by hand; whole jobs are in tests/faults."""
+"""Who is at fault when ranks are lost, from heartbeats written by hand; whole jobs are in tests/faults."""
 
 import json
 import os
@@ -161,7 +161,7 @@ def test_a_rank_that_works_is_waited_for(tmp_path, monkeypatch, main, goes_on, i
         write_heartbeat(tmp_path, 1, number=2 if goes_on else 1, main=main)
     time_sleep = time.sleep
     monkeypatch.setattr(heartbeat.time, "sleep", sleep)
-    works = diagnosis.another_rank_works(own.read_heartbeats, 0, own.host, silent=heartbeat.SILENT, last=heartbeat.BEAT)
+    works = diagnosis.another_rank_works(own.read_heartbeats, 0, own.host, silent=heartbeat.SILENT, beat=heartbeat.BEAT)
     assert works is is_waited_for
 
 
