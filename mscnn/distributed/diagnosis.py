@@ -1,4 +1,4 @@
-"""Who is at fault when ranks are lost, told from the heartbeats of all ranks.  Imports no torch.
+"""Find who is at fault when ranks are lost, from the heartbeats of all ranks.  Imports no torch.
 
 Each rank writes RUN/log/rank-N.json once a second (heartbeat.py): the file shows what the rank does.
 """

@@ -80,7 +80,7 @@ def open_store(at: Endpoint, info: RankInfo, seconds: float) -> tuple[dist.Store
     """Open the store on rank 0, unless torchrun has; connect to it on the other ranks.
 
     Returns the store, and for the log where it is and, on rank 0, where it listens.  Raises RendezvousError where the port
-    is in use or out of reach.  Plain sockets try first: torch tries twice as long as told and fails with a long stack.
+    is in use or out of reach.  Plain sockets try first: torch tries for twice the timeout and fails with a long stack.
     """
     opens_here = at.opens and info.rank == 0
     where = f"{at.host}:{at.port}"

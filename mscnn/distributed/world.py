@@ -1,4 +1,4 @@
-"""The ranks of a job: their rendezvous and their collectives.  `python -m mscnn.world` shows where each rank runs.
+"""The ranks of a job: their rendezvous and their collectives.  `python -m mscnn ranks` shows where each rank runs.
 
 Only this folder uses torch.distributed and mpi4py.  Tests of several ranks: tests/ranks, tests/mpi.
 """

@@ -1,4 +1,4 @@
-"""Who is at fault when ranks are lost, told from heartbeats written by hand; whole jobs are in tests/faults."""
+"""Who is at fault when ranks are lost, from heartbeats written by hand; whole jobs are in tests/faults."""
 
 import json
 import os
@@ -166,15 +166,15 @@ def test_a_rank_that_works_is_waited_for(tmp_path, monkeypatch, main, goes_on, i
 
 
 def test_one_that_waits_for_a_rank_at_work_is_not_late(tmp_path):
-    """The beats of the other go on for twice as long as this one would wait, then stop."""
+    """The heartbeats of the other continue for twice as long as this one would wait, then stop."""
     program = ("import json, threading, time; from pathlib import Path\n"
                "from mscnn.core import activity; from mscnn.distributed import heartbeat\n"
                f"from mscnn.distributed.launchers import RankInfo\n"
                f"heartbeat.launchers.detect = lambda: RankInfo('torchrun', 0, 2)\n"
-               f"heartbeat.GRACE, heartbeat.SILENT, beat = 2.0, 1.0, Path({str(tmp_path)!r}) / 'rank-1.json'\n"
+               f"heartbeat.GRACE, heartbeat.SILENT, last = 2.0, 1.0, Path({str(tmp_path)!r}) / 'rank-1.json'\n"
                f"def beats():\n"
                f"    for number in range(20):\n"
-               f"        beat.write_text(json.dumps({{'rank': 1, 'host': 'other', 'number': number, 'state': 'running',\n"
+               f"        last.write_text(json.dumps({{'rank': 1, 'host': 'other', 'number': number, 'state': 'running',\n"
                f"                                    'reason': '', 'step': 7, 'main': 'predicting', 'pid': 1,\n"
                f"                                    'process_start': '1', 'threads': []}}))\n"
                f"        time.sleep(0.25)\n"
@@ -212,37 +212,37 @@ def test_a_process_that_has_got_the_number_of_one_that_ended_is_left_alone(tmp_p
 
 @pytest.mark.parametrize(("rank", "reports"), [(0, True), (1, True), (2, False)])
 def test_without_a_folder_ranks_can_only_tell_that_they_lost_one(rank, reports):
-    """Rank 1 says so too, as it may be rank 0 that is lost."""
+    """Rank 1 reports too, as rank 0 may be lost."""
     assert _Watch(RankInfo(TORCHRUN, rank, 3)).diagnose("lost") == ("lost; see the output of the other ranks", reports)
 
 
 def ends(problem: BaseException, folder) -> tuple[BaseException, dict, list[dict]]:
-    """What a watched program that raises this ends with, its last beat, and what is told of the run."""
-    told = []
+    """The exception of a watched program that raises this, its last heartbeat, and the calls of on_failure."""
+    failures = []
 
     def program():
-        heartbeat.write_to(folder, on_failure=lambda **facts: told.append(facts))
+        heartbeat.write_to(folder, on_failure=lambda **facts: failures.append(facts))
         raise problem
     with pytest.raises(BaseException) as raised:  # noqa: PT011
         heartbeat.watch(program, 100)
     path = folder / "rank-0.json"
-    return raised.value, json.loads(path.read_text()) if path.exists() else {}, told
+    return raised.value, json.loads(path.read_text()) if path.exists() else {}, failures
 
 
 @pytest.mark.parametrize(("problem", "code"),
                          [(UsageError("bad lr"), 2), (DataError("bad file"), 3), (RuntimeError("bug"), 1)])
 def test_a_failure_is_left_behind_and_told(tmp_path, problem, code):
-    raised, beat, told = ends(problem, tmp_path)
+    raised, last, failures = ends(problem, tmp_path)
     assert raised is problem
-    assert beat["state"] == FAILED
-    assert told == [{"status": "failed", "reason": beat["reason"], "step": 0, "exit_code": code}]
-    assert str(problem) in beat["reason"]
+    assert last["state"] == FAILED
+    assert failures == [{"status": "failed", "reason": last["reason"], "step": 0, "exit_code": code}]
+    assert str(problem) in last["reason"]
 
 
 def test_an_interrupt_from_the_keyboard_is_told_as_such(tmp_path):
-    raised, _, told = ends(KeyboardInterrupt(), tmp_path)
+    raised, _, failures = ends(KeyboardInterrupt(), tmp_path)
     assert isinstance(raised, KeyboardInterrupt)
-    assert told == [{"status": "failed", "reason": "interrupted from the keyboard", "step": 0, "exit_code": 130}]
+    assert failures == [{"status": "failed", "reason": "interrupted from the keyboard", "step": 0, "exit_code": 130}]
 
 
 def test_of_what_several_ranks_run_into_the_first_reports(tmp_path):
@@ -253,19 +253,19 @@ def test_of_what_several_ranks_run_into_the_first_reports(tmp_path):
 
 
 def test_a_run_that_is_told_to_stop_has_not_failed(tmp_path):
-    raised, beat, told = ends(Stopped("SIGTERM"), tmp_path)
+    raised, last, failures = ends(Stopped("SIGTERM"), tmp_path)
     assert isinstance(raised, Stopped)
-    assert (beat, told) == ({}, [])
+    assert (last, failures) == ({}, [])
 
 
 @pytest.mark.parametrize("problem", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to "
                                                                  "allocate 7 bytes")])
 def test_want_of_memory_is_a_setting_that_cannot_work(tmp_path, problem):
-    raised, _, told = ends(problem, tmp_path)
+    raised, _, failures = ends(problem, tmp_path)
     assert isinstance(raised, UsageError)
     assert raised.this_rank_only
     assert "ran out of memory while starting" in str(raised)
-    assert "lower --microbatch" in told[0]["reason"]
+    assert "lower --microbatch" in failures[0]["reason"]
 
 
 def test_beats_of_ranks_that_were_killed_are_cleared(tmp_path):

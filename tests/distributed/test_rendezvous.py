@@ -39,7 +39,7 @@ def start(rank: int, size: int, port: int, *arguments: object, forked: bool = Fa
                  {**clean, **{name: str(value) for name, value in place.items()}, **variables}, folder)
 
 
-WORLD = ("-m", "mscnn.world", "--join-timeout", "3", "--oversubscribe", "true")
+WORLD = ("-m", "mscnn", "ranks", "--join-timeout", "3", "--oversubscribe", "true")
 BRIEFLY = (*WORLD, "--join-timeout", "1")  # for those who wait for nobody
 
 
@@ -393,5 +393,5 @@ def test_openmps_own_binding_is_overruled(tiny_screen, ranks):
 
 
 def test_where_openmps_own_binding_cannot_be_overruled_it_is_refused():
-    refused = run_python("-m", "mscnn.world", OMP_PROC_BIND="true")
+    refused = run_python("-m", "mscnn", "ranks", OMP_PROC_BIND="true")
     assert "error: OMP_PROC_BIND bound this process before" in refused.stderr

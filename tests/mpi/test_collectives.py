@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 def test_each_collective_over_mpi_gives_what_the_ranks_brought(mpiexec, ranks):
     done = run_mpi(mpiexec, ranks, "-m", "mpi4py", HERE / "check_collectives.py", "mpi")
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout.split()[0]) > 200
+    assert int(done.stdout.split()[0]) > 180
 
 
 def test_each_collective_over_gloo_gives_the_same():

@@ -16,14 +16,14 @@ from tests.conftest import processes_with, run_mpi, run_python
 
 pytestmark = pytest.mark.ranks
 
-WITHOUT_MPI4PY = ("import runpy, sys; sys.modules['mpi4py'] = None; sys.argv[0] = 'world'; "
-                  "runpy.run_module('mscnn.world', run_name='__main__')")
+WITHOUT_MPI4PY = ("import runpy, sys; sys.modules['mpi4py'] = None; sys.argv[:1] = ['mscnn', 'ranks']; "
+                  "runpy.run_module('mscnn', run_name='__main__')")
 
 
 @pytest.mark.parametrize("backend", ["gloo", "mpi"])
 @pytest.mark.parametrize(("program", "settings", "message"), [
     (("-c", WITHOUT_MPI4PY), ("--oversubscribe", "true"), "MPI needs mpi4py"),
-    (("-m", "mscnn.world"), ("--threads", 4096, "--bind", "false"), "too few cores: rank 0 on ")])
+    (("-m", "mscnn", "ranks"), ("--threads", 4096, "--bind", "false"), "too few cores: rank 0 on ")])
 def test_ranks_that_cannot_work_report_it_once(mpiexec, backend, program, settings, message):
     mark = uuid.uuid4().hex
     done = run_mpi(mpiexec, 2, *program, "--backend", backend, *settings, timeout=60, MARK=mark)
@@ -38,7 +38,7 @@ def test_ranks_that_cannot_work_report_it_once(mpiexec, backend, program, settin
 
 @pytest.mark.parametrize("ranks", [1, 2, 3])
 def test_ranks_of_one_host_use_gloo_on_loopback(mpiexec, ranks):
-    done = run_mpi(mpiexec, ranks, "-m", "mscnn.world", "--oversubscribe", "true", MSCNN_NONCE="")
+    done = run_mpi(mpiexec, ranks, "-m", "mscnn", "ranks", "--oversubscribe", "true", MSCNN_NONCE="")
     assert done.returncode == 0, done.stderr
     how = r"gloo, rendezvous at 127\.0\.0\.1:\d+, interface lo" if ranks > 1 else "a single process"
     assert re.match(rf"{ranks} ranks by mpi[^;]*; {how}\n", done.stdout), done.stdout
@@ -68,7 +68,7 @@ def test_a_broadcast_value_reaches_all_ranks_unchanged(mpiexec, ranks):
 
 def test_ranks_that_mpi_does_not_know_are_not_trained_one_by_one():
     pytest.importorskip("mpi4py")
-    done = run_python("-m", "mscnn.world", "--backend", "mpi", "--oversubscribe", "true", ranks=2)
+    done = run_python("-m", "mscnn", "ranks", "--backend", "mpi", "--oversubscribe", "true", ranks=2)
     assert done.returncode == 2
     assert "MPI knows 1 rank, torchrun started 2; use the mpirun of the MPI that mpi4py finds" in done.stderr
 

@@ -244,7 +244,7 @@ def check_trained(job: Job, preset: str, nodes: int, a_node: int) -> dict:
 
 
 def test_srun_starts_ranks_that_meet_across_nodes(cluster):
-    told = cluster.run("srun", *TWO_BY_TWO, sys.executable, "-m", "mscnn.world", "--threads", 1, "--join-timeout", SLOW,
+    told = cluster.run("srun", *TWO_BY_TWO, sys.executable, "-m", "mscnn", "ranks", "--threads", 1, "--join-timeout", SLOW,
                        timeout=SLOW)
     assert told.startswith("4 ranks by srun; gloo, rendezvous at node1:")
     assert "interface eth0" in told

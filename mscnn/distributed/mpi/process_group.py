@@ -1,7 +1,7 @@
 """A torch.distributed process group over mpi4py, for any MPI that mpirun brings: PyTorch's wheels have none compiled in.
 
 Each group has a thread and a communicator of its own.  The thread makes blocking MPI calls, in the order of submission.
-mpi4py releases the interpreter's lock in them, so gradients travel while the backward pass goes on.
+mpi4py releases the interpreter's lock in them, so gradients are exchanged while the backward pass runs.
 """
 
 import datetime
