@@ -517,7 +517,7 @@ def canary(tmp_path) -> Path:
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-def test_checkpoints_that_would_run_code_or_fill_the_memory_are_refused(tmp_path, canary, told):
+def test_checkpoints_that_would_run_code_or_fill_the_memory_are_refused(tmp_path, canary, fault_row):
     content = {"format": 1, "network": Hostile(canary)}
     torch.save(content, tmp_path / "zip")
     torch.save(content, tmp_path / "old", _use_new_zipfile_serialization=False)
@@ -540,7 +540,8 @@ def test_checkpoints_that_would_run_code_or_fill_the_memory_are_refused(tmp_path
         assert line.startswith(f"DataError '{path}: {reason}") or line.startswith(f"DataError \"{path}: {reason}"), line
         assert "\\n" not in line
     assert not canary.exists()
-    told(f"{len(paths)} malicious checkpoints, memory bombs among them", "refused in a line each; nothing of them runs")
+    fault_row(f"{len(paths)} malicious checkpoints, memory bombs among them",
+              "refused in a line each; nothing of them runs")
 
 
 def test_a_checkpoint_names_files_for_tables_and_nothing_that_is_read_for_ever(tmp_path):
@@ -581,7 +582,7 @@ def put_intensity(folder: Path, packed: bytes) -> Path:
     return folder
 
 
-def test_arrays_that_would_run_code_or_fill_the_memory_are_refused(tmp_path, canary, told):
+def test_arrays_that_would_run_code_or_fill_the_memory_are_refused(tmp_path, canary, fault_row):
     """Each has the digest that it should have: whoever writes the one file writes the other."""
     objects, bomb, promise, header = io.BytesIO(), io.BytesIO(), io.BytesIO(), io.BytesIO()
     np.savez(objects, field_PChw=np.array([Hostile(canary)], dtype=object))
@@ -602,7 +603,7 @@ def test_arrays_that_would_run_code_or_fill_the_memory_are_refused(tmp_path, can
         assert reason in line
         assert "\\n" not in line
     assert not canary.exists()
-    told(f"{len(folders)} malicious .npz files", "refused in a line each; nothing of them runs")
+    fault_row(f"{len(folders)} malicious .npz files", "refused in a line each; nothing of them runs")
 
 
 def aliases(levels: int) -> str:
@@ -613,7 +614,7 @@ def aliases(levels: int) -> str:
     return text
 
 
-def test_settings_that_would_run_code_or_fill_the_memory_are_refused(tmp_path, canary, told):
+def test_settings_that_would_run_code_or_fill_the_memory_are_refused(tmp_path, canary, fault_row):
     (tmp_path / "bomb.yaml").write_text(f"sites: {aliases(7)}\n")
     call = f"!!python/object/apply:os.mkdir ['{canary}']"
     texts = {"apply": f"seed: {call}", "whole": call,
@@ -631,7 +632,7 @@ def test_settings_that_would_run_code_or_fill_the_memory_are_refused(tmp_path, c
             assert "\\n" not in line
             assert len(line) < 1000
     assert not canary.exists()
-    told(f"{len(paths)} malicious YAML files, given in 3 ways", "refused in a line each; nothing of them runs")
+    fault_row(f"{len(paths)} malicious YAML files, given in 3 ways", "refused in a line each; nothing of them runs")
 
 
 def test_settings_in_the_folder_of_a_run_that_would_run_code_or_fill_the_memory_are_refused(tmp_path, canary):
@@ -651,8 +652,8 @@ def test_settings_in_the_folder_of_a_run_that_would_run_code_or_fill_the_memory_
             (paths[-1] / "config.yaml").mkdir()
         else:
             (paths[-1] / "config.yaml").write_bytes(text if isinstance(text, bytes) else f"{text}\n".encode())
-    claim = 'cross_validation.claim(cross_validation.Plan(path, "demo", "k-fold", [], 1), {"preset": "demo"})'
-    for load, remedy in (("run_directory.settings(path)", "; name a run directory of train.py"),
+    claim = 'cross_validation.open_or_resume(cross_validation.FoldPlan(path, "demo", "k-fold", [], 1), {"preset": "demo"})'
+    for load, remedy in (("run_directory.read_settings(path)", "; name a run directory of train.py"),
                          (claim, "; name a new folder with --out")):
         brought = "from mscnn.core import run_directory; from mscnn.evaluation import cross_validation"
         for path, line in zip(paths, refusals(load, brought, paths), strict=True):
@@ -676,7 +677,7 @@ def test_a_run_with_hostile_settings_is_not_gone_on_with(tmp_path):
                            "the value out); name a run directory of train.py, or copy the file again from where it ran\n")
 
 
-def test_weights_with_a_header_of_absurd_length_are_refused(tmp_path, told):
+def test_weights_with_a_header_of_absurd_length_are_refused(tmp_path, fault_row):
     promised = b'{"w":{"dtype":"F32","shape":[1099511627776],"data_offsets":[0,4398046511104]}}'
     headers = {"huge": struct.pack("<Q", 1 << 62) + b"{}", "most": b"\xff" * 8, "empty": b"",
                "absent": struct.pack("<Q", 90_000_000) + b"{}", "promise": struct.pack("<Q", len(promised)) + promised}
@@ -688,7 +689,7 @@ def test_weights_with_a_header_of_absurd_length_are_refused(tmp_path, told):
     for path, line in zip(paths, lines, strict=True):
         assert line.startswith(f"DataError '{path}: not a readable file of weights")
         assert "\\n" not in line
-    told(f"{len(paths)} malicious headers of safetensors", "refused in a line each")
+    fault_row(f"{len(paths)} malicious headers of safetensors", "refused in a line each")
 
 
 def test_weights_are_as_large_as_their_network_before_they_are_read(tmp_path):
