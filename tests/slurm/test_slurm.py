@@ -257,7 +257,7 @@ def test_train_over_gloo(cluster, plates, size):
                          DATA="plates").wait(SLOW)
     used = check_trained(job, "demo", nodes, a_node)
     assert used["launcher"] == "srun"
-    assert used["meeting"].endswith("interface eth0")
+    assert used["rendezvous"].endswith("interface eth0")
 
 
 def by_mpi(cluster, a_node: int) -> dict[str, str]:
@@ -278,7 +278,7 @@ def test_train_over_mpi(cluster, plates, size):
     job = cluster.submit(f"--nodes={nodes}", f"--ntasks-per-node={a_node}", "slurm/train_mpi.sbatch", *SHORT, "--max-steps",
                          2, DATA="plates", **by_mpi(cluster, a_node)).wait(SLOW)
     used = check_trained(job, "demo", nodes, a_node)
-    assert used["meeting"] == "MPI"
+    assert used["rendezvous"] == "MPI"
     assert used["launcher"].startswith("mpi")
 
 
