@@ -1,6 +1,8 @@
 """Commands: each module of this folder but parse is one, and so is each folder of commands within it.
 
-A command is a file with a docstring, whose first line is its summary, a record of settings, and `main(argv)`.
+A command is a file with a docstring, whose first line is its summary (one sentence), a record of settings, and
+`main(argv)`, which calls `parse.read("python -m mscnn NAME", __doc__, Record, argv)`; features.py is an example.  Fields of
+the record are made by `core.settings.setting`, which carries the help text.  What imports torch is imported within `main`.
 """
 
 import ast

@@ -150,8 +150,8 @@ class Compute(Settings):
         "auto", "native: PyTorch's own kernels; ipex: Intel's extension, in an environment made by "
                 "requirements-ipex.txt, or native where it cannot be imported; auto: native. The log says what is used")
     precision: Literal["float32", "bfloat16"] = setting(
-        "float32", "of activations and gradients within the network; weights stay float32. bfloat16 needs a CPU with "
-                   "AVX512_BF16 or AMX; elsewhere float32 is used, and the log says so")
+        "float32", "of activations and gradients within the network; weights and compiled sparse branches stay float32. "
+                   "bfloat16 needs a CPU with AVX512_BF16 or AMX; elsewhere float32 is used, and the log says so")
     compress: Literal["none", "bfloat16"] = setting(
         "none", "type of the gradients that ranks exchange; bfloat16 halves their bytes")
     keep_memory: bool = setting(True, "keep freed memory for the next step instead of returning it to the system")

@@ -75,14 +75,15 @@ class Metrics:
         """Open the files. after: the step from which the run resumes; lines of later steps are removed."""
         self._file: IO[str] | None = None
         self._board: SummaryWriter | None = None
-        self.looked_at: set[int] = set()  # steps at which the held-out fields have been evaluated
+        self.evaluated_steps: set[int] = set()  # at which held-out fields were evaluated; rank 0 knows
         if rank == 0:
             from torch.utils import tensorboard  # slow to import, so not before it is needed
 
             path = run_dir / "metrics.jsonl"
             if path.exists():
                 kept = [line for line in path.read_text().splitlines() if _step_of(line) <= after]
-                self.looked_at = {json.loads(line)["step"] for line in kept if json.loads(line).get("kind") == HELD_OUT}
+                records = [json.loads(line) for line in kept]
+                self.evaluated_steps = {record["step"] for record in records if record.get("kind") == HELD_OUT}
                 with write_atomically(path) as partial:
                     partial.write_text("".join(f"{line}\n" for line in kept))
             self._file = path.open("a")

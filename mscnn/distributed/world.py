@@ -30,7 +30,7 @@ from mscnn.distributed.mpi import process_group
 
 @dataclass(frozen=True)
 class World:
-    """The ranks of a job. Every method is a collective: all ranks call it, at the same place, or none."""
+    """The ranks of a job. Every method but sync_only_if is a collective: all ranks call it, at the same place, or none."""
 
     rank: int = 0
     size: int = 1               # ranks of the job

@@ -125,9 +125,9 @@ def _refuse(table: pd.DataFrame, control: str, need_batches: bool) -> None:
     compounds = sorted(set(table["Metadata_Compound"]))
     if len(compounds) < 2:
         raise DataError(f"{compounds[0]} is the only compound with a mechanism; two are needed to compare")
-    if need_batches and (homeless := table["Metadata_Week"] == "").any():
+    if need_batches and (lacks_week := table["Metadata_Week"] == "").any():
         raise DataError("rows have a mechanism but no week or batch; fill in Metadata_Week",
-                        sorted(set(table["Metadata_Compound"][homeless])))
+                        sorted(set(table["Metadata_Compound"][lacks_week])))
     pairs = table.groupby(["Metadata_Compound", "Metadata_Concentration"], dropna=False)["Metadata_MOA"].unique()
     if len(several := pairs[pairs.map(len) > 1]):
         raise DataError("treatments have more than one mechanism; keep one", [

@@ -91,7 +91,7 @@ def load_scale(settings: EvaluationSettings, checkpoint: Checkpoint, table: Site
 
 
 def load_network(checkpoint: Checkpoint, acceleration: Acceleration) -> MCNN:
-    """Return the network with its weights."""
+    """Return the network with its weights; kernel and gradient are the defaults: predictions differ by rounding at most."""
     shape = (len(checkpoint.channels), *checkpoint.image_size)
     network = MCNN(len(checkpoint.classes), *shape, head_relu=checkpoint.settings["head_relu"])
     network = acceleration.prepare(network)

@@ -27,7 +27,7 @@ CONFUSION = "confusion.png"       # of report/confusion.py
 GALLERY = "gallery/gallery.json"  # of report/gallery.py
 SCORES = "scores.json"            # written last: an evaluation without it was cut off
 OUTDATED = (SCORES, BASELINES, CONFUSION)
-ALIKE = ("control", "aggregate_wells", "aggregate_treatments", "tta", "head")  # what folds that are combined must share
+MUST_MATCH = ("control", "aggregate_wells", "aggregate_treatments", "tta", "head")  # what combined folds must share
 _SITE = ["Metadata_Plate", "Metadata_Well", "Metadata_Site"]
 _ONE_NETWORK = ("checkpoint", "step", "compounds", "classes", "split")
 Content = TypeVar("Content")
@@ -168,7 +168,7 @@ def combine_folds(evaluations: list[Path], out: Path) -> LevelScores:
         log.warning("NOTE: %s", note)
     files.make_output_folder(out)
     return write(fields, EvaluationDescription(
-        **{name: getattr(descriptions[0], name) for name in (*ALIKE, "seed", "channels")}, notes=notes,
+        **{name: getattr(descriptions[0], name) for name in (*MUST_MATCH, "seed", "channels")}, notes=notes,
         environment=machine.environment(),
         folds=[FoldDescription(str(folder), str(description.checkpoint), *description.splits())
                for folder, description in zip(evaluations, descriptions, strict=True)]), out)
@@ -186,7 +186,7 @@ def _require_alike(evaluations: list[Path], tables: list[pd.DataFrame], descript
             apart = sorted({*table} ^ {*tables[0]})
             raise DataError(f"{folder} and {evaluations[0]} were trained on other mechanisms: only one has "
                             f"{', '.join(apart) or 'this order'}; gather folds of one screen")
-        for name in ALIKE:
+        for name in MUST_MATCH:
             first, other = getattr(descriptions[0], name), getattr(description, name)
             if other != first:
                 raise DataError(f"{evaluations[0]} and {folder} have other settings of {name}: {first}, {other}; gather "

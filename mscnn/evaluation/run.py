@@ -61,7 +61,7 @@ def evaluate(settings: EvaluationSettings) -> Evaluation | None:
     tta = config.from_flat(saved.settings).aggregation.tta == "flips-turns"
     probabilities, features = _predict(settings, network, fields, ranks, plan, tta)
     ranks.shutdown()
-    activity.clear()  # pictures take as long as they take
+    activity.clear()  # no time limit for pictures
     if ranks.rank:
         return None
     results.begin(out)
@@ -82,7 +82,7 @@ def write(evaluation: Evaluation) -> None:
 
 def _predict(settings: EvaluationSettings, network: MCNN, fields: FieldReader, ranks: world.World,
              plan: core_plan.Plan, tta: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return probabilities (S, K) and features (S, 512) of all sites, in float32 whatever trained the network."""
+    """Return probabilities (S, K) and features (S, 512) of all sites, in float32 for any precision of training."""
     num_sites = len(fields.table)
     heartbeat.set_time_limit(settings.step_timeout, "--step-timeout")
     with progress(num_sites, "predicting", ranks.rank, unit="field") as bar:

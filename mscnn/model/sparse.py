@@ -53,7 +53,8 @@ class SparseBranch(torch.autograd.Function):
     def forward(ctx, scaled_NCHW: Tensor, pool: int, compiled: bool, *parameters: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, B, H/pool, W/pool).
 
-        compiled: by kernel.py, where the input is float32.  parameters: weight and bias of each layer.
+        compiled: by kernel.py, in float32.  Autocast to bfloat16 leaves the fields in float32, so it does not reach the
+        compiled branches.  parameters: weight and bias of each layer.
         """
         ctx.pool, ctx.compiled = pool, compiled and scaled_NCHW.dtype == torch.float32
         find = kernel.pooled if ctx.compiled else pooled

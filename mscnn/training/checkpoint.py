@@ -1,7 +1,10 @@
 """Checkpoints on disk: whole, verified, data alone.  A file is safetensors, with all else as JSON in its header.
 
 A run directory's checkpoints/ holds step-NNNNNNNN.safetensors, the newest few, and the links last, best (least mean
-training loss of an epoch) and good (the newest that training has resumed or continued from).  What a link names is kept.
+training loss of an epoch) and good (the one before the last).  What a link names is kept.
+
+A new entry needs a field in Checkpoint or ResumeRecord, its type in checkpoint_schema.SCHEMA, and lines in TrainState
+(to_checkpoint, load); a changed meaning needs a new FORMAT.
 """
 
 import dataclasses
@@ -50,7 +53,7 @@ class ResumeRecord:
     nonfinite_steps: int             # in a row, up to now
     has_lda_head: bool               # the last layer is the discriminant analysis
     is_best: bool                    # this checkpoint has the least mean loss
-    numerics: dict[str, Any]         # what decides the last bit: ranks, threads, precision, kernel, versions
+    numerics: dict[str, Any]         # what the rounding depends on: ranks, threads, precision, kernel, versions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +209,7 @@ def _read(path: Path) -> Checkpoint | str:
     with path.open("rb") as file:
         if file.read(len(ZIP)) == ZIP:
             return "a checkpoint of mscnn 0.1, which this version does not read; use mscnn 0.1 for it, or train again"
-    data = path.read_bytes()  # not mapped: an error of the disk under a memory map kills the process without a word
+    data = path.read_bytes()  # not mapped: an error of the disk under a memory map kills the process without a message
     tensors = safetensors.torch.load(data)
     header = json.loads(data[8:8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
     del data

@@ -1,4 +1,4 @@
-"""What the content of a checkpoint has to look like, whoever made it: anybody can make a SHA-256 that fits."""
+"""The schema of a checkpoint's content.  A SHA-256 that fits does not prove it: anybody can make one."""
 
 import dataclasses
 from collections.abc import Iterator

@@ -11,7 +11,7 @@ from torch import nn
 class EMA:
     """The moving average of a network's parameters; its decay is smaller at first: min(decay, (1 + t) / (10 + t)).
 
-    t: steps so far; as in TensorFlow's ExponentialMovingAverage with num_updates.
+    t: steps so far; as in TensorFlow's ExponentialMovingAverage with num_updates.  The auxiliary head is not averaged.
     """
 
     def __init__(self, network: nn.Module, decay: float):

@@ -4,14 +4,14 @@ Shapes: S sites, N fields of a microbatch, C channels, H W pixels, K classes, F 
 """
 
 from collections.abc import Callable
+from contextlib import closing
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mscnn.core import activity
-from mscnn.data.pixels.reader import FieldReader, prefetch
-from mscnn.data.tables.sampler import microbatches, shard
+from mscnn.data.pixels.reader import FieldReader
 from mscnn.distributed.world import World
 from mscnn.model import MCNN, NUM_FEATURES
 from mscnn.model.acceleration import Acceleration
@@ -34,11 +34,11 @@ def predict(network: MCNN, fields: FieldReader, sites: np.ndarray, *, microbatch
     """
     num_classes = network.classify.out_features
     computed = np.zeros((len(sites), num_classes + NUM_FEATURES + 1))  # the last column counts
-    own = shard(microbatches(np.arange(len(sites)), microbatch), rank=world.rank, size=world.size)
-    jobs = ((lambda positions=positions: acceleration.place(fields.read(sites[positions]))) for positions in own)
+    share = fields.read_share(sites, microbatch=microbatch, rank=world.rank, size=world.size, place=acceleration.place,
+                              thread_init=loader_thread_init)
     network.eval()
-    with torch.inference_mode(), acceleration.autocast():
-        for positions, images_NCHW in zip(own, prefetch(jobs, thread_init=loader_thread_init), strict=True):
+    with torch.inference_mode(), acceleration.autocast(), closing(share):
+        for positions, images_NCHW in share:
             features = []
             for view_NCHW in flips_and_turns(images_NCHW) if tta else [images_NCHW]:
                 activity.set_activity("predicting")

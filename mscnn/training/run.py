@@ -38,7 +38,7 @@ class PreparedRun:
 
 
 def prepare(settings: config.Config, resolved: str, stop: StopRequest) -> PreparedRun | None:
-    """Initialise the ranks, read the data, build the network, open the run directory; None if the run has finished before.
+    """Initialise the ranks, read the data, build the network, open the run directory; None for a finished run.
 
     resolved: the settings as YAML.  Raises UsageError or DataError on all ranks alike for what cannot be trained.
     """
@@ -75,7 +75,7 @@ def prepare(settings: config.Config, resolved: str, stop: StopRequest) -> Prepar
 
 
 def train(run: PreparedRun) -> None:
-    """Take all steps that are left, and sum the run up. Raises Stopped where a rank was asked to stop."""
+    """Take all steps that are left, and write the summary. Raises Stopped where a rank was asked to stop."""
     trainer, state, ranks = run.trainer, run.state, run.trainer.world
     trainer.warm_up_ddp()
     schedule = schedule_steps(trainer.targets.train_sites, run.settings.optim, run.settings.run.seed)
@@ -106,7 +106,7 @@ def fit(run: PreparedRun, schedule: StepSchedule) -> None:
             evaluate_if_due(run, schedule, metrics)
             step_metrics = StepMetrics()
             for rate, result in trainer.steps(loaded, schedule.rates(epoch, first_step), step_metrics):
-                if state.step == first_step:  # compilers and first reads have ended
+                if state.step == first_step:  # kernels are compiled, first fields read
                     heartbeat.set_time_limit(settings.parallel.step_timeout, "--step-timeout")
                 state.record_step(result, trainer, settings.run.max_nonfinite_steps)
                 bar.advance(note=f"epoch {epoch + 1}/{settings.optim.epochs}")
@@ -121,11 +121,11 @@ def fit(run: PreparedRun, schedule: StepSchedule) -> None:
 
 
 def evaluate_if_due(run: PreparedRun, schedule: StepSchedule, metrics: Metrics) -> None:
-    """Evaluate the held-out fields at the ends of epochs, if asked for; what is evaluated has been saved before."""
+    """Evaluate the held-out fields at the ends of epochs, if asked for; the weights have been saved before."""
     every, state, test = run.settings.run.eval_every, run.state, run.data.split.test()
     if every and len(test) and state.step and schedule.is_epoch_end(state.step) \
             and math.ceil(state.step / schedule.steps_per_epoch) % every == 0 \
-            and not run.trainer.world.any(state.step in metrics.looked_at):
+            and not run.trainer.world.any(state.step in metrics.evaluated_steps):
         log_held_out_accuracy(run.trainer, test, state.step, metrics)
 
 
@@ -154,7 +154,7 @@ def _log_and_save(run: PreparedRun, schedule: StepSchedule, epoch: int, rate: fl
     continues = state.step < schedule.total_steps or run.settings.aggregation.head == "lda"
     if saves:
         state.save(run.settings, run.trainer, run.data.split, run.run_dir, is_last=result.stop_requested or not continues)
-    if result.stop_requested and continues:  # time is short: what else is due waits
+    if result.stop_requested and continues:  # the job is about to end
         raise state.stop_error(run.trainer, run.run_dir, run.stop.reason)
 
 
@@ -167,21 +167,21 @@ def _log_step(state: TrainState, epoch: float, rate: float, means: dict[str, flo
 
 
 def _has_finished(settings: config.Config, ranks: world.World) -> bool:
-    """Return whether the run to resume has finished before; a collective. Raises UsageError for another run."""
+    """Return whether the run to resume has already finished; a collective. Raises UsageError for another run."""
     run_dir = Path(settings.run.run_dir or "")
     if not ranks.gather(settings.run.resume == "auto" and (run_dir / run_directory.SUMMARY).exists())[0]:
         return False
     before = config.absolute(config.from_flat(run_directory.read_settings(run_dir))).flat()
     ranks.run_on_all_or_raise(lambda: require_same_settings(settings, before))
-    if ranks.rank == 0:  # again: a kill may have come before it
+    if ranks.rank == 0:  # the process may have been killed before it wrote this
         run_directory.update_status(run_dir, status="finished")
-    log.info("%s has finished before; nothing is left to do", run_dir)
+    log.info("%s has already finished; nothing is left to do", run_dir)
     return True
 
 
 def _numerics(settings: config.Config, ranks: world.World, plan: core_plan.Plan,
               choices: dict[str, dict[str, str]]) -> dict[str, Any]:
-    """Return what decides the last bit of a training; a collective."""
+    """Return what the rounding of a training depends on; a collective."""
     hosts, threads, cpus = (sorted({*each}) for each in zip(
         *ranks.gather((ranks.host, plan.threads, machine.cpu_model())), strict=True))
     return {"ranks": ranks.size, "nodes": len(hosts), "backend": ranks.backend, "threads": threads, "CPU": cpus,

@@ -27,7 +27,7 @@ class StepSchedule:
         return range(first_step // self.steps_per_epoch, math.ceil(self.total_steps / self.steps_per_epoch))
 
     def minibatches(self, epoch: int, first_step: int = 0) -> list[np.ndarray]:
-        """Return the global minibatches of an epoch, as positions in the table, but those of the first so many steps."""
+        """Return the global minibatches of an epoch, as positions in the table, without those of earlier steps."""
         order = sampler.epoch_minibatches(len(self.train_sites), self.minibatch, seed=self.seed, epoch=epoch)
         return [self.train_sites[part] for part in order[:self._steps_of(epoch)]][self._taken(epoch, first_step):]
 
@@ -41,7 +41,7 @@ class StepSchedule:
         return step == self.total_steps or step % self.steps_per_epoch == 0
 
     def num_fields(self) -> int:
-        """Return how many fields the training learns from, each as often as it does."""
+        """Return how many fields the training learns from, counting repeats."""
         return sum(len(minibatch) for epoch in self.epochs(0) for minibatch in self.minibatches(epoch))
 
     def _steps_of(self, epoch: int) -> int:

@@ -28,14 +28,14 @@ FREE = ("bbbc021", "sites", "packed", "image_root")         # and settings: data
 FIXED = ("seed", "max_nonfinite_steps")                     # settings of those groups that may not
 SPIKE_SD, RECENT, ENOUGH = 6.0, 50, 20  # a spike: a loss so many sd above the mean of the last 50 steps, 20 at least
 SHOWN = 5                               # fields named in an error; the log has all
-CALM_DOWN = "start a new --run-dir with a lower --lr, or with --clip-norm 1; a checkpoint of an earlier step is kept here"
+DIVERGED_REMEDY = "start a new --run-dir with a lower --lr, or with --clip-norm 1; an earlier checkpoint is kept here"
 
 
 @dataclass
 class TrainState:
     """The position in a training, the same on all ranks."""
 
-    numerics: dict[str, Any]                # what decides the last bit: ranks, threads, precision, kernel, versions
+    numerics: dict[str, Any]                # what the rounding depends on: ranks, threads, precision, kernel, versions
     step: int = 0                           # optimiser steps taken
     total_steps: int = 0                    # of the whole training
     best_epoch_mean: float = math.inf       # least mean loss of the epochs after which the run saved
@@ -77,7 +77,7 @@ class TrainState:
         counted, and training continues; where it is the last one, DataError is raised.
         """
         if not trainer.is_finite():
-            raise UsageError(f"training diverged: weights are not finite after step {self.step}; {CALM_DOWN}")
+            raise UsageError(f"training diverged: weights are not finite after step {self.step}; {DIVERGED_REMEDY}")
         if trainer.world.rank:
             return
         previous, mean = self.best_epoch_mean, math.inf if self.epoch_mean is None else self.epoch_mean
@@ -98,7 +98,10 @@ class TrainState:
                 raise failure from None
 
     def to_checkpoint(self, settings: config.Config, trainer: Trainer, split: splits.Split, *, is_best: bool) -> Checkpoint:
-        """Return all that evaluation and a resumed training need; tensors share the memory of the training."""
+        """Return all that evaluation and a resumed training need; tensors share the memory of the training.
+
+        `resume` takes the live weights, before the average ones are swapped in for `network`.
+        """
         table = trainer.fields.table
         assert table.shape is not None
         resume = ResumeRecord(
@@ -155,7 +158,7 @@ class TrainState:
             more = f" and {len(names) - SHOWN} more, see log/" if len(names) > SHOWN else ""
             shown = f"{', '.join(names[:SHOWN]) or 'none by itself'}{more}"
             raise UsageError(f"training diverged: {self.nonfinite_steps} steps in a row had no finite gradient, the last "
-                             f"at step {self.step}; fields: {shown}; {CALM_DOWN}")
+                             f"at step {self.step}; fields: {shown}; {DIVERGED_REMEDY}")
 
 
 def require_same_data(table: SiteTable, saved: Checkpoint) -> None:

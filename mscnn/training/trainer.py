@@ -1,4 +1,4 @@
-"""A training step over a global minibatch, and what happens around it.
+"""A training step over a global minibatch, and the passes beside it: warm-up, prediction, the LDA head.
 
 Shapes: S sites, N fields of a microbatch, C channels, H W pixels, D statistics of the auxiliary task.
 """
@@ -43,7 +43,7 @@ class Microbatch:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What came of a step, known to all ranks but for the sites."""
+    """The outcome of a step; all ranks have the same but for nonfinite_sites."""
 
     loss: float                 # of the global minibatch
     is_skipped: bool            # the gradient was not finite, and nothing was changed
@@ -114,14 +114,14 @@ class Trainer:
             yield rate, self._step(loaded, metrics)
 
     def warm_up_ddp(self) -> None:
-        """Run a pass over padding alone, so that the first step rounds as later ones do; a collective.
+        """Run a pass over padding alone, so that the first step is rounded like later ones; a collective.
 
         DistributedDataParallel assigns gradients to buckets anew after its first backward, and sums over three ranks or
         more are rounded by their place in a bucket.
         """
         if self.world.size > 1:
             first = self.targets.train_sites[:1]
-            batch = self._load_microbatch(first, first, False, True, 0)
+            batch = self._load_microbatch(first, first, is_real=False, is_last=True, epoch=0)
             with self.world.sync_only_if(self.loss_module, last=True):
                 loss = self._forward(batch)["loss"]
                 with activity.during(activity.EXCHANGE):
@@ -138,7 +138,11 @@ class Trainer:
                        acceleration=self.acceleration, loader_thread_init=self.loader_thread_init)
 
     def fit_lda_head(self, sites: np.ndarray, tta: bool) -> None:
-        """Replace the last layer by linear discriminant analysis of these sites' features; a collective."""
+        """Replace the last layer by linear discriminant analysis of these sites' features; a collective.
+
+        With EMA the average weights get the new layer, and the live weights keep theirs.  Features are computed in the
+        precision of training; evaluation predicts in float32.
+        """
         from mscnn.model.lda import fit_lda_layer  # here: scikit-learn takes as long to load as torch, and few runs need it
 
         last = self.network.classify
@@ -169,14 +173,14 @@ class Trainer:
             with self.world.sync_only_if(self.loss_module, last=is_last):
                 result = self._forward(batch)
                 with activity.during(activity.EXCHANGE if is_last and self.world.size > 1 else "computing"):
-                    (result["loss"] * self.world.size).backward()  # DDP averages over ranks; the shares want a sum
+                    (result["loss"] * self.world.size).backward()  # DDP averages over ranks, the shares must add up
             own_loss += result["loss"].item()
             nonfinite_sites += batch.sites_N[~(result["finite_N"] | (batch.aux_shares_N == 0)).numpy()].tolist()
             metrics.correct += int(result["correct"])
             metrics.labelled += int((batch.weights_N > 0).sum())
             metrics.fields += int((batch.aux_shares_N > 0).sum())
         loss, stops = self.world.sum(own_loss, float(self.stop_requested()))
-        is_skipped = not (self._clip_gradients() and math.isfinite(loss))
+        is_skipped = not (self._clip_and_check() and math.isfinite(loss))
         if not is_skipped:
             self.optimiser.step()
             metrics.loss += own_loss
@@ -192,7 +196,7 @@ class Trainer:
             return self.loss_module(batch.images_NCHW, batch.labels_N, batch.weights_N, batch.aux_targets_ND,
                                     batch.aux_shares_N)
 
-    def _clip_gradients(self) -> bool:
+    def _clip_and_check(self) -> bool:
         """Clip the gradient to the norm clip_norm, if one is set; return whether it is finite."""
         gradients = [parameter.grad for parameter in self.loss_module.parameters() if parameter.grad is not None]
         norm = nn.utils.get_total_norm(gradients)

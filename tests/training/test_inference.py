@@ -1,8 +1,7 @@
-from types import SimpleNamespace
-
 import numpy as np
 import torch
 
+from mscnn.data.pixels.reader import FieldReader
 from mscnn.distributed.world import World
 from mscnn.model import MCNN
 from mscnn.model.acceleration import Acceleration
@@ -20,11 +19,21 @@ def test_views_are_all_orientations_once():
         (0, 1, 2, 3, 4, 5), (2, 1, 0, 5, 4, 3), (3, 4, 5, 0, 1, 2), (5, 4, 3, 2, 1, 0)}
 
 
+class Given(FieldReader):
+    """Fields that are in memory already."""
+
+    def __init__(self, images):
+        object.__setattr__(self, "images", images)
+
+    def read(self, sites, *_):
+        return self.images[sites]
+
+
 def test_seen_from_all_sides_a_turned_field_is_the_same_field():
     torch.manual_seed(0)
     network, field = MCNN(3, 2, 128, 128), torch.randn(2, 128, 128)
     images = torch.stack([field, torch.rot90(field, 1, (1, 2)), field.flip(2), torch.randn(2, 128, 128)])
-    fields = SimpleNamespace(read=lambda sites: images[sites])
+    fields = Given(images)
     how = {"microbatch": 3, "world": World(), "acceleration": Acceleration()}
     probabilities, features = predict(network, fields, np.arange(4), **how, tta=True)
     np.testing.assert_allclose(features[1:3], features[[0, 0]], rtol=1e-4, atol=1e-5)  # sums in another order

@@ -75,7 +75,7 @@ def test_a_run_that_goes_on_from_any_step_is_the_one_that_never_stopped(module_s
         assert final(part) == final(whole)
         assert metrics(part) == metrics(whole)
     again = train(whole, module_screen, *options, "--resume", "auto")
-    assert (again.returncode, "has finished before" in again.stdout) == (0, True)
+    assert (again.returncode, "has already finished" in again.stdout) == (0, True)
 
 
 def test_another_number_of_ranks_goes_on_alike_and_says_so(module_screen, tmp_path):

@@ -20,7 +20,7 @@ STRIP = 32  # rows: a strip stays in the cache while it is converted, shifted an
 
 @dataclass(frozen=True)
 class DatasetScale:
-    """(counts - mean) / sd of each channel."""
+    """(counts - mean) / sd of each channel: of the whole data set, or of each field (--normalise field)."""
 
     mode: str                # "dataset": mean and sd of the training side; "field": of each field itself
     mean: tuple[float, ...]  # counts, of each channel; empty in mode "field"
