@@ -41,9 +41,10 @@ def against(revision: str) -> bool:
                 print(f"{name}:", flush=True)
                 own = checkout / "tests" / "same.py"
                 words = [own if own.exists() else this, "record", out, here.parent / "shared" / "data"]
-                all_ran &= subprocess.run([sys.executable, *words], cwd=checkout).returncode == 0
+                code = subprocess.run([sys.executable, *words], cwd=checkout).returncode
                 if not out.exists():
-                    sys.exit(f"{name}: nothing was recorded; see above, mend {words[0].name} or same_cases.py")
+                    sys.exit(f"{name}: nothing was recorded (exit code {code}); see above, mend same.py or same_cases.py")
+                all_ran &= code == 0
         finally:
             subprocess.run(["git", "worktree", "remove", "--force", before], check=True)
         return compare(*outs) and all_ran

@@ -72,7 +72,7 @@ def spelled_alike(value: Any) -> Any:
 
 # ---- The cases, in order: a case may use files of those before it.  The working directory is an empty folder.
 
-DEMO = ("demo", "--bbbc021", "plates", "--minibatch", 4, "--microbatch", 2, *COLOURED)
+DEMO = ("demo", "--bbbc021", "plates", "--minibatch", 5, "--microbatch", 2, *COLOURED)
 PATIENT = ("--threads", 1, "--join-timeout", 300)  # busy cores keep ranks waiting for each other
 HOLD_OUT = ("--hold-out", "actin-b,actin-c,dna-damage-c")
 TWO_FOLDS = ("--hold-out", "none", "--split-method", "k-fold", "--folds", 2, "--max-steps", 2)

@@ -127,7 +127,7 @@ def _run_fold(plan: FoldPlan, number: int, places: SimpleQueue, prepare: Callabl
         prepare(number, inner)
         options = _choose(plan, number, inner, places)
     _train_and_score(plan, f"fold-{number}", plan.out / f"fold-{number}", plan.out / "evaluation" / str(number), places,
-                     **options, split=plan.split, fold=number)
+                     **options, split_method=plan.split, fold=number)
 
 
 def _choose(plan: FoldPlan, number: int, inner: Path, places: SimpleQueue) -> dict[str, Any]:
@@ -140,8 +140,8 @@ def _choose(plan: FoldPlan, number: int, inner: Path, places: SimpleQueue) -> di
                 evaluations.append(inner / name / "evaluation" / str(fold))
                 if not _is_done(evaluations[-1]):
                     _train_and_score(plan, f"inner-{number}-{name}-{fold}", inner / name / f"fold-{fold}", evaluations[-1],
-                                     places, **options, split="k-fold", folds=plan.inner_folds, fold=fold,
-                                     within=inner / "split.csv")
+                                     places, **options, split_method="k-fold", folds=plan.inner_folds, fold=fold,
+                                     split_within=inner / "split.csv")
             scores[name] = results.combine_folds(evaluations, inner / name / "scores")
         best = max(scores, key=lambda name: (scores[name].treatments.correct, scores[name].fields.correct))
         counts = {name: {level: [score.correct, score.total] for level, score in of_candidate.by_level().items()}
