@@ -34,9 +34,9 @@ class FieldReader:
         With jitter each field is augmented by a generator of its own, keyed by (seed, epoch) and the site: the same
         change on any rank and in any order.  key: (seed, epoch).
         """
-        fields_NCHW, changes = torch.empty(0), []
+        fields_NCHW, changes, plates = torch.empty(0), [], self.table.frame["plate"]
         for position, site in enumerate(sites):
-            site_CHW, plate = read_pixels(self.table, site), self.table.plate(site)
+            site_CHW, plate = read_pixels(self.table, site), str(plates.iat[site])
             if self.scale.before_crop:
                 site_CHW = self.scale.apply(site_CHW, plate)
             site_CHW = fit(site_CHW, self.size)

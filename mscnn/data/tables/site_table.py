@@ -63,10 +63,6 @@ class SiteTable:
         """Return plate, well and site for people: on one line, whatever the table holds."""
         return printable(" ".join(str(self.frame[column].iat[site]) for column in ("plate", "well", "site")))
 
-    def plate(self, site: int) -> str:
-        """Return the plate of the site at a position."""
-        return str(self.frame["plate"].iat[site])
-
     def files(self, site: int) -> tuple[str, ...]:
         """Return the image files of the site at a position."""
         return cast(tuple[str, ...], self.frame["files"].iat[site])
