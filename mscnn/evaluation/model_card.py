@@ -14,8 +14,9 @@ FILES = {"weights": WEIGHTS, "config": CONFIG, "plates": PLATES, "program": PROG
 
 def model_card(description: ExportDescription, scores: LevelScores | None, *, onnx: bool) -> str:
     """Return the model card; scores: on the fields that were held out, None before an evaluation."""
+    # No HTML: the filter `plain` takes the markup of Markdown out of names.
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True,
-                                     autoescape=False)  # noqa: S701 no HTML; `plain` takes the markup out of names
+                                     autoescape=jinja2.select_autoescape(default_for_string=False))
     environment.filters["plain"] = lambda names: ", ".join(map(_plain, names))
     height, width = description.image_size
     return environment.from_string(TEMPLATE.read_text()).render(

@@ -181,7 +181,7 @@ def test_a_run_that_is_told_to_stop_saves_and_goes_on(new_run, undisturbed, faul
     seconds = run.end(process) if begun is None else run.end(process) or time.time() - begun
     status = run.status()
     assert (status["status"], status["exit_code"]) == ("stopped", 75), run.output.read_text()
-    assert status["step"] == checkpoint.read(run.run_dir)[1]["step"]
+    assert status["step"] == checkpoint.read(run.run_dir)[1].step
     assert seconds < LIMIT
     if not is_long:
         assert run.finish() == undisturbed.hash()
@@ -366,7 +366,7 @@ def test_a_pixel_that_is_no_number_costs_a_step(new_run, fault_row):
     output = run.output.read_text()
     assert process.returncode == 0, output
     assert len(re.findall(r"step \d skipped, 1 in a row: .* fields: 00123 \w+ \w+", output)) == 1
-    assert checkpoint.read(run.run_dir)[1]["step"] == STEPS
+    assert checkpoint.read(run.run_dir)[1].step == STEPS
     fault_row("NaN in a pixel on one rank alone", "the step is left out by all ranks, the field named")
 
 
