@@ -197,8 +197,8 @@ def test_real_compounds_are_known_by_handcrafted_features_alone(shared_data):
     tested, found = over_folds("handcrafted features", screen, leave_compound_out(table), table.mechanisms())
     predictions = aggregate.field_predictions(table.select(tested), found, table.mechanisms())
     scores = scoring.scores(aggregate.aggregate(predictions, "DMSO"), draws=9, permutations=9)
-    assert (scores.fields.total, scores.treatments.total) == (135, 45)
-    assert scores.fields.correct >= 110
-    assert scores.treatments.correct >= 38
+    assert (scores["fields"].total, scores["treatments"].total) == (135, 45)
+    assert scores["fields"].correct >= 110
+    assert scores["treatments"].correct >= 38
     for name in ("largest class", "week only", "well position only", "file name only", "row order only"):
         assert right(name, screen, leave_compound_out(table)).mean() < 0.27, name  # the share of the largest class
