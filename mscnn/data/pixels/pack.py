@@ -36,23 +36,22 @@ def pack(table: SiteTable, header: Header, out: Path, *, screen: str, downscale:
     without one are written.
     """
     shape = _shape(header, downscale)
-    order = sorted(set(table.frame["plate"]), key=natural)
-    files = {plate: f"plate-{number:04}.fields" for number, plate in enumerate(order, 1)}
+    plates = sorted(set(table.frame["plate"]), key=natural)
+    files = {plate: f"plate-{number:04}.fields" for number, plate in enumerate(plates, 1)}
     _make(out, set(files.values()))
     index, damaged, kept = [], [], 0
     for plate, name in files.items():
         sites = np.flatnonzero(table.frame["plate"] == plate)
         rows = table.frame.iloc[sites].assign(file=name)
         source = _source(rows, shape, header.dtype, downscale)
-        crc32s = _written(out / name, source)
-        if crc32s is not None:
+        if (crc32s := _written(out / name, source)) is not None:
             kept += 1
             advance(len(rows))
         else:
             _require_room(out, PAGE + len(rows) * plate_file.stride(*shape, header.dtype))
-            decoded = prefetch((partial(_decoded, table, site, downscale) for site in sites.tolist()), workers=workers)
+            decode = (partial(_decoded, table, site, downscale) for site in sites.tolist())
             try:
-                with closing(decoded):
+                with closing(prefetch(decode, workers=workers)) as decoded:
                     crc32s = _write_plate(out / name, decoded, len(rows), shape, header.dtype, source, advance)
             except ImageError as problem:
                 damaged.append(str(problem))
@@ -61,12 +60,10 @@ def pack(table: SiteTable, header: Header, out: Path, *, screen: str, downscale:
     if damaged:
         raise DataError(f"{len(damaged)} plates hold damaged images; replace them, or take their rows out, and run the "
                         "same command again: the other plates are kept", damaged)
-    rows, index_sha256 = _write_index(out, index)
-    plate_of_file = rows.groupby("file")["plate"].first()
     description = PackDescription(
         control=table.control, channels=list(table.channels), screen=screen, shape=list(shape), dtype=header.dtype,
-        downscale=downscale, sites=len(rows), plates={str(name): str(plate) for name, plate in plate_of_file.items()},
-        index_sha256=index_sha256)
+        downscale=downscale, sites=len(table), plates=dict(sorted((name, plate) for plate, name in files.items())),
+        index_sha256=_write_index(out, index))
     write_json(out / DESCRIPTION, description.to_json())
     return kept
 
@@ -157,10 +154,10 @@ def _write_plate(path: Path, sites: Iterable[np.ndarray], records: int, shape: t
     return crc32s
 
 
-def _write_index(out: Path, index: list[pd.DataFrame]) -> tuple[pd.DataFrame, str]:
-    """Write the index in the order of the table; return its rows and the file's SHA-256."""
+def _write_index(out: Path, index: list[pd.DataFrame]) -> str:
+    """Write the index in the order of the table; return its SHA-256."""
     rows = pd.concat(index).sort_index()[[*METADATA, "files", "file", "record", "crc32"]]
     rows["files"] = [[Path(path).name for path in files] for files in rows["files"]]
     with write_atomically(out / INDEX) as partial:
         rows.to_parquet(partial, index=False)
-        return rows, hashlib.sha256(partial.read_bytes()).hexdigest()
+        return hashlib.sha256(partial.read_bytes()).hexdigest()

@@ -295,6 +295,12 @@ def test_an_index_that_was_edited_or_is_missing_is_refused(pair):
     (folder / "pack.json").write_text(json.dumps({"format": "mscnn packed fields", "version": 9}))
     with pytest.raises(DataError, match="version 9, this program reads 'mscnn packed fields' version 1"):
         packed.read_packed(folder)
+    (folder / "pack.json").write_text("[]")
+    with pytest.raises(DataError, match="None version None, this program reads"):
+        packed.read_packed(folder)
+    (folder / "pack.json").write_text(json.dumps({"format": "mscnn packed fields", "version": 1}))
+    with pytest.raises(DataError, match=r"pack.json: lacks 'control'; pack that folder again"):
+        packed.read_packed(folder)
 
 
 def test_an_index_that_leads_out_of_its_folder_is_not_followed(pair):
