@@ -15,11 +15,12 @@ from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed import core_binding, core_plan, world
 from mscnn.model import MCNN, kernel
 from mscnn.model.acceleration import choose_acceleration, nesterov_sgd
-from mscnn.training import checkpoint, prepare_data, targets
+from mscnn.training import checkpoint, prepare_data
 from mscnn.training.checkpoint import Checkpoint
 from mscnn.training.ema import EMA
 from mscnn.training.loss import LossModule
 from mscnn.training.stop_signal import StopRequest
+from mscnn.training.targets import build_targets
 from mscnn.training.train_state import require_same_data, require_same_settings
 from mscnn.training.trainer import Trainer
 
@@ -98,13 +99,13 @@ def build_trainer(settings: config.Config, data: TrainingData, ranks: world.Worl
     log.info("network: %s parameters, %d mechanisms", f"{sum(p.numel() for p in network.parameters()):,}", len(classes))
     fields = FieldReader(data.table, data.scale, settings.data.size())
     bind_loader = core_binding.loader_binding(plan, settings.parallel)
-    aims = targets.build_targets(fields, data.split, optim, ranks, bind_loader)
+    targets = build_targets(fields, data.split, optim, ranks, bind_loader)
     loss_module = LossModule(network, optim.label_smoothing, optim.aux_weight,
-                             0 if aims.aux_targets is None else aims.aux_targets.shape[1])
+                             0 if targets.aux_targets is None else targets.aux_targets.shape[1])
     optimiser = nesterov_sgd(loss_module, momentum=optim.momentum, weight_decay=optim.weight_decay)
     acceleration.take_over(network, optimiser)
     return Trainer(
-        world=ranks, acceleration=acceleration, network=network, targets=aims, fields=fields, jitter=jitter,
+        world=ranks, acceleration=acceleration, network=network, targets=targets, fields=fields, jitter=jitter,
         loss_module=ranks.to_ddp(loss_module, settings.compute.compress), optimiser=optimiser,
         microbatch=optim.microbatch, clip_norm=optim.clip_norm, seed=settings.run.seed,
         ema=EMA(network, optim.ema_decay) if optim.ema_decay else None, stop_requested=stop,

@@ -121,8 +121,7 @@ class TrainState:
         """Restore the training to where a checkpoint was saved. Raises DataError where it is of another network."""
         resume = saved.resume
         try:
-            loss_module = _unwrapped(trainer.loss_module)
-            loss_module.load_state_dict(resume.loss_module)
+            _unwrapped(trainer.loss_module).load_state_dict(resume.loss_module)
             trainer.optimiser.load_state_dict(_laid_out_alike(resume.optimiser, trainer.optimiser))
             if trainer.ema and resume.ema:
                 trainer.ema.load_state_dict(resume.ema)
