@@ -272,9 +272,8 @@ def tiny() -> PlateScale:
                     Provenance(channels=["DNA", "RNA"], week={"P2": "Week1", "P10": "Week1"}))
 
 
-def test_a_plate_that_was_not_measured_gets_the_mean_and_is_named_once(caplog, monkeypatch):
+def test_a_plate_that_was_not_measured_gets_the_mean_and_is_named_once(caplog):
     intensity = tiny()
-    monkeypatch.setattr(logging.getLogger("mscnn"), "propagate", True)
     with caplog.at_level(logging.WARNING, "mscnn"):
         assert intensity.covers(["P2", "P10", "P2"])
         assert not intensity.covers(["P9", "P2", "P9", "P11"])

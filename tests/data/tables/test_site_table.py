@@ -98,8 +98,7 @@ def test_units_in_a_name_do_not_hide_a_column(tmp_path):
     assert (table.frame["concentration"][0], table.frame["week"][0]) == (3.0, "W1")
 
 
-def test_what_was_found_and_what_was_not_is_said(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr("mscnn.core.logs.log.propagate", True)
+def test_what_was_found_and_what_was_not_is_said(tmp_path, caplog):
     caplog.set_level("INFO", logger="mscnn")
     read_sites(write(tmp_path, "filename,plate,well,compound\n1.png,P,B02,x\n"))
     assert "not there: week, site, replicate, concentration, mechanism" in caplog.text
