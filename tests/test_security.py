@@ -625,9 +625,9 @@ def test_settings_that_would_run_code_or_fill_the_memory_are_refused(tmp_path, c
     for name, text in texts.items():
         paths.append(tmp_path / f"{name}.yaml")
         paths[-1].write_text(text + "\n")
-    for load in ('parse.train(["demo", "--config", str(path)])', 'parse.train(["demo", f"--config={path}"])',
+    for load in ('train.read(["demo", "--config", str(path)])', 'train.read(["demo", f"--config={path}"])',
                  'loco.read_candidates(str(path), ["demo", "--out", "x"])'):
-        for line in refusals(load, "from mscnn.cli import loco, parse", paths):
+        for line in refusals(load, "from mscnn.cli import loco, train", paths):
             assert line.startswith("UsageError ")
             assert "\\n" not in line
             assert len(line) < 1000

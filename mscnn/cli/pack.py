@@ -17,9 +17,9 @@ from mscnn.distributed import cpu_topology
 
 @dataclass(frozen=True, kw_only=True)
 class PackSettings(Table):
-    """Settings of `python -m mscnn pack`"""
+    """Settings of `mscnn pack`"""
 
-    out: str = setting(REQUIRED, "folder for the packed fields; an unfinished one is resumed")
+    out: str = setting(REQUIRED, "folder for the packed fields; an unfinished one is resumed", metavar="DIR")
     taxol_controls: Literal["drop", "keep"] = setting("keep", "BBBC021's taxol 0.3 uM control wells; training drops them "
                                                               "by default")
     only: Literal["labelled", "all"] = setting("labelled", "pack the sites with a known mechanism, or all sites")
@@ -27,9 +27,12 @@ class PackSettings(Table):
     workers: NonNegativeInt = setting(0, "images decoded at once; 0: one per core")
 
 
+COMMAND = parse.Command("pack", __doc__, PackSettings)
+
+
 def main(argv: list[str]) -> None:
     """Pack the fields of a screen, or the rest of them where an earlier call was stopped."""
-    settings = parse.read("python -m mscnn pack", __doc__, PackSettings, argv)
+    settings = COMMAND.read(argv)
 
     from mscnn.data.pixels.pack import pack  # here, so that --help comes at once
     from mscnn.data.read_screen import read_screen, screen_format

@@ -1,6 +1,6 @@
 """Write packed fields (packed.py) plate by plate, so that a run that was cut off resumes after the last whole plate.
 
-Exercised by `python -m mscnn pack`.  Shapes: C channels, H W pixels.
+Exercised by `mscnn pack`.  Shapes: C channels, H W pixels.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""A folder of packed fields, as `python -m mscnn pack` writes it: a file a plate, and an index of sites and records.
+"""A folder of packed fields, as `mscnn pack` writes it: a file a plate, and an index of sites and records.
 
     pack.json            PackDescription
     index.parquet        a row a site: its metadata, source files, plate file, record in it, CRC-32 of the record's pixels
@@ -88,7 +88,7 @@ def describe(folder: Path) -> PackDescription:
     except (OSError, ValueError) as problem:
         reason = problem.strerror if isinstance(problem, OSError) else "not JSON"
         raise DataError(f"{path}: cannot be read ({reason}); the folder is no pack, or packing has not ended: run the same "
-                        "`python -m mscnn pack` once more") from None
+                        "`mscnn pack` once more") from None
     written = [content.get(name) for name in ("format", "version")] if isinstance(content, dict) else [None, None]
     if written != [FORMAT, VERSION]:
         raise DataError(f"{path}: {written[0]!r} version {written[1]!r}, this program reads {FORMAT!r} version {VERSION}; "
