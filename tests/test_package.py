@@ -5,13 +5,13 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import zipfile
 from importlib.metadata import distribution
 from pathlib import Path
 
 import pandas as pd
 import pytest
-import tomllib
 from packaging.requirements import Requirement
 
 import mscnn
@@ -55,7 +55,8 @@ def run(*words: object, cwd: Path) -> str:
 
 def test_the_wheel_holds_what_the_program_reads_beside_itself_and_nothing_else(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
-    there = {str(path.relative_to(ROOT)) for path in (ROOT / "mscnn").rglob("*") if path.is_file() and path.suffix != ".pyc"}
+    files = [path for path in (ROOT / "mscnn").rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    there = {str(path.relative_to(ROOT)) for path in files}
     assert {"mscnn/model/sparse.cpp", "mscnn/report/report.html", "mscnn/evaluation/model_card.md"} <= there
     metadata = f"mscnn-{mscnn.__version__}.dist-info/"
     assert there == {name for name in names if not name.startswith(metadata)}

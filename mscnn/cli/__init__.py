@@ -13,7 +13,7 @@ import pkgutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from mscnn import __version__
+import mscnn
 from mscnn.core.errors import UsageError
 from mscnn.core.logs import open_logs
 from mscnn.distributed import launchers
@@ -46,7 +46,7 @@ def run_command(program: str, package: str, argv: list[str]) -> None:
         print("\n".join(f"  {name:15} {summary(module)}" for name, module in commands.items()))
         return
     if argv == ["--version"]:
-        print(f"{PROGRAM} {__version__}")
+        print(f"{PROGRAM} {mscnn.__version__}")
         return
     command = argv[0] if argv else "nothing"
     if command not in commands:

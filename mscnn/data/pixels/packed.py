@@ -39,7 +39,7 @@ class PackDescription:
     screen: str              # "bbbc021" or "sites": the reader of the table that was packed
     shape: list[int]         # channels, height, width of a record
     dtype: str               # "uint8" or "uint16"
-    downscale: int           # side of the blocks of pixels that were averaged to one
+    downscale: int | str     # side of the blocks of pixels that were averaged to one, or their height x width, as 4x5
     sites: int               # number of records
     plates: dict[str, str]   # by plate file, its plate
     index_sha256: str        # of index.parquet
