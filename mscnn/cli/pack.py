@@ -23,7 +23,7 @@ class PackSettings(Table):
     taxol_controls: Literal["drop", "keep"] = setting("keep", "BBBC021's taxol 0.3 uM control wells; training drops them "
                                                               "by default")
     only: Literal["labelled", "all"] = setting("labelled", "pack the sites with a known mechanism, or all sites")
-    downscale: str = setting("1", "average blocks of pixels to one pixel: the side of square ones, or their height x width. "
+    downscale: str = setting("1", "average blocks of pixels to one: the side of square ones, or their height x width. "
                                   "4x5 makes 256x256 of 1024x1280", metavar="N|HxW")
     workers: NonNegativeInt = setting(0, "images decoded at once; 0: one per core")
 
