@@ -137,7 +137,8 @@ def test_the_warning_before_the_time_limit_stops_training_which_is_queued_again_
     go_on(job)
     assert {re.search("--run-dir (\\S+) --resume auto", line)[1] for line in called(job)} == {f"runs/demo-{job.number}"}
     assert job.fact("JobState") == "COMPLETED"
-    fault_row(f"SIGUSR1 to the batch shell of {script}", "forwarded; queued again on exit code 75, resumes in its run directory")
+    fault_row(f"SIGUSR1 to the batch shell of {script}",
+              "forwarded; queued again on exit code 75, resumes in its run directory")
 
 
 def test_a_job_that_is_cancelled_saves_and_stays_cancelled(pretend, fault_row):
