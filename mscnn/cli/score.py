@@ -55,8 +55,7 @@ def main(argv: list[str]) -> None:
         table, similarity=settings.similarity, normalise=settings.normalise, sphere=settings.sphere,
         control=settings.control, aggregate_wells=settings.aggregate_wells,
         aggregate_treatments=settings.aggregate_treatments, taxol_controls=settings.taxol_controls,
-        bootstrap=settings.bootstrap, permutations=settings.permutations,
-        seed=settings.seed)
+        bootstrap=settings.bootstrap, permutations=settings.permutations, seed=settings.seed)
     for line in scored.lines():
         log.info("%s", line)
     if settings.json:

@@ -4,7 +4,6 @@ Shapes: N fields, C channels, H W pixels.
 """
 
 import os
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +27,6 @@ from mscnn.training import prepare_data
 from mscnn.training.checkpoint import Checkpoint
 
 LOOKED_AT = 8  # fields whose mean counts are compared with the training's
-CALLER = 4     # frames from a warning up to the caller of Run.predict
 
 
 @dataclass(frozen=True)
@@ -66,8 +64,8 @@ def to_fields(fields: Any, metadata: pd.DataFrame | None, saved: Checkpoint) -> 
     return Fields(table, public[[name for name in public if name in known]], index)
 
 
-def scale_of(fields: Fields, saved: Checkpoint, plates: Any) -> Scale:
-    """Return the scale for the fields; warn of what a reader of the predictions must know.
+def choose_scale(fields: Fields, saved: Checkpoint, plates: Any) -> tuple[Scale, list[str]]:
+    """Return the scale for the fields, and what a reader of the predictions must know.
 
     plates: "training", "measure", a table in whose reference wells plates are measured, or None.
     Raises UsageError where the run needs to know, and was not told, whose plates they are.
@@ -97,9 +95,7 @@ def scale_of(fields: Fields, saved: Checkpoint, plates: Any) -> Scale:
         scale, notes = load_run.load_scale(saved, fields.table, World(), other_screen=plates == "measure")
     if note := far_channels(_mean_counts(fields.table), own, tuple(saved.channels)):
         notes.append(note)
-    for note in dict.fromkeys(notes):
-        warnings.warn(note, stacklevel=CALLER)
-    return scale
+    return scale, notes
 
 
 def _mean_counts(table: SiteTable) -> np.ndarray:

@@ -8,9 +8,10 @@ Shapes: N fields, C channels, H W pixels, h w grid of H/64 x W/64.
 
 import dataclasses
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,9 +22,9 @@ from mscnn.core.errors import UsageError
 from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.pixels.scale import scale_from_record
 from mscnn.distributed.world import World
-from mscnn.evaluation import aggregate, attribution, profile_table
+from mscnn.evaluation import aggregate, profile_table
 from mscnn.evaluation import load_run as loading
-from mscnn.library.fields import Fields, scale_of, to_fields
+from mscnn.library.fields import Fields, choose_scale, to_fields
 from mscnn.model import MCNN
 from mscnn.model.acceleration import Acceleration
 from mscnn.training import checkpoint
@@ -95,8 +96,8 @@ class Run:
         Warns:
             UserWarning: plates have the mean scale of others, or mean counts are far from those of the training.
         """
-        given, probabilities, _ = self._compute(fields, metadata, plates, microbatch, progress)
-        return _joined(given, pd.DataFrame(probabilities, columns=self.classes))
+        found = self._compute(fields, metadata, plates, microbatch, progress)
+        return _joined(found.fields, pd.DataFrame(found.probabilities_NK, columns=self.classes))
 
     def embed(self, fields: Any, *, metadata: pd.DataFrame | None = None, plates: Any = None,
               microbatch: int = MICROBATCH, progress: bool = False) -> pd.DataFrame:
@@ -109,11 +110,12 @@ class Run:
             where compounds are known: False for those that the network was trained on, which mscnn.score_profiles takes
             as neighbours only; Image_MCNN_Emb_001 to _512, float32, as in profiles.parquet of evaluate.py.
         """
-        given, _, features = self._compute(fields, metadata, plates, microbatch, progress)
+        found = self._compute(fields, metadata, plates, microbatch, progress)
+        given = found.fields
         if "Metadata_Compound" in given.metadata:
             is_trained = given.metadata["Metadata_Compound"].isin(self._saved.split.trained["compounds"])
             given = dataclasses.replace(given, metadata=given.metadata.assign(**{profile_table.SCORED: ~is_trained}))
-        return _joined(given, aggregate.embedding(features))
+        return _joined(given, aggregate.embedding(found.features_NF))
 
     def explain(self, field: Any, mechanism: str | None = None, *, metadata: pd.DataFrame | None = None,
                 plates: Any = None, steps: int = 24) -> Explanation:
@@ -132,34 +134,30 @@ class Run:
             raise UsageError(f"mechanism must be one of {', '.join(self.classes)}, got {mechanism!r}")
         if steps < 1:
             raise UsageError(f"steps must be at least 1, got {steps}")
-        given = to_fields(_as_one(field), metadata, self._saved)
-        if len(given.table) != 1:
-            raise UsageError(f"explain takes one field, got {len(given.table)}; choose a row of a table with "
-                             "table.iloc[[0]], a field of an array with images[0]")
-        reader = self._reader(given, plates)
-        probabilities, _ = self._predict(reader, 1)
-        number = int(probabilities[0].argmax()) if mechanism is None else self.classes.index(mechanism)
-        found = attribution.attribute(self._network, reader.read(np.array([0]))[0], number, steps=steps)
-        return Explanation(self.classes[number], float(probabilities[0, number]), found.channels_CHW.numpy(),
-                           found.scales_7hw.numpy(), found.score, found.baseline_score)
+        from mscnn.evaluation import attribution  # here: captum takes seconds to import
+
+        found = self._compute(_as_one(field), metadata, plates, 1, False)
+        probabilities_K = found.probabilities_NK[0]
+        number = int(probabilities_K.argmax()) if mechanism is None else self.classes.index(mechanism)
+        maps = attribution.attribute(self._network, found.reader.read(np.array([0]))[0], number, steps=steps)
+        return Explanation(self.classes[number], float(probabilities_K[number]), maps.channels_CHW.numpy(),
+                           maps.scales_7hw.numpy(), maps.score, maps.baseline_score)
 
     def _compute(self, fields: Any, metadata: pd.DataFrame | None, plates: Any, microbatch: int,
-                 progress: bool) -> tuple[Fields, np.ndarray, np.ndarray]:
-        """Return the fields, their probabilities (N, K) and features (N, 512)."""
+                 progress: bool) -> "_Computed":
+        """Run the network on the fields. Called by public methods alone: warnings point at their caller."""
         if microbatch < 1:
             raise UsageError(f"microbatch must be at least 1, got {microbatch}")
         given = to_fields(fields, metadata, self._saved)
-        return given, *self._predict(self._reader(given, plates), microbatch, progress)
-
-    def _reader(self, given: Fields, plates: Any) -> FieldReader:
-        return FieldReader(given.table, scale_of(given, self._saved, plates), self.image_size)
-
-    def _predict(self, reader: FieldReader, microbatch: int, progress: bool = False) -> tuple[np.ndarray, np.ndarray]:
-        """Return probabilities (N, K) and features (N, 512)."""
-        with tqdm(total=len(reader.table), desc="predicting", unit="field", disable=not progress) as bar:
+        scale, notes = choose_scale(given, self._saved, plates)
+        for note in notes:
+            warnings.warn(note, stacklevel=3)
+        reader = FieldReader(given.table, scale, self.image_size)
+        with tqdm(total=len(given.table), desc="predicting", unit="field", disable=not progress) as bar:
             try:
-                return loading.predict_sites(self._saved, self._network, reader, World(), microbatch=microbatch,
-                                             source=str(self.path), advance=bar.update)
+                return _Computed(given, reader, *loading.predict_sites(
+                    self._saved, self._network, reader, World(), microbatch=microbatch, source=str(self.path),
+                    advance=bar.update))
             finally:
                 activity.clear()
 
@@ -193,10 +191,20 @@ def _joined(given: Fields, numbers: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([given.metadata, numbers], axis=1).set_axis(given.index, axis=0)
 
 
+class _Computed(NamedTuple):
+    fields: Fields
+    reader: FieldReader
+    probabilities_NK: np.ndarray  # float64
+    features_NF: np.ndarray       # float64
+
+
 def _as_one(field: Any) -> Any:
-    """Return one field as `predict` takes fields: an array with a first axis, or a list."""
+    """Return one field as `predict` takes fields: an array with a first axis, a list, or a table. Raises UsageError."""
     if isinstance(field, np.ndarray) and field.ndim == 3:
         return field[None]
     if isinstance(field, str | os.PathLike | tuple):
         return [field]
+    if isinstance(field, np.ndarray | pd.DataFrame | list) and len(field) != 1:
+        raise UsageError(f"explain takes one field, got {len(field)}; choose a row of a table with table.iloc[[0]], a "
+                         "field of an array with images[0], one path of a list")
     return field
