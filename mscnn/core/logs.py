@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from tqdm import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
 
 from mscnn.core.errors import printable
 from mscnn.core.files import write_atomically
@@ -149,6 +148,8 @@ class Progress:
 @contextmanager
 def progress(total: int, what: str, rank: int = 0, unit: str = "step", done: int = 0) -> Iterator[Progress]:
     """Yield a Progress whose bar stays below the log lines and is removed at the end; done: units done before."""
+    from tqdm.contrib.logging import logging_redirect_tqdm  # here: in a notebook its import warns of missing widgets
+
     shown = Progress(total, what, rank, unit, done)
     with logging_redirect_tqdm([log], tqdm_class=tqdm) if rank == 0 else nullcontext():
         try:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
+from tqdm import TqdmWarning, tqdm
 
 from mscnn.core import activity
 from mscnn.core.errors import UsageError
@@ -134,7 +134,9 @@ class Run:
             raise UsageError(f"mechanism must be one of {', '.join(self.classes)}, got {mechanism!r}")
         if steps < 1:
             raise UsageError(f"steps must be at least 1, got {steps}")
-        from mscnn.evaluation import attribution  # here: captum takes seconds to import
+        with warnings.catch_warnings():  # captum warns of missing widgets when a notebook imports it
+            warnings.simplefilter("ignore", TqdmWarning)
+            from mscnn.evaluation import attribution  # here: it takes seconds
 
         found = self._compute(_as_one(field), metadata, plates, 1, False)
         probabilities_K = found.probabilities_NK[0]
