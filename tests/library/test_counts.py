@@ -63,7 +63,7 @@ def test_a_run_that_fits_its_fields_takes_other_sizes():
 
 def test_8_bit_fields_are_refused_where_training_had_16_bits():
     scale = DatasetScale("dataset", (100.0, 300.0, 100.0), (10.0, 10.0, 10.0))
-    with pytest.raises(ValueError, match=r"16-bit counts \(300 in the mean of a channel\), the fields here are uint8; give"):
+    with pytest.raises(ValueError, match=r"16-bit counts \(300 in the mean of a channel\), the fields here are uint8;"):
         require_depth(Header(3, 128, 256, "uint8"), scale)
     require_depth(Header(3, 128, 256, "uint16"), scale)
     require_depth(Header(3, 128, 256, "uint8"), DatasetScale("dataset", (100.0, 255.0, 100.0), (10.0, 10.0, 10.0)))
