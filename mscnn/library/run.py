@@ -1,8 +1,8 @@
 """mscnn.load_run, and the Run that predicts, embeds and explains fields of view.
 
 Predictions equal those of evaluate.py to the last bit for the same fields in the same order, with the same microbatch and
-the same number of threads: torch's, which is left alone (torch.set_num_threads changes it).  Nothing of the process is
-set: neither threads, cores, memory, signals nor logs; the logger "mscnn" has no handlers.
+the same number of threads.  The number of threads is torch's (torch.set_num_threads changes it).  The library sets nothing
+of the process: neither threads, cores, memory, signals nor log handlers.  It logs to the logger "mscnn".
 Shapes: N fields, C channels, H W pixels, h w grid of H/64 x W/64.
 """
 
@@ -69,7 +69,8 @@ class Run:
         """Return the probability of each mechanism for each field.
 
         Give raw camera counts: the run scales them as in its training.  Fields of another size are cropped at the centre
-        or padded by mirroring where the run's setting image-size does so; else they are refused.
+        or padded by mirroring where the run's setting image-size does so; else they are refused.  Probabilities are those
+        of evaluate.py to the last bit for the same fields in the same order, microbatch and number of torch's threads.
 
         Args:
             fields: one of
@@ -108,7 +109,8 @@ class Run:
         Returns:
             A row a field, in order, with the index of the table: the Metadata_* columns that are known; Metadata_Scored,
             where compounds are known: False for those that the network was trained on, which mscnn.score_profiles takes
-            as neighbours only; Image_MCNN_Emb_001 to _512, float32, as in profiles.parquet of evaluate.py.
+            as neighbours only (drop the column to count them all); Image_MCNN_Emb_001 to _512, float32, as in
+            profiles.parquet of evaluate.py.
         """
         found = self._compute(fields, metadata, plates, microbatch, progress)
         given = found.fields

@@ -34,8 +34,9 @@ def read_screen(*, bbbc021: str | os.PathLike | None = None, sites: str | os.Pat
 
     The table can be filtered, joined and saved like any data frame, and given to `run.predict` and `run.embed`.  A CSV of
     it (`to_csv(..., index=False)`) that names image files can be given to `mscnn pack --sites` and `mscnn train screen
-    --sites`; `--image-root` then names a folder above the images.  Read it back with `pandas.read_csv(..., dtype=str)`:
-    a plate 00123 would become the number 123 otherwise.  Images are not opened here.
+    --sites`; `--image-root` then names a folder above the images.  Read it back with
+    `pandas.read_csv(..., dtype=str, keep_default_na=False)`: otherwise a plate 00123 becomes the number 123, and a compound
+    NA a missing value.  Images are not opened here.
 
     Args:
         bbbc021: folder with the official BBBC021_v1_image.csv and BBBC021_v1_moa.csv.
@@ -129,10 +130,16 @@ def site_metadata(frame: pd.DataFrame) -> pd.DataFrame:
     for name in METADATA:
         column = frame[PUBLIC_NAMES[name]].reset_index(drop=True) if PUBLIC_NAMES[name] in frame else None
         if name == "concentration":
-            sites[name] = np.nan if column is None else profile_table.numbers(column, "the table")
+            sites[name] = np.nan if column is None else _numbers(column)
         else:
             sites[name] = pd.Series([""] * len(frame), dtype=str) if column is None else profile_table.text(column)
     return sites
+
+
+def _numbers(column: pd.Series) -> pd.Series:
+    """Return concentrations as float64, to the last bit."""
+    is_number = pd.api.types.is_numeric_dtype(column)
+    return column.astype(float) if is_number else profile_table.numbers(column, "the table")
 
 
 def _pixel_columns(frame: pd.DataFrame, channels: Sequence[str]) -> list[str]:

@@ -39,7 +39,8 @@ def kept(table: pd.DataFrame, folder: Path) -> dict[str, pd.DataFrame]:
     half = len(table) // 2
     return {"itself": table, "concat": pd.concat([table.iloc[:half], table.iloc[half:]]),
             "reset": table.iloc[::-1].reset_index(drop=True).iloc[::-1],
-            "parquet": pd.read_parquet(folder / "table.parquet"), "csv": pd.read_csv(folder / "table.csv", dtype=str)}
+            "parquet": pd.read_parquet(folder / "table.parquet"), "csv": pd.read_csv(folder / "table.csv", dtype=str),
+            "csv as it says": pd.read_csv(folder / "table.csv", dtype=str, keep_default_na=False)}
 
 
 @pytest.mark.parametrize("source", ["sites", "packed"])
@@ -59,11 +60,13 @@ def test_a_table_survives_what_is_done_with_tables(source, screen, pack, tmp_pat
 def test_what_is_not_given_stays_not_given(screen, tmp_path):
     rows = pd.read_csv(screen, dtype=str).head(4).drop(columns="Metadata_Week")
     rows.loc[0, ["Metadata_Concentration", "Metadata_MOA"]] = ""
+    rows.loc[1, "Metadata_Concentration"] = "0.30000000000000004"  # 17 digits, as a float may need
     rows.to_csv(screen.parent / "gaps.csv", index=False)
     for one in kept(mscnn.read_screen(sites=screen.parent / "gaps.csv"), tmp_path).values():
         back = to_sites(one, CHANNELS, "DMSO").frame
         assert back["mechanism"].tolist() == ["", *rows["Metadata_MOA"][1:]]
         assert back["concentration"].isna().tolist() == [True, False, False, False]
+        assert back["concentration"][1] == 0.1 + 0.2
         assert set(back["week"]) == {""}
 
 
