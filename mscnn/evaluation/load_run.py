@@ -88,7 +88,7 @@ def load_scale(checkpoint: Checkpoint, table: SiteTable, ranks: World, *, other_
         else:
             notes.append(f"no wells of {reference} here: plates have the mean light and scale of training's")
             scale = scale.for_other_screen()
-    if not scale.covers(table.frame["plate"]):
+    if not notes and not scale.covers(table.frame["plate"]):
         notes.append(NOT_MEASURED)
     require_measured_size(scale, table, reference)
     return scale, notes

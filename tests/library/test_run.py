@@ -1,7 +1,10 @@
 """The library predicts, embeds and explains as evaluate.py does, to the last bit."""
 
+import inspect
 import json
 import logging
+import os
+import signal
 import sys
 import warnings
 
@@ -13,6 +16,7 @@ import torch
 from PIL import Image
 
 import mscnn
+from mscnn.evaluation.settings import EvaluationSettings
 from tests.conftest import run_python
 from tests.library.conftest import CHANNELS, KINDS, evaluate, stack, train, write_screen
 
@@ -118,8 +122,9 @@ def test_plates_are_measured_only_as_told(run_dir, screen, other_screen):
     # In the wells of another table: as if those were among the fields.
     whole = run.predict(other, plates="measure", microbatch=1).loc[treated.index, run.classes]
     np.testing.assert_array_equal(run.predict(treated, plates=other, microbatch=1)[run.classes], whole)
-    with pytest.warns(UserWarning, match="no wells of DMSO here: plates have the mean"):
+    with pytest.warns(UserWarning, match="no wells of DMSO here: plates have the mean") as caught:
         run.predict(treated, plates="measure")
+    assert len(caught) == 1
     with pytest.warns(UserWarning, match="not measured have the mean"):  # no plate is named
         mean = run.predict(stack(own), plates="training")
     with pytest.warns(UserWarning, match="not measured have the mean"):
@@ -168,6 +173,13 @@ def test_an_explanation_sums_to_the_score(run, screen):
         run.explain(mscnn.read_screen(sites=screen))
 
 
+def test_microbatches_are_as_large_as_evaluates():
+    """So that the last bit is the same by default, wherever it depends on them."""
+    default = EvaluationSettings(checkpoint="run").microbatch
+    for method in (mscnn.Run.predict, mscnn.Run.embed):
+        assert inspect.signature(method).parameters["microbatch"].default == default
+
+
 def test_a_run_tells_what_it_is(run, run_dir):
     assert (run.classes, run.channels, run.image_size, run.held_out) == (
         ["DMSO", "bright", "dark"], ["DNA", "RNA"], (128, 128), ["b", "d"])
@@ -187,9 +199,6 @@ def test_a_path_without_a_run_is_refused(tmp_path):
 
 
 def test_the_process_is_left_as_it_was(run, other_screen):
-    import os
-    import signal
-
     def state():
         return (torch.get_num_threads(), os.sched_getaffinity(0), signal.getsignal(signal.SIGTERM),
                 logging.getLogger("mscnn").handlers, logging.getLogger("mscnn").propagate)

@@ -57,6 +57,15 @@ def test_a_table_survives_what_is_done_with_tables(source, screen, pack, tmp_pat
     assert to_sites(chosen, CHANNELS, "DMSO").frame["well"].tolist() == chosen["Metadata_Well"].tolist()
 
 
+def test_channels_are_those_of_the_run_in_its_order(screen):
+    """Whatever the order of the table's columns, and whatever other channels it has."""
+    table = mscnn.read_screen(sites=screen)
+    expected = read_sites(screen).frame["files"].tolist()
+    moved = table.assign(FileName_Actin="actin.tif")[[*reversed(list(table)), "FileName_Actin"]]
+    assert to_sites(moved, CHANNELS, "DMSO").frame["files"].tolist() == expected
+    assert to_sites(moved, ("RNA",), "DMSO").frame["files"].tolist() == [files[1:] for files in expected]
+
+
 def test_what_is_not_given_stays_not_given(screen, tmp_path):
     rows = pd.read_csv(screen, dtype=str).head(4).drop(columns="Metadata_Week")
     rows.loc[0, ["Metadata_Concentration", "Metadata_MOA"]] = ""
