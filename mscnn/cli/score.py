@@ -49,27 +49,22 @@ def main(argv: list[str]) -> None:
     """Match treatments with their nearest neighbours, log the scores, and write them where asked."""
     settings = COMMAND.read(argv)
 
-    from mscnn.data.tables import bbbc021  # here, so that --help comes at once
-    from mscnn.evaluation import aggregate, matching, profile_table
+    from mscnn.evaluation import profile_table, score_table  # here, so that --help comes at once
 
     if settings.json and Path(settings.json).is_dir():
         raise errors.UsageError(f"--json {settings.json} is a folder; name a file")
     prefixes = tuple(settings.features.split(",")) if settings.features else ()
     table = profile_table.read(Path(settings.profiles), prefixes=prefixes, drop_nan=settings.drop_nan)
-    if settings.taxol_controls == "drop":
-        table = table.select(~bbbc021.is_taxol_control(table.sites()).to_numpy())
-    if settings.normalise != "none":
-        table = aggregate.normalise(table, settings.normalise, settings.control)
-    if settings.sphere:
-        table = aggregate.sphere(table, settings.control)
-    treatments, counts = aggregate.treatments(table, settings.control, well_rule=settings.aggregate_wells,
-                                              treatment_rule=settings.aggregate_treatments)
-    scores = matching.score_profiles(treatments, similarity=settings.similarity, draws=settings.bootstrap,
-                                     permutations=settings.permutations, seed=settings.seed)
-    for line in matching.lines(scores, counts):
+    scored = score_table.score(
+        table, similarity=settings.similarity, normalise=settings.normalise, sphere=settings.sphere,
+        control=settings.control, aggregate_wells=settings.aggregate_wells,
+        aggregate_treatments=settings.aggregate_treatments, taxol_controls=settings.taxol_controls,
+        bootstrap=settings.bootstrap, permutations=settings.permutations, seed=settings.seed)
+    for line in scored.lines():
         log.info("%s", line)
     if settings.json:
         options = dataclasses.asdict(settings)
         files.make_output_folder(Path(settings.json).absolute().parent)
         files.write_json(Path(settings.json), {"profiles": options.pop("profiles"), "settings": options,
-                                               "counted": counts.to_json(), "features": table.names, **scores.to_json()})
+                                               "counted": scored.counts.to_json(), "features": scored.features,
+                                               **scored.scores.to_json()})

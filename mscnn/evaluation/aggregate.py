@@ -36,8 +36,13 @@ def field_predictions(table: SiteTable, probabilities_SK: np.ndarray, classes: l
 
 def field_profiles(table: SiteTable, features_SF: np.ndarray) -> pd.DataFrame:
     """Return a row per site: Metadata_*, and the network's activations as Image_MCNN_Emb_001, ... in float32."""
+    return pd.concat([metadata(table), embedding(features_SF)], axis=1)
+
+
+def embedding(features_SF: np.ndarray) -> pd.DataFrame:
+    """Return a row per site: the network's activations as Image_MCNN_Emb_001, ... in float32."""
     names = [f"{EMBEDDING}{number:03d}" for number in range(1, features_SF.shape[1] + 1)]
-    return pd.concat([metadata(table), pd.DataFrame(features_SF.astype(np.float32), columns=names)], axis=1)
+    return pd.DataFrame(features_SF.astype(np.float32), columns=names)
 
 
 def aggregate(predictions: pd.DataFrame, control: str, *, well_rule: str = "mean",

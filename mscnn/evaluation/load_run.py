@@ -1,6 +1,11 @@
-"""From a checkpoint to what it predicts with: the sites, their scale, the network."""
+"""From a checkpoint to its predictions: the sites, their scale, the network, and what it computes.
+
+evaluate.py and the library (mscnn.load_run) share it, so that their numbers are equal to the last bit.
+Shapes: S sites, K classes.
+"""
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +13,7 @@ import numpy as np
 
 from mscnn.core import config
 from mscnn.core.errors import DataError, UsageError
+from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.pixels.scale import Scale, scale_from_record
 from mscnn.data.read_screen import read_screen
 from mscnn.data.tables import splits
@@ -18,7 +24,9 @@ from mscnn.model import MCNN
 from mscnn.model.acceleration import Acceleration
 from mscnn.training import prepare_data
 from mscnn.training.checkpoint import Checkpoint
+from mscnn.training.inference import predict
 
+NOT_MEASURED = "plates that were not measured have the mean light and scale of those that were"
 SEEN = "the network has seen images of what it is scored on, without labels (--aux-on-held-out)"
 
 
@@ -64,30 +72,35 @@ def select_sites(settings: EvaluationSettings, checkpoint: Checkpoint, ranks: Wo
     return EvaluationSites(table, is_scored, notes)
 
 
-def load_scale(settings: EvaluationSettings, checkpoint: Checkpoint, table: SiteTable,
-               ranks: World) -> tuple[Scale, list[str]]:
+def load_scale(checkpoint: Checkpoint, table: SiteTable, ranks: World, *, other_screen: bool) -> tuple[Scale, list[str]]:
     """Return the scale of the training, and what a reader of the scores must know; a collective.
 
-    Plates of another table are measured in their own reference wells.  Raises DataError for fields of another size.
+    other_screen: plates are not those of the training, so they are measured in their own reference wells.
+    Raises DataError for fields of another size.
     """
     scale, notes = scale_from_record(checkpoint.scale), []
     data = config.from_flat(checkpoint.settings).data
     reference = data.plate_reference or table.control
-    if scale.by_plate and settings.another():
+    if scale.by_plate and other_screen:
         own = np.flatnonzero(table.is_of(reference))
         if len(own):
             scale = prepare_data.fit_scale(table, own, data, ranks)
         else:
             notes.append(f"no wells of {reference} here: plates have the mean light and scale of training's")
             scale = scale.for_other_screen()
-    if not scale.covers(table.frame["plate"]):
-        notes.append("plates that were not measured have the mean light and scale of those that were")
+    if not notes and not scale.covers(table.frame["plate"]):
+        notes.append(NOT_MEASURED)
+    require_measured_size(scale, table, reference)
+    return scale, notes
+
+
+def require_measured_size(scale: Scale, table: SiteTable, reference: str) -> None:
+    """Raise DataError for fields of another size than that at which plates were measured, in wells of the reference."""
     assert table.native is not None
     if scale.size not in (None, table.native[1:3]):
         height, width = scale.size
         raise DataError(f"fields are {table.native[1]}x{table.native[2]}, but plates were measured at {height}x{width}; "
                         f"score fields of that size, or a table with wells of {reference}")
-    return scale, notes
 
 
 def load_network(checkpoint: Checkpoint, acceleration: Acceleration) -> MCNN:
@@ -97,6 +110,23 @@ def load_network(checkpoint: Checkpoint, acceleration: Acceleration) -> MCNN:
     network = acceleration.prepare(network)
     network.load_state_dict(checkpoint.network)
     return network
+
+
+def predict_sites(checkpoint: Checkpoint, network: MCNN, fields: FieldReader, ranks: World, *, microbatch: int,
+                  source: str, loader_thread_init: Callable[[], object] = lambda: None,
+                  advance: Callable[[int], object] = lambda number: None) -> tuple[np.ndarray, np.ndarray]:
+    """Return probabilities (S, K) and features (S, 512) of all sites, in float32 for any precision of training.
+
+    A collective.  source: of the checkpoint, for errors; the rest as in inference.predict.  Raises DataError for scores
+    that are not finite.
+    """
+    probabilities, features = predict(
+        network, fields, np.arange(len(fields.table)), microbatch=microbatch, world=ranks,
+        tta=config.from_flat(checkpoint.settings).aggregation.tta == "flips-turns", acceleration=Acceleration(),
+        loader_thread_init=loader_thread_init, advance=advance)
+    if not np.isfinite(probabilities).all():
+        raise DataError(f"{source}: the network gives scores that are not finite; train again")
+    return probabilities, features
 
 
 def _data_settings(settings: EvaluationSettings, checkpoint: Checkpoint) -> config.Data:

@@ -56,32 +56,36 @@ def read(path: Path, *, prefixes: tuple[str, ...] = (), drop_nan: bool = False) 
     prefixes: of the features; empty: all numeric columns.  drop_nan: leave out features that are not finite in some row;
     else they are refused.
     """
-    table = _read_file(path)
+    return from_frame(_read_file(path), str(path), prefixes=prefixes, drop_nan=drop_nan)
+
+
+def from_frame(table: pd.DataFrame, source: str, *, prefixes: tuple[str, ...] = (), drop_nan: bool = False) -> ProfileTable:
+    """Return the profiles of a data frame with the columns of a file; source: its name, for errors; the rest as in read."""
     batch = next((name for name in BATCHES if name in table), None)
     missing = [name for name in NEEDED if name not in table] + ([] if batch else [" or ".join(BATCHES)])
     if missing:
-        raise DataError(f"{path}: no column {', '.join(missing)}; add it, or rename the one that holds it "
-                        f"(the file has {_some(list(table))})")
+        raise DataError(f"{source}: no column {', '.join(missing)}; add it, or rename the one that holds it "
+                        f"(it has {_some(list(table))})")
     names = [name for name in table if name.startswith(prefixes)] if prefixes else _numeric(table)
     if not names:
-        raise UsageError(f"{path}: no feature columns" + (f" that start with {' or '.join(prefixes)}" if prefixes else "")
-                         + f"; the file has {_some(list(table))}")
+        raise UsageError(f"{source}: no feature columns" + (f" that start with {' or '.join(prefixes)}" if prefixes else "")
+                         + f"; it has {_some(list(table))}")
     metadata = table[[*NEEDED, *(name for name in PLACES if name in table)]].assign(Metadata_Week=table[batch])
     for name in metadata:
-        metadata[name] = _numbers(metadata[name], path) if name == "Metadata_Concentration" else _text(metadata[name])
+        metadata[name] = numbers(metadata[name], source) if name == "Metadata_Concentration" else text(metadata[name])
     metadata["Metadata_MOA"] = metadata["Metadata_MOA"].where(~metadata["Metadata_MOA"].isin(_NAN), "")
-    metadata["Scored"] = _text(table[SCORED]).str.lower().isin(["true", "1"]) if SCORED in table else True
-    _refuse_case_twins(metadata["Metadata_Compound"], path)
-    names, features_SF = _features(table, names, path, drop_nan)
+    metadata["Scored"] = text(table[SCORED]).str.lower().isin(["true", "1"]) if SCORED in table else True
+    _refuse_case_twins(metadata["Metadata_Compound"], source)
+    names, features_SF = _features(table, names, source, drop_nan)
     return ProfileTable(metadata.reset_index(drop=True), features_SF, names)
 
 
-def _refuse_case_twins(compounds: pd.Series, path: Path) -> None:
+def _refuse_case_twins(compounds: pd.Series, source: str) -> None:
     """Raise DataError for compounds that differ in case only: each would be the other's neighbour."""
     names = compounds.drop_duplicates()
     twins = names[names.str.casefold().duplicated(keep=False)]
     if len(twins):
-        raise DataError(f"{path}: compounds are written in more than one way; choose one spelling of each", sorted(twins))
+        raise DataError(f"{source}: compounds are written in more than one way; choose one spelling of each", sorted(twins))
 
 
 def _read_file(path: Path) -> pd.DataFrame:
@@ -111,7 +115,7 @@ def _numeric(table: pd.DataFrame) -> list[str]:
     return [name for name in table if not name.startswith(_NO_FEATURES) and is_number(table[name])]
 
 
-def _features(table: pd.DataFrame, names: list[str], path: Path, drop_nan: bool) -> tuple[list[str], np.ndarray]:
+def _features(table: pd.DataFrame, names: list[str], source: str, drop_nan: bool) -> tuple[list[str], np.ndarray]:
     """Return the names of the features that are left, and their values as finite numbers (S, F)."""
     features_SF = np.empty((len(table), len(names)))
     for position, name in enumerate(names):
@@ -120,24 +124,24 @@ def _features(table: pd.DataFrame, names: list[str], path: Path, drop_nan: bool)
     if not finite_F.all() and not drop_nan:
         bad = [f"{name}: {int((~np.isfinite(features_SF[:, position])).sum())} of {len(table)} rows"
                for position, name in enumerate(names) if not finite_F[position]]
-        raise DataError(f"{path}: {len(bad)} of {len(names)} features are not finite numbers everywhere; mend them, or "
+        raise DataError(f"{source}: {len(bad)} of {len(names)} features are not finite numbers everywhere; mend them, or "
                         "leave these features out with --drop-nan true", bad)
     if not finite_F.any():
-        raise DataError(f"{path}: no feature is a finite number in all of the {len(table)} rows; mend the table")
+        raise DataError(f"{source}: no feature is a finite number in all of the {len(table)} rows; mend the table")
     return [name for name, finite in zip(names, finite_F, strict=True) if finite], features_SF[:, finite_F]
 
 
-def _numbers(column: pd.Series, path: Path) -> pd.Series:
+def numbers(column: pd.Series, source: str) -> pd.Series:
     """Return concentrations as numbers; empty is NaN: not given."""
-    text = _text(column)
-    numbers = pd.to_numeric(text.where(text != ""), errors="coerce").astype(float)
-    if (wrong := numbers.isna() & ~text.isin(_NAN)).any():
-        raise DataError(f"{path}: Metadata_Concentration has values that are no numbers; mend them",
-                        sorted(set(text[wrong])))
-    return numbers
+    texts = text(column)
+    found = pd.to_numeric(texts.where(texts != ""), errors="coerce").astype(float)
+    if (wrong := found.isna() & ~texts.isin(_NAN)).any():
+        raise DataError(f"{source}: Metadata_Concentration has values that are no numbers; mend them",
+                        sorted(set(texts[wrong])))
+    return found
 
 
-def _text(column: pd.Series) -> pd.Series:
+def text(column: pd.Series) -> pd.Series:
     """Return text without blanks around it; a missing value is "". A week 1.0, of a column of numbers with gaps, is "1"."""
     if pd.api.types.is_float_dtype(column):
         return column.map(lambda value: "" if pd.isna(value) else f"{value:.15g}")

@@ -21,7 +21,6 @@ from mscnn.model import MCNN
 from mscnn.model.acceleration import Acceleration
 from mscnn.training import checkpoint
 from mscnn.training.checkpoint import Checkpoint
-from mscnn.training.inference import predict
 
 
 @dataclass(frozen=True)
@@ -54,12 +53,11 @@ def evaluate(settings: EvaluationSettings) -> Evaluation | None:
     path, saved = ranks.run_on_all_or_raise(lambda: checkpoint.read(Path(settings.checkpoint)))
     with errors.details_to_file(out, is_reporter=ranks.rank == 0):
         sites = load_run.select_sites(settings, saved, ranks)
-        scale, notes = load_run.load_scale(settings, saved, sites.table, ranks)
+        scale, notes = load_run.load_scale(saved, sites.table, ranks, other_screen=settings.another())
     height, width = saved.image_size
     fields = FieldReader(sites.table, scale, (height, width))
     network = load_run.load_network(saved, Acceleration())
-    tta = config.from_flat(saved.settings).aggregation.tta == "flips-turns"
-    probabilities, features = _predict(settings, network, fields, ranks, plan, tta)
+    probabilities, features = _predict(settings, saved, network, fields, ranks, plan)
     ranks.shutdown()
     activity.clear()  # no time limit for pictures
     if ranks.rank:
@@ -80,19 +78,16 @@ def write(evaluation: Evaluation) -> None:
     results.write(evaluation.predictions, evaluation.description, evaluation.out)
 
 
-def _predict(settings: EvaluationSettings, network: MCNN, fields: FieldReader, ranks: world.World,
-             plan: core_plan.Plan, tta: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return probabilities (S, K) and features (S, 512) of all sites, in float32 for any precision of training."""
+def _predict(settings: EvaluationSettings, saved: Checkpoint, network: MCNN, fields: FieldReader, ranks: world.World,
+             plan: core_plan.Plan) -> tuple[np.ndarray, np.ndarray]:
+    """Return probabilities (S, K) and features (S, 512) of all sites; show the progress."""
     num_sites = len(fields.table)
     heartbeat.set_time_limit(settings.step_timeout, "--step-timeout")
     with progress(num_sites, "predicting", ranks.rank, unit="field") as bar:
-        probabilities, features = predict(
-            network, fields, np.arange(num_sites), microbatch=settings.microbatch, world=ranks, tta=tta,
-            acceleration=Acceleration(), loader_thread_init=core_binding.loader_binding(plan, settings),
+        return load_run.predict_sites(
+            saved, network, fields, ranks, microbatch=settings.microbatch, source=settings.checkpoint,
+            loader_thread_init=core_binding.loader_binding(plan, settings),
             advance=lambda sites: bar.advance(min(sites * ranks.size, num_sites - bar.done)))
-    if not np.isfinite(probabilities).all():
-        raise errors.DataError(f"{settings.checkpoint}: the network gives scores that are not finite; train again")
-    return probabilities, features
 
 
 def _describe(saved: Checkpoint, sites: load_run.EvaluationSites, path: Path, notes: list[str]) -> EvaluationDescription:

@@ -25,7 +25,7 @@ def flips_and_turns(images_NCHW: Tensor) -> list[Tensor]:
 
 def predict(network: MCNN, fields: FieldReader, sites: np.ndarray, *, microbatch: int, world: World,
             acceleration: Acceleration, tta: bool = False, loader_thread_init: Callable[[], object] = lambda: None,
-            advance: Callable[[int], None] = lambda number: None) -> tuple[np.ndarray, np.ndarray]:
+            advance: Callable[[int], object] = lambda number: None) -> tuple[np.ndarray, np.ndarray]:
     """Return probabilities (S, K) and features (S, F) float64 of the given sites, known to all ranks; a collective.
 
     Ranks share out whole microbatches, which are the same for any number of ranks: so are the numbers to the last bit, with

@@ -9,7 +9,7 @@ import numpy as np
 from mscnn.core import config
 from mscnn.core.errors import DataError, ImageError
 from mscnn.core.logs import log
-from mscnn.data.pixels import dataset_scale, images, packed, plate_scale, reference_wells
+from mscnn.data.pixels import dataset_scale, images, in_memory, packed, plate_scale, reference_wells
 from mscnn.data.pixels.dataset_scale import DatasetScale
 from mscnn.data.pixels.illumination import Method
 from mscnn.data.pixels.plate_scale import PlateScale
@@ -66,6 +66,8 @@ def read_headers(table: SiteTable, world: World) -> images.Header:
 
     Raises DataError, on all ranks alike, listing all files that cannot be used.
     """
+    if in_memory.is_in_memory(table):
+        return in_memory.array_header(table)
     if packed.is_packed(table):
         header, wrong = packed.inspect(table)
         if wrong_anywhere := sorted({line for lines in world.gather(wrong) for line in lines}):

@@ -28,16 +28,19 @@ def resolve_image_paths(parts: Sequence[pd.DataFrame], image_root: Path, problem
 
     parts: per channel a table of columns folder and name.  Tables keep the folders of the machine that wrote them, so
     the longest tail of a folder that exists below image_root is used (BBBC021: Week4/Week4_27481 -> Week4_27481).
+    A name that is an absolute path below image_root is taken as it is.
     A name that would leave image_root, by `..` or by a symbolic link, or that cannot be a name becomes "", and a problem.
     Folders are resolved and listed once each, which takes far fewer calls than resolving files.
     """
     root = os.path.realpath(image_root)
+    roots = tuple(dict.fromkeys(os.path.join(place, "") for place in (os.path.abspath(image_root), root)))
     tails: dict[str, Path] = {}
     folders: dict[tuple[str, ...], _Folder] = {}
     columns = []
     for part in parts:
         paths = []
         for row, folder, name in zip(part.index, part["folder"], part["name"], strict=True):
+            name = next((name.removeprefix(start) for start in roots if name.startswith(start)), name)
             pieces, fault = _pieces(name), _fault(folder, name)
             if fault:
                 problems.append(Problem(row, name, f"{folder!r} {name!r} {fault[0]}", fault[1]))

@@ -82,6 +82,20 @@ def test_absolute_names_stay_below_the_image_root(tmp_path):
     assert table.frame["files"].tolist() == [(str(tmp_path / "etc" / "x.png"),), (str(tmp_path / "y" / "z.png"),)]
 
 
+def test_absolute_names_below_the_image_root_are_taken_as_they_are(tmp_path):
+    """As in the CSV of a table of mscnn.read_screen; by a link to the root too, and never out of it."""
+    images, link = tmp_path / "images", tmp_path / "link"
+    images.mkdir()
+    link.symlink_to(images)
+    path = write(tmp_path, "filename,plate,well,compound\n" + "".join(
+        f"{name},P,B0{n},x\n" for n, name in enumerate((images / "a.tif", link / "b.tif", f"{images}2/c.tif"), 1)))
+    assert read_sites(path, image_root=link).frame["files"].tolist() == [
+        (str(link / "a.tif"),), (str(link / "b.tif"),), (f"{link}{images}2/c.tif",)]
+    write(tmp_path, f"filename,plate,well,compound\n{images}/../secret.tif,P,B02,x\n")
+    with pytest.raises(DataError, match="leave the image root"):
+        read_sites(path, image_root=images)
+
+
 def test_channels_of_a_multi_channel_file_are_named_as_given(tmp_path):
     path = write(tmp_path, "filename,plate,well,compound\n1.png,P,B02,x\n")
     assert read_sites(path, channels=("Actin", "DNA")).channels == ("Actin", "DNA")
