@@ -20,7 +20,7 @@ from mscnn.core.settings import BOUNDS, REQUIRED, option
 ROOT = Path(__file__).parent.parent
 # What a fenced block may need, as ```sh needs="bbbc021"; the site shows the words above the block.
 NEEDS = {"bbbc021": "needs the archives of BBBC021", "cluster": "needs several machines, or a scheduler",
-         "checkout": "from a checkout", "screen": "needs images of your own", "time": "takes hours"}
+         "checkout": "from a checkout", "screen": "needs images of your own", "time": "takes minutes, or hours"}
 OUTSIDE = re.compile(r"https://(?:unpkg\.com|api\.github\.com)")  # what Material's script can load, unused here
 
 
@@ -39,6 +39,12 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     """Show what a fenced block needs as its title."""
     return re.sub(r'^(\s*```\w+) needs="(\w+)"', lambda fence: f'{fence[1]} title="{NEEDS[fence[2]]}"', markdown,
                   flags=re.MULTILINE)
+
+
+def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
+    """Keep the dashes and the name of an option on one line."""
+    whole = r'<span class="option">\g<0></span>'
+    return re.sub(r"(?<=<code>)[^<\n]*(?=</code>)", lambda text: re.sub(r"--[a-z][a-z0-9-]*", whole, text[0]), html)
 
 
 def on_post_build(config: Any) -> None:
@@ -63,8 +69,8 @@ def commands_page() -> str:
             lines += ["```text", rest.strip(), "```", ""]
         lines += ["```text", f"usage: {usage(command)}", "```"]
         for title, fields in own_groups(command):
-            lines += ["", f"**{title.strip()}**", "", "| setting | values | default | meaning |", "|---|---|---|---|"]
-            lines += [f"| {spelled(field)} | {values(field)} | {default(field)} | {cell(field.metadata['help'])} |"
+            lines += ["", f"**{title.strip()}**", "", "| setting | default | meaning |", "|---|---|---|"]
+            lines += [f"| {spelled(field)}<br>{values(field)} | {default(field)} | {cell(field.metadata['help'])} |"
                       for field in fields]
         if is_training(command):
             lines += ["", "It also takes all [settings of a training](settings.md)."]
@@ -81,12 +87,11 @@ def settings_page() -> str:
              "| preset | what it promises |", "|---|---|"]
     lines += [f"| `{name}` | {cell(preset.__doc__ or '')} |" for name, preset in PRESETS.items()]
     for name, record in config.GROUPS.items():
-        lines += ["", f"## {record.__doc__} {{ #{name} }}", "", "| setting | values | default | presets | meaning |",
-                  "|---|---|---|---|---|"]
+        lines += ["", f"## {record.__doc__} {{ #{name} }}", "", "| setting | default, and presets | meaning |", "|---|---|---|"]
         for field in dataclasses.fields(record):
             changed = [f"{preset}: {code(start[field.name])}" for preset, start in starts.items() if field.name in start]
-            lines.append(f"| `--{option(field.name)}`{{ #{option(field.name)} }} | {values(field)} | {default(field)} | "
-                         f"{'<br>'.join(changed)} | {cell(field.metadata['help'])} |")
+            lines.append(f"| `--{option(field.name)}`{{ #{option(field.name)} }}<br>{values(field)} | "
+                         f"{'<br>'.join([default(field), *changed])} | {cell(field.metadata['help'])} |")
     return "\n".join(lines) + "\n"
 
 
