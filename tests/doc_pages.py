@@ -86,5 +86,6 @@ def command(line: str) -> list[str] | None:
         if name in ("train.py", "evaluate.py"):
             return [name.removesuffix(".py"), *rest]
         if name in SBATCH and "slurm" in word:
-            return [SBATCH[name], *rest]
+            data = [word.removeprefix("DATA=") for word in words[:place] if word.startswith("DATA=")]
+            return [SBATCH[name], *rest, *(["--data" if SBATCH[name] == "evaluate" else "--bbbc021", *data] if data else [])]
     return None
