@@ -87,5 +87,6 @@ def command(line: str) -> list[str] | None:
             return [name.removesuffix(".py"), *rest]
         if name in SBATCH and "slurm" in word:
             data = [word.removeprefix("DATA=") for word in words[:place] if word.startswith("DATA=")]
+            rest = rest or ["bbbc021"]  # as the scripts' own default
             return [SBATCH[name], *rest, *(["--data" if SBATCH[name] == "evaluate" else "--bbbc021", *data] if data else [])]
     return None
