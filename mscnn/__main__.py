@@ -1,4 +1,4 @@
-"""Start a command: `python -m mscnn COMMAND`.  The commands are the files of mscnn/cli."""
+"""Start a command: `mscnn COMMAND`, the same as `python -m mscnn COMMAND`.  The commands are the files of mscnn/cli."""
 
 import sys
 
@@ -9,7 +9,7 @@ from mscnn.distributed import launchers
 
 def main() -> None:
     """Run the command that the command line names."""
-    errors.run(lambda: cli.run_command("python -m mscnn", cli.__name__, sys.argv[1:]),
+    errors.run(lambda: cli.run_command(cli.PROGRAM, cli.__name__, sys.argv[1:]),
                is_reporter=launchers.is_rank_zero, on_exit=launchers.exit_rank)
 
 

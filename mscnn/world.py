@@ -1,4 +1,4 @@
-"""Start `python -m mscnn ranks` by its earlier name, `python -m mscnn.world`, which works in this release only."""
+"""Start `mscnn ranks` by its earlier name, `python -m mscnn.world`, which works in this release only."""
 
 import sys
 

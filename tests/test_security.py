@@ -541,7 +541,7 @@ def test_checkpoints_that_would_run_code_or_fill_the_memory_are_refused(tmp_path
         assert "\\n" not in line
     assert not canary.exists()
     fault_row(f"{len(paths)} malicious checkpoints, memory bombs among them",
-              "refused in a line each; nothing of them runs")
+              "each refused in one line; no code of them runs")
 
 
 def test_a_checkpoint_names_files_for_tables_and_nothing_that_is_read_for_ever(tmp_path):
@@ -603,7 +603,7 @@ def test_arrays_that_would_run_code_or_fill_the_memory_are_refused(tmp_path, can
         assert reason in line
         assert "\\n" not in line
     assert not canary.exists()
-    fault_row(f"{len(folders)} malicious .npz files", "refused in a line each; nothing of them runs")
+    fault_row(f"{len(folders)} malicious .npz files", "each refused in one line; no code of them runs")
 
 
 def aliases(levels: int) -> str:
@@ -625,14 +625,14 @@ def test_settings_that_would_run_code_or_fill_the_memory_are_refused(tmp_path, c
     for name, text in texts.items():
         paths.append(tmp_path / f"{name}.yaml")
         paths[-1].write_text(text + "\n")
-    for load in ('parse.train(["demo", "--config", str(path)])', 'parse.train(["demo", f"--config={path}"])',
+    for load in ('train.read(["demo", "--config", str(path)])', 'train.read(["demo", f"--config={path}"])',
                  'loco.read_candidates(str(path), ["demo", "--out", "x"])'):
-        for line in refusals(load, "from mscnn.cli import loco, parse", paths):
+        for line in refusals(load, "from mscnn.cli import loco, train", paths):
             assert line.startswith("UsageError ")
             assert "\\n" not in line
             assert len(line) < 1000
     assert not canary.exists()
-    fault_row(f"{len(paths)} malicious YAML files, given in 3 ways", "refused in a line each; nothing of them runs")
+    fault_row(f"{len(paths)} malicious YAML files, given in 3 ways", "each refused in one line; no code of them runs")
 
 
 def test_settings_in_the_folder_of_a_run_that_would_run_code_or_fill_the_memory_are_refused(tmp_path, canary):
@@ -689,7 +689,7 @@ def test_weights_with_a_header_of_absurd_length_are_refused(tmp_path, fault_row)
     for path, line in zip(paths, lines, strict=True):
         assert line.startswith(f"DataError '{path}: not a readable file of weights")
         assert "\\n" not in line
-    fault_row(f"{len(paths)} malicious headers of safetensors", "refused in a line each")
+    fault_row(f"{len(paths)} malicious headers of safetensors", "each refused in one line")
 
 
 def test_weights_are_as_large_as_their_network_before_they_are_read(tmp_path):

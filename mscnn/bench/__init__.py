@@ -1,1 +1,1 @@
-"""Measure steps, loader, collectives and scaling.  `python -m mscnn.bench --help` lists the commands."""
+"""Measure steps, loader, collectives and scaling.  `mscnn bench --help` lists the commands."""

@@ -1,4 +1,4 @@
-"""Start a measurement: `python -m mscnn.bench COMMAND`, the same as `python -m mscnn bench COMMAND`."""
+"""Start a measurement: `python -m mscnn.bench COMMAND`, the same as `mscnn bench COMMAND`."""
 
 import sys
 

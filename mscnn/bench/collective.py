@@ -1,9 +1,9 @@
 """Time all-reduces by size and type of number, over each backend.
 
-Exercised by `python -m mscnn.bench collective`.  Without a launcher it starts one job per backend on this machine, one
+Exercised by `mscnn bench collective`.  Without a launcher it starts one job per backend on this machine, one
 after the other.  Under a launcher it measures the ranks that the launcher started:
 
-    srun python -m mscnn.bench collective        mpirun -n 32 python -m mscnn.bench collective --backend mpi
+    srun mscnn bench collective        mpirun -n 32 mscnn bench collective --backend mpi
 """
 
 import dataclasses

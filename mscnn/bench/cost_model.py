@@ -1,6 +1,6 @@
 """Predict a training step of a cluster: the seconds of the all-reduce of gradients by formula, and the step with it.
 
-Exercised by `python -m mscnn.bench scaling`.
+Exercised by `mscnn bench scaling`.
 """
 
 import dataclasses

@@ -1,6 +1,6 @@
 """Time the reading of fields by file format: fields per second of one rank, MiB on disk, MiB while reading.
 
-Exercised by `python -m mscnn.bench loader`.
+Exercised by `mscnn bench loader`.
 - The fields are synthetic: untreated cells with camera noise.  Counts are multiples of 16 up to 65520, as in BBBC021, and
   LZW compresses them as much as real fields.  Four are drawn, and written several times to separate files.
 - Formats and stages take turns within one process, so that a drift of the machine's speed affects all alike.
@@ -159,7 +159,7 @@ def write_pngs(fields_NCHW: list[np.ndarray], folder: Path, convert: Callable[[n
 
 
 def write_packed(fields_NCHW: list[np.ndarray], folder: Path) -> Path:
-    """Pack the fields as one plate, as `python -m mscnn pack` does."""
+    """Pack the fields as one plate, as `mscnn pack` does."""
     images, out = folder / "images", folder / "packed"
     images.mkdir()
     header = Header(*fields_NCHW[0].shape, fields_NCHW[0].dtype.name)

@@ -1,6 +1,6 @@
 """Start a process that is measured, and ask it for steps: a line in asks for a step, a line out is JSON.
 
-Exercised by `python -m mscnn.bench step` and `scaling`.
+Exercised by `mscnn bench step` and `scaling`.
 """
 
 import json

@@ -1,10 +1,10 @@
 """Count what ranks exchange, time steps by number of ranks, and predict steps of a cluster.
 
-Exercised by `python -m mscnn.bench scaling`.  Without a launcher it starts one job per number of ranks on this machine,
+Exercised by `mscnn bench scaling`.  Without a launcher it starts one job per number of ranks on this machine,
 over gloo; the jobs take turns.  Under a launcher it measures the ranks that the launcher started, beside the prediction
 for that number of nodes:
 
-    srun python -m mscnn.bench scaling --bandwidth 10 --latency 30
+    srun mscnn bench scaling --bandwidth 10 --latency 30
 
 Weak scaling: each rank computes --fields in each step, so that the global minibatch grows with the ranks.
 """

@@ -1,4 +1,4 @@
-"""Settings of `python -m mscnn.bench`, a record for each measurement.  Imports no torch."""
+"""Settings of `mscnn bench`, a record for each measurement.  Imports no torch."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -34,9 +34,9 @@ FABRICS = {"10gbe": (10.0, 30.0, 0.9), "25gbe": (25.0, 20.0, 0.85), "omni-path-1
 
 @dataclass(frozen=True, kw_only=True)
 class StepSettings(Settings):
-    """Settings of `python -m mscnn.bench step`"""
+    """Settings of `mscnn bench step`"""
 
-    size: str = setting("1024x1280", "height x width of a field in pixels")
+    size: str = setting("1024x1280", "height x width of a field in pixels", metavar="HxW")
     channels: PositiveInt = setting(3, "channels of a field")
     minibatch: PositiveInt = setting(4, "fields of each step")
     variants: str = setting(",".join(STEP_VARIANTS), "comma-separated; each is gradient-precision-modifiers: "
@@ -44,7 +44,7 @@ class StepSettings(Settings):
                             f"{', '.join(f'{word} ({meaning})' for word, meaning in STEP_MODIFIERS.items())}")
     repeats: PositiveInt = setting(5, "timed steps of each variant, after two warm-up steps")
     threads: NonNegativeInt = setting(0, "compute threads; 0: all cores")
-    json: str | None = setting(None, "file for the results")
+    json: str | None = setting(None, "file for the results", metavar="FILE")
 
     def __post_init__(self):
         super().__post_init__()
@@ -57,16 +57,16 @@ class StepSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class LoaderSettings(Settings):
-    """Settings of `python -m mscnn.bench loader`"""
+    """Settings of `mscnn bench loader`"""
 
-    size: str = setting("1024x1280", "height x width of a field in pixels")
+    size: str = setting("1024x1280", "height x width of a field in pixels", metavar="HxW")
     channels: PositiveInt = setting(3, "channels of a field, one file each")
     fields: PositiveInt = setting(16, "fields of each format, written to a temporary folder and read in turn")
     formats: str = setting(",".join(LOADER_FORMATS), f"comma-separated, of {', '.join(LOADER_FORMATS)}; png has 8 bits")
     repeats: PositiveInt = setting(5, "timed readings of all fields, after one warm-up reading")
     threads: NonNegativeInt = setting(0, "compute threads; 0: all cores")
     keep_memory: bool = setting(True, "keep freed memory for the next field, as training does")
-    json: str | None = setting(None, "file for the results")
+    json: str | None = setting(None, "file for the results", metavar="FILE")
 
     def __post_init__(self):
         super().__post_init__()
@@ -76,10 +76,10 @@ class LoaderSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class CurvesSettings(Settings):
-    """Settings of `python -m mscnn.bench curves`"""
+    """Settings of `mscnn bench curves`"""
 
     runs: str = setting(REQUIRED, "run directories to compare, as DIR,DIR,...")
-    out: str = setting(REQUIRED, "picture to draw; its numbers are written beside it as CSV")
+    out: str = setting(REQUIRED, "picture to draw; its numbers are written beside it as CSV", metavar="DIR")
     by: str = setting("precision", "setting that groups the runs; other settings, such as the seed, vary within a group")
     window: PositiveInt = setting(15, "steps of the running mean of a curve")
 
@@ -90,7 +90,7 @@ class CurvesSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class CollectiveSettings(Parallel):
-    """Settings of `python -m mscnn.bench collective`"""
+    """Settings of `mscnn bench collective`"""
 
     ranks: SeveralInt = setting(2, "ranks to start on this machine, two or more; under a launcher its ranks are measured, "
                                    "over --backend")
@@ -99,7 +99,7 @@ class CollectiveSettings(Parallel):
                                                          "162MiB")
     types: str = setting(",".join(STEP_PRECISIONS.values()), "comma-separated; types of the numbers that are sent")
     repeats: PositiveInt = setting(5, "timed turns through all sizes, after one warm-up turn")
-    json: str | None = setting(None, "file for the results")
+    json: str | None = setting(None, "file for the results", metavar="FILE")
 
     def __post_init__(self):
         super().__post_init__()
@@ -111,9 +111,9 @@ class CollectiveSettings(Parallel):
 
 @dataclass(frozen=True, kw_only=True)
 class ScalingSettings(Parallel):
-    """Settings of `python -m mscnn.bench scaling`"""
+    """Settings of `mscnn bench scaling`"""
 
-    size: str = setting("1024x1280", "height x width of a field in pixels")
+    size: str = setting("1024x1280", "height x width of a field in pixels", metavar="HxW")
     channels: PositiveInt = setting(3, "channels of a field")
     fields: PositiveInt = setting(8, "fields of a rank in each step: its share of the global minibatch")
     microbatch: PositiveInt = setting(8, "fields computed at once; the rest of --fields is accumulated")
@@ -138,7 +138,7 @@ class ScalingSettings(Parallel):
                 "hierarchical: within nodes, between nodes, within nodes")
     overlap: ClosedUnitInterval = setting(0.0, "share of the backward pass that overlaps with the exchange")
     images: PositiveInt = setting(223_200, "fields of the job, over all epochs")
-    json: str | None = setting(None, "file for the results")
+    json: str | None = setting(None, "file for the results", metavar="FILE")
 
     def __post_init__(self):
         super().__post_init__()

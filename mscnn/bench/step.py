@@ -1,6 +1,6 @@
 """Measure a training step by variant: images per second, operations, bytes, share of the matrix-product peak.
 
-Exercised by `python -m mscnn.bench step`.  Each variant has a process of its own, so that none inherits another's memory
+Exercised by `mscnn bench step`.  Each variant has a process of its own, so that none inherits another's memory
 or kernels.  The variants take turns, so that a drift of the machine's speed affects all alike.
 """
 

@@ -1,6 +1,6 @@
 """Take the training steps of one variant: count the operations of two, then time one for each request.
 
-Exercised by `python -m mscnn.bench step`, which starts a process for each variant.  A line in asks for a step, a line out
+Exercised by `mscnn bench step`, which starts a process for each variant.  A line in asks for a step, a line out
 is JSON.
 """
 

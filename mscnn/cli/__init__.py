@@ -1,8 +1,8 @@
-"""Commands: each module of this folder but parse is one, and so is each folder of commands within it.
+"""Commands: each module of this folder but parse and help_page is one, and so is each folder of commands within it.
 
-A command is a file with a docstring, whose first line is its summary (one sentence), a record of settings, and
-`main(argv)`, which calls `parse.read("python -m mscnn NAME", __doc__, Record, argv)`; features.py is an example.  Fields of
-the record are made by `core.settings.setting`, which carries the help text.  What imports torch is imported within `main`.
+A command is a file with a docstring, whose first line is its summary (one sentence); a record of settings;
+`COMMAND = parse.Command(NAME, __doc__, Record)`; and `main(argv)`, which calls `COMMAND.read(argv)`.  features.py is an
+example.  `core.settings.setting` makes the record's fields, with their help.  What imports torch is imported within `main`.
 """
 
 import ast
@@ -13,18 +13,20 @@ import pkgutil
 from collections.abc import Iterable
 from pathlib import Path
 
+import mscnn
 from mscnn.core.errors import UsageError
 from mscnn.core.logs import open_logs
 from mscnn.distributed import launchers
 
-READER = "parse"  # the module that reads the settings of all commands
+PROGRAM = "mscnn"
+READERS = ("parse", "help_page")  # the modules that read the settings of all commands, and show them
 
 
 def find_commands(package: str) -> dict[str, str]:
     """Return {command: dotted name of its module} for the modules of a package, in alphabetical order."""
     folder = importlib.import_module(package).__path__
     return {module.name.replace("_", "-"): f"{package}.{module.name}" for module in pkgutil.iter_modules(folder)
-            if module.name != READER}
+            if module.name not in READERS}
 
 
 def summary(module: str) -> str:
@@ -36,12 +38,15 @@ def summary(module: str) -> str:
 def run_command(program: str, package: str, argv: list[str]) -> None:
     """Run the command that comes first in argv; --help lists all of them. Raises UsageError for an unknown command.
 
-    program: how the user starts it, as "python -m mscnn".
+    program: how the user starts it, as "mscnn bench".
     """
     commands = find_commands(package)
     if argv in (["--help"], ["-h"]):
         print(f"usage: {program} COMMAND ...\n\nCommands; each explains itself with --help:\n")
         print("\n".join(f"  {name:15} {summary(module)}" for name, module in commands.items()))
+        return
+    if argv == ["--version"]:
+        print(f"{PROGRAM} {mscnn.__version__}")
         return
     command = argv[0] if argv else "nothing"
     if command not in commands:

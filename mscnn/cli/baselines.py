@@ -11,21 +11,25 @@ from mscnn.distributed import cpu_topology
 
 @dataclass(frozen=True, kw_only=True)
 class BaselinesSettings(Settings):
-    """Settings of `python -m mscnn baselines`"""
+    """Settings of `mscnn baselines`"""
 
-    runs: list[str] = setting(REQUIRED, "run directories, or folders of folds", positional=True)
-    features: str | None = setting(None, "file that `python -m mscnn features` wrote for the run's table; default: the "
-                                         "features are measured, into RUN")
-    nuclei: str | None = setting(None, "channel that shows nuclei; default: DNA, DAPI, Hoechst or nuclei, in any case")
+    runs: list[str] = setting(REQUIRED, "run directories, or folders of folds", positional=True, metavar="DIR")
+    features: str | None = setting(None, "file that `mscnn features` wrote for the run's table; default: the "
+                                         "features are measured, into RUN", metavar="FILE")
+    nuclei: str | None = setting(None, "channel that shows nuclei; default: DNA, DAPI, Hoechst or nuclei, in any case",
+                                 metavar="CHANNEL")
     workers: NonNegativeInt = setting(0, "fields measured at once; 0: one per core")
     microbatch: PositiveInt = setting(8, "fields that the untrained network computes at once")
-    data: str | None = setting(None, "where the training's site table or folder is now, if it has moved")
-    image_root: str | None = setting(None, "folder that image paths start from, if they have moved")
+    data: str | None = setting(None, "where the training's site table or folder is now, if it has moved", metavar="PATH")
+    image_root: str | None = setting(None, "folder that image paths start from, if they have moved", metavar="DIR")
+
+
+COMMAND = parse.Command("baselines", __doc__, BaselinesSettings)
 
 
 def main(argv: list[str]) -> None:
     """Score baselines on the folds of runs."""
-    score_baselines(parse.read("python -m mscnn baselines", __doc__, BaselinesSettings, argv))
+    score_baselines(COMMAND.read(argv))
 
 
 def score_baselines(settings: BaselinesSettings) -> None:

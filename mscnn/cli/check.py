@@ -16,21 +16,24 @@ from mscnn.distributed import cpu_topology
 
 @dataclass(frozen=True, kw_only=True)
 class CheckSettings(Table):
-    """Settings of `python -m mscnn check`"""
+    """Settings of `mscnn check`"""
 
     out: str = setting("check", "folder for problems.csv, or for plate_maps.png and .csv if there are no problems; the "
-                                "files of an earlier check are replaced")
+                                "files of an earlier check are replaced", metavar="DIR")
 
     def __post_init__(self):
         super().__post_init__()
         if self.packed:
             raise errors.UsageError(f"--packed {self.packed}: check reads image files; use "
-                                    f"`python -m mscnn verify {self.packed}`")
+                                    f"`mscnn verify {self.packed}`")
+
+
+COMMAND = parse.Command("check", __doc__, CheckSettings)
 
 
 def main(argv: list[str]) -> None:
     """Write all problems of a screen and raise DataError, or log a summary of it and draw its plates."""
-    settings = parse.read("python -m mscnn check", __doc__, CheckSettings, argv)
+    settings = COMMAND.read(argv)
 
     from mscnn.core import csv_safe  # here, so that --help comes at once
     from mscnn.data.check_screen import check_files, check_table, plate_maps, readers, summary

@@ -1,15 +1,15 @@
-"""Score a checkpoint on the compounds that its split held out, or on any other table.
-
-python evaluate.py --checkpoint RUN_OR_FILE [--out DIR]
-"""
+"""Score a checkpoint on the compounds that its split held out, or on any other table."""
 
 from mscnn.cli import parse
 from mscnn.distributed import heartbeat, launchers
+from mscnn.evaluation.settings import EvaluationSettings
+
+COMMAND = parse.Command("evaluate", __doc__, EvaluationSettings)
 
 
 def main(argv: list[str]) -> None:
     """Run one evaluation. Settings are read before torch is imported, so that --help and refusals come at once."""
-    settings = parse.evaluate(argv)
+    settings = COMMAND.read(argv)
     if settings.bind:
         launchers.drop_openmp_binding()
 

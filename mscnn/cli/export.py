@@ -10,16 +10,19 @@ from mscnn.core.settings import REQUIRED, Settings, setting
 
 @dataclass(frozen=True, kw_only=True)
 class ExportSettings(Settings):
-    """Settings of `python -m mscnn export`"""
+    """Settings of `mscnn export`"""
 
-    checkpoint: str = setting(REQUIRED, "run directory, or a checkpoint file", positional=True)
-    out: str = setting(REQUIRED, "new folder for weights, description, model card and program")
+    checkpoint: str = setting(REQUIRED, "run directory, or a checkpoint file", positional=True, metavar="PATH")
+    out: str = setting(REQUIRED, "new folder for weights, description, model card and program", metavar="DIR")
     onnx: bool = setting(False, "write model.onnx too, which needs the packages of requirements-export.txt")
+
+
+COMMAND = parse.Command("export", __doc__, ExportSettings)
 
 
 def main(argv: list[str]) -> None:
     """Write a trained network for others."""
-    settings = parse.read("python -m mscnn export", __doc__, ExportSettings, argv)
+    settings = COMMAND.read(argv)
 
     from mscnn.evaluation import export, results  # here, so that --help comes at once
     from mscnn.training import checkpoint

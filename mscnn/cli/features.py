@@ -16,11 +16,12 @@ from mscnn.distributed import cpu_topology
 
 @dataclass(frozen=True, kw_only=True)
 class FeaturesSettings(Table):
-    """Settings of `python -m mscnn features`"""
+    """Settings of `mscnn features`"""
 
-    out: str = setting(REQUIRED, "parquet file for Metadata_* and the features, one row per site")
+    out: str = setting(REQUIRED, "parquet file for Metadata_* and the features, one row per site", metavar="FILE")
     taxol_controls: Literal["drop", "keep"] = setting("keep", "BBBC021's taxol 0.3 uM control wells")
-    nuclei: str | None = setting(None, "channel that shows nuclei; default: DNA, DAPI, Hoechst or nuclei, in any case")
+    nuclei: str | None = setting(None, "channel that shows nuclei; default: DNA, DAPI, Hoechst or nuclei, in any case",
+                                 metavar="CHANNEL")
     workers: NonNegativeInt = setting(0, "processes, each measuring a field at a time; 0: one per core")
 
     def __post_init__(self):
@@ -28,9 +29,12 @@ class FeaturesSettings(Table):
         require(self.out.endswith(".parquet"), "out must be a .parquet file", self.out)
 
 
+COMMAND = parse.Command("features", __doc__, FeaturesSettings)
+
+
 def main(argv: list[str]) -> None:
     """Write the handcrafted features of all sites."""
-    settings = parse.read("python -m mscnn features", __doc__, FeaturesSettings, argv)
+    settings = COMMAND.read(argv)
 
     import pandas as pd  # here, so that --help comes at once
 

@@ -10,15 +10,19 @@ from mscnn.core.settings import REQUIRED, Settings, setting
 
 @dataclass(frozen=True, kw_only=True)
 class GatherSettings(Settings):
-    """Settings of `python -m mscnn gather`"""
+    """Settings of `mscnn gather`"""
 
-    evaluations: list[str] = setting(REQUIRED, "folders that evaluate.py wrote, one per fold", positional=True)
-    out: str = setting(REQUIRED, "folder for the tables, scores and pictures of all folds together")
+    evaluations: list[str] = setting(REQUIRED, "folders that `mscnn evaluate` wrote, one per fold", positional=True,
+                                     metavar="DIR")
+    out: str = setting(REQUIRED, "folder for the tables, scores and pictures of all folds together", metavar="DIR")
+
+
+COMMAND = parse.Command("gather", __doc__, GatherSettings)
 
 
 def main(argv: list[str]) -> None:
     """Combine the folds into one evaluation and draw its confusion matrices."""
-    settings = parse.read("python -m mscnn gather", __doc__, GatherSettings, argv)
+    settings = COMMAND.read(argv)
 
     from mscnn.evaluation import results  # here, so that --help comes at once
     from mscnn.report import confusion

@@ -1,4 +1,8 @@
-"""Train without a compound, or a week, and score on it, for each in turn."""
+"""Train without a compound, or a week, and score on it, for each in turn.
+
+workstation:  mscnn loco fields256 --out runs/loco
+cluster:      slurm/loco.sh
+"""
 
 import dataclasses
 import re
@@ -26,14 +30,19 @@ CHOOSABLE = {field.name for record in (config.Network, config.Optim, config.Augm
 class LocoSettings(Settings):
     """The folds"""
 
-    out: str = setting(REQUIRED, "folder for all folds and their common scores; an unfinished one is resumed")
+    out: str = setting(REQUIRED, "folder for all folds and their common scores; an unfinished one is resumed",
+                       metavar="DIR")
     jobs: NonNegativeInt = setting(0, "folds side by side, each on cores of its own; 0: one per core")
     candidates: str | None = setting(None, "YAML file {name: {setting: value}}: for each fold, the settings are chosen "
-                                           "among these by inner folds of its training compounds")
-    inner_folds: SeveralInt = setting(3, "inner folds, each a group of training compounds, by which settings are chosen")
+                                           "among these by inner folds of its training compounds", metavar="FILE")
+    inner_folds: SeveralInt = setting(3, "inner folds, each a group of training compounds, by which settings are chosen",
+                                      common=False)
     baselines: bool = setting(True, "score baselines on the same folds at the end")
     nuclei: str | None = setting(None, "channel that shows nuclei, for the baselines; default: DNA, DAPI, Hoechst or "
-                                       "nuclei, in any case")
+                                       "nuclei, in any case", common=False, metavar="CHANNEL")
+
+COMMAND = parse.TrainingCommand("loco", __doc__, more=LocoSettings,
+                                defaults={"split_method": METHODS[0], "hold_out": "none"})
 
 
 def main(argv: list[str]) -> None:
@@ -73,9 +82,7 @@ def read(argv: list[str]) -> tuple[LocoSettings, config.Config]:
     """Read the settings of the folds, and of the training of each. Raises UsageError."""
     for name in sorted(parse.given(argv) & {*SET_BY_FOLD}):
         raise UsageError(f"--{option(name)} is set for each fold; leave it out")
-    examples = "workstation:  python -m mscnn loco fields256 --out runs/loco\ncluster:      slurm/loco.sh"
-    values = parse.read_run("python -m mscnn loco", __doc__, examples, argv,
-                            defaults={"split_method": METHODS[0], "hold_out": "none"}, more=LocoSettings)
+    values = COMMAND.read(argv)
     training = config.from_flat(values)
     if training.split.split_method not in METHODS:
         raise UsageError(f"split-method must be one of {', '.join(METHODS)} here, got {training.split.split_method}")

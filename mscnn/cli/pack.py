@@ -11,25 +11,42 @@ from mscnn.cli import parse
 from mscnn.core import errors
 from mscnn.core.config import Table
 from mscnn.core.logs import log, progress
-from mscnn.core.settings import REQUIRED, NonNegativeInt, PositiveInt, setting
+from mscnn.core.settings import REQUIRED, NonNegativeInt, parse_size, setting
 from mscnn.distributed import cpu_topology
 
 
 @dataclass(frozen=True, kw_only=True)
 class PackSettings(Table):
-    """Settings of `python -m mscnn pack`"""
+    """Settings of `mscnn pack`"""
 
-    out: str = setting(REQUIRED, "folder for the packed fields; an unfinished one is resumed")
+    out: str = setting(REQUIRED, "folder for the packed fields; an unfinished one is resumed", metavar="DIR")
     taxol_controls: Literal["drop", "keep"] = setting("keep", "BBBC021's taxol 0.3 uM control wells; training drops them "
                                                               "by default")
     only: Literal["labelled", "all"] = setting("labelled", "pack the sites with a known mechanism, or all sites")
-    downscale: PositiveInt = setting(1, "side in pixels of the square blocks that are averaged to one pixel")
+    downscale: str = setting("1", "average blocks of pixels to one: the side of square ones, or their height x width. "
+                                  "4x5 makes 256x256 of 1024x1280", metavar="N|HxW")
     workers: NonNegativeInt = setting(0, "images decoded at once; 0: one per core")
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.blocks()
+
+    def blocks(self) -> tuple[int, int]:
+        """Return height and width in pixels of the blocks that are averaged. Raises UsageError."""
+        text = self.downscale if "x" in self.downscale.lower() else f"{self.downscale}x{self.downscale}"
+        try:
+            return parse_size("downscale", text)
+        except errors.UsageError:
+            raise errors.UsageError(f"downscale must be a number of pixels, or HEIGHTxWIDTH like 4x5, got "
+                                    f"{self.downscale!r}") from None
+
+
+COMMAND = parse.Command("pack", __doc__, PackSettings)
 
 
 def main(argv: list[str]) -> None:
     """Pack the fields of a screen, or the rest of them where an earlier call was stopped."""
-    settings = parse.read("python -m mscnn pack", __doc__, PackSettings, argv)
+    settings = COMMAND.read(argv)
 
     from mscnn.data.pixels.pack import pack  # here, so that --help comes at once
     from mscnn.data.read_screen import read_screen, screen_format
@@ -48,7 +65,7 @@ def main(argv: list[str]) -> None:
         header = prepare_data.read_headers(table, world.World())
         with progress(len(table), "packing", unit="field") as shown:
             kept = pack(prepare_data.with_channel_names(table, header), header, out, screen=screen_format(settings),
-                        advance=shown.advance, downscale=settings.downscale,
+                        advance=shown.advance, blocks=settings.blocks(),
                         workers=settings.workers or cpu_topology.allowed_cores())
     size = sum(path.stat().st_size for path in out.iterdir())
     log.info("%d fields of %d plates (%d of them there before) in %s, %.2f GiB; train with --packed %s", len(table),

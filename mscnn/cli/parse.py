@@ -3,18 +3,20 @@
 Options are spelled with dashes (--hold-out); underscores are accepted too.  Imports no torch, so --help is quick.
 """
 
-import argparse
 import dataclasses
 import functools
 import importlib.metadata
+import inspect
 import re
+from argparse import SUPPRESS
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
+from jsonargparse import ArgumentError, ArgumentParser
 
-from mscnn.cli import did_you_mean
+from mscnn.cli import PROGRAM, did_you_mean, help_page
 from mscnn.core import config
 from mscnn.core.errors import UsageError
 from mscnn.core.files import read_yaml
@@ -22,64 +24,100 @@ from mscnn.core.logs import log
 from mscnn.core.presets import PRESETS
 from mscnn.core.settings import REQUIRED, build, current_name, current_names, option, plain_type
 from mscnn.distributed import launchers
-from mscnn.evaluation.settings import EvaluationSettings
 
 OLDEST_TORCH = (2, 8)  # the oldest with which the tests have passed
-Record = TypeVar("Record")
 
 
-def read(program: str, description: str, record: type[Record], argv: list[str]) -> Record:
-    """Read a command's settings into its record. --help exits here. Raises UsageError.
+@dataclass(frozen=True)
+class Command:
+    """A command: its name, what --help says of it, and its settings."""
 
-    program: how the user starts the command; description: what --help says of it.
-    """
-    parser = _parser(program, description)
-    _add_settings(parser, record, {})
-    values = _parse(parser, argv)
-    for field in dataclasses.fields(record):
-        if field.metadata["positional"] and field.type is str:
-            words = values[field.name]
-            if len(words) > 1:
-                raise UsageError(f"{field.name} takes one value, got {len(words)}: {' '.join(words)}")
-            values[field.name] = words[0]
-    return build(record, values)
+    name: str         # as the user types it after `mscnn`
+    description: str  # a summary on its first line
+    record: type      # of its settings
+
+    @property
+    def program(self) -> str:
+        """Return how the user starts the command."""
+        return f"{PROGRAM} {self.name}"
+
+    def groups(self) -> list[tuple[str, list[dataclasses.Field]]]:
+        """Return titles and settings: the command's own first, then those of the records that it inherits from."""
+        fields = {field.name: field for field in dataclasses.fields(self.record)}
+        groups = []
+        for record in self.record.__mro__:
+            own = [fields.pop(name) for name in inspect.get_annotations(record) if name in fields]
+            if own:
+                groups.append((record.__doc__ or "", own))
+        return groups
+
+    def parser(self, *, show_all: bool = True) -> ArgumentParser:
+        """Return the parser of the command; show_all: its help shows every setting."""
+        parser = _parser(self.program, self.description)
+        groups = self.groups()
+        parser.usage = help_page.usage(self.program, [field for _, fields in groups for field in fields])
+        _add_groups(parser, groups, {}, show_all)
+        return parser
+
+    def read(self, argv: list[str]) -> Any:
+        """Read the settings into the record. --help and --help-all exit here. Raises UsageError."""
+        values = _parse(self.parser(show_all=help_page.ALL in argv), argv)
+        for field in dataclasses.fields(self.record):
+            if field.metadata["positional"] and field.type is str:
+                words = values[field.name]
+                if len(words) > 1:
+                    raise UsageError(f"{field.name} takes one value, got {len(words)}: {' '.join(words)}")
+                values[field.name] = words[0]
+        return build(self.record, values)
 
 
-def train(argv: list[str]) -> tuple[config.Config, str]:
-    """Read train.py's arguments. Returns the settings and the same as YAML. --help and --print-config exit here."""
-    values = read_run("train.py", "Train the multi-scale CNN on whole fields of view.", "one process:    python train.py "
-                      "demo\nseveral ranks:  torchrun --nproc-per-node 2 train.py demo", argv)
-    settings = config.from_flat(values)
-    return settings, yaml.safe_dump(settings.flat(), sort_keys=False)
+@dataclass(frozen=True)
+class TrainingCommand:
+    """A command whose settings start from a preset: those of a training, and some of its own."""
 
+    name: str                  # as the user types it after `mscnn`
+    description: str           # a summary on its first line
+    more: type | None = None   # record of the command's own settings
+    defaults: dict[str, Any] = dataclasses.field(default_factory=dict)  # of the command, over the preset's
 
-def evaluate(argv: list[str]) -> EvaluationSettings:
-    """Read evaluate.py's arguments."""
-    return read("evaluate.py", "Score a checkpoint on the compounds its split held out, or on any other table.",
-                EvaluationSettings, argv)
+    @property
+    def program(self) -> str:
+        """Return how the user starts the command."""
+        return f"{PROGRAM} {self.name}"
 
+    def groups(self) -> list[tuple[str, list[dataclasses.Field]]]:
+        """Return titles and settings: the command's own first, then those of a training, group by group."""
+        records = [*([self.more] if self.more else []), *config.GROUPS.values()]
+        return [(record.__doc__ or "", list(dataclasses.fields(record))) for record in records]
 
-def read_run(program: str, description: str, examples: str, argv: list[str], *, defaults: dict[str, Any] | None = None,
-             more: type | None = None) -> dict[str, Any]:
-    """Read {setting: value} of a training run: those of the preset, then of --config, then of the command line.
+    def parser(self, *, show_all: bool = True, start: dict[str, Any] | None = None) -> ArgumentParser:
+        """Return the parser of the command.
 
-    defaults: of the program, over the preset's; more: a record of further settings.  --help and --print-config exit here.
-    """
-    presets = "\n".join(f"  {name:10} {preset.__doc__}" for name, preset in PRESETS.items())
-    parser = _parser(program, f"{description}\n\npresets:\n{presets}\n\n{examples}", print_config="--print-config")
-    parser.usage = f"{program} PRESET [--config FILE] [--SETTING VALUE ...]"
-    preset = _leading_preset(argv)
-    parser.add_argument("preset", choices=list(PRESETS), help="where settings start from")
-    parser.add_argument("--config", action="config", help="YAML file of settings, over the preset's")
-    start = (_without_its_screen(PRESETS[preset](), argv) if preset else {}) | (defaults or {})
-    for record in (*([more] if more else []), *config.GROUPS.values()):
-        _add_settings(parser.add_argument_group(record.__doc__), record, start)
-    values = _parse(parser, argv)
-    if values["preset"] != preset:
-        raise UsageError(f"the configuration file is of preset {values['preset']}, the command line says {preset}; "
-                         "name the same one, or take the line out of the file")
-    _drop_other_screens(values, argv)
-    return values
+        show_all: its help shows every setting; start: defaults over those of the records.
+        """
+        presets = "\n".join(f"  {name:10} {preset.__doc__}" for name, preset in PRESETS.items())
+        parser = _parser(self.program, f"{self.description}\n\npresets:\n{presets}", print_config="--print-config")
+        parser.usage = f"{self.program} PRESET [--config FILE] [--SETTING VALUE ...]"
+        parser.add_argument("preset", choices=list(PRESETS), help=SUPPRESS)  # usage and description name it
+        parser.add_argument("--config", action="config", help="YAML file of settings, over the preset's", metavar="FILE")
+        print_config = next(action for action in parser._actions if "--print-config" in action.option_strings)
+        print_config.help, print_config.metavar = "print all settings as YAML and exit", ""
+        _add_groups(parser, self.groups(), start or {}, show_all)
+        return parser
+
+    def read(self, argv: list[str]) -> dict[str, Any]:
+        """Read {setting: value}: those of the preset, then of --config, then of the command line. Raises UsageError.
+
+        --help, --help-all and --print-config exit here.
+        """
+        preset = _leading_preset(argv)
+        start = (_without_its_screen(PRESETS[preset](), argv) if preset else {}) | self.defaults
+        values = _parse(self.parser(show_all=help_page.ALL in argv, start=start), argv)
+        if values["preset"] != preset:
+            raise UsageError(f"the configuration file is of preset {values['preset']}, the command line says {preset}; "
+                             "name the same one, or take the line out of the file")
+        _drop_other_screens(values, argv)
+        return values
 
 
 def given(argv: list[str]) -> set[str]:
@@ -88,26 +126,28 @@ def given(argv: list[str]) -> set[str]:
             for argument in argv if argument.startswith("--")}
 
 
-class _Help(argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter):
-    """Show defaults and types beside each option, and keep the line breaks of the description."""
-
-
 def _parser(program: str, description: str, print_config: str | None = None) -> ArgumentParser:
-    return ArgumentParser(prog=program, description=description, exit_on_error=False, print_config=print_config,
-                          formatter_class=_Help)
+    parser = ArgumentParser(prog=program, description=description, exit_on_error=False, print_config=print_config,
+                            formatter_class=help_page.HelpFormatter)
+    help_page.add_help_all(parser)
+    return parser
 
 
-def _add_settings(parser: Any, record: type, defaults: dict[str, Any]) -> None:
-    """Add an option, or a positional argument, for each field of a record of settings."""
-    for field in dataclasses.fields(record):
-        help = field.metadata["help"].replace("%", "%%")
-        if field.metadata["positional"]:
-            parser.add_argument(field.name, nargs="+", help=help)
-        elif field.default is REQUIRED:
-            parser.add_argument(f"--{option(field.name)}", type=plain_type(field.type), required=True, help=help)
-        else:
-            parser.add_argument(f"--{option(field.name)}", type=plain_type(field.type), help=help,
-                                default=defaults.get(field.name, field.default))
+def _add_groups(parser: ArgumentParser, groups: list[tuple[str, list[dataclasses.Field]]], start: dict[str, Any],
+                show_all: bool) -> None:
+    """Add an option, or a positional argument, for each setting; start: defaults over those of the records."""
+    for title, fields in groups:
+        group = parser.add_argument_group(title)
+        for field in fields:
+            shown: dict[str, Any] = {"help": help_page.text(field, show_all).replace("%", "%%")}
+            if field.metadata["positional"]:
+                group.add_argument(field.name, nargs="+", metavar=field.name.upper(), **shown)
+                continue
+            shown |= {"type": plain_type(field.type), "metavar": help_page.metavar(field)}
+            if field.default is REQUIRED:
+                group.add_argument(f"--{option(field.name)}", required=True, **shown)
+            else:
+                group.add_argument(f"--{option(field.name)}", default=start.get(field.name, field.default), **shown)
 
 
 def _parse(parser: ArgumentParser, argv: list[str]) -> dict[str, Any]:
@@ -210,7 +250,7 @@ def _leading_preset(argv: list[str]) -> str | None:
     """Return the preset's name, which comes first; None where only help is asked for. Raises UsageError."""
     if argv and argv[0] in PRESETS:
         return argv[0]
-    if "-h" in argv or "--help" in argv:
+    if {"-h", "--help", help_page.ALL} & {*argv}:
         return None
     got = argv[0] if argv else "nothing"
     raise UsageError(f"the first argument must be a preset ({', '.join(PRESETS)}), got {got}"

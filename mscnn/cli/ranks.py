@@ -1,8 +1,8 @@
 """Print host, cores, memory node and threads of each rank that a launcher started.
 
 torchrun --nproc-per-node 2 -m mscnn ranks
-mpirun -n 4 python -m mscnn ranks --backend mpi
-srun -n 32 python -m mscnn ranks
+mpirun -n 4 mscnn ranks --backend mpi
+srun -n 32 mscnn ranks
 """
 
 from mscnn.cli import parse
@@ -10,10 +10,12 @@ from mscnn.core import errors
 from mscnn.core.config import Parallel
 from mscnn.distributed import launchers
 
+COMMAND = parse.Command("ranks", __doc__, Parallel)
+
 
 def main(argv: list[str]) -> None:
     """Form the process group, bind the ranks to their cores, and print a line for each on rank 0."""
-    settings = parse.read("python -m mscnn ranks", __doc__, Parallel, argv)
+    settings = COMMAND.read(argv)
     if settings.bind and (names := launchers.drop_openmp_binding()):
         raise errors.UsageError(f"{', '.join(names)} bound this process before it could look at its cores; unset it "
                                 "(train.py and evaluate.py do so themselves), or say --bind false")

@@ -11,15 +11,19 @@ from mscnn.core.settings import REQUIRED, Settings, setting
 
 @dataclass(frozen=True, kw_only=True)
 class ReportSettings(Settings):
-    """Settings of `python -m mscnn report`"""
+    """Settings of `mscnn report`"""
 
-    runs: list[str] = setting(REQUIRED, "run directories that were evaluated, or folders of folds", positional=True)
-    out: str | None = setting(None, "HTML file; default: report.html in the first run")
+    runs: list[str] = setting(REQUIRED, "run directories that were evaluated, or folders of folds", positional=True,
+                              metavar="DIR")
+    out: str | None = setting(None, "HTML file; default: report.html in the first run", metavar="FILE")
+
+
+COMMAND = parse.Command("report", __doc__, ReportSettings)
 
 
 def main(argv: list[str]) -> None:
     """Write the report of runs."""
-    settings = parse.read("python -m mscnn report", __doc__, ReportSettings, argv)
+    settings = COMMAND.read(argv)
     runs = [Path(run) for run in settings.runs]
     write_report(runs, Path(settings.out or runs[0] / "report.html"))
 

@@ -16,11 +16,12 @@ from mscnn.core.settings import REQUIRED, NonNegativeInt, PositiveInt, Settings,
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreSettings(Settings):
-    """Settings of `python -m mscnn score`"""
+    """Settings of `mscnn score`"""
 
     profiles: str = setting(
         REQUIRED, ".csv, .csv.gz or .parquet with one row per field, well or treatment: Metadata_Compound, "
-                  "Metadata_Concentration, Metadata_MOA, Metadata_Week or Metadata_Batch, and features", positional=True)
+                  "Metadata_Concentration, Metadata_MOA, Metadata_Week or Metadata_Batch, and features",
+        positional=True, metavar="FILE")
     aggregate_treatments: Literal["mean", "median"] = setting("median", "a treatment's profile from those of its wells")
     aggregate_wells: Literal["mean", "median"] = setting(
         "mean", "a well's profile from those of its fields, where the table has Metadata_Plate and Metadata_Well")
@@ -29,21 +30,24 @@ class ScoreSettings(Settings):
         "none", "scale each plate by its control rows. z: mean and sd; mad: median and MAD; percentile: 1st and 99th "
                 "percentile")
     sphere: bool = setting(False, "whiten (sphere) all features by the control rows of all plates, after --normalise")
-    control: str = setting("DMSO", "the compound of untreated wells, in any case: never a neighbour")
+    control: str = setting("DMSO", "the compound of untreated wells, in any case: never a neighbour", metavar="COMPOUND")
     taxol_controls: Literal["drop", "keep"] = setting(
         "drop", "BBBC021's taxol 0.3 uM control wells: they lie in every week, so that taxol 0.3 has no neighbour in NSCB")
     features: str | None = setting(None, "prefixes of the names of feature columns, as Cells_,Nuclei_; default: all "
-                                         "numeric columns without metadata")
+                                         "numeric columns without metadata", metavar="PREFIX,...")
     drop_nan: bool = setting(False, "leave out features that are not finite in some row; else they are refused")
     bootstrap: PositiveInt = setting(5000, "bootstrap draws of compounds for the intervals")
     permutations: PositiveInt = setting(1000, "label permutations of mechanisms for the null distributions")
     seed: NonNegativeInt = setting(0, "seed of the bootstrap and of the permutations")
-    json: str | None = setting(None, "file for the results")
+    json: str | None = setting(None, "file for the results", metavar="FILE")
+
+
+COMMAND = parse.Command("score", __doc__, ScoreSettings)
 
 
 def main(argv: list[str]) -> None:
     """Match treatments with their nearest neighbours, log the scores, and write them where asked."""
-    settings = parse.read("python -m mscnn score", __doc__, ScoreSettings, argv)
+    settings = COMMAND.read(argv)
 
     from mscnn.data.tables import bbbc021  # here, so that --help comes at once
     from mscnn.evaluation import aggregate, matching, profile_table

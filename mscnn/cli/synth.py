@@ -13,14 +13,14 @@ from mscnn.distributed import cpu_topology
 
 @dataclass(frozen=True, kw_only=True)
 class SynthSettings(Settings):
-    """Settings of `python -m mscnn synth`"""
+    """Settings of `mscnn synth`"""
 
-    out: str = setting(REQUIRED, "new folder for images, CSVs and overview.png")
+    out: str = setting(REQUIRED, "new folder for images, CSVs and overview.png", metavar="DIR")
     mechanisms: str = setting("demo", "demo (6 distinct ones), all (12), or NAME,NAME")
     compounds: PositiveInt = setting(3, "compounds of each mechanism")
     plates: PositiveInt = setting(2, "replicate plates of each week")
     sites: PositiveInt = setting(1, "sites of each well")
-    size: str = setting("128x128", "height x width of a field in pixels")
+    size: str = setting("128x128", "height x width of a field in pixels", metavar="HxW")
     seed: NonNegativeInt = setting(0, "the same seed writes the same bytes")
 
     def __post_init__(self):
@@ -28,9 +28,12 @@ class SynthSettings(Settings):
         require(min(parse_size("size", self.size)) >= 32, "size must be at least 32x32", self.size)
 
 
+COMMAND = parse.Command("synth", __doc__, SynthSettings)
+
+
 def main(argv: list[str]) -> None:
     """Write synthetic plates and a picture of them."""
-    settings = parse.read("python -m mscnn synth", __doc__, SynthSettings, argv)
+    settings = COMMAND.read(argv)
 
     from mscnn.data.tables.bbbc021 import find_csvs, read_bbbc021
     from mscnn.synthetic import plates, screen_plan  # here, so that --help comes at once

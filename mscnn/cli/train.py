@@ -1,16 +1,22 @@
 """Train the multi-scale CNN on whole fields of view.
 
-python train.py demo   |   torchrun --nproc-per-node 2 train.py fields256 --run-dir DIR
+one process:    mscnn train demo
+several ranks:  torchrun --nproc-per-node 2 -m mscnn train demo
 """
 
+import yaml
+
 from mscnn.cli import parse
+from mscnn.core import config
 from mscnn.distributed import heartbeat, launchers
 from mscnn.training.stop_signal import StopRequest
+
+COMMAND = parse.TrainingCommand("train", __doc__)
 
 
 def main(argv: list[str]) -> None:
     """Run one training. Settings are read before torch is imported, so that --help and refusals come at once."""
-    settings, resolved = parse.train(argv)
+    settings, resolved = read(argv)
     stop = StopRequest(settings.run.stop_after)  # from here on a signal stops the run after its next step
     if settings.parallel.bind:
         launchers.drop_openmp_binding()
@@ -32,3 +38,9 @@ def main(argv: list[str]) -> None:
         ranks.shutdown()
 
     heartbeat.watch(job, settings.parallel.start_timeout)
+
+
+def read(argv: list[str]) -> tuple[config.Config, str]:
+    """Read the settings of a training. Returns them, and the same as YAML. Raises UsageError."""
+    settings = config.from_flat(COMMAND.read(argv))
+    return settings, yaml.safe_dump(settings.flat(), sort_keys=False)

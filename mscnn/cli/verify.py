@@ -11,14 +11,17 @@ from mscnn.core.settings import REQUIRED, Settings, setting
 
 @dataclass(frozen=True, kw_only=True)
 class VerifySettings(Settings):
-    """Settings of `python -m mscnn verify`"""
+    """Settings of `mscnn verify`"""
 
-    packed: str = setting(REQUIRED, "folder that `python -m mscnn pack` wrote", positional=True)
+    packed: str = setting(REQUIRED, "folder that `mscnn pack` wrote", positional=True, metavar="DIR")
+
+
+COMMAND = parse.Command("verify", __doc__, VerifySettings)
 
 
 def main(argv: list[str]) -> None:
     """Compare packed fields with their CRC-32s. Raises DataError that lists those that differ."""
-    settings = parse.read("python -m mscnn verify", __doc__, VerifySettings, argv)
+    settings = COMMAND.read(argv)
 
     from mscnn.data.pixels import packed  # here, so that --help comes at once
 

@@ -36,18 +36,24 @@ PLATE_SETTINGS = ("plate_sites", "plate_reference", "plate_camera_offset", "plat
 class Table(Settings):
     """Which fields of view, and where their images are"""
 
-    bbbc021: str | None = setting(None, "folder with the official BBBC021_v1_image.csv and BBBC021_v1_moa.csv")
-    sites: str | None = setting(None, "site table of any other screen: LoadData style or plain columns, as CSV")
-    packed: str | None = setting(None, "folder that `python -m mscnn pack` wrote; training reads it at memory speed")
-    image_root: str | None = setting(None, "folder that image paths start from; default: the folder of the table")
-    channels: str | None = setting(None, "comma-separated channels in the order the network sees them; for files "
-                                         "that hold several channels: their names in the order of the file")
+    bbbc021: str | None = setting(None, "folder with the official BBBC021_v1_image.csv and BBBC021_v1_moa.csv",
+                                  metavar="DIR")
+    sites: str | None = setting(None, "site table of any other screen. LoadData style, or plain columns",
+                                metavar="CSV")
+    packed: str | None = setting(None, "folder that `mscnn pack` wrote; training reads it at memory speed", metavar="DIR")
+    image_root: str | None = setting(None, "folder that image paths start from; default: the folder of the table",
+                                     metavar="DIR")
+    channels: str | None = setting(None, "channels in the order the network sees them, comma-separated. For files "
+                                         "that hold several channels: their names in the order of the file",
+                                   metavar="NAME,...")
     columns: str | None = setting(None, "names of columns that are not recognised, as role=column,...; roles: "
-                                        "file plate well site week replicate compound concentration mechanism")
-    control: str = setting("DMSO", "compound of the untreated wells, in any case: never held out, no treatment of its own")
+                                        "file plate well site week replicate compound concentration mechanism",
+                                  common=False, metavar="ROLE=COLUMN,...")
+    control: str = setting("DMSO", "compound of the untreated wells, in any case. It is never held out, and no treatment",
+                           metavar="COMPOUND")
     taxol_controls: Literal["drop", "keep"] = setting(
         "drop", "BBBC021's taxol 0.3 uM control wells, 6 on every plate and over half of the treated fields: "
-                "drop leaves taxol's own dose series")
+                "drop leaves taxol's own dose series", common=False)
 
     def __post_init__(self):
         super().__post_init__()
@@ -65,23 +71,27 @@ class Table(Settings):
 class Data(Table):
     """Which fields of view, and how their pixels become the network's input"""
 
-    image_size: str = setting("native", "height x width to crop (at the centre) or pad (mirrored) to, as 1024x1280")
+    image_size: str = setting("native", "crop (at the centre) or pad (mirrored) to this height x width, as 1024x1280",
+                              metavar="HxW")
     normalise: Literal["dataset", "plate", "field"] = setting(
-        "dataset", "subtract the mean of each channel and divide by its standard deviation. dataset: over the training "
-                   "fields; plate: over the untreated wells of each plate, after its uneven light is divided out; field: "
-                   "within each field, which removes absolute intensity together with the shifts of plates")
-    normalise_sites: PositiveInt = setting(1000, "training fields that are read for the dataset's mean and sd, at most")
-    plate_sites: PositiveInt = setting(60, "fields of a plate that are read for --normalise plate, at most")
+        "dataset", "how counts of each channel become mean 0 and standard deviation 1. dataset: over the training fields; "
+                   "plate: over the untreated wells of each plate, after its uneven light is divided out; field: within "
+                   "each field, which removes absolute intensity together with the shifts of plates")
+    normalise_sites: PositiveInt = setting(1000, "training fields that are read for the dataset's mean and sd, at most",
+                                           common=False)
+    plate_sites: PositiveInt = setting(60, "fields of a plate that are read for --normalise plate, at most", common=False)
     plate_reference: str | None = setting(None, "compound of the wells that --normalise plate reads; default: the control. "
-                                                "A plate without any is measured in all its training wells")
+                                                "A plate without any is measured in all its training wells",
+                                          common=False, metavar="COMPOUND")
     plate_camera_offset: float = setting(-1.0, "with --normalise plate: counts of the camera without light, from a dark "
-                                               "frame; -1: estimated, which is less exact")
-    plate_illumination: bool = setting(True, "with --normalise plate: divide by the uneven light of each plate")
+                                               "frame; -1: estimated, which is less exact", common=False)
+    plate_illumination: bool = setting(True, "with --normalise plate: divide by the uneven light of each plate",
+                                       common=False)
     plate_scaling: Literal["mean-sd", "percentile", "background"] = setting(
         "mean-sd", "with --normalise plate: what becomes 0 and 1. mean-sd: the mean and one sd above it; percentile: the "
-                   "1st and 99.9th percentile; background: the background and twice as much")
+                   "1st and 99.9th percentile; background: the background and twice as much", common=False)
     plate_transform: Literal["none", "arcsinh", "anscombe"] = setting(
-        "none", "with --normalise plate: transform of the counts before they are scaled")
+        "none", "with --normalise plate: transform of the counts before they are scaled", common=False)
 
     def __post_init__(self):
         super().__post_init__()
@@ -111,16 +121,17 @@ class Split(Settings):
     """Which compounds the network never sees"""
 
     split_method: Literal["hold-out", "k-fold", "leave-compound-out", "leave-week-out", "random"] = setting(
-        "hold-out", "hold-out: the compounds of --hold-out; k-fold: compounds in --folds groups, group --fold is "
-                    "held out; leave-compound-out, leave-week-out: compound or week number --fold; random: fields at "
-                    "random, which LEAKS wells and compounds and only serves comparison")
-    hold_out: str = setting("none", "compounds to hold out as NAME,NAME; none trains on all")
+        "hold-out", "which compounds are held out. hold-out: those of --hold-out; k-fold: compounds in --folds groups, "
+                    "group --fold is held out; leave-compound-out, leave-week-out: compound or week number --fold; random: "
+                    "fields at random, which LEAKS wells and compounds and only serves comparison")
+    hold_out: str = setting("none", "compounds to hold out as NAME,NAME; none trains on all", metavar="NAME,...")
     folds: SeveralInt = setting(5, "number of groups for --split-method k-fold")
-    fold: NonNegativeInt = setting(0, "number of the group, compound (in alphabetical order) or week that is held out, "
-                                      "from 0")
-    test_fraction: OpenUnitInterval = setting(0.1, "share of fields held out by --split-method random")
+    fold: NonNegativeInt = setting(0, "number, from 0, of the group, compound or week that is held out. Compounds are in "
+                                      "alphabetical order")
+    test_fraction: OpenUnitInterval = setting(0.1, "share of fields held out by --split-method random", common=False)
     split_within: str | None = setting(None, "split.csv of another split: only its training side is split. Inner folds "
-                                             "choose settings so, without a look at what that split holds out")
+                                             "choose settings so, without a look at what that split holds out",
+                                       common=False, metavar="FILE")
 
     def __post_init__(self):
         super().__post_init__()
@@ -133,13 +144,13 @@ class Split(Settings):
 class Network(Settings):
     """The multi-scale CNN"""
 
-    head_relu: bool = setting(True, "ReLU between the two linear layers; false reproduces the 2018 program")
+    head_relu: bool = setting(True, "ReLU between the two linear layers; false reproduces the 2018 program", common=False)
     gradient: Literal["auto", "sparse", "dense"] = setting(
         "auto", "how branches that end in a max-pool are trained. dense: as PyTorch does; sparse: by the exact sparse "
-                "gradient, equal but for rounding; auto: whichever multiplies less at this image size")
+                "gradient, equal but for rounding; auto: whichever multiplies less at this image size", common=False)
     kernel: Literal["auto", "torch"] = setting(
         "auto", "what computes the sparse gradient. auto: C++ compiled on first use, where the CPU has AVX-512 or AVX2 "
-                "and there is a compiler; torch: PyTorch's operations")
+                "and there is a compiler; torch: PyTorch's operations", common=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,13 +159,15 @@ class Compute(Settings):
 
     accelerate: Literal["auto", "native", "ipex"] = setting(
         "auto", "native: PyTorch's own kernels; ipex: Intel's extension, in an environment made by "
-                "requirements-ipex.txt, or native where it cannot be imported; auto: native. The log says what is used")
+                "requirements-ipex.txt, or native where it cannot be imported; auto: native. The log says what is used",
+        common=False)
     precision: Literal["float32", "bfloat16"] = setting(
-        "float32", "of activations and gradients within the network; weights and compiled sparse branches stay float32. "
-                   "bfloat16 needs a CPU with AVX512_BF16 or AMX; elsewhere float32 is used, and the log says so")
+        "float32", "type of activations and gradients within the network. Weights and compiled sparse branches stay "
+                   "float32. bfloat16 needs a CPU with AVX512_BF16 or AMX; elsewhere float32 is used, and the log says so")
     compress: Literal["none", "bfloat16"] = setting(
-        "none", "type of the gradients that ranks exchange; bfloat16 halves their bytes")
-    keep_memory: bool = setting(True, "keep freed memory for the next step instead of returning it to the system")
+        "none", "type of the gradients that ranks exchange; bfloat16 halves their bytes", common=False)
+    keep_memory: bool = setting(True, "keep freed memory for the next step instead of returning it to the system",
+                                common=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,22 +177,24 @@ class Optim(Settings):
     epochs: PositiveInt = setting(20, "passes over the training fields")
     minibatch: PositiveInt = setting(256, "GLOBAL minibatch in fields, the same for any number of ranks")
     microbatch: PositiveInt = setting(8, "fields that a rank computes at once; the rest of its share is accumulated")
-    lr: str = setting("0.01", "learning rate, or rates and the epochs at which they end: 0.008;2;0.032;5;0.001")
-    momentum: OpenUnitInterval = setting(0.9, "Nesterov momentum")
-    weight_decay: NonNegativeFloat = setting(5e-5, "L2 penalty on all parameters")
-    clip_norm: NonNegativeFloat = setting(0.0, "clip the gradient to this global norm; 0: off")
+    lr: str = setting("0.01", "learning rate, or rates and the epochs at which they end: 0.008;2;0.032;5;0.001",
+                      metavar="RATES")
+    momentum: OpenUnitInterval = setting(0.9, "Nesterov momentum", common=False)
+    weight_decay: NonNegativeFloat = setting(5e-5, "L2 penalty on all parameters", common=False)
+    clip_norm: NonNegativeFloat = setting(0.0, "clip the gradient to this global norm; 0: off", common=False)
     class_weights: Literal["none", "balanced"] = setting(
-        "none", "weight of a field in the loss: equal, or inverse to the number of training fields of its mechanism")
-    label_smoothing: Fraction = setting(0.0, "share of the target spread over all mechanisms")
+        "none", "weight of a field in the loss: equal, or inverse to the number of training fields of its mechanism",
+        common=False)
+    label_smoothing: Fraction = setting(0.0, "share of the target spread over all mechanisms", common=False)
     aux_weight: NonNegativeFloat = setting(
         0.0, "weight of the auxiliary task: predict statistics of each field's pixels (histogram, texture, spots) from its "
              "features, so that the features hold more than what tells the training compounds apart. Reads all fields "
-             "once more at the start; 0: off")
+             "once more at the start; 0: off", common=False)
     aux_on_held_out: bool = setting(
         False, "transductive: the auxiliary task uses the held-out fields too, never their labels. The network has then "
-               "seen their images, and every score says so")
+               "seen their images, and every score says so", common=False)
     ema_decay: Fraction = setting(0.0, "save an exponential moving average of the weights with this decay a step, as 0.98; "
-                                       "0: the last weights")
+                                       "0: the last weights", common=False)
     max_steps: NonNegativeInt = setting(0, "stop after this many steps, for trials; 0: all epochs")
 
     def __post_init__(self):
@@ -196,29 +211,30 @@ class Optim(Settings):
 class Augment(Settings):
     """Random changes of training fields that keep the mechanism"""
 
-    flips: bool = setting(True, "mirror left-right and up-down")
-    quarter_turns: bool = setting(True, "turn by quarters; by halves where fields are not square")
-    rotate: NonNegativeFloat = setting(0.0, "rotate by up to this many degrees")
-    aug_zoom: Fraction = setting(0.0, "enlarge or shrink by up to this share, 0.1 for 10 %")
-    aug_shift: Fraction = setting(0.0, "move by up to this share of the sides")
-    aug_gain: Fraction = setting(0.0, "multiply the contrast of each channel by 1 plus or minus up to this")
+    flips: bool = setting(True, "mirror left-right and up-down", common=False)
+    quarter_turns: bool = setting(True, "turn by quarters; by halves where fields are not square", common=False)
+    rotate: NonNegativeFloat = setting(0.0, "rotate by up to this many degrees", common=False)
+    aug_zoom: Fraction = setting(0.0, "enlarge or shrink by up to this share, 0.1 for 10 %", common=False)
+    aug_shift: Fraction = setting(0.0, "move by up to this share of the sides", common=False)
+    aug_gain: Fraction = setting(0.0, "multiply the contrast of each channel by 1 plus or minus up to this", common=False)
     aug_offset: NonNegativeFloat = setting(0.0, "add up to plus or minus this to each channel, in its scaled unit, as a "
-                                                "rule a standard deviation")
+                                                "rule a standard deviation", common=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Aggregation(Settings):
     """From fields to wells and treatments: fixed before anything is scored"""
 
-    aggregate_wells: Literal["mean", "median"] = setting("mean", "a well's probabilities from those of its fields")
+    aggregate_wells: Literal["mean", "median"] = setting("mean", "a well's probabilities from those of its fields",
+                                                         common=False)
     aggregate_treatments: Literal["mean", "median"] = setting(
-        "median", "a treatment's probabilities from those of its wells")
+        "median", "a treatment's probabilities from those of its wells", common=False)
     tta: Literal["none", "flips-turns"] = setting(
         "none", "test-time augmentation. flips-turns: a field's features are the mean over its mirror images and turns, 8 "
-                "where it is square and 4 elsewhere")
+                "where it is square and 4 elsewhere", common=False)
     head: Literal["softmax", "lda"] = setting(
         "softmax", "last layer. softmax: as trained; lda: linear discriminant analysis of the training fields' features, "
-                   "fitted at the end of training")
+                   "fitted at the end of training", common=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,38 +245,41 @@ class Parallel(Settings):
         "gloo", "what carries gradients between ranks. gloo: TCP, under any launcher; mpi: the cluster's fabric, "
                 "under mpirun, or srun with the matching --mpi")
     threads: NonNegativeInt = setting(0, "compute threads of a rank; 0: one for each of its cores, its share of its host")
-    loader_cores: NonNegativeInt = setting(0,
-                                           "cores of a rank reserved for the loader; 0: hardware siblings of its own, or "
-                                              "spare cores, where there are any")
-    bind: bool = setting(True, "bind each rank to its own cores")
-    oversubscribe: bool = setting(False, "allow more ranks or threads than cores")
-    join_timeout: Timeout = setting(30.0, "seconds to wait for all ranks at the rendezvous; then the job ends")
+    loader_cores: NonNegativeInt = setting(0, "cores of a rank reserved for the loader; 0: hardware siblings of its own, "
+                                              "or spare cores, where there are any", common=False)
+    bind: bool = setting(True, "bind each rank to its own cores", common=False)
+    oversubscribe: bool = setting(False, "allow more ranks or threads than cores", common=False)
+    join_timeout: Timeout = setting(30.0, "seconds to wait for all ranks at the rendezvous; then the job ends",
+                                    common=False)
     start_timeout: Timeout = setting(1800.0, "seconds that one activity may take before the first step, such as reading "
-                                             "all headers; a rank that takes longer ends the job")
+                                             "all headers; a rank that takes longer ends the job", common=False)
     step_timeout: Timeout = setting(300.0, "the same from the first step on: reading or computing a microbatch, saving, "
-                                           "waiting for the other ranks, which may have a microbatch more to compute")
+                                           "waiting for the other ranks, which may have a microbatch more to compute",
+                                    common=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run(Settings):
     """The run itself"""
 
-    run_dir: str | None = setting(None, "folder for everything that is written; default: runs/PRESET-001 and so on")
-    seed: NonNegativeInt = setting(0, "of the initial weights, the order of fields, the augmentation and random splits")
-    log_every: PositiveInt = setting(10, "steps between lines in the log")
+    run_dir: str | None = setting(None, "folder for everything that is written; default: runs/PRESET-001 and so on",
+                                  metavar="DIR")
+    seed: NonNegativeInt = setting(0, "seed of the initial weights, the order of fields, augmentation and random splits")
+    log_every: PositiveInt = setting(10, "steps between lines in the log", common=False)
     resume: Literal["never", "auto"] = setting(
-        "never", "auto: resume from the newest valid checkpoint of --run-dir, or start there if it has none; with the "
-                 "same ranks, threads and CPU bit for bit as if the run had never stopped")
-    checkpoint_every: PositiveInt = setting(1, "epochs between checkpoints")
-    checkpoint_steps: NonNegativeInt = setting(0, "steps between further checkpoints within an epoch; 0: none")
-    keep_checkpoints: PositiveInt = setting(2, "newest checkpoints to keep, beside the best and the last known good one")
-    stop_after: NonNegativeFloat = setting(0.0,
-                                           "hours after which the run saves and ends with exit code 75, to be resumed; "
-                                                "SIGTERM and SIGUSR1 do the same; 0: never")
+        "never", "whether to resume the run in --run-dir. auto: from its newest valid checkpoint, or start there if it has "
+                 "none; with the same ranks, threads and CPU bit for bit as if the run had never stopped")
+    checkpoint_every: PositiveInt = setting(1, "epochs between checkpoints", common=False)
+    checkpoint_steps: NonNegativeInt = setting(0, "steps between further checkpoints within an epoch; 0: none",
+                                               common=False)
+    keep_checkpoints: PositiveInt = setting(2, "newest checkpoints to keep, beside the best and the last known good one",
+                                            common=False)
+    stop_after: NonNegativeFloat = setting(0.0, "hours after which the run saves and ends with exit code 75; 0: never. "
+                                                "SIGTERM and SIGUSR1 do the same")
     max_nonfinite_steps: NonNegativeInt = setting(3, "steps in a row with a gradient that is not finite: they are skipped; "
-                                                     "one more ends the run")
+                                                     "one more ends the run", common=False)
     eval_every: NonNegativeInt = setting(0, "epochs between evaluations of the held-out fields, for the learning curve "
-                                            "only: nothing is chosen by them; 0: never")
+                                            "only: nothing is chosen by them; 0: never", common=False)
 
     def __post_init__(self):
         super().__post_init__()

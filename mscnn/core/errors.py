@@ -84,9 +84,19 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
+def program_name() -> str:
+    """Return what the user started: train.py, or "mscnn pack" for any way to start that command."""
+    path = Path(sys.argv[0])
+    if path.name not in ("mscnn", "__main__.py"):
+        return path.name
+    words = [*(["bench"] if path.parent.name == "bench" else []), *sys.argv[1:]]
+    command = words[:2 if words[:1] == ["bench"] else 1]
+    return " ".join(["mscnn", *(word for word in command if not word.startswith("-"))])
+
+
 def print_error(message: str) -> None:
-    """Print a message of one or more lines to standard error, after the name of the entry point."""
-    lines = map(printable, f"{Path(sys.argv[0]).name}: {message}".split("\n"))
+    """Print a message of one or more lines to standard error, after the name of the program."""
+    lines = map(printable, f"{program_name()}: {message}".split("\n"))
     print("\n".join(lines), file=sys.stderr, flush=True)
 
 

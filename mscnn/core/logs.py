@@ -11,9 +11,6 @@ from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from tqdm import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
-
 from mscnn.core.errors import printable
 from mscnn.core.files import write_atomically
 
@@ -127,6 +124,8 @@ class Progress:
         self._started = self._last_line = time.monotonic()
         self._terminal = sys.stderr.isatty() and rank == 0
         self._plain = not self._terminal and rank == 0
+        from tqdm import tqdm  # here and below, so that --help comes at once
+
         self.bar = tqdm(total=total, initial=done, desc=what, unit=unit, disable=not self._terminal, dynamic_ncols=True)
 
     def advance(self, number: int = 1, note: str = "") -> None:
@@ -150,6 +149,9 @@ class Progress:
 def progress(total: int, what: str, rank: int = 0, unit: str = "step", done: int = 0) -> Iterator[Progress]:
     """Yield a Progress whose bar stays below the log lines and is removed at the end; done: units done before."""
     shown = Progress(total, what, rank, unit, done)
+    from tqdm import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
     with logging_redirect_tqdm([log], tqdm_class=tqdm) if rank == 0 else nullcontext():
         try:
             yield shown

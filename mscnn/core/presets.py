@@ -18,7 +18,7 @@ def fields256() -> dict[str, Any]:
 
 
 def fields128() -> dict[str, Any]:
-    """Train on the same at 128x128, for `python -m mscnn loco`: 1 h on 2 cores, 489 of 540 fields, 44 of 45 treatments."""
+    """Train on the same at 128x128, for `mscnn loco`: 1 h on 2 cores, 489 of 540 fields, 44 of 45 treatments."""
     # Statistics as an auxiliary task, and a head that does not favour the training compounds: chosen by inner folds.
     return {"packed": "packs/fields128", "hold_out": "AZ258,emetine", "normalise": "field", "epochs": 40, "minibatch": 16,
             "microbatch": 16, "lr": "0.005;1;0.01;8;0.009;14;0.007;19;0.005;24;0.003;29;0.0015;34;0.0005",

@@ -46,12 +46,14 @@ RENAMED: dict[str, tuple[str, dict[str, str]]] = {
 }
 
 
-def setting(default: Any, help: str, *, positional: bool = False) -> Any:
+def setting(default: Any, help: str, *, positional: bool = False, common: bool = True, metavar: str = "") -> Any:
     """Return a dataclass field that carries its own line of --help.
 
     positional: the command line gives the value without an option; of type str it takes one word, of list[str] several.
+    common: False for one that --help-all shows and --help does not; metavar: what stands for the value there, as DIR.
     """
-    return dataclasses.field(default=default, metadata={"help": help, "positional": positional})
+    return dataclasses.field(default=default, metadata={"help": help, "positional": positional, "common": common,
+                                                        "metavar": metavar})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Check a screen: find all faults of its table and its files in one pass, or sum up what it holds.
 
-`python -m mscnn check` runs it; exercised by `pytest tests/data/test_check_screen.py`.  Shapes: C channels, H W pixels.
+`mscnn check` runs it; exercised by `pytest tests/data/test_check_screen.py`.  Shapes: C channels, H W pixels.
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 """From the settings that name a screen to its table: BBBC021's CSVs, any other screen's CSV, or packed fields.
 
-Imports no torch, so that `python -m mscnn check` stays small.
+Imports no torch, so that `mscnn check` stays small.
 """
 
 from pathlib import Path

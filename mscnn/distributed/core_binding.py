@@ -1,6 +1,6 @@
 """Bind each rank to cores of its own: gather what every rank on a host may use, plan, bind, set threads.
 
-Shown by `python -m mscnn ranks`.
+Shown by `mscnn ranks`.
 """
 
 from collections.abc import Callable

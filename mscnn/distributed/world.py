@@ -1,4 +1,4 @@
-"""The ranks of a job: their rendezvous and their collectives.  `python -m mscnn ranks` shows where each rank runs.
+"""The ranks of a job: their rendezvous and their collectives.  `mscnn ranks` shows where each rank runs.
 
 Only this folder uses torch.distributed and mpi4py.  Tests of several ranks: tests/ranks, tests/mpi.
 """
@@ -58,7 +58,7 @@ class World:
         return total.numpy()
 
     def sum_in_place(self, tensor: torch.Tensor) -> None:
-        """Add tensors of one shape and type over the ranks, in that type; `python -m mscnn.bench collective` times it."""
+        """Add tensors of one shape and type over the ranks, in that type; `mscnn bench collective` times it."""
         if self.size > 1:
             with _collective():
                 dist.all_reduce(tensor)

@@ -104,7 +104,7 @@ def available(screen: Screen) -> list[str]:
 def align(table: SiteTable, features: pd.DataFrame) -> pd.DataFrame:
     """Return the features of a table's sites, in its order.
 
-    features: as `python -m mscnn features` writes them; sites are found by plate, well and site.  Raises DataError naming
+    features: as `mscnn features` writes them; sites are found by plate, well and site.  Raises DataError naming
     sites that are missing or there twice.
     """
     keys = ["Metadata_Plate", "Metadata_Well", "Metadata_Site"]
@@ -116,7 +116,7 @@ def align(table: SiteTable, features: pd.DataFrame) -> pd.DataFrame:
     places = known.get_indexer(wanted)
     if missing := [" ".join(site) for site in wanted[places < 0]]:
         raise DataError(f"features lack {len(missing)} of {len(wanted)} sites; write them for the same table with "
-                        "`python -m mscnn features`", missing)
+                        "`mscnn features`", missing)
     return features.iloc[places].filter(regex=f"^{PREFIX}").reset_index(drop=True)
 
 

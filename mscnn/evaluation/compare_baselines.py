@@ -1,6 +1,6 @@
-"""Score baselines on the folds of a run, exactly as its network is scored.   python -m mscnn baselines RUN
+"""Score baselines on the folds of a run, exactly as its network is scored.   mscnn baselines RUN
 
-A run is a run directory of train.py, or a folder of folds (`python -m mscnn loco`, slurm/loco.sh).
+A run is a run directory of train.py, or a folder of folds (`mscnn loco`, slurm/loco.sh).
 """
 
 import dataclasses
@@ -36,7 +36,7 @@ def score_baselines(run: Path, *, features: Path | None, nuclei: str | None, wor
                     moved: str | None = None, image_root: str | None = None) -> BaselineResults:
     """Score all baselines on the run's folds, and on random folds; write baselines.json beside the run's scores.
 
-    features: file that `python -m mscnn features` wrote for the run's table; None: measure them, into RUN/features.parquet.
+    features: file that `mscnn features` wrote for the run's table; None: measure them, into RUN/features.parquet.
     nuclei: channel that shows nuclei.  workers: processes that measure.  microbatch: fields that the untrained network
     computes at once.  moved, image_root: where table and images are now.
     """
@@ -93,7 +93,7 @@ def _features(run: Path, table: SiteTable, given: Path | None, nuclei: str | Non
     except (OSError, pyarrow.ArrowException) as problem:
         raise DataError(f"{path}: no features to read ({str(problem).splitlines()[0]}); write them again") from None
     if missing := {"Metadata_Plate", "Metadata_Well", "Metadata_Site"} - {*features}:
-        raise DataError(f"{path}: lacks {', '.join(sorted(missing))}; name a file that `python -m mscnn features` wrote")
+        raise DataError(f"{path}: lacks {', '.join(sorted(missing))}; name a file that `mscnn features` wrote")
     return features
 
 

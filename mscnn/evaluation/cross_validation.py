@@ -1,7 +1,7 @@
-"""Cross-validate over compounds: train, score and combine the folds.   python -m mscnn loco fields256 --out DIR
+"""Cross-validate over compounds: train, score and combine the folds.   mscnn loco fields256 --out DIR
 
-A fold is a process of train.py, then a process of evaluate.py.  Several folds run side by side, each on cores of its own:
-that trains more fields per second than one fold on all cores.  A finished fold never runs again.
+A fold is a process of `mscnn train`, then one of `mscnn evaluate`.  Several folds run side by side, each on cores of its
+own: that trains more fields per second than one fold on all cores.  A finished fold never runs again.
 
 OUT/fold-K          run directory of fold K
 OUT/evaluation/K    its evaluation
@@ -35,7 +35,7 @@ from mscnn.core.logs import clock, log
 from mscnn.distributed import core_plan, cpu_topology, launchers
 from mscnn.evaluation import results
 
-ROOT = Path(__file__).parent.parent.parent
+PROGRAM = (sys.executable, "-m", "mscnn")
 CONFIG, FOLDS, LOCK, CHOSEN = "config.yaml", "folds.yaml", "lock", "chosen.json"
 _running: set[subprocess.Popen] = set()
 _starting = threading.Lock()
@@ -154,7 +154,7 @@ def _choose(plan: FoldPlan, number: int, inner: Path, places: SimpleQueue) -> di
 
 def _train_and_score(plan: FoldPlan, name: str, run_dir: Path, evaluation: Path, places: SimpleQueue,
                      **options: Any) -> None:
-    """Run train.py, unless its run has finished, then evaluate.py. Raises CalledProcessError with their last line.
+    """Train, unless the run has finished, then evaluate. Raises CalledProcessError with the last line of either.
 
     options: settings of the training.
     """
@@ -162,20 +162,20 @@ def _train_and_score(plan: FoldPlan, name: str, run_dir: Path, evaluation: Path,
     try:
         settings = [word for option, value in options.items() for word in (f"--{option.replace('_', '-')}", str(value))]
         if not (run_dir / run_directory.SUMMARY).exists():
-            _start(plan, name, cpus, "train.py", plan.preset, "--config", plan.out / CONFIG, *settings,
+            _start(plan, name, cpus, "train", plan.preset, "--config", plan.out / CONFIG, *settings,
                    "--run-dir", run_dir, "--resume", "auto")
-        _start(plan, name, cpus, "evaluate.py", "--checkpoint", run_dir, "--out", evaluation)
+        _start(plan, name, cpus, "evaluate", "--checkpoint", run_dir, "--out", evaluation)
     finally:
         places.put(cpus)
 
 
-def _start(plan: FoldPlan, name: str, cpus: frozenset[int], program: str, *arguments: Any) -> None:
+def _start(plan: FoldPlan, name: str, cpus: frozenset[int], command: str, *arguments: Any) -> None:
     (plan.out / "log").mkdir(exist_ok=True)
     path = (plan.out / "log" / f"{name}.txt").absolute()
     with _starting, path.open("a") as output, cpu_topology.on(cpus):
         if plan.out in _ended:
-            raise subprocess.CalledProcessError(1, program, "not started: the command is ending")
-        process = subprocess.Popen([sys.executable, str(ROOT / program), *map(str, arguments)], stdout=output,
+            raise subprocess.CalledProcessError(1, command, "not started: the command is ending")
+        process = subprocess.Popen([*PROGRAM, command, *map(str, arguments)], stdout=output,
                                    stderr=subprocess.STDOUT, close_fds=False,  # the lock lasts as long as they do
                                    env=launchers.child_env())
         _running.add(process)
@@ -183,7 +183,7 @@ def _start(plan: FoldPlan, name: str, cpus: frozenset[int], program: str, *argum
     _running.discard(process)
     if code:
         last = path.read_text().strip().splitlines() or ["no output"]
-        raise subprocess.CalledProcessError(code, program, f"exit code {code}: {last[-1]} (all of it: {path})")
+        raise subprocess.CalledProcessError(code, command, f"exit code {code}: {last[-1]} (all of it: {path})")
 
 
 def _is_done(evaluation: Path) -> bool:

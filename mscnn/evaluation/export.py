@@ -1,6 +1,6 @@
 """A trained network for others: weights, description, model card and a program that needs no mscnn.
 
-`python -m mscnn export RUN --out DIR` writes it.
+`mscnn export RUN --out DIR` writes it.
 Shape suffixes: N fields, C channels, H W pixels, K classes, F features.
 """
 

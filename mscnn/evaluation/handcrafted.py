@@ -1,4 +1,4 @@
-"""Handcrafted features of a field: they need no training, and a network has to do better.   python -m mscnn features
+"""Handcrafted features of a field: they need no training, and a network has to do better.   mscnn features
 
 A field is first resized to GRID pixels, its aspect kept: 256x256 stays as it is, 1024x1280 becomes 229x286.  All lengths
 and areas are in pixels of that grid, so that screens of any size are measured alike.  Intensity is a share of the range of
@@ -89,7 +89,7 @@ def _each(table: SiteTable, function: Callable[[SiteTable], dict | str], workers
             yield from pool.map(function, sites, chunksize=_CHUNK)
         except BrokenProcessPool:
             raise DataError("a process was killed while it measured a field: memory was short, or an image is damaged; use "
-                            "fewer --workers, or look for the image with `python -m mscnn check`") from None
+                            "fewer --workers, or look for the image with `mscnn check`") from None
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -1,7 +1,7 @@
 """Match profiles of treatments with their nearest neighbours: how often do the mechanisms agree?
 
 NSC: not of the same compound (Ljosa et al., J. Biomol. Screen. 18 (2013) 1321-1329).  NSCB: nor of the same batch (Ando et
-al., bioRxiv 161422 (2017)).   python -m mscnn score PROFILES
+al., bioRxiv 161422 (2017)).   mscnn score PROFILES
 
 Shapes: T treatments, F features, M mechanisms, D draws of labels.
 """

@@ -1,4 +1,4 @@
-"""The model card of an exported network, in Markdown: model_card.md filled in.   python -m mscnn export RUN --out DIR"""
+"""The model card of an exported network, in Markdown: model_card.md filled in.   mscnn export RUN --out DIR"""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
 """The files of an evaluation: tables at every level, scores, and a description; folds of a screen combined as one.
 
-`python -m mscnn gather EVALUATION... --out DIR` combines folds.
+`mscnn gather EVALUATION... --out DIR` combines folds.
 """
 
 import json

@@ -12,7 +12,7 @@ def scores_folder(run: Path) -> Path:
         if (folder / results.SCORES).exists():
             return folder
     raise DataError(f"{run}: neither evaluation/{results.SCORES} nor scores/{results.SCORES} is there; evaluate it with "
-                    "evaluate.py, or finish its folds with `python -m mscnn loco`")
+                    "evaluate.py, or finish its folds with `mscnn loco`")
 
 
 def trainings_of(run: Path) -> list[Path]:

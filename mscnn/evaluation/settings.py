@@ -1,4 +1,4 @@
-"""Settings of an evaluation: evaluate.py and `python -m mscnn evaluate`.  Imports no torch."""
+"""Settings of an evaluation: evaluate.py and `mscnn evaluate`.  Imports no torch."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,24 +11,29 @@ from mscnn.core.settings import REQUIRED, NonNegativeInt, PositiveInt, setting
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSettings(Parallel):
-    """Settings of evaluate.py"""
+    """Settings of `mscnn evaluate`"""
 
-    checkpoint: str = setting(REQUIRED, "run directory, or a checkpoint file")
-    out: str | None = setting(None, "folder for predictions, scores and pictures; default: RUN/evaluation")
-    sites: str | None = setting(None, "another site table to score, of the same channels")
-    bbbc021: str | None = setting(None, "another folder with the official BBBC021 CSVs to score")
-    packed: str | None = setting(None, "another packed folder to score, of the same channels in the same order")
-    image_root: str | None = setting(None, "folder that image paths start from")
-    columns: str | None = setting(None, "role=column,... of --sites, as in training")
-    channels: str | None = setting(None, "channels of --sites, in the checkpoint's order; default: the checkpoint's")
-    data: str | None = setting(None, "where the training's own site table or folder is now, if it has moved")
+    checkpoint: str = setting(REQUIRED, "run directory, or a checkpoint file", metavar="PATH")
+    out: str | None = setting(None, "folder for predictions, scores and pictures; default: RUN/evaluation", metavar="DIR")
+    sites: str | None = setting(None, "another site table to score, of the same channels", metavar="CSV")
+    bbbc021: str | None = setting(None, "another folder with the official BBBC021 CSVs to score",
+                                  common=False, metavar="DIR")
+    packed: str | None = setting(None, "another packed folder to score, of the same channels in the same order",
+                                 metavar="DIR")
+    image_root: str | None = setting(None, "folder that image paths start from", metavar="DIR")
+    columns: str | None = setting(None, "role=column,... of --sites, as in training",
+                                  common=False, metavar="ROLE=COLUMN,...")
+    channels: str | None = setting(None, "channels of --sites, in the checkpoint's order; default: the checkpoint's",
+                                   common=False, metavar="NAME,...")
+    data: str | None = setting(None, "where the training's own site table or folder is now, if it has moved",
+                               metavar="PATH")
     profiles: Literal["held-out", "all"] = setting(
         "held-out", "whose features are written: those of the scored fields, or of all fields with a mechanism, so that "
-                    "new compounds can be matched with known ones by `python -m mscnn score`")
+                    "new compounds can be matched with known ones by `mscnn score`", common=False)
     examples: NonNegativeInt = setting(
         12, "fields that are shown with what each channel and scale adds to their mechanism, one a treatment, wrong ones "
             "first; 0: none")
-    microbatch: PositiveInt = setting(8, "fields computed at once")
+    microbatch: PositiveInt = setting(8, "fields computed at once", common=False)
 
     def __post_init__(self):
         super().__post_init__()

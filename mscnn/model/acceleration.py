@@ -1,6 +1,6 @@
 """How the network runs on this CPU: kernels, memory layout, precision and optimiser; what was asked, used, and why.
 
-Measured by `python -m mscnn.bench step`.
+Measured by `mscnn bench step`.
 """
 
 from contextlib import AbstractContextManager, nullcontext

@@ -1,4 +1,4 @@
-"""Fields as colour composites: first channel blue, second green, third red.   python -m mscnn synth"""
+"""Fields as colour composites: first channel blue, second green, third red.   mscnn synth"""
 
 from pathlib import Path
 

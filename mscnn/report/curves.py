@@ -1,6 +1,6 @@
 """Learning curves of several runs, grouped by a setting: does it change how the network learns?
 
-`python -m mscnn.bench curves --runs RUN,RUN,... --by precision --out FILE.png` draws them; exercised by
+`mscnn bench curves --runs RUN,RUN,... --by precision --out FILE.png` draws them; exercised by
 `pytest tests/report/test_curves.py`.
 """
 

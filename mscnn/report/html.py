@@ -1,4 +1,4 @@
-"""`python -m mscnn report RUN...`: runs -> one HTML file that needs no other file.
+"""`mscnn report RUN...`: runs -> one HTML file that needs no other file.
 
 The report reads what runs have written and computes no prediction.  Everything that comes from a table is escaped.
 """

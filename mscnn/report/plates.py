@@ -1,4 +1,4 @@
-"""Maps of all plates, wells coloured by mechanism.   python -m mscnn check"""
+"""Maps of all plates, wells coloured by mechanism.   mscnn check"""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
 """Synthetic screens with known answers: plates of drawn cells in the file layout of BBBC021 v1, images and both CSVs.
 
-    python -m mscnn synth --out plates
+    mscnn synth --out plates
 """
 
 import datetime

@@ -18,7 +18,7 @@ PLAIN = {"ranks_per_node": 2, "gbit": 8.0, "latency_us": 0.0, "efficiency": 1.0,
 
 def read(arguments: list[str]) -> CollectiveSettings:
     """Return the settings of `python -m mscnn.bench collective`."""
-    return parse.read("collective", "", CollectiveSettings, arguments)
+    return parse.Command("collective", "", CollectiveSettings).read(arguments)
 
 
 def test_the_least_that_a_rank_sends():

@@ -20,7 +20,7 @@ MIB = 2**20
 
 def read(arguments: list[str]) -> LoaderSettings:
     """Return the settings of `python -m mscnn.bench loader`."""
-    return parse.read("loader", "", LoaderSettings, arguments)
+    return parse.Command("loader", "", LoaderSettings).read(arguments)
 
 
 @pytest.fixture(scope="module")

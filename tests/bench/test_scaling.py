@@ -21,7 +21,7 @@ SMALL = ["--size", "128x128", "--fields", "2", "--microbatch", "1", "--repeats",
 
 def read(arguments: list[str]) -> ScalingSettings:
     """Return the settings of `python -m mscnn.bench scaling`."""
-    return parse.read("scaling", "", ScalingSettings, arguments)
+    return parse.Command("scaling", "", ScalingSettings).read(arguments)
 
 
 def test_one_node_needs_no_fabric():
@@ -179,7 +179,7 @@ from mscnn.cli import parse
 from mscnn.distributed import world
 from mscnn.bench import scaling
 from mscnn.bench.settings import ScalingSettings
-settings = parse.read("scaling", "", ScalingSettings, ["--size", "128x128", "--fields", "2", "--microbatch", "1"])
+settings = parse.Command("scaling", "", ScalingSettings).read(["--size", "128x128", "--fields", "2", "--microbatch", "1"])
 ranks = world.init()
 for kind, alike in (("exchange", True), ("alone", False)):
     step = scaling.RankStep(ranks, settings, "float32")

@@ -19,7 +19,7 @@ MIB = 2**20
 
 def read(arguments: list[str]) -> StepSettings:
     """Return the settings of `python -m mscnn.bench step`."""
-    return parse.read("step", "", StepSettings, arguments)
+    return parse.Command("step", "", StepSettings).read(arguments)
 
 
 def test_live_bytes_are_those_alive_at_once():

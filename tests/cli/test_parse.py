@@ -1,5 +1,7 @@
 import dataclasses
 import importlib.metadata
+import os
+import re
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -7,20 +9,21 @@ from contextlib import nullcontext
 import pytest
 import yaml
 
-from mscnn.cli import parse
+from mscnn.cli import evaluate, pack, parse, train
 from mscnn.cli.export import ExportSettings
 from mscnn.cli.gather import GatherSettings
 from mscnn.cli.synth import SynthSettings
 from mscnn.core import config
 from mscnn.core.errors import UsageError
+from mscnn.core.settings import option
 
 
 def flat(*arguments: str) -> dict:
-    return parse.train(list(arguments))[0].flat()
+    return train.read(list(arguments))[0].flat()
 
 
 def synth(arguments: list[str]) -> SynthSettings:
-    return parse.read("python -m mscnn synth", "", SynthSettings, arguments)
+    return parse.Command("synth", "", SynthSettings).read(arguments)
 
 
 @pytest.fixture
@@ -73,10 +76,10 @@ def test_dashes_and_underscores_are_the_same_but_values_keep_theirs():
 
 
 def test_the_resolved_settings_read_back_as_they_are(tmp_path):
-    settings, resolved = parse.train(["fields256", "--seed", "3", "--lr", "0.1;2;0.01"])
+    settings, resolved = train.read(["fields256", "--seed", "3", "--lr", "0.1;2;0.01"])
     file = tmp_path / "config.yaml"
     file.write_text(resolved)
-    assert parse.train(["fields256", "--config", str(file)])[0] == settings
+    assert train.read(["fields256", "--config", str(file)])[0] == settings
     assert yaml.safe_load(resolved) == settings.flat()
     assert config.from_flat(settings.flat()) == settings
 
@@ -105,7 +108,7 @@ def test_the_resolved_settings_read_back_as_they_are(tmp_path):
 ])
 def test_refusals_name_value_and_remedy(arguments, message):
     with pytest.raises(UsageError) as refusal:
-        parse.train(arguments)
+        train.read(arguments)
     assert message in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
@@ -113,7 +116,7 @@ def test_refusals_name_value_and_remedy(arguments, message):
 def test_unknown_settings_in_a_file_are_refused_with_the_near_one(tmp_path):
     (tmp_path / "a.yaml").write_text("weigth_decay: 0.1\n")
     with pytest.raises(UsageError, match=r"unknown setting weigth_decay; did you mean weight_decay\?"):
-        parse.train(["demo", "--config", str(tmp_path / "a.yaml")])
+        train.read(["demo", "--config", str(tmp_path / "a.yaml")])
 
 
 @pytest.mark.parametrize(("line", "message"), [
@@ -122,12 +125,12 @@ def test_unknown_settings_in_a_file_are_refused_with_the_near_one(tmp_path):
 def test_files_that_do_not_fit_are_refused(tmp_path, line, message):
     (tmp_path / "a.yaml").write_text(line)
     with pytest.raises(UsageError) as refusal:
-        parse.train(["demo", "--config", str(tmp_path / "a.yaml")])
+        train.read(["demo", "--config", str(tmp_path / "a.yaml")])
     assert message in str(refusal.value)
 
 
-def test_help_names_every_setting_and_imports_no_torch(tmp_path):
-    done = subprocess.run([sys.executable, "-X", "importtime", "train.py", "demo", "--help"], capture_output=True,
+def test_help_all_names_every_setting_and_imports_no_torch():
+    done = subprocess.run([sys.executable, "-X", "importtime", "train.py", "demo", "--help-all"], capture_output=True,
                           text=True, check=True)
     for group in config.GROUPS.values():
         for field in dataclasses.fields(group):
@@ -135,17 +138,45 @@ def test_help_names_every_setting_and_imports_no_torch(tmp_path):
     assert "torch" not in {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
 
 
+def test_help_fits_a_page_and_leaves_out_what_is_rare():
+    done = subprocess.run([sys.executable, "-m", "mscnn", "train", "--help"], capture_output=True, text=True, check=True,
+                          env={**os.environ, "COLUMNS": "120"})
+    shown, lines = done.stdout, done.stdout.splitlines()
+    assert len(lines) <= 66
+    for noise in ("Literal", "type:", "None", "skip_default"):
+        assert noise not in shown
+    options = set(re.findall(r"^  (--[a-z0-9-]+)", shown, re.MULTILINE))
+    records = [field for _, fields in train.COMMAND.groups() for field in fields]
+    assert options - {"--help-all", "--config", "--print-config"} == {
+        f"--{option(field.name)}" for field in records if field.metadata["common"]}
+    assert {"--minibatch", "--hold-out", "--run-dir", "--sites"} <= options
+    assert not options & {"--clip-norm", "--step-timeout", "--plate-transform"}
+    assert "--normalise {dataset,plate,field}" in shown
+    assert "(default: 256)" in shown
+
+
+def test_a_command_shows_its_own_settings_first_then_those_it_shares():
+    groups = evaluate.COMMAND.groups()
+    assert [title for title, _ in groups] == ["Settings of `mscnn evaluate`",
+                                              "The processes of a job: their rendezvous, and the cores of each"]
+    names = [field.name for _, fields in groups for field in fields]
+    assert names[0] == "checkpoint"
+    assert sorted(names) == sorted(field.name for field in dataclasses.fields(evaluate.EvaluationSettings))
+    packed = dict(pack.COMMAND.groups())["Settings of `mscnn pack`"]
+    assert {field.name: field.default for field in packed}["taxol_controls"] == "keep"  # its own, not that of all tables
+
+
 def test_commands_read_their_own_options():
-    evaluation = parse.evaluate(["--checkpoint", "run", "--out=x", "--image_root", "a_b"])
+    evaluation = evaluate.COMMAND.read(["--checkpoint", "run", "--out=x", "--image_root", "a_b"])
     assert (evaluation.checkpoint, evaluation.out, evaluation.image_root, evaluation.sites) == ("run", "x", "a_b", None)
     assert synth(["--out", "x", "--size", "128x256"]).size == "128x256"
     both = ["--checkpoint", "run", "--out", "x"]
     for command, arguments, message in (
-            (parse.evaluate, ["--checkpoint", "a.pt"], "say with --out"), (synth, [], "out"),
-            (parse.evaluate, [*both, "--microbatch", "0"], "microbatch must be at least 1"),
-            (parse.evaluate, [*both, "--threads", "-1"], "threads must be 0 or more"),
-            (parse.evaluate, [*both, "--channels", "DNA"], "--channels DNA describes the table of --sites"),
-            (parse.evaluate, [*both, "--sites", "a", "--data", "b"], "give one of them"),
+            (evaluate.COMMAND.read, ["--checkpoint", "a.pt"], "say with --out"), (synth, [], "out"),
+            (evaluate.COMMAND.read, [*both, "--microbatch", "0"], "microbatch must be at least 1"),
+            (evaluate.COMMAND.read, [*both, "--threads", "-1"], "threads must be 0 or more"),
+            (evaluate.COMMAND.read, [*both, "--channels", "DNA"], "--channels DNA describes the table of --sites"),
+            (evaluate.COMMAND.read, [*both, "--sites", "a", "--data", "b"], "give one of them"),
             (synth, ["--out", "x", "--plates", "0"], "plates must be at least 1"),
             (synth, ["--out", "x", "--seed", "-1"], "seed must be 0 or more"),
             (synth, ["--out", "x", "--size", "1x1"], "at least 32x32"),
@@ -156,16 +187,16 @@ def test_commands_read_their_own_options():
 
 
 def test_positional_arguments_are_fields_of_the_record():
-    one = parse.read("export", "", ExportSettings, ["run", "--out", "x"])
+    one = parse.Command("export", "", ExportSettings).read(["run", "--out", "x"])
     assert (one.checkpoint, one.out, one.onnx) == ("run", "x", False)
-    several = parse.read("gather", "", GatherSettings, ["a_b", "--out", "x"]), \
-        parse.read("gather", "", GatherSettings, ["--out", "x", "a", "b"])
+    several = parse.Command("gather", "", GatherSettings).read(["a_b", "--out", "x"]), \
+        parse.Command("gather", "", GatherSettings).read(["--out", "x", "a", "b"])
     assert [settings.evaluations for settings in several] == [["a_b"], ["a", "b"]]
     for record, arguments, message in (
             (ExportSettings, ["a", "b", "--out", "x"], "checkpoint takes one value, got 2: a b"),
             (ExportSettings, ["--out", "x"], "checkpoint"), (GatherSettings, ["--out", "x"], "evaluations")):
         with pytest.raises(UsageError) as refusal:
-            parse.read("", "", record, arguments)
+            parse.Command("", "", record).read(arguments)
         assert message in str(refusal.value)
         assert "\n" not in str(refusal.value)
 
@@ -186,10 +217,10 @@ def test_an_old_torch_or_none_is_refused_before_it_is_imported(monkeypatch, foun
 
 
 def test_a_screen_on_the_command_line_replaces_that_of_a_file(tmp_path):
-    settings, resolved = parse.train(["screen", "--sites", "a.csv", "--image-root", "b", "--channels", "DNA"])
+    settings, resolved = train.read(["screen", "--sites", "a.csv", "--image-root", "b", "--channels", "DNA"])
     (tmp_path / "config.yaml").write_text(resolved)
-    again = parse.train(["screen", "--config", str(tmp_path / "config.yaml"), "--packed", "pack"])[0].data
+    again = train.read(["screen", "--config", str(tmp_path / "config.yaml"), "--packed", "pack"])[0].data
     assert (again.packed, again.sites, again.image_root, again.channels) == ("pack", None, None, None)
-    same = parse.train(["screen", "--config", str(tmp_path / "config.yaml"), "--sites", "c.csv"])[0].data
+    same = train.read(["screen", "--config", str(tmp_path / "config.yaml"), "--sites", "c.csv"])[0].data
     assert (same.sites, same.image_root, same.channels) == ("c.csv", "b", "DNA")
     assert settings.data.sites == "a.csv"

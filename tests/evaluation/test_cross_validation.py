@@ -20,6 +20,11 @@ from mscnn.evaluation import cross_validation, results
 from tests.conftest import ROOT, processes_with, run_python
 
 FOLDS = [["a"], ["b"], ["c"]]
+PROGRAM = """
+import runpy, sys
+from pathlib import Path
+runpy.run_path(str(Path(__file__).with_name(sys.argv.pop(1) + ".py")))
+"""
 TRAIN = """
     import json, os, sys, time
     from pathlib import Path
@@ -30,7 +35,7 @@ TRAIN = """
         print(json.dumps([options, sorted(os.sched_getaffinity(0))]), file=file)
     time.sleep(float(os.environ.get("SLEEP", 0)))
     if options["--fold"] == os.environ.get("FAIL"):
-        sys.exit("train.py: error: no luck")
+        sys.exit("mscnn train: error: no luck")
     (run_dir / "options.json").write_text(json.dumps(options))
     (run_dir / "summary.json").write_text("{}")
 """
@@ -56,13 +61,14 @@ EVALUATE = """
 
 @pytest.fixture
 def pretended(tmp_path, monkeypatch):
-    """A plan whose train.py and evaluate.py take no time; their calls are in history()."""
+    """A plan whose trainings and evaluations take no time; their calls are in history()."""
+    (tmp_path / "program.py").write_text(PROGRAM)
     (tmp_path / "train.py").write_text(textwrap.dedent(TRAIN))
     (tmp_path / "evaluate.py").write_text(textwrap.dedent(EVALUATE))
     for fold, compound in enumerate("abc"):
         for right in (True, False):
             predicted(fold, compound, right).to_parquet(tmp_path / f"{fold}-{right}.parquet")
-    monkeypatch.setattr(cross_validation, "ROOT", tmp_path)
+    monkeypatch.setattr(cross_validation, "PROGRAM", (sys.executable, str(tmp_path / "program.py")))
     monkeypatch.setenv("HISTORY", str(tmp_path / "history"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     plan = cross_validation.FoldPlan(tmp_path / "out", "demo", "leave-compound-out", FOLDS, jobs=1)
@@ -100,7 +106,7 @@ def test_every_fold_is_trained_scored_and_gathered_once(pretended):
 
 def test_a_fold_that_fails_is_named_the_others_go_on_and_it_alone_is_run_again(pretended, monkeypatch):
     monkeypatch.setenv("FAIL", "1")
-    with pytest.raises(UsageError, match=r"(?s)1 of 3 folds failed.*fold 1 \(b\): exit code 1: train.py: error: no luck"):
+    with pytest.raises(UsageError, match=r"(?s)1 of 3 folds failed.*fold 1 \(b\): exit code 1: mscnn train: error: no l"):
         cross_validation.run_folds(pretended)
     assert not (pretended.out / "scores").exists()
     assert folds_of(history()) == ["0", "1", "2"]
@@ -163,7 +169,7 @@ def test_only_the_same_settings_and_folds_go_on(pretended):
 
 def start(pretended, **variables: str) -> subprocess.Popen:
     code = ("from mscnn.core import errors; from mscnn.evaluation import cross_validation; from pathlib import Path; "
-            f"cross_validation.ROOT = Path({str(pretended.out.parent)!r}); "
+            f"cross_validation.PROGRAM = {cross_validation.PROGRAM}; "
             f"plan = cross_validation.FoldPlan(Path({str(pretended.out)!r}), 'demo', 'k-fold', {FOLDS}, 1); "
             "errors.run(lambda: cross_validation.run_folds(plan))")
     return subprocess.Popen([sys.executable, "-c", code], env={**os.environ, **variables}, cwd=ROOT, stderr=subprocess.PIPE,

@@ -37,9 +37,9 @@ CRASHES = {
     "abort": ("abort() in a rank", LOST, 0, False),
     "segfault": ("segmentation fault in a rank", LOST, 0, False),
     "memory": ("a rank without memory", r"rank 1 on \S+ ran out of memory while computing", 0, False),
-    "hang": ("a rank that computes for ever", r"rank 1 on \S+ made no progress: computing took longer", TIMEOUT, False),
+    "hang": ("endless computation in a rank", r"rank 1 on \S+ made no progress: computing took longer", TIMEOUT, False),
     "hang-without-python": ("the same in compiled code that holds the interpreter", LOST, TIMEOUT, False),
-    "reading:hang": ("a read that does not come back", r"rank 1 on \S+ made no progress: reading 00123 \w+ \w+ took longer",
+    "reading:hang": ("a read that never returns", r"rank 1 on \S+ made no progress: reading 00123 \w+ \w+ took longer",
                      TIMEOUT, True),
     "reading:raise": ("exception in the thread that reads", BROKEN, 0, False),
     "reading:kill": ("kill -9 of a rank while it reads", LOST, 0, False),
@@ -66,13 +66,13 @@ def test_a_rank_that_fails_ends_the_job_with_its_reason_once(new_run, undisturbe
     assert len(run.errors()) <= 1, output
     assert re.search(says, run.status()["reason"]), run.status()
     assert run.status()["status"] == "failed"
-    outcome = "told once"
+    outcome = "reported once"
     if "hang" in fault:
         assert "most recent call first" in (run.run_dir / "log" / "rank-1.txt").read_text()
         outcome += ", with all stacks"
     if is_full or fault == "kill":
         assert run.finish() == undisturbed.hash()
-        outcome += "; goes on to the same bits"
+        outcome += "; resumes to the same bits"
     fault_row(what, outcome, seconds)
 
 
@@ -90,7 +90,7 @@ def test_over_mpi_a_rank_that_fails_ends_the_job_too(new_run, mpiexec, fault_row
     if fault != "kill":  # of which mpiexec speaks, and ends all
         assert len(re.findall(says, output)) == 1, output
     assert all(checkpoint.load(path) for path in checkpoint.list_checkpoints(run.run_dir / "checkpoints"))
-    fault_row(f"{what}, over MPI", "told by mpiexec" if fault == "kill" else "told once", seconds)
+    fault_row(f"{what}, over MPI", "reported by mpiexec" if fault == "kill" else "reported once", seconds)
 
 
 @pytest.mark.parametrize("whom", ["one rank", "all ranks"])
@@ -115,7 +115,7 @@ def test_runs_that_are_killed_anywhere_end_alike(new_run, undisturbed, fault_row
         shutil.rmtree(run.folder)
     assert early
     fault_row(f"kill -9 of {whom} at {times} random moments, {early} of them before its end",
-              f"{times}/{times} go on to the same bits", max(seconds))
+              f"{times}/{times} resume to the same bits", max(seconds))
 
 
 def test_of_many_ranks_one_says_which_has_gone(new_run, fault_row):
@@ -132,7 +132,7 @@ def test_of_many_ranks_one_says_which_has_gone(new_run, fault_row):
     assert said.count("\n") == 1, said
     assert re.match(LOST.replace("1", "2", 1), said.removeprefix("train.py: error: ")), said
     assert run.status()["reason"] == said.removeprefix("train.py: error: ").strip()
-    fault_row("kill -9 of one of 4 ranks", "told once", seconds)
+    fault_row("kill -9 of one of 4 ranks", "reported once", seconds)
 
 
 @pytest.mark.usefixtures("full_only")
@@ -149,7 +149,7 @@ def test_a_job_that_is_suspended_as_a_whole_goes_on(new_run, undisturbed, fault_
             os.kill(process.pid, signal.SIGCONT)
         assert [process.wait(100) for process in ranks] == [0, 0], [process.outputs() for process in ranks]
     assert run.hash() == undisturbed.hash()
-    fault_row("all ranks suspended for three timeouts", "goes on to the same bits")
+    fault_row("all ranks suspended for three time limits", "continues to the same bits")
 
 
 STOPS = {  # who is told, by what, and where; whether `make test` has it
@@ -158,7 +158,7 @@ STOPS = {  # who is told, by what, and where; whether `make test` has it
     "SIGTERM to one rank": ("rank", None, "SIGTERM", False),
     "SIGUSR1 to one rank while it reads": ("rank", None, "reading:SIGUSR1", False),
     "SIGTERM to rank 0 while it saves": ("rank", None, "saving:SIGTERM", False),
-    "torchrun killed by SIGUSR1, which it does not know by default": ("default", signal.SIGUSR1, "", False),
+    "SIGUSR1 to torchrun with its default signals": ("default", signal.SIGUSR1, "", False),
     "kill -9 of torchrun": ("rank", None, "parent", True),
 }
 
@@ -185,7 +185,7 @@ def test_a_run_that_is_told_to_stop_saves_and_goes_on(new_run, undisturbed, faul
     assert seconds < LIMIT
     if not is_long:
         assert run.finish() == undisturbed.hash()
-    fault_row(what, f"saved at once{'' if is_long else ', goes on to the same bits'}", seconds)
+    fault_row(what, f"saved at once{'' if is_long else '; resumes to the same bits'}", seconds)
 
 
 @pytest.mark.usefixtures("full_only")
@@ -209,7 +209,7 @@ def test_an_evaluation_that_is_killed_leaves_no_scores_that_pass_for_whole(undis
             assert tables(evaluated(command)) == whole
     assert early
     fault_row(f"SIGTERM and kill -9 of evaluate.py at {2 * times} random moments, {early} of them before its end",
-              "no scores, or whole ones; the same when run again")
+              "no scores or complete ones; the same when run again")
 
 
 @pytest.mark.parametrize("fields", [3, 7])
@@ -237,7 +237,7 @@ def test_ranks_of_unequal_speed_wait_for_each_other(undisturbed, fault_screen, t
                              capture_output=True)
     assert process.returncode == 0, process.stderr
     assert (out / "scores.json").exists()
-    fault_row("a rank that is 15 s later than the other, of an evaluation with `--step-timeout 3`", "is waited for")
+    fault_row("one rank of an evaluation 15 s later than the other, `--step-timeout 3`", "the other rank waits")
 
 
 def evaluated(command: tuple[object, ...], ranks: int = 1) -> Path:
@@ -289,7 +289,7 @@ def test_a_disk_that_fills_up_costs_no_checkpoint(new_run, undisturbed, fault_ro
         assert run.finish() == undisturbed.hash()
     finally:
         subprocess.run(["umount", "-l", run.run_dir], check=True)
-    fault_row("disk full", "told at each checkpoint, exit code 3 at the end; given room, goes on to the same bits")
+    fault_row("disk full", "reported at each checkpoint, exit code 3 at the end; given room, resumes to the same bits")
 
 
 @pytest.mark.usefixtures("full_only")
@@ -302,13 +302,13 @@ def test_a_run_directory_that_cannot_be_written_is_told(new_run, undisturbed, fa
     assert "NOT SAVED: the checkpoint of step" in output
     assert len(run.errors()) == 1, output
     assert "the last checkpoint could not be written" in run.errors()[0]
-    outcome = "told at each checkpoint, exit code 3 at the end"
+    outcome = "reported at each checkpoint, exit code 3 at the end"
     if fault == "read-only":
         assert checkpoint.list_checkpoints(run.run_dir / "checkpoints")
         for path in [run.run_dir, *run.run_dir.rglob("*")]:
             path.chmod(0o755)
         assert run.finish() == undisturbed.hash()
-        outcome += "; given back, goes on to the same bits"
+        outcome += "; made writable, resumes to the same bits"
     fault_row(what, outcome, seconds)
 
 
@@ -330,7 +330,7 @@ def test_folds_end_with_the_command_that_started_them(fault_screen, tmp_path, fa
         time.sleep(0.1)
     seconds = time.monotonic() - killed
     assert {run_directory.read_status(path.parent)["exit_code"] for path in begun} == {75}
-    fault_row("kill -9 of python -m mscnn loco", "its trainings save and end", seconds)
+    fault_row("kill -9 of mscnn loco", "its trainings save and end", seconds)
 
 
 @pytest.mark.parametrize("kind", ["tiff", "packed"])
@@ -354,7 +354,7 @@ def test_data_that_is_damaged_while_it_is_used_is_named(new_run, fault_screen, u
     assert seconds < LIMIT
     assert all(checkpoint.load(path) for path in checkpoint.list_checkpoints(run.run_dir / "checkpoints"))
     run.data = ("--sites", fault_screen)
-    fault_row(f"a {kind} file cut short while it is read from", "named by the one rank that finds it, exit code 3", seconds)
+    fault_row(f"a {kind} file cut short while it is read from", "reported by the rank that finds it, exit code 3", seconds)
     if is_full and kind == "tiff":
         assert run.finish() == undisturbed.hash()
 
@@ -367,7 +367,7 @@ def test_a_pixel_that_is_no_number_costs_a_step(new_run, fault_row):
     assert process.returncode == 0, output
     assert len(re.findall(r"step \d skipped, 1 in a row: .* fields: 00123 \w+ \w+", output)) == 1
     assert checkpoint.read(run.run_dir)[1].step == STEPS
-    fault_row("NaN in a pixel on one rank alone", "the step is left out by all ranks, the field named")
+    fault_row("NaN in a pixel on one rank alone", "all ranks skip the step; the field is named")
 
 
 @pytest.mark.usefixtures("full_only")

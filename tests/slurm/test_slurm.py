@@ -137,7 +137,8 @@ def test_the_warning_before_the_time_limit_stops_training_which_is_queued_again_
     go_on(job)
     assert {re.search("--run-dir (\\S+) --resume auto", line)[1] for line in called(job)} == {f"runs/demo-{job.number}"}
     assert job.fact("JobState") == "COMPLETED"
-    fault_row(f"SIGUSR1 to the batch shell of {script}", "passed on; queued again on exit code 75, goes on in its folder")
+    fault_row(f"SIGUSR1 to the batch shell of {script}",
+              "forwarded; queued again on exit code 75, resumes in its run directory")
 
 
 def test_a_job_that_is_cancelled_saves_and_stays_cancelled(pretend, fault_row):
@@ -282,8 +283,8 @@ def test_train_over_mpi(cluster, plates, size):
     assert used["launcher"].startswith("mpi")
 
 
-ENDED_BY = [("a rank killed", "train.sbatch"), ("a node lost", "train.sbatch"), ("time nearly up", "train.sbatch"),
-            ("time nearly up", "train_mpi.sbatch")]
+ENDED_BY = [("a rank killed", "train.sbatch"), ("a node lost", "train.sbatch"), ("time limit near", "train.sbatch"),
+            ("time limit near", "train_mpi.sbatch")]
 
 
 @pytest.mark.parametrize(("what", "script"), ENDED_BY)
@@ -296,7 +297,7 @@ def test_a_job_that_loses_a_rank_a_node_or_its_time_is_queued_again_and_goes_on(
                          "--checkpoint-steps", 1, DATA="plates", **(by_mpi(cluster, 1) if "mpi" in script else {}))
     job.until(lambda: "step " in job.log(), "the first step", timeout=SLOW)
     begun = time.monotonic()
-    if what == "time nearly up":
+    if what == "time limit near":
         cluster.run("scancel", "--batch", "--signal=USR1", job.number)
     elif what == "a rank killed":
         os.kill(next(pid for pid, rank in job.processes().items() if rank == "1"), signal.SIGKILL)
@@ -312,7 +313,7 @@ def test_a_job_that_loses_a_rank_a_node_or_its_time_is_queued_again_and_goes_on(
     assert job.fact("Restarts") == "1"
     assert "resumed at step" in job.log()
     assert run_directory.read_status(run_dir)["status"] == "finished"
-    fault_row(f"{what}, in a job of {script} on two nodes", "queued again, goes on in its folder",
+    fault_row(f"{what}, in a job of {script} on two nodes", "queued again, resumes in its run directory",
               None if what == "a node lost" else seconds)
 
 

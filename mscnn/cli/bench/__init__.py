@@ -1,6 +1,6 @@
 """Measure steps, loader, collectives and scaling: what the numbers of the documentation rest on.
 
-`python -m mscnn bench COMMAND`, or `python -m mscnn.bench COMMAND`.  Each module of this folder is a command.
+`mscnn bench COMMAND`, or `mscnn bench COMMAND`.  Each module of this folder is a command.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ from mscnn.core import files, machine
 
 def main(argv: list[str]) -> None:
     """Run the measurement that argv names first."""
-    cli.run_command("python -m mscnn bench", __name__, argv)
+    cli.run_command(f"{cli.PROGRAM} bench", __name__, argv)
 
 
 def print_and_write(table: str, json: str | None, results: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """Time sums over ranks by size, over each backend here, or among the ranks of a launcher.
 
-here:          python -m mscnn bench collective
-on a cluster:  srun python -m mscnn bench collective --backend mpi
+here:          mscnn bench collective
+on a cluster:  srun mscnn bench collective --backend mpi
 """
 
 from mscnn.bench.settings import CollectiveSettings
@@ -9,10 +9,12 @@ from mscnn.cli import parse
 from mscnn.cli.bench import print_and_write
 from mscnn.distributed import launchers
 
+COMMAND = parse.Command("bench collective", __doc__, CollectiveSettings)
+
 
 def main(argv: list[str]) -> None:
     """Measure the ranks that a launcher started, or start one job per backend and measure its ranks."""
-    settings = parse.read("python -m mscnn bench collective", __doc__, CollectiveSettings, argv)
+    settings = COMMAND.read(argv)
     starts_ranks = launchers.detect().launcher == launchers.NONE
     if settings.bind:
         launchers.drop_openmp_binding()

@@ -6,10 +6,12 @@ from mscnn.bench.settings import CurvesSettings
 from mscnn.cli import parse
 from mscnn.core import run_directory
 
+COMMAND = parse.Command("bench curves", __doc__, CurvesSettings)
+
 
 def main(argv: list[str]) -> None:
     """Draw the learning curves, and print how far apart they are within a group and between groups."""
-    settings = parse.read("python -m mscnn bench curves", __doc__, CurvesSettings, argv)
+    settings = COMMAND.read(argv)
 
     from mscnn.report import curves  # here, so that --help comes at once
 

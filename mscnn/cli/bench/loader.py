@@ -5,10 +5,12 @@ from mscnn.cli import parse
 from mscnn.cli.bench import print_and_write
 from mscnn.core import memory
 
+COMMAND = parse.Command("bench loader", __doc__, LoaderSettings)
+
 
 def main(argv: list[str]) -> None:
     """Measure the fields per second that one rank reads, by file format."""
-    settings = parse.read("python -m mscnn bench loader", __doc__, LoaderSettings, argv)
+    settings = COMMAND.read(argv)
 
     from mscnn.bench import loader  # here, so that --help comes at once
     from mscnn.distributed import core_binding

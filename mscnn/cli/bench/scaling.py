@@ -1,7 +1,7 @@
 """Count what ranks exchange, time steps by number of ranks, and predict them for a cluster.
 
-here:          python -m mscnn bench scaling
-on a cluster:  srun python -m mscnn bench scaling --bandwidth 100 --latency 2
+here:          mscnn bench scaling
+on a cluster:  srun mscnn bench scaling --bandwidth 100 --latency 2
 """
 
 from mscnn.bench.settings import ScalingSettings
@@ -9,10 +9,12 @@ from mscnn.cli import parse
 from mscnn.cli.bench import print_and_write
 from mscnn.distributed import launchers
 
+COMMAND = parse.Command("bench scaling", __doc__, ScalingSettings)
+
 
 def main(argv: list[str]) -> None:
     """Measure the ranks that a launcher started, or start jobs of several numbers of ranks and predict a cluster."""
-    settings = parse.read("python -m mscnn bench scaling", __doc__, ScalingSettings, argv)
+    settings = COMMAND.read(argv)
     starts_ranks = launchers.detect().launcher == launchers.NONE
     if settings.bind:
         launchers.drop_openmp_binding()

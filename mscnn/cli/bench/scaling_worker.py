@@ -6,10 +6,12 @@ from mscnn.bench.settings import ScalingSettings
 from mscnn.cli import parse
 from mscnn.distributed import launchers
 
+COMMAND = parse.Command("bench scaling-worker", __doc__, ScalingSettings)
+
 
 def main(argv: list[str]) -> None:
     """Answer each line of rank 0's standard input with the time of a step."""
-    settings = parse.read("python -m mscnn bench scaling-worker", __doc__, ScalingSettings, argv)
+    settings = COMMAND.read(argv)
     if settings.bind:
         launchers.drop_openmp_binding()
 

@@ -4,10 +4,12 @@ from mscnn.bench.settings import StepSettings
 from mscnn.cli import parse
 from mscnn.cli.bench import print_and_write
 
+COMMAND = parse.Command("bench step", __doc__, StepSettings)
+
 
 def main(argv: list[str]) -> None:
     """Measure images per second, operations and memory of a training step, by variant."""
-    settings = parse.read("python -m mscnn bench step", __doc__, StepSettings, argv)
+    settings = COMMAND.read(argv)
 
     from mscnn.bench import step  # here, so that --help comes at once
     from mscnn.distributed import core_binding

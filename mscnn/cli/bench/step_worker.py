@@ -6,10 +6,12 @@ from mscnn.bench.settings import StepSettings
 from mscnn.cli import parse
 from mscnn.core import machine
 
+COMMAND = parse.Command("bench step-worker", __doc__, StepSettings)
+
 
 def main(argv: list[str]) -> None:
     """Answer each line of the standard input with the time of a step."""
-    settings = parse.read("python -m mscnn bench step-worker", __doc__, StepSettings, argv)
+    settings = COMMAND.read(argv)
 
     from mscnn.bench import process, worker  # here, so that --help comes at once
     from mscnn.distributed import core_binding

@@ -1,6 +1,6 @@
 """Write packed fields (packed.py) plate by plate, so that a run that was cut off resumes after the last whole plate.
 
-Exercised by `python -m mscnn pack`.  Shapes: C channels, H W pixels.
+Exercised by `mscnn pack`.  Shapes: C channels, H W pixels.
 """
 
 import hashlib
@@ -26,16 +26,16 @@ from mscnn.data.pixels.read_pixels import read_pixels
 from mscnn.data.tables.site_table import METADATA, SiteTable, natural
 
 
-def pack(table: SiteTable, header: Header, out: Path, *, screen: str, downscale: int = 1, workers: int = 1,
+def pack(table: SiteTable, header: Header, out: Path, *, screen: str, blocks: tuple[int, int] = (1, 1), workers: int = 1,
          advance: Callable[[int], object] = lambda number: None) -> int:
     """Write a folder of packed fields; return how many plates were there already.
 
-    header: of every site; screen: "bbbc021" or "sites", the reader of the table; downscale: side of the blocks of pixels
-    that are averaged to one; workers: threads that decode; advance: called with the number of sites done.
+    header: of every site; screen: "bbbc021" or "sites", the reader of the table; blocks: height and width of the
+    blocks of pixels that are averaged to one; workers: threads that decode; advance: called with the number of sites done.
     Raises UsageError for an unfit folder or too little room.  Raises DataError listing damaged images, after all plates
     without one are written.
     """
-    shape = _shape(header, downscale)
+    shape, downscale = _shape(header, blocks), blocks_text(blocks)
     plates = sorted(set(table.frame["plate"]), key=natural)
     files = {plate: f"plate-{number:04}.fields" for number, plate in enumerate(plates, 1)}
     _make(out, set(files.values()))
@@ -49,7 +49,7 @@ def pack(table: SiteTable, header: Header, out: Path, *, screen: str, downscale:
             advance(len(rows))
         else:
             _require_room(out, PAGE + len(rows) * plate_file.stride(*shape, header.dtype))
-            decode = (partial(_decoded, table, site, downscale) for site in sites.tolist())
+            decode = (partial(_decoded, table, site, blocks) for site in sites.tolist())
             try:
                 with closing(prefetch(decode, workers=workers)) as decoded:
                     crc32s = _write_plate(out / name, decoded, len(rows), shape, header.dtype, source, advance)
@@ -68,11 +68,17 @@ def pack(table: SiteTable, header: Header, out: Path, *, screen: str, downscale:
     return kept
 
 
-def _shape(header: Header, downscale: int) -> tuple[int, int, int]:
+def blocks_text(blocks: tuple[int, int]) -> int | str:
+    """Return blocks of pixels as pack.json has them: the side of squares, or "4x5", height first."""
+    return blocks[0] if blocks[0] == blocks[1] else f"{blocks[0]}x{blocks[1]}"
+
+
+def _shape(header: Header, blocks: tuple[int, int]) -> tuple[int, int, int]:
     """Return channels, height and width of a record. Raises UsageError where blocks do not fill the field."""
-    if header.height % downscale or header.width % downscale:
-        raise UsageError(f"downscale must divide both sides of a field, {header.height}x{header.width}, got {downscale}")
-    return header.channels, header.height // downscale, header.width // downscale
+    if header.height % blocks[0] or header.width % blocks[1]:
+        raise UsageError(f"downscale must divide both sides of a field, {header.height}x{header.width}, got "
+                         f"{blocks_text(blocks)}")
+    return header.channels, header.height // blocks[0], header.width // blocks[1]
 
 
 def _make(out: Path, files: set[str]) -> None:
@@ -97,7 +103,7 @@ def _require_room(out: Path, needed: int) -> None:
                          "or name another folder with --out, and run the same command again")
 
 
-def _source(rows: pd.DataFrame, shape: tuple[int, int, int], dtype: str, downscale: int) -> str:
+def _source(rows: pd.DataFrame, shape: tuple[int, int, int], dtype: str, downscale: int | str) -> str:
     """Return the SHA-256 of what a plate file is made from: a file made from the same need not be written again."""
     sha = hashlib.sha256(repr((plate_file.VERSION, shape, dtype, downscale)).encode())
     sha.update(rows[[*METADATA]].to_csv(index=False).encode())
@@ -122,14 +128,14 @@ def _written(path: Path, source: str) -> np.ndarray | None:
     return plate.crc32s if plate.source == source else None
 
 
-def _decoded(table: SiteTable, site: int, downscale: int) -> np.ndarray:
+def _decoded(table: SiteTable, site: int, blocks: tuple[int, int]) -> np.ndarray:
     """Return the pixels (C, H, W) of a site, each the mean of a block, rounded."""
     site_CHW = read_pixels(table, site)
-    if downscale == 1:
+    if blocks == (1, 1):
         return site_CHW
-    channels, height, width = site_CHW.shape
-    blocks = site_CHW.reshape(channels, height // downscale, downscale, width // downscale, downscale)
-    return np.rint(blocks.mean(axis=(2, 4))).astype(site_CHW.dtype)
+    (channels, height, width), (tall, wide) = site_CHW.shape, blocks
+    parts = site_CHW.reshape(channels, height // tall, tall, width // wide, wide)
+    return np.rint(parts.mean(axis=(2, 4))).astype(site_CHW.dtype)
 
 
 def _write_plate(path: Path, sites: Iterable[np.ndarray], records: int, shape: tuple[int, int, int], dtype: str,

@@ -1,4 +1,4 @@
-"""A folder of packed fields, as `python -m mscnn pack` writes it: a file a plate, and an index of sites and records.
+"""A folder of packed fields, as `mscnn pack` writes it: a file a plate, and an index of sites and records.
 
     pack.json            PackDescription
     index.parquet        a row a site: its metadata, source files, plate file, record in it, CRC-32 of the record's pixels
@@ -39,7 +39,7 @@ class PackDescription:
     screen: str              # "bbbc021" or "sites": the reader of the table that was packed
     shape: list[int]         # channels, height, width of a record
     dtype: str               # "uint8" or "uint16"
-    downscale: int           # side of the blocks of pixels that were averaged to one
+    downscale: int | str     # side of the blocks of pixels that were averaged to one, or their height x width, as 4x5
     sites: int               # number of records
     plates: dict[str, str]   # by plate file, its plate
     index_sha256: str        # of index.parquet
@@ -88,7 +88,7 @@ def describe(folder: Path) -> PackDescription:
     except (OSError, ValueError) as problem:
         reason = problem.strerror if isinstance(problem, OSError) else "not JSON"
         raise DataError(f"{path}: cannot be read ({reason}); the folder is no pack, or packing has not ended: run the same "
-                        "`python -m mscnn pack` once more") from None
+                        "`mscnn pack` once more") from None
     written = [content.get(name) for name in ("format", "version")] if isinstance(content, dict) else [None, None]
     if written != [FORMAT, VERSION]:
         raise DataError(f"{path}: {written[0]!r} version {written[1]!r}, this program reads {FORMAT!r} version {VERSION}; "

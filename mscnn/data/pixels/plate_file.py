@@ -21,7 +21,7 @@ from mscnn.core.errors import DataError, ImageError
 
 VERSION, MAGIC = 1, b"MSCNNPCK"
 PAGE = 4096  # bytes to which headers and records are padded
-AGAIN = "pack that folder again with `python -m mscnn pack`"
+AGAIN = "pack that folder again with `mscnn pack`"
 HEADER = np.dtype([("magic", "S8"), ("version", "<u4"), ("records", "<u4"), ("dtype", "S8"), ("channels", "<u4"),
                    ("height", "<u4"), ("width", "<u4"), ("page", "<u4"),
                    ("source", "S64"),       # SHA-256 of what was packed: names, sizes and times of files, metadata, options

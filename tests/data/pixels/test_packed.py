@@ -21,6 +21,7 @@ import pytest
 import tifffile
 import torch
 
+from mscnn.cli.pack import PackSettings
 from mscnn.core import config
 from mscnn.core.errors import DataError, ImageError, UsageError
 from mscnn.data.pixels import pack as packing
@@ -117,13 +118,23 @@ def test_the_layout_is_the_one_that_is_documented(pair):
 
 def test_blocks_of_pixels_are_averaged_and_rounded(tmp_path):
     table = write_images(tmp_path / "images")
-    pack(table, tmp_path / "small", downscale=4)
+    pack(table, tmp_path / "small", blocks=(4, 4))
     small = packed.read_packed(tmp_path / "small")
     assert packed.inspect(small)[0] == Header(2, 32, 34, "uint16")
     site = read_site(table.frame["files"][4]).astype(float)
     assert read_pixels(small, 4)[1, 2, 3] == round(site[1, 8:12, 12:16].mean())
+    pack(table, tmp_path / "squeezed", blocks=(4, 8))
+    squeezed = packed.read_packed(tmp_path / "squeezed")
+    assert packed.inspect(squeezed)[0] == Header(2, 32, 17, "uint16")
+    assert read_pixels(squeezed, 4)[1, 2, 3] == round(site[1, 8:12, 24:32].mean())
+    assert [packed.describe(tmp_path / name).downscale for name in ("small", "squeezed")] == [4, "4x8"]
     with pytest.raises(UsageError, match="downscale must divide both sides of a field, 128x136, got 16"):
-        pack(table, tmp_path / "odd", downscale=16)
+        pack(table, tmp_path / "odd", blocks=(16, 16))
+    for text, blocks in (("2", (2, 2)), ("4x5", (4, 5)), ("4X5", (4, 5))):
+        assert PackSettings(sites="x", out="x", downscale=text).blocks() == blocks
+    for text in ("0", "4x", "x5", "4x5x6", "-2", "2.5", ""):
+        with pytest.raises(UsageError, match=f"must be a number of pixels, or HEIGHTxWIDTH like 4x5, got '{text}'"):
+            PackSettings(sites="x", out="x", downscale=text)
 
 
 def test_a_pack_can_be_packed_again(pair, tmp_path):
@@ -131,7 +142,7 @@ def test_a_pack_can_be_packed_again(pair, tmp_path):
     half = ("--out", tmp_path / "half", "--downscale", 2, "--only", "all")
     done = run_python("-m", "mscnn", "pack", "--packed", folder, *half)
     assert done.returncode == 0, done.stderr
-    pack(table, tmp_path / "direct", downscale=2)
+    pack(table, tmp_path / "direct", blocks=(2, 2))
     halves = [packed.read_packed(tmp_path / name) for name in ("half", "direct")]
     for site in range(6):
         np.testing.assert_array_equal(*(read_pixels(half, site) for half in halves))
