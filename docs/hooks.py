@@ -29,7 +29,8 @@ def on_files(files: Any, config: Any) -> Any:
     from mkdocs.structure.files import File  # here, so that tests can read NEEDS without MkDocs
 
     pages = {"reference/commands.md": commands_page(), "reference/settings.md": settings_page(),
-             "changelog.md": root_page("CHANGELOG.md", "."), "development/contributing.md": root_page("CONTRIBUTING.md", "..")}
+             "changelog.md": root_page("CHANGELOG.md", "."),
+             "development/contributing.md": root_page("CONTRIBUTING.md", "..")}
     for path, text in pages.items():
         files.append(File.generated(config, path, content=text))
     return files
@@ -57,8 +58,8 @@ def commands_page() -> str:
     """Return the page of all commands: description, usage, and a table of the settings of each."""
     commands = find_all()
     lines = ["# Commands", "",
-             "The console script `mscnn COMMAND` is the same as `python -m mscnn COMMAND`. `mscnn COMMAND --help` shows the "
-             "common settings, `--help-all` all. This page is written by the program itself.", "",
+             "`mscnn COMMAND` is the same as `python -m mscnn COMMAND`. `mscnn COMMAND --help` shows the common settings, "
+             "`--help-all` all. This page is written by the program itself.", "",
              "| command | what it does |", "|---|---|"]
     lines += [f"| [`mscnn {name}`](#mscnn-{name.replace(' ', '-')}) | {cell(command.description.splitlines()[0])} |"
               for name, command in commands.items()]
@@ -87,7 +88,8 @@ def settings_page() -> str:
              "| preset | what it promises |", "|---|---|"]
     lines += [f"| `{name}` | {cell(preset.__doc__ or '')} |" for name, preset in PRESETS.items()]
     for name, record in config.GROUPS.items():
-        lines += ["", f"## {record.__doc__} {{ #{name} }}", "", "| setting | default, and presets | meaning |", "|---|---|---|"]
+        lines += ["", f"## {record.__doc__} {{ #{name} }}", "",
+                  "| setting | default, and presets | meaning |", "|---|---|---|"]
         for field in dataclasses.fields(record):
             changed = [f"{preset}: {code(start[field.name])}" for preset, start in starts.items() if field.name in start]
             lines.append(f"| `--{option(field.name)}`{{ #{option(field.name)} }}<br>{values(field)} | "

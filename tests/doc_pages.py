@@ -88,5 +88,6 @@ def command(line: str) -> list[str] | None:
         if name in SBATCH and "slurm" in word:
             data = [word.removeprefix("DATA=") for word in words[:place] if word.startswith("DATA=")]
             rest = rest or ["bbbc021"]  # as the scripts' own default
-            return [SBATCH[name], *rest, *(["--data" if SBATCH[name] == "evaluate" else "--bbbc021", *data] if data else [])]
+            option = "--data" if SBATCH[name] == "evaluate" else "--bbbc021"
+            return [SBATCH[name], *rest, *([option, *data] if data else [])]
     return None
