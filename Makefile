@@ -1,5 +1,6 @@
 # make demo   install, draw synthetic plates, train on 2 ranks, evaluate on held-out compounds, report
 # make test   install, lint, run all tests
+# make docs   write the documentation site to site/; after the installation it needs no network
 # make .venv  install only.   PIP_ARGS passes options to pip, such as the index of PyTorch's CPU builds
 # make same    what the program computes, by revision BEFORE (default: the last commit) and by the files as they are: equal?
 # make faults  what clusters, disks and strangers do to a run, 100 times over; half an hour; prints the README's table
@@ -14,7 +15,7 @@ BEFORE ?= HEAD
 MPI_TESTS ?= tests/mpi tests/ranks tests/slurm -k mpi
 
 .DELETE_ON_ERROR:
-.PHONY: demo test same faults lint clean .venv test-mpich test-intel-mpi test-ipex bench-ipex
+.PHONY: demo test same faults lint docs clean .venv test-mpich test-intel-mpi test-ipex bench-ipex
 
 .venv: .venv/runtime
 
@@ -43,6 +44,14 @@ lint: .venv/dev
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+.venv/docs: .venv/runtime requirements-docs.txt
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --requirement requirements-docs.txt
+	touch $@
+
+docs: .venv/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo "open site/index.html; its search needs a server: $(BIN)/python -m http.server --directory site --bind 127.0.0.1"
 
 same: .venv/runtime
 	$(BIN)/python tests/same.py against $(BEFORE)
@@ -77,4 +86,4 @@ bench-ipex: .venv-ipex/runtime
 	  --variants sparse-fp32,sparse-fp32-ipex,dense-fp32-kept,dense-fp32-kept-ipex,sparse-bf16,sparse-bf16-ipex,dense-bf16-kept,dense-bf16-kept-ipex
 
 clean:
-	rm -rf .venv .venv-* demo
+	rm -rf .venv .venv-* demo site

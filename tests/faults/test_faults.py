@@ -348,13 +348,13 @@ def test_data_that_is_damaged_while_it_is_used_is_named(new_run, fault_screen, u
     seconds = run.end(run.start(fault="cut", step=8))
     output = run.output.read_text()
     assert run.status()["exit_code"] == 3, output
-    assert len(run.errors()) == 1, output
+    assert len(set(run.errors())) == 1, output  # ranks share the file of a plate: each that finds the damage reports it
     assert re.search(r"plate-0001\.fields: was cut short" if kind == "packed" else r"\.tif: .*(cut short|unreadable)",
                      run.errors()[0]), output
     assert seconds < LIMIT
     assert all(checkpoint.load(path) for path in checkpoint.list_checkpoints(run.run_dir / "checkpoints"))
     run.data = ("--sites", fault_screen)
-    fault_row(f"a {kind} file cut short while it is read from", "reported by the rank that finds it, exit code 3", seconds)
+    fault_row(f"a {kind} file cut short while it is read from", "reported by each rank that finds it, exit code 3", seconds)
     if is_full and kind == "tiff":
         assert run.finish() == undisturbed.hash()
 
