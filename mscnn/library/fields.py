@@ -85,7 +85,7 @@ def choose_scale(fields: Fields, saved: Checkpoint, plates: Any) -> tuple[Scale,
     elif isinstance(plates, pd.DataFrame):
         measured = to_fields(plates, None, saved)
         scale, notes = load_run.load_scale(saved, measured.table, World(), other_screen=True)
-        notes += [] if scale.covers(fields.table.frame["plate"]) else [load_run.NOT_MEASURED]
+        notes += [] if notes or scale.covers(fields.table.frame["plate"]) else [load_run.NOT_MEASURED]
         load_run.require_measured_size(scale, fields.table, control)
     else:
         if plates == "measure" and (lacking := [name for name in ("Metadata_Plate", "Metadata_Compound")
