@@ -1,6 +1,7 @@
 """The house: the folder is the stratum, and each capability has one door."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -118,3 +119,10 @@ def test_tests_mirror_the_folders():
             continue
         tested = ROOT / "mscnn" / folder / path.name.removeprefix("test_")
         assert tested.exists(), f"{path.relative_to(ROOT)}: there is no {tested.relative_to(ROOT)}"
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/development/architecture.md"])
+def test_the_map_of_the_code_has_the_folders_and_their_layers(page):
+    rows = re.findall(r"^\| (\d) (.*?) \|", (ROOT / page).read_text(), flags=re.MULTILINE)
+    shown = {folder: int(number) for number, folders in rows for folder in re.findall(r"`mscnn/(\w+)/`", folders)}
+    assert shown == STRATA
