@@ -3,7 +3,7 @@
 # make docs   write the documentation site to site/; after the installation it needs no network
 # make .venv  install only.   PIP_ARGS passes options to pip, such as the index of PyTorch's CPU builds
 # make same    what the program computes, by revision BEFORE (default: the last commit) and by the files as they are: equal?
-# make faults  what clusters, disks and strangers do to a run, 100 times over; half an hour; prints the README's table
+# make faults  what clusters, disks and strangers do to a run, 100 times over; half an hour; prints the table of docs/faults.md
 # make test-mpich test-intel-mpi   the tests of MPI with another MPI than that of .venv, in an environment laid over it
 # make test-ipex    install Intel's extension and its own torch into .venv-ipex (7.5 GB), test the network and training there
 # make bench-ipex   its training steps beside those of the same torch without it

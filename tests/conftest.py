@@ -44,7 +44,7 @@ def fault_row(record_property: Callable[[str, object], None]) -> Callable[..., N
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the table of faults, as in the README."""
+    """Print the table of faults, as in docs/faults.md."""
     rows = [json.loads(value) for report in terminalreporter.stats.get("passed", [])
             for name, value in report.user_properties if name == "fault"]
     if rows:

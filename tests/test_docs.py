@@ -12,6 +12,7 @@ import pytest
 from mscnn.core import config
 from mscnn.core.errors import UsageError
 from tests.doc_pages import ROOT, Page, command, lines, pages
+from tests.test_structure import STRATA
 
 _spec = importlib.util.spec_from_file_location("docs_hooks", ROOT / "docs/hooks.py")
 hooks = importlib.util.module_from_spec(_spec)
@@ -145,3 +146,10 @@ def test_the_extras_are_those_of_the_package():
     table = text[text.index("| extra | for |"):].partition("\n\n")[0]
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == {*extras}
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/development/architecture.md"])
+def test_the_map_of_the_code_has_the_layers_of_the_code(name):
+    rows = re.findall(r"^\| (\d) (`mscnn/.*?) \|", (ROOT / name).read_text(), re.MULTILINE)
+    layers = {folder: int(number) for number, folders in rows for folder in re.findall(r"`mscnn/(\w+)/`", folders)}
+    assert layers == STRATA

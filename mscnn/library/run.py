@@ -126,7 +126,8 @@ class Run:
         Args:
             field: an array of counts (C, H, W), a path, a tuple of paths, one per channel, or a table with one row.
             mechanism: one of `run.classes`; None: the most probable one.
-            metadata, plates: as in `predict`.
+            metadata: as in `predict`.
+            plates: as in `predict`.
             steps: of the integral, at least 1; more are more exact.
 
         Raises:
