@@ -52,7 +52,7 @@ for root in range(comm.size):
     for value in (None, "", "Zelle \u00df \U0001f9ec \0", [root, 2.5, True, None], {"at": ["a", 29500]}, "x" * 100_000):
         assert process_group.broadcast_object(value if comm.rank == root else "ignored", root) == value, (root, value)
 assert process_group.broadcast_object(comm.rank) == 0
-print("received", comm.rank, flush=True)
+print(f"received {comm.rank}", flush=True)  # in one piece: lines of ranks mingle
 launchers.abort_at_exit(0)  # else the first to end would end the job
 """
 
