@@ -47,18 +47,19 @@ def test_a_new_file_is_a_new_command(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(("argv", "message"), [
-    (["pakc", "--out", "x"], "got pakc; did you mean pack?"), ([], "got nothing; see --help"),
-    (["--out", "x"], "got --out; see --help"), (["parse"], "got parse")])
+    (["pakc", "--out", "x"], "there is no command pakc; did you mean pack? (commands: baselines, bench, check, "),
+    ([], "name a command; see --help (commands: "), (["--out", "x"], "there is no command --out; see --help"),
+    (["parse"], "there is no command parse")])
 def test_an_unknown_command_is_refused_with_the_nearest(argv, message):
-    with pytest.raises(UsageError, match=r"^name a command first \(baselines, bench, check, ") as refusal:
+    with pytest.raises(UsageError) as refusal:
         cli.run_command("mscnn", "mscnn.cli", argv)
-    assert message in str(refusal.value)
+    assert str(refusal.value).startswith(message)
 
 
 def test_a_refusal_is_one_line_with_exit_code_2():
     done = run_python("-m", "mscnn", "pakc")
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-    assert done.stderr.startswith("mscnn pakc: error: name a command first")
+    assert done.stderr.startswith("mscnn pakc: error: there is no command pakc; did you mean pack?")
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -48,11 +48,11 @@ def run_command(program: str, package: str, argv: list[str]) -> None:
     if argv == ["--version"]:
         print(f"{PROGRAM} {mscnn.__version__}")
         return
-    command = argv[0] if argv else "nothing"
-    if command not in commands:
-        raise UsageError(f"name a command first ({', '.join(commands)}), got {command}{did_you_mean(command, commands)}")
+    if not argv or argv[0] not in commands:
+        fault = f"there is no command {argv[0]}{did_you_mean(argv[0], commands)}" if argv else "name a command; see --help"
+        raise UsageError(f"{fault} (commands: {', '.join(commands)})")
     open_logs(0 if launchers.is_rank_zero() else 1, None)
-    importlib.import_module(commands[command]).main(argv[1:])
+    importlib.import_module(commands[argv[0]]).main(argv[1:])
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -36,6 +36,7 @@ def main(argv: list[str]) -> None:
     settings = COMMAND.read(argv)
 
     from mscnn.core import csv_safe  # here, so that --help comes at once
+    from mscnn.core.field_size import misfit
     from mscnn.data.check_screen import check_files, check_table, plate_maps, readers, summary
     from mscnn.data.read_screen import read_screen
     from mscnn.data.tables.bbbc021 import find_csvs
@@ -64,6 +65,9 @@ def main(argv: list[str]) -> None:
     csv_safe.write_csv(maps, maps_csv)
     draw(maps, table.control, picture)
     log.info("%s\nno problems found; look at %s", summary(table, site), picture)
+    for note in (table.without_control(), misfit(site.height, site.width)):
+        if note:
+            log.warning("%s", note)
 
 
 def _clear_outputs(out: Path, source: Path) -> tuple[Path, Path, Path]:

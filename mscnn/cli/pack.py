@@ -59,9 +59,14 @@ def main(argv: list[str]) -> None:
     with errors.details_to_file(out.parent):
         table = read_screen(settings)
         if settings.only == "labelled":
-            table = table.select((table.frame["mechanism"] != "").to_numpy() | table.is_control())
-        if len(table) == 0:
-            raise errors.DataError("no site has a known mechanism; fill in that column, or pack all sites by --only all")
+            is_labelled = (table.frame["mechanism"] != "").to_numpy()
+            if not (is_labelled & ~table.is_control()).any():
+                raise errors.DataError("no treated site has a known mechanism; name its column with --columns "
+                                       "mechanism=COLUMN, or pack all sites by --only all")
+            if left_out := int((~is_labelled & ~table.is_control()).sum()):
+                log.warning("%d of %d sites are left out: their mechanism is not known; --only all packs them", left_out,
+                            len(table))
+            table = table.select(is_labelled | table.is_control())
         header = prepare_data.read_headers(table, world.World())
         with progress(len(table), "packing", unit="field") as shown:
             kept = pack(prepare_data.with_channel_names(table, header), header, out, screen=screen_format(settings),

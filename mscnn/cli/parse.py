@@ -96,7 +96,8 @@ class TrainingCommand:
         show_all: its help shows every setting; start: defaults over those of the records.
         """
         presets = "\n".join(f"  {name:10} {preset.__doc__}" for name, preset in PRESETS.items())
-        parser = _parser(self.program, f"{self.description}\n\npresets:\n{presets}", print_config="--print-config")
+        parser = _parser(self.program, f"{self.description}\n\npresets; {self.program} PRESET --help shows the defaults of "
+                         f"one:\n{presets}", print_config="--print-config")
         parser.usage = f"{self.program} PRESET [--config FILE] [--SETTING VALUE ...]"
         parser.add_argument("preset", choices=list(PRESETS), help=SUPPRESS)  # usage and description name it
         parser.add_argument("--config", action="config", help="YAML file of settings, over the preset's", metavar="FILE")
@@ -168,6 +169,9 @@ def _parse(parser: ArgumentParser, argv: list[str]) -> dict[str, Any]:
         if unknown := re.search(r"Option '([\w.]+)' is not accepted", message):
             message = ("the configuration file has an unknown setting "
                        f"{unknown[1]}{did_you_mean(unknown[1].split('.')[-1], sorted(names))}")
+        elif wrong := re.search(r"option \"(\w+)\": .*Expected a <class '(int|float|bool)'>. Got value: (.*)$", message):
+            kind = {"int": "a whole number", "float": "a number", "bool": "true or false"}[wrong[2]]
+            message = f"{option(wrong[1])} must be {kind}, got {wrong[3]!r}"
         elif "class 'str'" in message:  # in YAML 0.01, 123 and no are not text
             message += "; write the value in quotes in the configuration file"
         raise UsageError(message) from None

@@ -48,7 +48,7 @@ class Table(Settings):
                                    metavar="NAME,...")
     columns: str | None = setting(None, "names of columns that are not recognised, as role=column,...; roles: "
                                         "file plate well site week replicate compound concentration mechanism",
-                                  common=False, metavar="ROLE=COLUMN,...")
+                                  metavar="ROLE=COLUMN,...")
     control: str = setting("DMSO", "compound of the untreated wells, in any case. It is never held out, and no treatment",
                            metavar="COMPOUND")
     taxol_controls: Literal["drop", "keep"] = setting(

@@ -3,6 +3,7 @@
 Exit code 0 is success, 1 an error of the program itself (with a traceback), 130 an interrupt from the keyboard.
 """
 
+import os
 import signal
 import sys
 import time
@@ -115,6 +116,9 @@ def run(program: Callable[[], Result], is_reporter: Callable[[], bool] = lambda:
     """
     try:
         return program()
+    except BrokenPipeError:  # whoever read the output, such as head, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that nothing is written to it at the exit
+        code = 128 + signal.SIGPIPE
     except (Exception, KeyboardInterrupt) as problem:
         ignore_signals()
         code = _report(problem, is_reporter)

@@ -6,6 +6,7 @@ Imports no torch, so that `mscnn check` stays small.
 from pathlib import Path
 
 from mscnn.core import config
+from mscnn.core.errors import DataError
 from mscnn.data.pixels import packed
 from mscnn.data.tables import bbbc021
 from mscnn.data.tables.problems import Problem
@@ -18,6 +19,8 @@ def read_screen(settings: config.Table, problems: list[Problem] | None = None) -
     problems: a list to add the faults of a CSV's rows to; without it a DataError lists them.
     """
     root = Path(settings.image_root) if settings.image_root else None
+    if root and not root.is_dir():
+        raise DataError(f"--image-root {root}: there is no such folder; name the one that image paths start from")
     if settings.packed:
         table = packed.read_packed(Path(settings.packed), settings.control)
         keep = screen_format(settings) != "bbbc021" or settings.taxol_controls == "keep"

@@ -132,9 +132,14 @@ def predict_sites(checkpoint: Checkpoint, network: MCNN, fields: FieldReader, ra
 def _data_settings(settings: EvaluationSettings, checkpoint: Checkpoint) -> config.Data:
     """Return where the table is: the checkpoint's settings, replaced by those of the command line.
 
-    Raises DataError where the checkpoint, which anybody can have made, names no file: /dev/zero would be read for ever.
+    Raises UsageError for the checkpoint's channels in another order.  Raises DataError where the checkpoint, which anybody
+    can have made, names no file: /dev/zero would be read for ever.
     """
     data = config.from_flat(checkpoint.settings).data
+    asked = [name.strip() for name in (settings.channels or "").split(",")]
+    if asked != checkpoint.channels and sorted(asked) == sorted(checkpoint.channels):
+        raise UsageError(f"--channels {settings.channels}: the network sees channels in the order "
+                         f"{','.join(checkpoint.channels)}; give that order, or leave --channels out")
     if settings.another():
         channels = None if settings.packed else settings.channels or ",".join(checkpoint.channels)
         data = dataclasses.replace(data, bbbc021=settings.bbbc021, sites=settings.sites, packed=settings.packed,

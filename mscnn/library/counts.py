@@ -45,8 +45,8 @@ def as_counts(fields: Any, expected: Expected) -> np.ndarray:
     if not len(fields) or not fields.size:
         raise DataError(f"fields must be at least one, got an array of shape {fields.shape}")
     if fields.shape[1] != len(expected.channels) and fields.shape[3] == len(expected.channels):
-        raise DataError(f"fields must be {wanted}, got {fields.shape} with the channels last; give "
-                        "fields.transpose(0, 3, 1, 2)")
+        raise DataError(f"fields must be {wanted}, got {fields.shape} with the channels last; move "
+                        "them with numpy.moveaxis(fields, -1, -3)")
     channels, height, width = fields.shape[1:]
     require_header(Header(channels, height, width, fields.dtype.name), expected)
     return _whole_counts(fields)
@@ -95,6 +95,8 @@ def _whole_counts(fields_NCHW: np.ndarray) -> np.ndarray:
         raise DataError(f"{wrong:,} of {fields_NCHW.size:,} values are NaN or infinite; {COUNTS}")
     low, high = fields_NCHW.min(), fields_NCHW.max()
     found = f"from {low:g} to {high:g} in {name}"
+    if high == low == 0:
+        raise DataError(f"all values are 0, as of no image; {COUNTS}")
     if high <= 1 or (kind == "f" and low < 0):
         raise DataError(f"values look normalised: they are {found}; {COUNTS}")
     if low < 0 or high > MOST:

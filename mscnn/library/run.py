@@ -1,7 +1,7 @@
 """mscnn.load_run, and the Run that predicts, embeds and explains fields of view.
 
-Predictions equal those of evaluate.py to the last bit for the same fields in the same order, with the same microbatch and
-the same number of threads.  The number of threads is torch's (torch.set_num_threads changes it).  The library sets nothing
+Predictions equal those of `mscnn evaluate` to the last bit for the same fields in the same order, with the same
+microbatch and number of threads.  The number of threads is torch's (torch.set_num_threads changes it).  The library sets nothing
 of the process: neither threads, cores, memory, signals nor log handlers.  It logs to the logger "mscnn".
 Shapes: N fields, C channels, H W pixels, h w grid of H/64 x W/64.
 """
@@ -30,7 +30,7 @@ from mscnn.model.acceleration import Acceleration
 from mscnn.training import checkpoint
 from mscnn.training.checkpoint import Checkpoint
 
-MICROBATCH = 8  # as evaluate.py's
+MICROBATCH = 8  # as that of `mscnn evaluate`
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +70,7 @@ class Run:
 
         Give raw camera counts: the run scales them as in its training.  Fields of another size are cropped at the centre
         or padded by mirroring where the run's setting image-size does so; else they are refused.  Probabilities are those
-        of evaluate.py to the last bit for the same fields in the same order, microbatch and number of torch's threads.
+        of `mscnn evaluate` to the last bit for the same fields in the same order, microbatch and number of torch's threads.
 
         Args:
             fields: one of
@@ -82,7 +82,7 @@ class Run:
                 _Well, _Site, _Replicate, _Compound, _Concentration, _MOA.
             plates: for a run that scales each plate by its own numbers (`run.by_plate`): "training", the plates are those
                 of its training, by name; "measure", each plate is measured in its untreated wells among these fields, as
-                evaluate.py does for another screen; a table: plates are measured in the untreated wells of that table.
+                `mscnn evaluate` does for another screen; a table: plates are measured in the untreated wells of that table.
                 Others ignore it.
             microbatch: fields that are computed at once.  Its size, and which fields share one, decide the last bit.
             progress: show a progress bar.
@@ -110,7 +110,7 @@ class Run:
             A row a field, in order, with the index of the table: the Metadata_* columns that are known; Metadata_Scored,
             where compounds are known: False for those that the network was trained on, which mscnn.score_profiles takes
             as neighbours only (drop the column to count them all); Image_MCNN_Emb_001 to _512, float32, as in
-            profiles.parquet of evaluate.py.
+            profiles.parquet of `mscnn evaluate`.
         """
         found = self._compute(fields, metadata, plates, microbatch, progress)
         given = found.fields

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mscnn.core.field_size import SIZE_MULTIPLE, misfit
 from mscnn.model import kernel as kernels
 from mscnn.model.sparse import SparseBranch, use_sparse
 
@@ -17,7 +18,6 @@ BRANCH_CHANNELS = (16, 16, 16, 32, 32, 32, 64)  # branch i reads the field max-p
 COARSEST = 2 ** (len(BRANCH_CHANNELS) - 1)      # 64: every branch ends on the grid of the coarsest one
 COMBINED_CHANNELS = 1024
 NUM_FEATURES = 512
-SIZE_MULTIPLE = 2 * COARSEST                    # 128: the combined grid is halved once more
 
 
 class Branch(nn.Module):
@@ -117,13 +117,8 @@ def halved(fields_NCHW: Tensor) -> Tensor:
 
 def require_fitting_size(height: int, width: int) -> None:
     """Raise ValueError unless both sides are positive multiples of 128."""
-    if height > 0 and width > 0 and height % SIZE_MULTIPLE == 0 and width % SIZE_MULTIPLE == 0:
-        return
-    below = [max(side // SIZE_MULTIPLE, 1) * SIZE_MULTIPLE for side in (height, width)]
-    above = [max(-(-side // SIZE_MULTIPLE), 1) * SIZE_MULTIPLE for side in (height, width)]
-    raise ValueError(f"fields of {height}x{width} pixels do not fit: both sides must be multiples of {SIZE_MULTIPLE}; "
-                     f"the nearest sizes are --image-size {below[0]}x{below[1]} (crops) "
-                     f"and --image-size {above[0]}x{above[1]} (pads)")
+    if problem := misfit(height, width):
+        raise ValueError(problem)
 
 
 def _initialise(layer: nn.Module) -> None:

@@ -46,6 +46,9 @@ def load_data(settings: config.Config, ranks: world.World) -> TrainingData:
                               test_fraction=asked.test_fraction, seed=settings.run.seed, within=within)
     ranks.require_equal(data=table.fingerprint())
     log.info("split: %s", splits.describe(split, table))
+    if not len(split.test()):
+        log.warning("no compound is held out, so that this run cannot be scored; name some with --hold-out, or choose "
+                    "another --split-method")
     resumed_from = ranks.run_on_all_or_raise(lambda: find_resume_checkpoint(settings, split, table))
     ranks.require_equal(checkpoint=resumed_from[1].sha256 if resumed_from else "none")
     scale = (scale_from_record(resumed_from[1].scale) if resumed_from else

@@ -33,9 +33,11 @@ def load_labelled_sites(settings: config.Data) -> SiteTable:
         raise DataError(f"{unread} sites of {table.control}, in which plates are measured, have no mechanism and would not "
                         f"be read; fill it in, for example with {table.control}")
     log.info("sites: %d, of which %d have a known mechanism", len(table), len(labelled))
+    if note := table.without_control():
+        log.warning("%s", note)
     if len(labelled) == 0:
         raise DataError(f"{settings.packed or settings.bbbc021 or settings.sites}: no site has a known mechanism; fill in "
-                        "that column, or name it with --columns mechanism=COLUMN")
+                        "that column, or name it with --columns mechanism=COLUMN (of a pack: pack again with it)")
     return labelled
 
 

@@ -83,6 +83,8 @@ def read_packed(folder: Path, control: str | None = None) -> SiteTable:
 def describe(folder: Path) -> PackDescription:
     """Return the content of pack.json. Raises DataError where it is missing, or of another format or version."""
     path = folder / DESCRIPTION
+    if not folder.is_dir():
+        raise DataError(f"{folder}: there is no such folder; name one that `mscnn pack` wrote")
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError) as problem:

@@ -25,12 +25,17 @@ def read_csv(path: Path) -> pd.DataFrame:
             raise OSError(f"more than {LARGEST:,} bytes")
         lines = io.StringIO(raw.decode("utf-8-sig"), newline="")  # line ends within a value stay as they are
         numbered = [(number, row) for number, row in enumerate(csv.reader(lines), 1) if row]
+    except FileNotFoundError:
+        raise DataError(f"{path}: there is no such file; name the CSV with a row a site") from None
     except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as problem:
         raise DataError(f"{path}: cannot be read ({problem}); give a CSV in UTF-8") from None
     if len(numbered) < 2:
         raise DataError(f"{path}: holds no rows below its header; give a table with one row a site")
     numbers, rows = zip(*numbered, strict=True)
     header = [name.strip() for name in rows[0]]
+    if len(header) == 1 and (";" in header[0] or "\t" in header[0]):
+        separator = "semicolons" if ";" in header[0] else "tabs"
+        raise DataError(f"{path}: columns are separated by {separator}; save it with commas")
     ragged = [f"row {number}: {len(row)} values" for number, row in numbered if len(row) != len(header)]
     twice = sorted({name for name in header if header.count(name) > 1})
     if ragged or twice:
