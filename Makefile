@@ -43,7 +43,7 @@ lint: .venv/dev
 	$(BIN)/basedpyright
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .venv/docs: .venv/runtime requirements-docs.txt
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --requirement requirements-docs.txt

@@ -31,6 +31,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="32 ranks of 8 nodes instead of 4 of 2; every fault, many times")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start files of whole programs first: they take minutes, and the last of them would keep one core alone."""
+    items.sort(key=lambda item: item.path.parent.name not in ("tests", "faults", "slurm", "mpi", "ranks", "training"))
+
+
 @pytest.fixture(scope="session")
 def is_full(request: pytest.FixtureRequest) -> bool:
     """Whether --full was given."""

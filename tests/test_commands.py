@@ -1,6 +1,8 @@
 """The dispatcher: every file of mscnn/cli is a command, and --help comes at once."""
 
 import importlib
+import signal
+import subprocess
 import sys
 
 import pytest
@@ -80,3 +82,9 @@ def test_the_earlier_name_of_ranks_works():
         done = run_python(*entry, "--oversubscribe", "true", ranks=2)
         assert done.returncode == 0, done.stderr
         assert [line.partition(" on ")[0] for line in done.stdout.splitlines()][1:] == ["rank 0", "rank 1"]
+
+
+def test_a_reader_that_has_had_enough_is_no_error():
+    command = f"{sys.executable} -m mscnn completion bash | head -c 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")

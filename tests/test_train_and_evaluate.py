@@ -185,6 +185,9 @@ def test_a_screen_that_does_not_fit_the_checkpoint_is_refused(run, module_screen
     assert done.returncode == 3
     assert "(1, 128, 128)" in done.stderr
     assert "(2, 128, 128)" in done.stderr
+    done = evaluate(run[0], tmp_path / "out", "--sites", module_screen, "--channels", "RNA,DNA")
+    assert done.returncode == 2
+    assert "--channels RNA,DNA: the network sees channels in the order DNA,RNA" in done.stderr
     done = evaluate(tmp_path, tmp_path / "out")
     assert done.returncode == 3
     assert "no checkpoint there" in done.stderr

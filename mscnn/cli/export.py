@@ -14,7 +14,7 @@ class ExportSettings(Settings):
 
     checkpoint: str = setting(REQUIRED, "run directory, or a checkpoint file", positional=True, metavar="PATH")
     out: str = setting(REQUIRED, "new folder for weights, description, model card and program", metavar="DIR")
-    onnx: bool = setting(False, "write model.onnx too, which needs the packages of requirements-export.txt")
+    onnx: bool = setting(False, "write model.onnx too, which needs the extra export")
 
 
 COMMAND = parse.Command("export", __doc__, ExportSettings)

@@ -170,4 +170,4 @@ def _new_folder(out: Path) -> Iterator[Path]:
 def _require_onnx() -> None:
     if missing := [name for name in ONNX_PACKAGES if importlib.util.find_spec(name) is None]:
         raise UsageError(f"--onnx true needs {' and '.join(missing)}, not installed; "
-                         "pip install -r requirements-export.txt, or leave out --onnx")
+                         "install mscnn with its extra export, or leave out --onnx")

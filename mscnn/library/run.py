@@ -1,8 +1,8 @@
 """mscnn.load_run, and the Run that predicts, embeds and explains fields of view.
 
-Predictions equal those of `mscnn evaluate` to the last bit for the same fields in the same order, with the same
-microbatch and number of threads.  The number of threads is torch's (torch.set_num_threads changes it).  The library sets nothing
-of the process: neither threads, cores, memory, signals nor log handlers.  It logs to the logger "mscnn".
+Predictions equal those of `mscnn evaluate` to the last bit for the same fields in the same order, with the same microbatch
+and number of threads.  The number of threads is torch's (torch.set_num_threads changes it).  The library sets nothing of
+the process: neither threads, cores, memory, signals nor log handlers.  It logs to the logger "mscnn".
 Shapes: N fields, C channels, H W pixels, h w grid of H/64 x W/64.
 """
 

@@ -16,6 +16,7 @@ from PIL import Image
 
 from mscnn.core.errors import DataError, ImageError, printable
 from mscnn.data.check_screen import check_files, check_table, plane_facts, plate_maps, summary, well_place
+from mscnn.data.pixels import packed
 from mscnn.data.pixels.images import read_header
 from mscnn.data.tables.bbbc021 import find_csvs, read_bbbc021
 from mscnn.data.tables.problems import Problem, in_order, write_csv
@@ -315,6 +316,30 @@ def test_faults_of_several_kinds_are_all_listed_in_one_run(screen, tmp_path):
         assert f"  {line}" in result.stderr
     assert "2 files are missing" in result.stdout
     assert not (tmp_path / "out" / "plate_maps.png").exists()
+
+
+def test_what_training_will_need_is_named_though_it_is_no_fault(screen, tmp_path):
+    """Fields of 64x64 do not fit the network; without DMSO there are no untreated wells."""
+    found = run_check("--sites", screen, "--out", tmp_path / "out").stdout
+    assert "fields of 64x64 pixels do not fit: both sides must be multiples of 128; the nearest sizes are --image-size " \
+           "128x128 (crops or pads)" in found
+    assert "no well of" not in found
+    found = run_check("--sites", screen, "--out", tmp_path / "out", "--control", "water").stdout
+    assert "no well of water: the screen seems to have no untreated wells; name their compound with --control" in found
+
+
+def test_a_table_or_folder_that_is_not_there_is_named_as_such(screen, tmp_path):
+    absent = tmp_path / "absent"
+    for words, message in ((("--sites", absent), "absent: there is no such file"),
+                           (("--sites", screen, "--image-root", absent), f"{absent}: there is no such folder")):
+        result = run_check(*words, "--out", tmp_path / "out")
+        assert (result.returncode, message in result.stderr) == (3, True), result.stderr
+    with pytest.raises(DataError, match="absent: there is no such folder; name one that `mscnn pack` wrote"):
+        packed.describe(absent)
+    for separator, name in ((";", "semicolons"), ("\t", "tabs")):
+        (tmp_path / "a.csv").write_text(f"filename{separator}plate\nx{separator}y\n")
+        with pytest.raises(DataError, match=f"columns are separated by {name}; save it with commas"):
+            read_sites(tmp_path / "a.csv")
 
 
 def test_a_table_that_cannot_be_read_and_settings_that_cannot_work_have_their_exit_codes(screen, tmp_path):

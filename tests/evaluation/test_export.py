@@ -135,7 +135,7 @@ def test_a_failed_export_leaves_nothing(run, tmp_path, monkeypatch):
 
 def test_onnx_without_its_packages_is_refused(run, tmp_path, monkeypatch):
     monkeypatch.setattr(export.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"requirements-export\.txt"):
+    with pytest.raises(UsageError, match=r"with its extra export"):
         export.write(checkpoint.load(run / "checkpoints" / "last.safetensors"), None, tmp_path / "out", onnx=True)
 
 

@@ -35,7 +35,7 @@ def test_counts_are_not_copied():
     (GOOD[0], r"got 3 axes \(3, 128, 256\); add the first axis with fields\[None\]"),
     (GOOD[0, 0], r"got 2 axes \(128, 256\); put the images together with numpy.stack"),
     (GOOD[:0], r"at least one, got an array of shape \(0, 3, 128, 256\)"),
-    (GOOD.transpose(0, 2, 3, 1), r"channels last; give fields.transpose\(0, 3, 1, 2\)"),
+    (GOOD.transpose(0, 2, 3, 1), r"channels last; move them with numpy.moveaxis\(fields, -1, -3\)"),
     (GOOD[:, :2], r"trained on 3 channels \(DNA, Tubulin, Actin\), a field here has 2; give all of them, in this order"),
     (GOOD[..., :128], r"fields of 128x256 pixels \(height x width\) and does not crop or pad, a field here has 128x128; "
                       r"give .* or train with --image-size 128x256, which crops or pads"),
@@ -48,7 +48,7 @@ def test_counts_are_not_copied():
     (spoilt(0.5), r"1 of 196,608 values are not \(from 0 to 3999 in float32\); give the camera counts"),
     (GOOD / np.float32(65535), "values look normalised: they are from 0 to 0.061.* in float.*give the camera counts"),
     ((GOOD - GOOD.mean()) / GOOD.std(), r"values look normalised: they are from -1\.7.* in float64"),
-    ((GOOD / 4000).astype(np.uint16), "values look normalised: they are from 0 to 0 in uint16"),
+    ((GOOD / 4000).astype(np.uint16), "all values are 0, as of no image"),
 ])
 def test_what_are_no_counts_is_refused(fields, message):
     with pytest.raises(ValueError, match=message) as caught:

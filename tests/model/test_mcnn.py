@@ -50,7 +50,7 @@ def test_any_number_of_channels_and_any_fitting_size():
 
 
 @pytest.mark.parametrize(("height", "width", "below", "above"),
-                         [(1080, 1280, "1024x1280", "1152x1280"), (100, 128, "128x128", "128x128")])
+                         [(1080, 1280, "1024x1280", "1152x1280"), (100, 128, "128x128", "crops or pads")])
 def test_other_sizes_are_refused_with_the_nearest(height, width, below, above):
     with pytest.raises(ValueError, match=f"{height}x{width}.*{below}.*{above}"):
         MCNN(num_classes=4, height=height, width=width)

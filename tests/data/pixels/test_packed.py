@@ -137,6 +137,20 @@ def test_blocks_of_pixels_are_averaged_and_rounded(tmp_path):
             PackSettings(sites="x", out="x", downscale=text)
 
 
+def test_sites_without_a_mechanism_are_counted_when_a_pack_leaves_them_out(tiny_screen, tmp_path):
+    sites = tiny_screen
+    rows = pd.read_csv(sites, dtype=str)
+    rows.loc[rows["Metadata_Compound"] == "c", "Metadata_MOA"] = ""
+    rows.to_csv(sites, index=False)
+    done = run_python("-m", "mscnn", "pack", "--sites", sites, "--out", tmp_path / "pack")
+    assert "3 of 12 sites are left out: their mechanism is not known; --only all packs them" in done.stdout
+    rows.loc[rows["Metadata_Compound"] != "DMSO", "Metadata_MOA"] = ""
+    rows.to_csv(sites, index=False)
+    done = run_python("-m", "mscnn", "pack", "--sites", sites, "--out", tmp_path / "none")
+    assert done.returncode == 3
+    assert "no treated site has a known mechanism; name its column with --columns mechanism=COLUMN" in done.stderr
+
+
 def test_a_pack_can_be_packed_again(pair, tmp_path):
     table, folder = pair
     half = ("--out", tmp_path / "half", "--downscale", 2, "--only", "all")

@@ -139,8 +139,8 @@ def test_rows_are_numbered_as_in_the_file_and_damage_is_refused(tmp_path):
 
 def test_other_encodings_and_missing_files_are_refused(tmp_path):
     (tmp_path / "latin.csv").write_bytes("a\nµM\n".encode("latin-1"))
-    for name in ("latin.csv", "absent.csv"):
-        with pytest.raises(DataError, match=f"{name}: cannot be read"):
+    for name, reason in (("latin.csv", "cannot be read"), ("absent.csv", "there is no such file")):
+        with pytest.raises(DataError, match=f"{name}: {reason}"):
             read_csv(tmp_path / name)
 
 
