@@ -23,7 +23,8 @@ GENERATED = {ROOT / "docs" / name for name in ("reference/commands.md", "referen
                                                "development/contributing.md")}
 # Options in prose of other programs: torchrun, srun, pip, pytest, git, bash.
 FOREIGN = {"--nproc-per-node", "--nnodes", "--rdzv-backend", "--rdzv-endpoint", "--signals-to-handle", "--shutdown-timeout",
-           "--max-restarts", "--mpi", "--cpu-bind", "--array", "--requeue", "--signal", "--extra-index-url", "--index-url", "--directory",
+           "--max-restarts", "--mpi", "--cpu-bind", "--array", "--requeue", "--signal", "--extra-index-url",
+           "--index-url", "--directory",
            "--require-hashes", "--requirement", "--full", "--strict", "--oversubscribe"}
 INVENTED = re.compile("harmony|plate.means")  # by the pages that explain how to add such a thing
 OURS = {"--help", "--help-all", "--version", "--config", "--print-config"}
@@ -55,7 +56,8 @@ def test_links_lead_somewhere(page):
 def test_commands_that_are_not_run_have_settings_that_exist(page, commands):
     for block in page.blocks():
         assert not block.needs or block.needs in hooks.NEEDS, f"{page.name}: needs {block.needs!r}"
-        assert block.language in ("sh", "python", "text", "csv", "yaml", "bibtex"), f"{page.name}: a block of {block.language!r}"
+        known = ("sh", "python", "text", "csv", "yaml", "bibtex")
+        assert block.language in known, f"{page.name}: a block of {block.language!r}"
         if block.language == "python":
             compile(block.text, page.name, "exec")
         if block.language != "sh":
