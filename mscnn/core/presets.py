@@ -4,7 +4,7 @@ from typing import Any
 
 
 def demo() -> dict[str, Any]:
-    """Synthetic plates of 6 mechanisms, the last compound of each held out: 1 to 4 min on 2 cores, 22-24 of 24 treatments."""
+    """Synthetic plates of 6 mechanisms, the last compound of each held out: 1-4 min on 2 cores, 22-24 of 24 treatments."""
     return {"bbbc021": "demo/plates",
             "hold_out": "actin-c,dna-damage-c,eg5-c,epithelial-c,destabilizer-c,stabilizer-c",
             "epochs": 40, "minibatch": 16, "lr": "0.01;30;0.002", "aug_gain": 0.3, "aug_offset": 0.3, "log_every": 34}
