@@ -180,6 +180,14 @@ def test_what_flatters_or_dooms_a_score_is_said_beside_it(module_screen, tmp_pat
     assert "not trained, so always wrong: brand new" in notes[-1]
 
 
+def test_a_training_says_what_it_will_lack(module_screen, tmp_path):
+    done = run_python("train.py", "screen", "--sites", module_screen, "--control", "water", "--max-steps", "1",
+                      "--run-dir", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert "no well of water: the screen seems to have no untreated wells" in done.stdout
+    assert "no compound is held out, so that this run cannot be scored" in done.stdout
+
+
 def test_a_screen_that_does_not_fit_the_checkpoint_is_refused(run, module_screen, tmp_path):
     done = evaluate(run[0], tmp_path / "out", "--sites", module_screen, "--channels", "DNA")
     assert done.returncode == 3
