@@ -115,7 +115,10 @@ def run(program: Callable[[], Result], is_reporter: Callable[[], bool] = lambda:
     on_exit: called with the exit code before the process exits, for launchers that ignore exit codes.
     """
     try:
-        return program()
+        try:
+            return program()
+        finally:
+            sys.stdout.flush()  # here, where a closed pipe can still be handled
     except BrokenPipeError:  # whoever read the output, such as head, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that nothing is written to it at the exit
         code = 128 + signal.SIGPIPE
