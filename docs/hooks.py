@@ -7,12 +7,12 @@ records of settings that the commands themselves read.
 import dataclasses
 import importlib
 import re
-import types
 import typing
 from pathlib import Path
 from typing import Any
 
 from mscnn import cli
+from mscnn.cli import help_page
 from mscnn.core import config, settings
 from mscnn.core.presets import PRESETS
 from mscnn.core.settings import BOUNDS, REQUIRED, option
@@ -134,9 +134,7 @@ def spelled(field: dataclasses.Field) -> str:
 
 def values(field: dataclasses.Field) -> str:
     """Return the values that a setting takes, in plain words."""
-    kind = field.type
-    if isinstance(kind, types.UnionType):
-        kind = next(part for part in typing.get_args(kind) if part is not type(None))
+    kind = help_page.without_none(field.type)
     if typing.get_origin(kind) is typing.Literal:
         return ", ".join(code(value) for value in typing.get_args(kind))
     if kind in BOUNDS:

@@ -178,3 +178,16 @@ def run_mpi(mpiexec: str, ranks: int, *command: object, timeout: float = 120,
     finally:
         started.terminate()  # mpiexec then ends its ranks; killed, it would leave them running
     return subprocess.CompletedProcess(started.args, started.returncode, *output)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A Chromium to look at pages with."""
+    driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: requirements-dev.txt")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not chromium:
+        pytest.skip("no chromium on PATH to look at pages with; apt-get install chromium")
+    with driver.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield opened
+        opened.close()

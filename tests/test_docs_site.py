@@ -1,7 +1,6 @@
 """The documentation site: it builds without a warning, calls no other address, and fits a phone."""
 
 import re
-import shutil
 import subprocess
 import sys
 
@@ -32,20 +31,14 @@ def test_the_site_names_no_address_to_load_from(site):
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-def test_in_a_browser_the_site_calls_nobody_and_nothing_overflows(site, width):
-    driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: requirements-dev.txt")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if not chromium:
-        pytest.skip("no chromium on PATH to look at the site with; apt-get install chromium")
-    with driver.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page, asked, failed = browser.new_page(viewport={"width": width, "height": 900}), [], []
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("requestfailed", lambda request: failed.append(request.url))
-        for path in ("index", "troubleshooting", "reference/settings", "reference/commands", "library"):
-            page.goto((site / f"{path}.html").as_uri())
-            assert page.evaluate("document.documentElement.scrollWidth") <= width, path
-        browser.close()
+def test_in_a_browser_the_site_calls_nobody_and_nothing_overflows(site, browser, width):
+    page, asked, failed = browser.new_page(viewport={"width": width, "height": 900}), [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("requestfailed", lambda request: failed.append(request.url))
+    for path in ("index", "troubleshooting", "reference/settings", "reference/commands", "library"):
+        page.goto((site / f"{path}.html").as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+    page.close()
     assert len(asked) > 5
     assert [url for url in failed if not url.endswith("search/search_index.js")] == []    # search needs a server
     assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []

@@ -79,7 +79,7 @@ class CurvesSettings(Settings):
     """Settings of `mscnn bench curves`"""
 
     runs: str = setting(REQUIRED, "run directories to compare, as DIR,DIR,...")
-    out: str = setting(REQUIRED, "picture to draw; its numbers are written beside it as CSV", metavar="DIR")
+    out: str = setting(REQUIRED, "picture to draw; its numbers are written beside it as CSV", metavar="FILE")
     by: str = setting("precision", "setting that groups the runs; other settings, such as the seed, vary within a group")
     window: PositiveInt = setting(15, "steps of the running mean of a curve")
 

@@ -72,7 +72,7 @@ def _add_commands(parser: argparse.ArgumentParser, package: str) -> None:
 def _add_setting(parser: argparse.ArgumentParser, field: Field) -> None:
     name = field.name if field.metadata["positional"] else f"--{option(field.name)}"
     metavar = help_page.metavar(field)
-    shown: dict[str, Any] = {"help": field.metadata["help"].partition(". ")[0].replace("%", "%%")}
+    shown: dict[str, Any] = {"help": help_page.first_sentence(field).replace("%", "%%")}
     if metavar.startswith("{"):
         shown["choices"] = metavar.strip("{}").split(",")
     if field.metadata["positional"]:

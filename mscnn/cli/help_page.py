@@ -29,7 +29,7 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter):
         if default is None or default == argparse.SUPPRESS or action.nargs == 0 or not action.option_strings:
             return text
         shown = str(default).lower() if isinstance(default, bool) else str(default)
-        return f"{text} (default: {shown})".replace("%", "%%") if "%" in shown else f"{text} (default: {shown})"
+        return f"{text} (default: {shown.replace('%', '%%')})"
 
 
 def add_help_all(parser: ArgumentParser) -> None:
@@ -51,18 +51,23 @@ def text(field: dataclasses.Field, show_all: bool) -> str:
         return field.metadata["help"]
     if not field.metadata["common"] and field.default is not REQUIRED:
         return argparse.SUPPRESS
+    return first_sentence(field)
+
+
+def first_sentence(field: dataclasses.Field) -> str:
+    """Return the first sentence of a setting's help."""
     return field.metadata["help"].partition(". ")[0]
 
 
 def metavar(field: dataclasses.Field) -> str:
     """Return what stands for a setting's value: its choices, N for an integer, X for a number, TEXT, or what it names."""
-    kind = _without_none(plain_type(field.type))
+    kind = without_none(plain_type(field.type))
     if typing.get_origin(kind) is typing.Literal:
         return "{" + ",".join(map(str, typing.get_args(kind))) + "}"
     return field.metadata["metavar"] or {bool: "{true,false}", int: "N", float: "X"}.get(kind, "TEXT")
 
 
-def _without_none(kind: Any) -> Any:
+def without_none(kind: Any) -> Any:
     """Return the type beside None in `str | None`, any other type as it is."""
     if isinstance(kind, types.UnionType):
         return next(part for part in typing.get_args(kind) if part is not type(None))

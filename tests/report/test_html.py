@@ -217,18 +217,6 @@ def test_an_earlier_report_stays_whole_when_a_new_one_fails(folds, tmp_path):
     assert (tmp_path / "report.html").read_text() == before
 
 
-@pytest.fixture(scope="module")
-def browser():
-    driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: requirements-dev.txt")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if not chromium:
-        pytest.skip("no chromium on PATH to look at the report with; apt-get install chromium")
-    with driver.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
 @pytest.mark.parametrize("width", [390, 1280])
 def test_in_a_browser_nothing_overflows_and_nothing_complains(folds, tmp_path, browser, width):
     done = run_python("-m", "mscnn", "report", folds)
