@@ -1,6 +1,7 @@
 """Fixtures of several tests: the real data where it is, small screens made on the spot, and processes as ranks."""
 
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -65,6 +66,15 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"the real BBBC021 samples are not at {SHARED_DATA}")
     return SHARED_DATA
+
+
+@pytest.fixture(autouse=True)
+def fresh_log() -> None:
+    """Undo what an earlier test of this process made of the program's log: its handlers write to a console closed since."""
+    log = logging.getLogger("mscnn")
+    log.handlers.clear()
+    log.propagate = True
+    log.setLevel(logging.NOTSET)
 
 
 def make_table(rows: list[tuple], columns: str = "compound mechanism") -> SiteTable:
