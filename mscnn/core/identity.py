@@ -71,6 +71,12 @@ def normal_forms(column: pd.Series, role: str = "compound") -> pd.Series:
     return column.map({name: form(name) for name in column.unique()}).astype(str)
 
 
+def normal_table(frame: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
+    """Return the normal forms of some columns, with the index of the table.  columns: by role, the name of each."""
+    forms = {role: normal_forms(frame[name].astype(str), role) for role, name in columns.items()}
+    return pd.DataFrame(forms, frame.index)
+
+
 def is_same(name: str, other: str) -> bool:
     """Return whether two names are one, of a compound, mechanism, plate or week."""
     return normal_form(name) == normal_form(other)

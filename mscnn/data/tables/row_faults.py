@@ -35,7 +35,7 @@ def find_faults(frame: pd.DataFrame, source: str, channels: Sequence[str] = ()) 
     frame: as SiteTable.frame, but its index counts rows as the file at source does; channels: names of those that have a
     file each.  Rows of a table without sites are told apart by their files alone.
     """
-    forms = pd.DataFrame({role: identity.normal_forms(frame[role], role) for role in _NAMES}, frame.index)
+    forms = identity.normal_table(frame, {role: role for role in _NAMES})
     forms["concentration"] = frame["concentration"].map(identity.dose)
     return [*_unusable(frame, source), *_spellings(frame, forms, source), *_repeated_sites(frame, forms, source),
             *_contradictions(frame, forms, source), *_repeated_files(frame, source, channels)]

@@ -24,6 +24,7 @@ from mscnn.data.tables.text_csv import read_csv
 # Metadata of a site, in the order of every table this program writes (there with the prefix Metadata_).
 METADATA = ("plate", "week", "well", "site", "replicate", "compound", "concentration", "mechanism")
 PUBLIC_NAMES = {name: "Metadata_" + ("MOA" if name == "mechanism" else name.capitalize()) for name in METADATA}
+PUBLIC_SITE = {role: PUBLIC_NAMES[role] for role in ("plate", "well", "site")}
 _SPELLINGS = {
     "file": ("file", "filename", "path", "image"),
     "plate": ("plate", "plateid"),

@@ -174,6 +174,13 @@ def trained_on(split: Split, table: SiteTable, column: str) -> list[str]:
     return sorted(set(table.frame[column][split.side == TRAIN]))
 
 
+def with_trained_spelling(table: SiteTable, record: SplitRecord) -> SiteTable:
+    """Return a table whose mechanisms are written as those that a checkpoint was trained on, where they are the same."""
+    trained = {identity.normal_form(name): name for name in record.trained["mechanisms"]}
+    names = {name: trained.get(identity.normal_form(name), name) for name in table.frame["mechanism"].unique()}
+    return replace(table, frame=table.frame.assign(mechanism=table.frame["mechanism"].map(names)))
+
+
 def overlap(record: SplitRecord, table: SiteTable) -> list[str]:
     """Return a note on compounds of a table that a checkpoint was trained on, if there are any."""
     seen = identity.in_common(treated_compounds(table), record.trained["compounds"])
