@@ -110,11 +110,12 @@ def align(table: SiteTable, features: pd.DataFrame) -> pd.DataFrame:
     """
     wanted = pd.MultiIndex.from_frame(identity.normal_table(table.frame, {role: role for role in PUBLIC_SITE}))
     known = pd.MultiIndex.from_frame(identity.normal_table(features, PUBLIC_SITE))
-    if twice := sorted(set(known[known.duplicated()]) & set(wanted)):
+    if (is_twice := known.duplicated() & known.isin(wanted)).any():
+        twice = features.loc[is_twice, list(PUBLIC_SITE.values())].drop_duplicates().astype(str)
         raise DataError("features hold more than one row of a site; give each site of the table a number of its own",
-                        [" ".join(site) for site in twice])
+                        sorted(" ".join(site) for site in twice.to_numpy()))
     places = known.get_indexer(wanted)
-    if missing := [" ".join(site) for site in wanted[places < 0]]:
+    if missing := [table.name(site) for site in np.flatnonzero(places < 0).tolist()]:
         raise DataError(f"features lack {len(missing)} of {len(wanted)} sites; write them for the same table with "
                         "`mscnn features`", missing)
     return features.iloc[places].filter(regex=f"^{PREFIX}").reset_index(drop=True)

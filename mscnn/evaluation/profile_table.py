@@ -85,7 +85,7 @@ def refuse_spellings(metadata: pd.DataFrame, source: str) -> None:
     """Raise DataError for names that are written in more than one way: one compound would be its own neighbour."""
     for name in ("Metadata_Compound", "Metadata_MOA", "Metadata_Week", "Metadata_Plate"):
         if name in metadata and (groups := identity.spellings(metadata[name])):
-            raise DataError(f"{source}: {name} holds names that are written in more than one way; choose one spelling of each",
+            raise DataError(f"{source}: {name} holds names in more than one spelling; choose one of each",
                             [", ".join(map(ascii, group)) for group in groups])
 
 
