@@ -18,22 +18,28 @@ from mscnn.data.pixels.read_pixels import read_pixels
 from mscnn.data.pixels.scale import Scale, scale_from_record
 from mscnn.data.pixels.scale_record import ScaleRecord
 from mscnn.data.read_screen import read_screen
+from mscnn.data.tables import control
 from mscnn.data.tables.sampler import evenly_spaced, shard
 from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed.world import World
 from mscnn.model import require_fitting_size
 
 
-def load_labelled_sites(settings: config.Data) -> SiteTable:
-    """Return the sites whose mechanism is known. Raises DataError where there are none."""
+def load_labelled_sites(settings: config.Data, *, to_train: bool = False) -> SiteTable:
+    """Return the sites whose mechanism is known. Raises DataError where there are none.
+
+    to_train: raise UsageError where untreated wells would be trained on as a compound.
+    """
     table = read_screen(settings)
+    if to_train:
+        control.require_control(table)
     labelled = table.labelled()
     unread = int((table.is_control() & (table.frame["mechanism"] == "")).sum())
     if unread and settings.normalise == "plate":
         raise DataError(f"{unread} sites of {table.control}, in which plates are measured, have no mechanism and would not "
                         f"be read; fill it in, for example with {table.control}")
     log.info("sites: %d, of which %d have a known mechanism", len(table), len(labelled))
-    if note := table.without_control():
+    if note := control.note_absence(table):
         log.warning("%s", note)
     if len(labelled) == 0:
         raise DataError(f"{settings.packed or settings.bbbc021 or settings.sites}: no site has a known mechanism; fill in "

@@ -325,8 +325,10 @@ def test_what_training_will_need_is_named_though_it_is_no_fault(screen, tmp_path
     assert "fields of 64x64 pixels do not fit: both sides must be multiples of 128; the nearest sizes are --image-size " \
            "128x128 (crops or pads)" in found
     assert "no well of" not in found
-    found = run_check("--sites", screen, "--out", tmp_path / "out", "--control", "water").stdout
-    assert "no well of water: the screen seems to have no untreated wells; name their compound with --control" in found
+    change(screen, 5, compound="c", moa="odd")
+    change(screen, 9, compound="c", moa="odd")
+    found = run_check("--sites", screen, "--out", tmp_path / "out", "--control", "xyz").stdout
+    assert "no well of xyz: the screen seems to have no untreated wells; name their compound with --control" in found
 
 
 def test_a_table_or_folder_that_is_not_there_is_named_as_such(screen, tmp_path):
