@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 
 import numpy as np
 
 from mscnn.core import config
 from mscnn.core.errors import DataError, ImageError
 from mscnn.core.logs import log
-from mscnn.data.pixels import dataset_scale, images, in_memory, packed, plate_scale, reference_wells
+from mscnn.data.pixels import copies, dataset_scale, images, in_memory, packed, plate_scale, reference_wells
 from mscnn.data.pixels.dataset_scale import DatasetScale
 from mscnn.data.pixels.illumination import Method
 from mscnn.data.pixels.plate_scale import PlateScale
@@ -81,11 +82,21 @@ def read_headers(table: SiteTable, world: World) -> images.Header:
         if wrong_anywhere := sorted({line for lines in world.gather(wrong) for line in lines}):
             raise DataError(f"{len(wrong_anywhere)} things are wrong with the packed fields", wrong_anywhere)
         assert header is not None, "plate files differ, and no line says so"
+        _refuse_copies(copies.find_copied_records(table) if world.rank == 0 else [], world)
         return header
     files = table.frame["files"].to_numpy()
-    share = images.inspect(shard(files, rank=world.rank, size=world.size))
-    inspected = [headers for part in world.gather(share) for headers in part]
-    return images.agree(inspected, files_per_site=len(files[0]), channels=table.channels)
+    share = shard(files, rank=world.rank, size=world.size)
+    inspected = [headers for part in world.gather(images.inspect(share)) for headers in part]
+    header = images.agree(inspected, files_per_site=len(files[0]), channels=table.channels)
+    sampled = [sample for part in world.gather(copies.sample_files(chain.from_iterable(share))) for sample in part]
+    _refuse_copies(copies.find_copied_files(sampled) if world.rank == 0 else [], world)
+    return header
+
+
+def _refuse_copies(found: list[str], world: World) -> None:
+    """Raise DataError on all ranks where rank 0 has found copies of images. A collective."""
+    if anywhere := world.gather(found)[0]:
+        raise DataError(f"{len(anywhere)} images are copies of others; {copies.REMEDY}", anywhere)
 
 
 def fit_scale(table: SiteTable, sites: np.ndarray, settings: config.Data, world: World) -> Scale:

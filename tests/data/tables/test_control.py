@@ -13,7 +13,7 @@ from tests.conftest import make_table
                                        "water", "Untreated", "mock-treated", "CTRL1", "dimethyl sulfoxide", "DMS0"])
 def test_untreated_wells_of_another_name_are_refused_and_named(untreated):
     table = replace(make_table([("a", "M"), ("b", "N"), (untreated, "none of these")]), control="D.M.S.O")
-    with pytest.raises(UsageError, match="no well of D.M.S.O, the control") as refusal:
+    with pytest.raises(UsageError, match=r"no well of D\.M\.S\.O, the control") as refusal:
         require_control(table)
     assert f": {untreated} would count as treated; name the untreated wells with --control" in str(refusal.value)
 
