@@ -10,8 +10,8 @@ from mscnn.data.tables.site_table import SiteTable
 # Words in the names that screens give to untreated wells.
 _WORDS = {
     "dmso", "vehicle", "veh", "control", "controls", "ctrl", "ctl", "negcon", "negctrl", "negative", "neg", "untreated",
-    "nontreated", "mock", "blank", "solvent", "carrier", "water", "h2o", "pbs", "medium", "media", "empty", "none", "saline",
-    "methanol", "ethanol", "etoh", "sulfoxide", "sulphoxide", "dimethylsulfoxide", "dimethylsulphoxide"}
+    "nontreated", "mock", "blank", "solvent", "carrier", "water", "h2o", "pbs", "medium", "media", "empty", "none",
+    "saline", "methanol", "ethanol", "etoh", "sulfoxide", "sulphoxide", "dimethylsulfoxide", "dimethylsulphoxide"}
 _NEAR = 0.7  # ratio of difflib from which on a name may be a misspelt control: DSMO and DMSO have 0.75
 
 
