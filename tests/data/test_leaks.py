@@ -22,7 +22,7 @@ from mscnn.data.tables.splits import TEST, TRAIN, fold_compounds, make_split
 from mscnn.distributed.world import World
 from mscnn.training import prepare_data
 
-TABLES = 60
+TABLES = 75
 COMPOUNDS = ("Taxol", "ICI 182,780", "SB-203580", "cis platin", "5'-deoxy", "\u03b1-amanitin")
 NAMES = ("compound", "mechanism", "plate", "week")
 
@@ -56,8 +56,7 @@ def respell(rng: np.random.Generator, name: str) -> str:
     place = int(rng.integers(len(name) + 1))
     return [name.upper(), name.lower(), name.replace(" ", "\u00a0"), f" {name}\u3000",
             name[:place] + "\u200b" + name[place:], name.replace("-", "\u2011"), name.replace("a", "\u0430"), name.replace("'", "\u2019"),
-            "".join(chr(ord(letter) + 0xfee0) if letter.isascii() and letter.isalpha() else letter for letter in name),
-            ][rng.integers(9)]
+            "".join(chr(ord(letter) + 0xfee0) if "!" < letter < "~" else letter for letter in name)][rng.integers(9)]
 
 
 RESPELT, TAKEN = (*NAMES, "well"), (*NAMES, "well", "filename")
@@ -136,7 +135,7 @@ def test_what_is_not_refused_does_not_leak(folder, tmp_path):
     refused = splits = 0
     for number in range(TABLES):
         rng, rows = np.random.default_rng(number), sound_rows()
-        is_sound = number % 10 == 0
+        is_sound = number % 7 == 6
         for fault in () if is_sound else (number % FAULTS, *rng.integers(FAULTS, size=number % 3)):
             plant(rng, rows, fault)
         rows.to_csv(folder / "sites.csv", index=False)
