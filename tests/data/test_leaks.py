@@ -22,7 +22,7 @@ from mscnn.data.tables.splits import TEST, TRAIN, fold_compounds, make_split
 from mscnn.distributed.world import World
 from mscnn.training import prepare_data
 
-TABLES = 75
+TABLES = 50
 COMPOUNDS = ("Taxol", "ICI 182,780", "SB-203580", "cis platin", "5'-deoxy", "\u03b1-amanitin")
 NAMES = ("compound", "mechanism", "plate", "week")
 
@@ -55,7 +55,8 @@ def respell(rng: np.random.Generator, name: str) -> str:
     """Return another spelling of a name."""
     place = int(rng.integers(len(name) + 1))
     return [name.upper(), name.lower(), name.replace(" ", "\u00a0"), f" {name}\u3000",
-            name[:place] + "\u200b" + name[place:], name.replace("-", "\u2011"), name.replace("a", "\u0430"), name.replace("'", "\u2019"),
+            name[:place] + "\u200b" + name[place:], name.replace("-", "\u2011"), name.replace("a", "\u0430"),
+            name.replace("'", "\u2019"),
             "".join(chr(ord(letter) + 0xfee0) if "!" < letter < "~" else letter for letter in name)][rng.integers(9)]
 
 
