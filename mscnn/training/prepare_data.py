@@ -96,7 +96,8 @@ def read_headers(table: SiteTable, world: World) -> images.Header:
 def _refuse_copies(found: list[str], world: World) -> None:
     """Raise DataError on all ranks where rank 0 has found copies of images. A collective."""
     if anywhere := world.gather(found)[0]:
-        raise DataError(f"{len(anywhere)} images are copies of others; {copies.REMEDY}", anywhere)
+        raise DataError(f"{len(anywhere)} images are copies of others; find out which row each belongs to, or take their "
+                        "rows out", anywhere)
 
 
 def fit_scale(table: SiteTable, sites: np.ndarray, settings: config.Data, world: World) -> Scale:

@@ -15,7 +15,6 @@ from mscnn.core.errors import ImageError
 from mscnn.data.pixels import images, packed
 from mscnn.data.tables.site_table import SiteTable
 
-REMEDY = "find out which row each belongs to, or take their rows out"
 Key = TypeVar("Key", bound=Hashable)
 _SAMPLES, _BYTES = (0.3, 0.5, 0.7), 1024  # places in a file, and how much is read at each
 
