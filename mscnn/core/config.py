@@ -124,7 +124,8 @@ class Split(Settings):
         "hold-out", "which compounds are held out. hold-out: those of --hold-out; k-fold: compounds in --folds groups, "
                     "group --fold is held out; leave-compound-out, leave-week-out: compound or week number --fold; random: "
                     "fields at random, which LEAKS wells and compounds and only serves comparison")
-    hold_out: str = setting("none", "compounds to hold out as NAME,NAME or a name a line; none trains on all", metavar="NAME,...")
+    hold_out: str = setting("none", "compounds to hold out as NAME,NAME or a name a line; none trains on all",
+                            metavar="NAME,...")
     folds: SeveralInt = setting(5, "number of groups for --split-method k-fold")
     fold: NonNegativeInt = setting(0, "number, from 0, of the group, compound or week that is held out. Compounds are in "
                                       "alphabetical order")
