@@ -402,8 +402,7 @@ def test_a_screen_of_hostile_names_is_trained_evaluated_and_reported_within_its_
     rows = pd.read_csv(tiny_screen, dtype=str, keep_default_na=False)
     mechanisms = {"bright": "=hostile()", "dark": '"><img src=hostile>'}
     rows = rows.assign(Metadata_Compound=rows["Metadata_Compound"].replace(names), Metadata_Plate=HOSTILE[5],
-                       Metadata_MOA=rows["Metadata_MOA"].replace(mechanisms), Metadata_Week=HOSTILE[3],
-                       Metadata_Well=[f"../../hostile-well{number}" for number in range(len(rows))])
+                       Metadata_MOA=rows["Metadata_MOA"].replace(mechanisms), Metadata_Week=HOSTILE[3])
     rows.to_csv(tiny_screen, index=False)
     run_dir, before = tmp_path / "run", files_in(tmp_path)
     around = {*tmp_path.parent.parent.iterdir(), *Path("/tmp").iterdir(), *ROOT.iterdir()}
