@@ -15,6 +15,7 @@ from matplotlib.ticker import NullLocator, PercentFormatter
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
+from mscnn.core.logs import TRAIN
 from mscnn.evaluation.scoring import Score
 from mscnn.report import confusion, palette
 from mscnn.report.run import Fold
@@ -85,13 +86,12 @@ def maps(features_TF: np.ndarray, mechanisms_T: np.ndarray, ringed_T: np.ndarray
 
 def learning(folds: list[Fold]) -> str:
     """Draw the training loss by epoch, a line per fold; "" without any loss."""
-    curves = [fold.metrics for fold in folds if len(fold.metrics) and "epoch" in fold.metrics]
+    curves = [curve for fold in folds if (curve := fold.metrics[fold.metrics["kind"] == TRAIN])["loss"].notna().any()]
     if not curves:
         return ""
     with _svg(9, 2.8) as (figure, drawn):
         axes = figure.subplots()
-        for curve in curves:
-            train = curve[curve["kind"] == "train"]
+        for train in curves:
             axes.plot(train["epoch"], train["loss"], color=palette.NETWORK, linewidth=0.8, alpha=max(0.3, 1 / len(curves)))
         axes.set(xlabel="epoch", ylabel="training loss", yscale="log")
         axes.set_title(f"Has training come to rest? ({len(curves)} training{'s' if len(curves) > 1 else ''})", fontsize=10)
