@@ -78,7 +78,7 @@ class Metrics:
 
             path = run_dir / "metrics.jsonl"
             if path.exists():
-                kept = [line for line in path.read_text().splitlines() if _step_of(line) <= after]
+                kept = [line for line in path.read_text("utf-8", "replace").split("\n") if _step_of(line) <= after]
                 records = [json.loads(line) for line in kept]
                 self.evaluated_steps = {record["step"] for record in records if record.get("kind") == HELD_OUT}
                 with write_atomically(path) as partial:
@@ -160,11 +160,12 @@ def progress(total: int, what: str, rank: int = 0, unit: str = "step", done: int
 
 
 def _step_of(line: str) -> float:
-    """Return the step of a line of metrics.jsonl; infinity for a line that was cut off."""
+    """Return the step of a line of metrics.jsonl; infinity for a line that was cut off or damaged."""
     try:
-        return json.loads(line)["step"]
-    except (ValueError, KeyError, TypeError):
+        step = json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError, RecursionError):
         return math.inf
+    return step if isinstance(step, int) else math.inf
 
 
 def clock(seconds: float) -> str:

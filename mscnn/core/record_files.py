@@ -20,7 +20,7 @@ def read_json(path: Path, kind: type[Content], remedy: str) -> Content:
 
     Raises DataError naming file, entry, value and remedy where the file cannot be read, or does not fit.
     """
-    return _read(path, lambda text: checked(kind, _parse(text)), remedy)
+    return _read(path, lambda text: checked(kind, parse(text)), remedy)
 
 
 def read_json_lines(path: Path, kind: type[AnyRecord], remedy: str) -> list[AnyRecord]:
@@ -30,12 +30,17 @@ def read_json_lines(path: Path, kind: type[AnyRecord], remedy: str) -> list[AnyR
         for number, line in enumerate(text.split("\n"), 1):
             try:
                 if line:
-                    found.append(checked(kind, _parse(line)))
+                    found.append(checked(kind, parse(line)))
             except ValueError as problem:
                 raise ValueError(f"line {number}: {problem}") from None
         return found
 
     return _read(path, records, remedy)
+
+
+def parse(text: str) -> Any:
+    """Return what JSON holds. Raises ValueError for what is no JSON, and for a key that an object has twice."""
+    return json.loads(text, object_pairs_hook=_object)
 
 
 def _read(path: Path, parse: Callable[[str], Content], remedy: str) -> Content:
@@ -46,10 +51,6 @@ def _read(path: Path, parse: Callable[[str], Content], remedy: str) -> Content:
     except (OSError, ValueError) as problem:
         reason = " ".join(str(getattr(problem, "strerror", None) or problem).split())
     raise DataError(f"{path}: cannot be read ({reason[:LONGEST]}); {remedy}") from None
-
-
-def _parse(text: str) -> Any:
-    return json.loads(text, object_pairs_hook=_object)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

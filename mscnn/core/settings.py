@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from mscnn.core.errors import UsageError
+from mscnn.core.records import checked
 
 REQUIRED = dataclasses.MISSING
 LONGEST = 1e7  # seconds that a timeout may last: 115 days
@@ -84,6 +85,12 @@ def option(name: str) -> str:
 def build(record: type, values: dict[str, Any]) -> Any:
     """Build one record of settings from those of the values that are its own. Raises UsageError."""
     own = {field.name: values[field.name] for field in dataclasses.fields(record) if field.name in values}
+    for field in dataclasses.fields(record):  # those of a file; the command line has checked its own
+        if own.get(field.name) is not None:
+            try:
+                checked(plain_type(field.type), own[field.name], option(field.name))
+            except ValueError as problem:
+                raise UsageError(f"{problem}; mend the setting, or leave it out for its default") from None
     for field in dataclasses.fields(record):
         if field.name in own and own[field.name] is None and field.type != str | None:
             raise UsageError(f"{field.name} cannot be empty (null); leave it out for its default")
@@ -101,7 +108,7 @@ def current_names(values: dict[str, Any], known: set[str]) -> dict[str, Any]:
     found = {}
     for name, value in values.items():
         new = current_name(name, known)
-        found[new] = value if new == name else RENAMED[name][1].get(value, value)
+        found[new] = value if new == name else RENAMED[name][1].get(str(value), value)
     return found
 
 
