@@ -81,7 +81,7 @@ class ForeignTable:
             raise DataError(f"{self.source}: lacks {', '.join(missing)}; {self.remedy}")
 
     def _refuse(self, name: str, why: str) -> None:
-        raise DataError(f"{self.source}: column {name} {why}; {self.remedy}")
+        raise DataError(f"{self.source}: column {name[:60]} {why[:200]}; {self.remedy}")
 
 
 def read_parquet(path: Path, remedy: str) -> ForeignTable:

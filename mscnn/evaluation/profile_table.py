@@ -156,4 +156,4 @@ def text(column: pd.Series) -> pd.Series:
 def _some(names: list[str]) -> str:
     """Join at most twelve names, columns of metadata first."""
     names = sorted(names, key=lambda name: not name.startswith("Metadata_"))
-    return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
+    return ", ".join(name[:60] for name in names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
