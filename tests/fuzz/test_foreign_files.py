@@ -61,7 +61,7 @@ class Files:
 def quick():
     """Pictures, training and export of programs left out: they read no file."""
     with pytest.MonkeyPatch.context() as patch:
-        if not EXAMPLES:
+        if not os.environ.get("FUZZ_DRAW"):
             patch.setattr(figures, "_text", lambda figure: "<svg/>")
         patch.setattr(figures, "maps", lambda *arguments: {})
         patch.setattr(confusion, "draw", lambda *arguments: None)
@@ -208,7 +208,7 @@ def test_unchanged_files_are_read(files, name):
 @pytest.mark.parametrize("name", COMMANDS)
 @SAMPLE
 @given(data=st.data())
-def test_a_changed_file_gives_a_result_or_one_line(files, name, data):
+def test_what_changed_gives_a_result_or_one_line(files, name, data):
     own = files[name]
     kept = {path: path.read_bytes() for path in own.paths() if path.is_file()}
     path = data.draw(st.sampled_from(sorted(kept)))
