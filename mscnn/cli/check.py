@@ -37,7 +37,7 @@ def main(argv: list[str]) -> None:
 
     from mscnn.core import csv_safe  # here, so that --help comes at once
     from mscnn.core.field_size import misfit
-    from mscnn.data.check_screen import check_files, check_table, plate_maps, readers, summary
+    from mscnn.data.check_screen import check_files, plate_maps, readers, summary
     from mscnn.data.read_screen import read_screen
     from mscnn.data.tables.bbbc021 import find_csvs
     from mscnn.data.tables.problems import Problem, count, in_order, write_csv
@@ -48,7 +48,6 @@ def main(argv: list[str]) -> None:
     problems: list[Problem] = []
     try:
         table = read_screen(settings, problems)
-        problems += check_table(table, source)
         with readers(cpu_topology.allowed_cores()) as processes:
             problems_of_files, site = check_files(table, source, processes)
     except errors.DataError as fatal:

@@ -3,9 +3,9 @@
 Column types that CSV lacks become text (categories, dates, decimals) or are refused by name (lists, objects, bytes).
 """
 
+import csv
 import datetime
 import decimal
-import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -112,10 +112,8 @@ def read_csv(path: Path, remedy: str, *, is_number: Callable[[str], bool], missi
     try:
         if not path.is_file():
             raise OSError("it is a folder" if path.is_dir() else "there is no such file")
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows of more values than the header has names
-            frame = csv_safe.read_csv(path, is_number=is_number, missing=missing)
-    except (OSError, EOFError, zlib.error, ValueError, OverflowError, pd.errors.ParserWarning) as problem:
+        frame = csv_safe.read_csv(path, is_number=is_number, missing=missing)
+    except (OSError, EOFError, zlib.error, csv.Error, ValueError, OverflowError) as problem:
         raise DataError(f"{path}: cannot be read ({_line(problem)}); {remedy}") from None
     return from_frame(frame, str(path), remedy)
 

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from mscnn.core import identity
 from mscnn.report import palette
 
 FORMATS = ((8, 12), (16, 24), (32, 48))  # rows and columns of plates with 96, 384 and 1,536 wells
@@ -58,7 +59,8 @@ def _figure(maps: pd.DataFrame, control: str) -> Figure:
 
 def _marked(maps: pd.DataFrame, control: str) -> pd.DataFrame:
     """Return the maps with a column `mark`: what the legend calls a well."""
-    mark = maps["mechanism"].replace("", UNKNOWN).mask(maps["compound"].str.casefold() == control.casefold(), control)
+    mark = maps["mechanism"].replace("", UNKNOWN).mask(
+        identity.normal_forms(maps["compound"]) == identity.normal_form(control), control)
     most = [name for name in mark.value_counts().index if name not in (control, UNKNOWN)]
     return maps.assign(mark=mark.where(~mark.isin(most[palette.MAX_STYLES:]), OTHER))
 

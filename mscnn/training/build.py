@@ -62,8 +62,8 @@ def require_enough_for_lda(split: splits.Split, table: SiteTable) -> None:
     """Raise UsageError for a training side on which the discriminant analysis at the end of training cannot be fitted."""
     fields, mechanisms = len(split.train()), len(splits.trained_on(split, table, "mechanism"))
     if fields <= mechanisms:
-        raise errors.UsageError(f"--head lda needs more training fields than mechanisms, got {fields} fields of {mechanisms}; "
-                                "hold out fewer, or use --head softmax")
+        raise errors.UsageError(f"--head lda needs more training fields than mechanisms, got {fields} fields of "
+                                f"{mechanisms}; hold out fewer, or use --head softmax")
 
 
 def find_resume_checkpoint(settings: config.Config, split: splits.Split,
