@@ -74,8 +74,6 @@ class Metrics:
         self._board: SummaryWriter | None = None
         self.evaluated_steps: set[int] = set()  # at which held-out fields were evaluated; rank 0 knows
         if rank == 0:
-            from torch.utils import tensorboard  # slow to import, so not before it is needed
-
             path = run_dir / "metrics.jsonl"
             if path.exists():
                 kept = [line for line in path.read_text("utf-8", "replace").split("\n") if _step_of(line) <= after]
@@ -84,16 +82,17 @@ class Metrics:
                 with write_atomically(path) as partial:
                     partial.write_text("".join(f"{line}\n" for line in kept))
             self._file = path.open("a")
-            self._board = tensorboard.SummaryWriter(str(run_dir / "tensorboard"), purge_step=after + 1)
+            self._board = _open_board(run_dir / "tensorboard", after + 1)
 
     def write(self, kind: str, step: int, **numbers: float) -> None:
         """Write metrics at a step. kind: TRAIN or HELD_OUT; step: optimiser steps so far. JSON has null for NaN."""
-        if self._file and self._board:
+        if self._file:
             finite = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
             with self._reporting(f"step {step}"):
                 self._file.write(json.dumps({"kind": kind, "step": step, **finite}) + "\n")
                 self._file.flush()
-                for name, value in numbers.items():
+            for name, value in numbers.items() if self._board else ():
+                with self._reporting(f"step {step} for TensorBoard"):
                     self._board.add_scalar(f"{kind}/{name}", value, step)
 
     def __enter__(self) -> "Metrics":
@@ -110,8 +109,19 @@ class Metrics:
         """Report metrics that cannot be written, and go on: training is worth more than its curve."""
         try:
             yield
-        except OSError as problem:
+        except Exception as problem:  # of the disk, or of TensorBoard
             log.error("NOT WRITTEN: the metrics of %s (%s)", when, problem)
+
+
+def _open_board(folder: Path, purge_step: int) -> "SummaryWriter | None":
+    """Open the event file of TensorBoard; None, and a line in the log, where that fails for any reason."""
+    try:
+        from torch.utils import tensorboard  # slow to import, so not before it is needed
+
+        return tensorboard.SummaryWriter(str(folder), purge_step=purge_step)
+    except Exception as problem:  # of its packages, or of the disk
+        log.error("NOT WRITTEN: metrics for TensorBoard (%s: %s); metrics.jsonl has them", type(problem).__name__, problem)
+        return None
 
 
 class Progress:

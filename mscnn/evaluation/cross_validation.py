@@ -178,7 +178,12 @@ def _train_and_score(plan: FoldPlan, name: str, run_dir: Path, evaluation: Path,
         if not (run_dir / run_directory.SUMMARY).exists():
             _start(plan, name, cpus, "train", plan.preset, "--config", plan.out / CONFIG, *settings,
                    "--run-dir", run_dir, "--resume", "auto")
-        _start(plan, name, cpus, "evaluate", "--checkpoint", run_dir, "--out", evaluation)
+        try:
+            _start(plan, name, cpus, "evaluate", "--checkpoint", run_dir, "--out", evaluation)
+        except subprocess.CalledProcessError as problem:
+            if problem.returncode != DataError.exit_code or not _is_done(evaluation):
+                raise
+            log.warning("%s: %s", name, problem.output)  # a picture, or the like
     finally:
         places.put(cpus)
 

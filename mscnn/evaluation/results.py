@@ -102,7 +102,7 @@ def write(fields: pd.DataFrame, description: EvaluationDescription, out: Path) -
 
 def begin(out: Path) -> None:
     """Remove the files that mark a finished evaluation, and those that an earlier one would leave beside a new one."""
-    _remove(out, *OUTDATED, GALLERY)
+    _remove(out, *OUTDATED, GALLERY, PROFILES)
 
 
 def log_scores(scores: LevelScores) -> None:

@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -20,7 +21,6 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-import mscnn
 from mscnn import cli
 from mscnn.core import config, errors, run_directory
 from mscnn.core.logs import Metrics
@@ -37,6 +37,7 @@ EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", 0))  # of each command; 0: a few,
 SAMPLE = settings(max_examples=EXAMPLES or 40, derandomize=not EXAMPLES, deadline=None, database=None, print_blob=False,
                   phases=(Phase.generate, Phase.shrink) if EXAMPLES else (Phase.generate,), report_multiple_bugs=True,
                   suppress_health_check=list(HealthCheck))
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGINT)  # whose handlers a command that ends changes
 PLAN = cross_validation.FoldPlan(Path(), "screen", "k-fold", [["a"], ["b"]], 1, {"one": {"lr": "0.1"}, "two": {"epochs": 2}})
 SETTINGS = {"preset": "screen", "sites": "sites.csv", "epochs": 3, "lr": "0.1"}
 
@@ -165,6 +166,7 @@ def command(argv: list[str]) -> tuple[int, str]:
     program = programs.get(argv[0], lambda: cli.run_command("mscnn", "mscnn.cli", argv))
     said, out, before, code = io.StringIO(), io.StringIO(), sys.argv, 0
     sys.argv = ["mscnn", *argv]
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(out):
         try:
             errors.run(program)
@@ -172,6 +174,8 @@ def command(argv: list[str]) -> tuple[int, str]:
             code = int(end.code or 0)
         finally:
             sys.argv = before
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
             logging.getLogger("mscnn").handlers.clear()
     return code, said.getvalue()
 
