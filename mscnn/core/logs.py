@@ -32,7 +32,7 @@ def open_logs(rank: int, run_dir: Path | None) -> None:
     log.setLevel(logging.INFO)
     log.propagate = False
     log.handlers.clear()
-    console = logging.StreamHandler(sys.stdout)
+    console = _Console(sys.stdout)
     console.setLevel(logging.INFO if rank == 0 else logging.ERROR)
     console.setFormatter(_Lines("%(message)s"))
     log.addHandler(console)
@@ -52,6 +52,14 @@ class _Lines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return "\n".join(map(printable, super().format(record).split("\n")))
+
+
+class _Console(logging.StreamHandler):
+    """The console, which drops lines that it cannot take; at the exit errors.run finds out, and decides on the code."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exc_info()[1], OSError | MemoryError):
+            super().handleError(record)
 
 
 class _File(logging.FileHandler):

@@ -14,7 +14,7 @@ from mscnn.report import palette
 TITLE = "Which mechanism is taken for which?"
 LEVELS = ("fields", "treatments")
 NAME = 60  # letters of a mechanism
-MOST = 40  # mechanisms that are drawn; a picture of more could not be read, and takes minutes and gigabytes
+MOST = 30  # mechanisms that are drawn; a picture of more could not be read, and takes minutes and gigabytes
 
 
 def draw_confusion(folder: Path) -> None:
@@ -76,7 +76,7 @@ def _panel(panel: Axes, matrix: pd.DataFrame, level: str, correct: int) -> None:
     labels = [f"{palette.short(name, NAME)} ({total})" for name, total in zip(matrix.index, totals, strict=True)]
     panel.set_yticks(range(counts.shape[0]), labels)
     for row, column in np.argwhere(counts):
-        panel.text(column, row, counts[row, column], ha="center", va="center",
+        panel.text(column, row, counts[row, column], ha="center", va="center", in_layout=False,  # it lies within its cell
                    color="white" if shares[row, column] > 0.6 else "black")
     panel.set(title=f"{level}: {correct}/{totals.sum()} right ({correct / totals.sum():.1%})",
               xlabel="predicted", ylabel="true (number)")
