@@ -7,10 +7,13 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from mscnn.core import records
 from mscnn.core.errors import UsageError
-from mscnn.core.records import checked
+from mscnn.core.records import LARGEST
 
 REQUIRED = dataclasses.MISSING
+MOST = 2**31 - 1      # of a whole number but a seed
+MOST_DRAWS = 100_000  # of a bootstrap or a label permutation: more take memory, and tell no more
 LONGEST = 1e7  # seconds that a timeout may last: 115 days
 if TYPE_CHECKING:
     PositiveInt = NonNegativeInt = SeveralInt = int
@@ -69,6 +72,8 @@ class Settings:
                     checked = bounded(value)
                 except (ValueError, TypeError):
                     raise UsageError(f"{option(field.name)} must be {BOUNDS[field.type]}, got {value!r}") from None
+                if isinstance(checked, int) and checked > (most := LARGEST if field.name == "seed" else MOST):
+                    raise UsageError(f"{option(field.name)} must be no more than {most}, got {checked}")
                 object.__setattr__(self, field.name, plain_type(field.type)(checked))
 
 
@@ -88,7 +93,7 @@ def build(record: type, values: dict[str, Any]) -> Any:
     for field in dataclasses.fields(record):  # those of a file; the command line has checked its own
         if own.get(field.name) is not None:
             try:
-                checked(plain_type(field.type), own[field.name], option(field.name))
+                records.checked(plain_type(field.type), own[field.name], option(field.name))
             except ValueError as problem:
                 raise UsageError(f"{problem}; mend the setting, or leave it out for its default") from None
     for field in dataclasses.fields(record):
