@@ -1,4 +1,4 @@
-"""Small changes of the files of a run, each drawn by hypothesis: what an editor, a disk, another program or a stranger makes."""
+"""Small changes of the files of a run, each drawn by hypothesis: of an editor, a disk, another program or a stranger."""
 
 import datetime
 import decimal
@@ -17,11 +17,17 @@ from hypothesis import strategies as st
 
 Draw = Callable[[st.SearchStrategy], Any]
 RAW = "raw:"  # of text that stands in JSON as it is
-VALUES = [None, True, False, -1, 0, 1, 3, 0.5, 1.5, -0.25, 1e308, -1e308, 5e-324, 10**30, 2**63, -(2**70), f"{RAW}NaN", f"{RAW}Infinity",
-          f"{RAW}-Infinity", f"{RAW}1e999", f"{RAW}{'9' * 5000}", "", " ", "x", "median", "../../etc/passwd", "/", "..", "\0", "\ud800",
-          "nan", "=1+1", "\u202e", "line\nbreak", "y" * 3000, [], [[]], ["x"], [0, 1], [1.5, None], {}, {"x": 1}, {"": []}]
+VALUES = [None, True, False, -1, 0, 1, 3, 0.5, 1.5, -0.25, 1e308, -1e308, 5e-324, 10**30, 2**63, -(2**70), f"{RAW}NaN",
+          f"{RAW}Infinity", f"{RAW}-Infinity", f"{RAW}1e999", f"{RAW}{'9' * 5000}", "", " ", "x", "median",
+          "../../etc/passwd", "/", "..", "\0", "\ud800", "nan", "=1+1", "\u202e",
+          "line\nbreak", "y" * 3000, [], [[]], ["x"],
+          [0, 1], [1.5, None], {}, {"x": 1}, {"": []}]
 NUMBERS = [float("nan"), float("inf"), float("-inf"), -1.0, 0.0, 1.0, 0.5, 2.0, 1e308, -1e308, 1e-320, 1e40, 2**53 + 1.0]
-TEXTS = ["", " ", "nan", "NA", "None", "x", "DMSO", "dmso", "\0", "=1", "a,b", '"', "\n", "\u202e", "é" * 300, "1e999", "-inf", "9" * 400]
+TEXTS = ["", " ", "nan", "NA", "None", "x", "DMSO", "dmso", "\0", "=1", "a,b", '"', "\n", "\u202e", "é" * 300, "1e999",
+         "-inf", "9" * 400]
+OTHERS = [b"{}", b"[]", b"null", b"1", b'"x"', b"\xff\xfe", b"PAR1", b"a,b\n1,2\n", b'{"a":' * 90_000]
+DAMAGE = ["cut", "empty", "flip", "insert", "append", "folder", "bom", "utf-16", "nested", "other", "zeros", "link"]
+OF_YAML = [".nan", ".inf", "0o7", "!!binary x", "2020-01-01", "{}", "[]", "1_000", "*a", "!!set {a}"]
 
 
 def mutate(path: Path, draw: Draw) -> None:
@@ -36,12 +42,11 @@ def mutate(path: Path, draw: Draw) -> None:
 def _bytes(path: Path, draw: Draw) -> None:
     raw = path.read_bytes()
     place = draw(st.integers(0, max(len(raw) - 1, 0)))
-    kind = draw(st.sampled_from(["cut", "empty", "flip", "insert", "append", "folder", "bom", "utf-16", "nested", "other", "zeros", "link"]))
+    kind = draw(st.sampled_from(DAMAGE))
     new = {"cut": raw[:place], "empty": b"", "flip": raw[:place] + bytes([draw(st.integers(0, 255))]) + raw[place + 1:],
            "insert": raw[:place] + draw(st.binary(min_size=1, max_size=8)) + raw[place:], "append": raw + raw,
            "bom": b"\xef\xbb\xbf" + raw, "utf-16": raw.decode("latin-1").encode("utf-16"), "nested": b"[" * 200_000,
-           "other": draw(st.sampled_from([b"{}", b"[]", b"null", b"1", b'"x"', b"\xff\xfe", b"PAR1", b"a,b\n1,2\n", b"{\"a\":" * 90_000])),
-           "zeros": bytes(len(raw))}.get(kind, raw)
+           "other": draw(st.sampled_from(OTHERS)), "zeros": bytes(len(raw))}.get(kind, raw)
     path.unlink()
     if kind == "folder":
         path.mkdir()
@@ -69,7 +74,8 @@ def _json_lines(path: Path, draw: Draw) -> None:
     changed = _dumped(_changed(json.loads(lines[number]), draw), draw)
     rest = [line.encode() for line in lines]
     kind = draw(st.sampled_from(["change", "drop", "twice", "blank"]))
-    rest[number:number + 1] = {"change": [changed], "drop": [], "twice": [rest[number]] * 2, "blank": [b"", rest[number]]}[kind]
+    rest[number:number + 1] = {"change": [changed], "drop": [], "twice": [rest[number]] * 2,
+                               "blank": [b"", rest[number]]}[kind]
     path.write_bytes(b"\n".join(rest))
 
 
@@ -79,7 +85,7 @@ def _yaml(path: Path, draw: Draw) -> None:
     text = yaml.safe_dump(json.loads(json.dumps(changed)), allow_unicode=True).replace(RAW, "")
     if draw(st.integers(0, 4)) == 0:
         key = draw(st.sampled_from(["seed", "preset", "? [a]", "!!int ''", "2020-01-01", "on", "channels", "lr"]))
-        text += f"{key}: {draw(st.sampled_from(['.nan', '.inf', '0o7', '!!binary x', '2020-01-01', '{}', '[]', '1_000', '*a', '!!set {a}']))}\n"
+        text += f"{key}: {draw(st.sampled_from(OF_YAML))}\n"
     path.write_text(text, errors="surrogatepass")
 
 
@@ -105,7 +111,8 @@ def _changed(content: Any, draw: Draw) -> Any:
     elif kind == "value":
         holder[key] = draw(st.sampled_from(VALUES))
     elif isinstance(holder, dict):
-        holder[draw(st.sampled_from(["x", "", "\0", "\ud800", "DMSO", "y" * 500]))] = holder.pop(key) if kind == "rename" else holder[key]
+        value = holder.pop(key) if kind == "rename" else holder[key]
+        holder[draw(st.sampled_from(["x", "", "\0", "\ud800", "DMSO", "y" * 500]))] = value
     else:
         holder.insert(0, draw(st.sampled_from(VALUES)) if kind == "add" else holder[key])
     return content
@@ -122,7 +129,8 @@ def _csv(path: Path, draw: Draw) -> None:
     rows = [line.split(",") for line in path.read_text().split("\n")]
     row = draw(st.integers(0, max(len(rows) - 2, 0)))
     column = draw(st.integers(0, len(rows[row]) - 1))
-    kind = draw(st.sampled_from(["cell", "cell", "cell", "number", "drop row", "twice", "longer", "shorter", "semicolons", "drop column", "trailing"]))
+    kind = draw(st.sampled_from(["cell", "cell", "cell", "number", "drop row", "twice", "longer", "shorter", "semicolons",
+                                 "drop column", "trailing"]))
     if kind == "cell":
         rows[row][column] = draw(st.sampled_from(TEXTS)).replace("\ud800", "")
     elif kind == "number":
@@ -145,8 +153,8 @@ def _csv(path: Path, draw: Draw) -> None:
 def _parquet(path: Path, draw: Draw) -> None:
     frame = pd.read_parquet(path)
     name, row = draw(st.sampled_from(list(frame))), draw(st.integers(0, len(frame) - 1))
-    kind = draw(st.sampled_from(["number", "text", "missing", "drop row", "drop column", "rename", "no rows", "rows twice", "index", "named index",
-                                 "column twice", "nothing", *TYPES]))
+    kind = draw(st.sampled_from(["number", "text", "missing", "drop row", "drop column", "rename", "no rows", "rows twice",
+                                 "index", "named index", "column twice", "nothing", *TYPES]))
     if kind in TYPES:
         frame = frame.astype({name: object})
         frame[name] = TYPES[kind](frame[name])
@@ -159,7 +167,8 @@ def _parquet(path: Path, draw: Draw) -> None:
     elif kind == "drop column":
         frame = frame.drop(columns=name)
     elif kind == "rename":
-        frame = frame.rename(columns={name: draw(st.sampled_from(["x", "", "Metadata_X", "Probability_", "Probability_x", "\0"]))})
+        new = draw(st.sampled_from(["x", "", "Metadata_X", "Probability_", "Probability_x", "\0"]))
+        frame = frame.rename(columns={name: new})
     elif kind == "no rows":
         frame = frame.iloc[:0]
     elif kind == "rows twice":
@@ -180,13 +189,23 @@ def _parquet(path: Path, draw: Draw) -> None:
 
 
 TYPES: dict[str, Callable[[pd.Series], Any]] = {
-    "categories": lambda column: pd.Categorical(column), "dates": lambda column: pd.date_range("2020", periods=len(column)),
+    "categories": lambda column: pd.Categorical(column),
+    "dates": lambda column: pd.date_range("2020", periods=len(column)),
     "zones": lambda column: pd.date_range("2020", periods=len(column), tz="UTC"),
-    "days": lambda column: [datetime.date(2020, 1, 1)] * len(column), "times": lambda column: [datetime.time(1)] * len(column),
-    "decimals": lambda column: [decimal.Decimal("0.5")] * len(column), "lists": lambda column: [[1.0]] * len(column),
-    "objects": lambda column: [{"a": 1}] * len(column), "bytes": lambda column: [b"x"] * len(column), "truths": lambda column: [True] * len(column),
-    "all missing": lambda column: [None] * len(column), "integers": lambda column: range(len(column)),
-    "large": lambda column: np.full(len(column), 2**64 - 1, np.uint64), "halves": lambda column: np.full(len(column), 0.5, np.float16),
-    "nullable": lambda column: pd.array([None] * len(column), "Int64"), "durations": lambda column: pd.to_timedelta(range(len(column))),
-    "periods": lambda column: pd.period_range("2020", periods=len(column)), "same text": lambda column: ["x"] * len(column),
-    "infinite": lambda column: [float("inf")] * len(column), "huge": lambda column: [1e308] * len(column)}
+    "days": lambda column: [datetime.date(2020, 1, 1)] * len(column),
+    "times": lambda column: [datetime.time(1)] * len(column),
+    "decimals": lambda column: [decimal.Decimal("0.5")] * len(column),
+    "lists": lambda column: [[1.0]] * len(column),
+    "objects": lambda column: [{"a": 1}] * len(column),
+    "bytes": lambda column: [b"x"] * len(column),
+    "truths": lambda column: [True] * len(column),
+    "all missing": lambda column: [None] * len(column),
+    "integers": lambda column: range(len(column)),
+    "large": lambda column: np.full(len(column), 2**64 - 1, np.uint64),
+    "halves": lambda column: np.full(len(column), 0.5, np.float16),
+    "nullable": lambda column: pd.array([None] * len(column), "Int64"),
+    "durations": lambda column: pd.to_timedelta(range(len(column))),
+    "periods": lambda column: pd.period_range("2020", periods=len(column)),
+    "same text": lambda column: ["x"] * len(column),
+    "infinite": lambda column: [float("inf")] * len(column),
+    "huge": lambda column: [1e308] * len(column)}

@@ -34,11 +34,14 @@ from tests.report import test_html
 from tests.training.test_checkpoint import CHECKPOINT
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", 0))  # of each command; 0: a few, always the same
-SAMPLE = settings(max_examples=EXAMPLES or 40, derandomize=not EXAMPLES, deadline=None, database=None, print_blob=False,
+SAMPLE = settings(max_examples=EXAMPLES or 12, derandomize=not EXAMPLES, deadline=None, database=None, print_blob=False,
                   phases=(Phase.generate, Phase.shrink) if EXAMPLES else (Phase.generate,), report_multiple_bugs=True,
                   suppress_health_check=list(HealthCheck))
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGINT)  # whose handlers a command that ends changes
-PLAN = cross_validation.FoldPlan(Path(), "screen", "k-fold", [["a"], ["b"]], 1, {"one": {"lr": "0.1"}, "two": {"epochs": 2}})
+PLAN = cross_validation.FoldPlan(Path(), "screen", "k-fold", [["a"], ["b"]], 1,
+                                 {"one": {"lr": "0.1"}, "two": {"epochs": 2}})
+CHOICE = {"chosen": "one", "settings": {"lr": "0.1"}, "right of total": {"one": {"fields": [1, 2]}}}
+FEW = ["--bootstrap", "9", "--permutations", "9", "--json"]
 SETTINGS = {"preset": "screen", "sites": "sites.csv", "epochs": 3, "lr": "0.1"}
 
 
@@ -109,7 +112,7 @@ def files(tmp_path_factory, folds, quick) -> dict[str, Files]:
     cross_validation.open_or_resume(dataclasses.replace(PLAN, out=root / "loco" / "out"), SETTINGS)
     inner = root / "loco" / "out" / "inner" / "fold-0"
     inner.mkdir(parents=True)
-    (inner / "chosen.json").write_text(json.dumps({"chosen": "one", "settings": {"lr": "0.1"}, "right of total": {"one": {"fields": [1, 2]}}}))
+    (inner / "chosen.json").write_text(json.dumps(CHOICE))
     (one / "RUN_STATUS.json").write_text(json.dumps({"status": "running", "begun_at": 3, "fruitless_restarts": 2}))
     screen = root / "screen"
     screen.mkdir()
@@ -117,29 +120,29 @@ def files(tmp_path_factory, folds, quick) -> dict[str, Files]:
     class Factory:
         mktemp = staticmethod(lambda name: screen)
     noise, *_ = test_compare_baselines.run.__wrapped__(Factory)
-    (noise / "fold-0" / "config.yaml").write_text(f"preset: screen\nsites: {screen / 'sites.csv'}\nseed: 1\nepochs: 2\n")
+    (noise / "fold-0" / "config.yaml").write_text(f"preset: screen\nsites: {screen / 'sites.csv'}\nseed: 1\n")
     whole = ["evaluation/*.json", "evaluation/*.csv", "evaluation/*.parquet", "evaluation/gallery/*.json",
              "evaluation/gallery/000.jpg", "*.json", "metrics.jsonl", "config.yaml"]
+    report, scored, profiles = str(root / "report.html"), str(root / "scored.json"), one / "evaluation" / results.PROFILES
     return {
-        "report": Files(one, ["report", str(one), "--out", str(root / "report.html")], whole, [str(root / "report.html")]),
-        "report of folds": Files(folds, ["report", str(folds), "--out", str(root / "report.html")],
-                                 ["scores/*.json", "scores/*.csv", "scores/*.parquet", "fold-0/*", "evaluation/0/gallery/gallery.json"],
-                                 [str(root / "report.html")]),
+        "report": Files(one, ["report", str(one), "--out", report], whole, [report]),
+        "report of folds": Files(folds, ["report", str(folds), "--out", report],
+                                 ["scores/*.json", "scores/*.csv", "scores/*.parquet", "fold-0/*",
+                                  "evaluation/0/gallery/gallery.json"], [report]),
         "gather": Files(pairs, ["gather", str(pairs / "0"), str(pairs / "1"), "--out", str(root / "all")], ["0/*", "1/*"],
                         [str(root / "all" / name) for name in ("scores.json", "evaluation.json", "wells.csv")]),
-        "score": Files(one, ["score", str(one / "evaluation" / results.PROFILES), "--bootstrap", "9", "--permutations", "9", "--json",
-                             str(root / "scored.json")], ["evaluation/profiles.parquet"], [str(root / "scored.json")]),
-        "score of CSV": Files(root, ["score", str(root / "profiles.csv"), "--bootstrap", "9", "--permutations", "9", "--normalise", "none", "--json",
-                                     str(root / "scored.json")], ["profiles.csv"], [str(root / "scored.json")]),
+        "score": Files(one, ["score", str(profiles), *FEW, scored], ["evaluation/profiles.parquet"], [scored]),
+        "score of CSV": Files(root, ["score", str(root / "profiles.csv"), *FEW, scored], ["profiles.csv"], [scored]),
         "export": Files(one, ["export", str(one), "--out", str(root / "exported")], ["evaluation/scores.json"],
                         [str(root / "exported" / "README.md")]),
         "baselines": Files(noise, ["baselines", str(noise)],
-                           ["features.parquet", "scores/evaluation.json", "scores/scores.json", "fold-0/config.yaml", "fold-0/split.csv"],
-                           [str(noise / "scores" / "baselines.json")]),
-        "curves": Files(one, ["bench", "curves", "--runs", f"{one},{folds / 'fold-1'}", "--by", "seed", "--out", str(root / "curves.png")],
-                        ["metrics.jsonl", "config.yaml"], []),
+                           ["features.parquet", "scores/evaluation.json", "scores/scores.json", "fold-0/config.yaml",
+                            "fold-0/split.csv"], [str(noise / "scores" / "baselines.json")]),
+        "curves": Files(one, ["bench", "curves", "--runs", f"{one},{folds / 'fold-1'}", "--by", "seed", "--out",
+                              str(root / "curves.png")], ["metrics.jsonl", "config.yaml"], []),
         "resume": Files(one, ["resume", str(one)], ["RUN_STATUS.json", "config.yaml", "metrics.jsonl"], []),
-        "loco": Files(root / "loco" / "out", ["loco", str(root / "loco" / "out")], ["*.yaml", "inner/fold-0/chosen.json"], []),
+        "loco": Files(root / "loco" / "out", ["loco", str(root / "loco" / "out")], ["*.yaml", "inner/fold-0/chosen.json"],
+                      []),
     }
 
 
@@ -194,7 +197,8 @@ def judge(code: int, said: str, outputs: list[Path]) -> None:
             assert not re.search(r"\b(nan|inf|infinity)\b(?! %)", text, re.IGNORECASE), path
 
 
-COMMANDS = ["report", "report of folds", "gather", "score", "score of CSV", "export", "baselines", "curves", "resume", "loco"]
+COMMANDS = ["report", "report of folds", "gather", "score", "score of CSV", "export", "baselines", "curves", "resume",
+            "loco"]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
