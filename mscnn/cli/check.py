@@ -40,6 +40,7 @@ def main(argv: list[str]) -> None:
     from mscnn.data.check_screen import check_files, plate_maps, readers, summary
     from mscnn.data.read_screen import read_screen
     from mscnn.data.tables.bbbc021 import find_csvs
+    from mscnn.data.tables.control import note_absence, require_control
     from mscnn.data.tables.problems import Problem, count, in_order, write_csv
     from mscnn.report.plates import draw
 
@@ -48,6 +49,7 @@ def main(argv: list[str]) -> None:
     problems: list[Problem] = []
     try:
         table = read_screen(settings, problems)
+        require_control(table)
         with readers(cpu_topology.allowed_cores()) as processes:
             problems_of_files, site = check_files(table, source, processes)
     except errors.DataError as fatal:
@@ -64,7 +66,7 @@ def main(argv: list[str]) -> None:
     csv_safe.write_csv(maps, maps_csv)
     draw(maps, table.control, picture)
     log.info("%s\nno problems found; look at %s", summary(table, site), picture)
-    for note in (table.without_control(), misfit(site.height, site.width)):
+    for note in (note_absence(table), misfit(site.height, site.width)):
         if note:
             log.warning("%s", note)
 

@@ -17,6 +17,7 @@ from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.pixels.scale import Scale, scale_from_record
 from mscnn.data.read_screen import read_screen
 from mscnn.data.tables import splits
+from mscnn.data.tables.control import note_absence
 from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed.world import World
 from mscnn.evaluation.settings import EvaluationSettings
@@ -52,7 +53,7 @@ def select_sites(settings: EvaluationSettings, checkpoint: Checkpoint, ranks: Wo
     is_transductive = checkpoint.settings["aux_on_held_out"]
     if settings.another():
         table = ranks.run_on_all_or_raise(lambda: splits.with_trained_spelling(read_screen(data), split))
-        notes, is_scored = splits.overlap(split, table), np.ones(len(table), bool)
+        notes, is_scored = [*splits.overlap(split, table), *filter(None, [note_absence(table)])], np.ones(len(table), bool)
         if is_transductive and identity.in_common(split.held_out, table.frame["compound"]):
             notes.append(SEEN)
     else:

@@ -49,7 +49,7 @@ class EvaluationDescription(Record):
     checkpoint: str | None = None              # file that was evaluated; None: folds
     step: Count | None = None                  # optimiser steps it had taken; None: folds
     compounds: list[str] | None = None         # treated compounds that are scored; None: folds
-    control: str                               # compound of the untreated wells, in any case
+    control: str                               # compound of the untreated wells, in any spelling
     channels: list[str]                        # in the network's order
     classes: list[str] | None = None           # mechanisms in the order of the network's outputs; None: folds
     notes: list[str]                           # doubts about the scores

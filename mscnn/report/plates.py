@@ -21,7 +21,7 @@ def draw(maps: pd.DataFrame, control: str, path: Path) -> None:
     """Draw all plates in one picture, in the order of the table; the 24 mechanisms in most wells have marks of their own.
 
     maps: a row per well with plate, row and column from 0, compound, mechanism, fields.
-    control: the compound of untreated wells, in any case; these wells are grey.
+    control: the compound of untreated wells, in any spelling; these wells are grey.
     """
     with matplotlib.rc_context({"text.parse_math": False}):  # a name may hold a dollar sign
         _figure(maps, control).savefig(path)

@@ -11,7 +11,8 @@ SAME = [
     ("taxol", "tax\u200bol"), ("taxol", "\ufefftaxol"), ("taxol", "tax\u00adol"), ("taxol", "taxol\u2060"),
     ("AB 1", "AB\t1"), ("ab", "a\u034fb"),
     ("ab", "a\ufe0fb"), ("ab", "a\u3164b"), ("ab", "a\x1bb"), ("SB-203580", "SB\u2011203580"),
-    ("SB-203580", "SB\u2013203580"), ("SB-203580", "SB\u2212203580"), ("5'-x", "5\u2019-x"), ("5'-x", "5\u2032-x"), ("5 \u00b5M", "5 \u03bcM"),
+    ("SB-203580", "SB\u2013203580"), ("SB-203580", "SB\u2212203580"), ("5'-x", "5\u2019-x"), ("5'-x", "5\u2032-x"),
+    ("5 \u00b5M", "5 \u03bcM"),
     ("\uff34axol", "Taxol"), ("\u00e9", "e\u0301"), ("STRASSE", "stra\u00dfe"), ("\ufb01x", "fix"), ("Taxol", "T\u0430xol"),
     ("TAXOL", "\u03a4\u0391\u03a7\u039fL"), ("H2", "H\u00b2"),
     ("\u0412\u041e\u0414\u0410", "\u0432\u043e\u0434\u0430"),  # one Cyrillic word in two cases

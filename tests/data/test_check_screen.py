@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -180,6 +181,42 @@ def test_an_image_root_that_is_a_link_itself_is_followed(screen, tmp_path):
     assert found_in(screen, image_root=tmp_path / "link") == []
 
 
+@pytest.mark.parametrize(("role", "name", "other"), [
+    ("compound", "b", "B"), ("moa", "dark", "d\u0430rk"), ("plate", "P1", "P\uff11"), ("week", "Week1", "Week\u200b1"),
+    ("moa", "bright", "bright\u00a0")])
+def test_each_spelling_of_a_name_is_shown_apart(screen, role, name, other):
+    rows = pd.read_csv(screen, dtype=str, keep_default_na=False)
+    row = rows.index[rows[role] == name][-1]
+    rows.loc[row, role] = other
+    rows.to_csv(screen, index=False)
+    if other.strip() == name:  # blanks at the ends are no spelling
+        assert found_in(screen) == []
+        return
+    problem, = (problem for problem in found_in(screen) if problem.row == row + 2 and "also written" in problem.reason)
+    assert problem.reason.endswith(f"{other!a} is also written {name!a}")
+    assert "written in more than one way; choose one spelling" in problem.kind
+
+
+@pytest.mark.parametrize(("row", "values", "reason"), [
+    (3, {"well": "B02", "site": "2"}, "plate 'P1' well 'B02' has more than one concentration: 1.0 in row 2, 3.0 in row 3"),
+    (4, {"well": "B02", "site": "2"}, "plate 'P1' well 'B02' has more than one compound: 'a' in row 2, 'b' in row 4"),
+    (4, {"week": "Week2"}, "plate 'P1' has more than one week: 'Week1' in row 2, 'Week2' in row 4"),
+    (4, {"week": ""}, "plate 'P1' has more than one week: 'Week1' in row 2, '' in row 4"),
+    (4, {"moa": "odd"}, "compound 'b' has more than one mechanism: 'odd' in row 4, 'dark' in row 8")])
+def test_rows_that_contradict_each_other_are_both_named(screen, row, values, reason):
+    change(screen, row, **values)
+    lines = [problem for problem in found_in(screen) if problem.reason == reason]
+    assert len(lines) == 2, found_in(screen)
+    with pytest.raises(DataError, match=re.escape(reason)):  # and training refuses it
+        read_sites(screen)
+
+
+def test_doses_that_differ_by_rounding_are_one(screen):
+    change(screen, 2, concentration="0.30000000000000004")
+    change(screen, 6, concentration="0.3")
+    assert read_sites(screen).frame["concentration"][[0, 4]].tolist() == [0.3, 0.3]
+
+
 def test_training_refuses_all_kinds_of_faults_of_a_table_at_once(screen):
     change(screen, 3, concentration="low")
     change(screen, 4, FileName_DNA="../x.tif")
@@ -325,8 +362,10 @@ def test_what_training_will_need_is_named_though_it_is_no_fault(screen, tmp_path
     assert "fields of 64x64 pixels do not fit: both sides must be multiples of 128; the nearest sizes are --image-size " \
            "128x128 (crops or pads)" in found
     assert "no well of" not in found
-    found = run_check("--sites", screen, "--out", tmp_path / "out", "--control", "water").stdout
-    assert "no well of water: the screen seems to have no untreated wells; name their compound with --control" in found
+    change(screen, 5, compound="c", moa="odd")
+    change(screen, 9, compound="c", moa="odd")
+    found = run_check("--sites", screen, "--out", tmp_path / "out", "--control", "xyz").stdout
+    assert "no well of xyz: the screen seems to have no untreated wells; name their compound with --control" in found
 
 
 def test_a_table_or_folder_that_is_not_there_is_named_as_such(screen, tmp_path):

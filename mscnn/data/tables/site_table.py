@@ -87,13 +87,6 @@ class SiteTable:
         """Return (S,) bool, true for sites of untreated wells."""
         return self.is_of(self.control)
 
-    def without_control(self) -> str:
-        """Return a warning where there are no untreated wells, "" where there are some."""
-        if self.is_control().any() or not len(self):
-            return ""
-        return (f"no well of {self.control}: the screen seems to have no untreated wells; name their compound with "
-                f"--control (the most frequent compound is {self.frame['compound'].mode()[0]})")
-
     def is_of(self, compound: str) -> np.ndarray:
         """Return (S,) bool, true for sites of a compound, in any spelling."""
         return (identity.normal_forms(self.frame["compound"]) == identity.normal_form(compound)).to_numpy()
