@@ -4,6 +4,7 @@ import io
 import os
 import sys
 from contextlib import suppress
+from typing import Any
 
 SPEECHLESS = "its message cannot be written"
 
@@ -38,7 +39,7 @@ def say(text: str) -> None:
             os.write(2, b"mscnn: error: " + SPEECHLESS.encode() + b"\n")
 
 
-def discard(stream: io.TextIOBase | None) -> None:
+def discard(stream: Any) -> None:
     """Send what a stream still holds, and all that follows, nowhere: it cannot be written, and an exit would try to."""
     with suppress(Exception):  # no descriptor is left, or the stream has none
         nowhere = os.open(os.devnull, os.O_WRONLY)

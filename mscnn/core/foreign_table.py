@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute
-import pyarrow.parquet
+import pyarrow.compute as arrow_compute
+import pyarrow.parquet as parquet
 
 from mscnn.core import csv_safe
 from mscnn.core.errors import DataError
@@ -90,7 +90,7 @@ def read_parquet(path: Path, remedy: str) -> ForeignTable:
     An index that pandas saved is left out, unless it is named Metadata_*.
     """
     try:
-        file = pa.parquet.ParquetFile(pa.BufferReader(read_bytes(path, largest=LARGEST)))
+        file = parquet.ParquetFile(pa.BufferReader(read_bytes(path, largest=LARGEST)))
         if file.metadata.num_rows * file.metadata.num_columns > MOST_VALUES:
             raise OSError(f"it promises {file.metadata.num_rows:,} rows of {file.metadata.num_columns:,} values")
         table = file.read()
@@ -160,7 +160,7 @@ def _plain(column: Any) -> pa.ChunkedArray:
     """Return a column without encodings; text is valid UTF-8. Raises ArrowException."""
     column = column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column])
     if pa.types.is_run_end_encoded(column.type):
-        column = pa.compute.run_end_decode(column)
+        column = arrow_compute.run_end_decode(column)  # pyright: ignore[reportAttributeAccessIssue]  (made at import)
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if pa.types.is_decimal(column.type):

@@ -99,8 +99,9 @@ class Metrics:
             with self._reporting(f"step {step}"):
                 self._file.write(json.dumps({"kind": kind, "step": step, **finite}) + "\n")
                 self._file.flush()
-            for name, value in numbers.items() if self._board else ():
-                with self._reporting(f"step {step} for TensorBoard"):
+        if self._board:
+            with self._reporting(f"step {step} for TensorBoard"):
+                for name, value in numbers.items():
                     self._board.add_scalar(f"{kind}/{name}", value, step)
 
     def __enter__(self) -> "Metrics":

@@ -62,7 +62,8 @@ def checked(kind: Any, value: Any, name: str = "") -> Any:
 
     name: where the value stands in its file.
     """
-    plain, arguments = get_origin(kind) or kind, get_args(kind)
+    plain: Any = get_origin(kind) or kind
+    arguments = get_args(kind)
     if kind is Any:
         return _anything(value, name)
     if plain is Annotated:
@@ -73,14 +74,14 @@ def checked(kind: Any, value: Any, name: str = "") -> Any:
         return value
     if plain in (Union, types.UnionType):
         return _first_that_fits(arguments, value, name)
-    if dataclasses.is_dataclass(kind) and isinstance(value, dict):
-        return _record(kind, value, name)
+    if isinstance(plain, type) and dataclasses.is_dataclass(plain) and isinstance(value, dict):
+        return _record(plain, value, name)
     if type(value) is not plain and not (plain is float and type(value) is int):
         raise ValueError(f"{name or 'it'} is {NAMES.get(type(value), type(value).__name__)}, not "
                          f"{NAMES.get(plain, 'an object')}: {reprlib.repr(value)}")
-    if plain is list:
+    if plain is list and isinstance(value, list):
         return [checked(arguments[0] if arguments else Any, item, f"{name}[{number}]") for number, item in enumerate(value)]
-    if plain is dict:
+    if plain is dict and isinstance(value, dict):
         keys, values = arguments or (str, Any)
         return {checked(keys, key, f"a key of {name or 'it'}"): checked(values, item, f"{name}.{key}".lstrip("."))
                 for key, item in value.items()}

@@ -45,12 +45,6 @@ class Example(Record):
     scale_shares: list[Share]
     files: ExampleFiles
 
-    def __post_init__(self):
-        for what, shares, names in (("channel", self.channel_shares, self.files.channels),
-                                    ("scale", self.scale_shares, self.files.scales)):
-            if len(shares) != len(names):
-                raise ValueError(f"has {len(shares)} {what}_shares and {len(names)} pictures of {what}s")
-
 
 @dataclass(frozen=True)
 class Summary(Record):
@@ -157,7 +151,9 @@ def _gallery(listing: Path, description: EvaluationDescription) -> list[tuple[Pa
     """Return the examples of an evaluation with their folder; none without a gallery. Raises DataError."""
     examples = read_json(listing, list[Example], results.REMEDY) if listing.exists() else []
     for number, example in enumerate(examples):
-        if len(example.channel_shares) != len(description.channels):
-            raise DataError(f"{listing}: [{number}] has {len(example.channel_shares)} channels, the evaluation has "
-                            f"{len(description.channels)}; {results.REMEDY}")
+        for what, one, other in (("channels", example.channel_shares, description.channels),
+                                 ("pictures of channels", example.files.channels, description.channels),
+                                 ("pictures of scales", example.files.scales, example.scale_shares)):
+            if len(one) != len(other):
+                raise DataError(f"{listing}: [{number}] has {len(one)} {what}, not {len(other)}; {results.REMEDY}")
     return [(listing.parent, example) for example in examples]

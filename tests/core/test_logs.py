@@ -107,8 +107,8 @@ def test_metrics_are_written_where_tensorboard_fails(tmp_path, capsys, monkeypat
         metrics.write("train", 1, loss=0.5)
     assert json.loads((tmp_path / "metrics.jsonl").read_text()) == {"kind": "train", "step": 1, "loss": 0.5}
     said = [line for line in capsys.readouterr().out.splitlines() if "NOT WRITTEN" in line]
-    assert said == ["NOT WRITTEN: metrics for TensorBoard (TypeError: Descriptors cannot be created directly); metrics.jsonl "
-                    "has them"]
+    assert said == ["NOT WRITTEN: metrics for TensorBoard (TypeError: Descriptors cannot be created directly); "
+                    "metrics.jsonl has them"]
 
 
 @pytest.mark.parametrize("line", [b'{"step": "x"}', b"\xff\xfe", b"[" * 10**5, b'{"kind": "tr', b"3"])
