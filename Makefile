@@ -4,6 +4,7 @@
 # make .venv  install only.   PIP_ARGS passes options to pip, such as the index of PyTorch's CPU builds
 # make same    what the program computes, by revision BEFORE (default: the last commit) and by the files as they are: equal?
 # make faults  what clusters, disks and strangers do to a run, 100 times over; half an hour; prints the table of docs/faults.md
+# make fuzz    thousands of small changes of a run's files: a result, or one line; EXAMPLES is their number for each command
 # make test-mpich test-intel-mpi   the tests of MPI with another MPI than that of .venv, in an environment laid over it
 # make test-ipex    install Intel's extension and its own torch into .venv-ipex (7.5 GB), test the network and training there
 # make bench-ipex   its training steps beside those of the same torch without it
@@ -12,10 +13,11 @@ PIP_ARGS ?=
 BIN := .venv/bin
 IPEX := .venv-ipex/bin
 BEFORE ?= HEAD
+EXAMPLES ?= 1000
 MPI_TESTS ?= tests/mpi tests/ranks tests/slurm -k mpi
 
 .DELETE_ON_ERROR:
-.PHONY: demo test same faults lint docs clean .venv test-mpich test-intel-mpi test-ipex bench-ipex
+.PHONY: demo test same faults fuzz lint docs clean .venv test-mpich test-intel-mpi test-ipex bench-ipex
 
 .venv: .venv/runtime
 
@@ -58,6 +60,9 @@ same: .venv/runtime
 
 faults: .venv/dev
 	$(BIN)/python -m pytest --full tests/faults tests/test_security.py tests/slurm -k "faults or refused or queued or cancelled"
+
+fuzz: .venv/dev
+	FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/fuzz
 
 .venv-mpich/runtime: MPI = mpich==5.0.2
 .venv-intel-mpi/runtime: MPI = impi-rt==2021.18.1

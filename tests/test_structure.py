@@ -115,7 +115,7 @@ def test_tests_mirror_the_folders():
     """A test file stands where the file or folder that it tests stands; whole jobs have folders of their own."""
     for path in (ROOT / "tests").rglob("test_*.py"):
         folder = path.parent.relative_to(ROOT / "tests")
-        if str(folder) in (".", "ranks", "mpi", "slurm", "faults"):
+        if str(folder) in (".", "ranks", "mpi", "slurm", "faults", "fuzz"):
             continue
         tested = ROOT / "mscnn" / folder / path.name.removeprefix("test_")
         assert tested.exists(), f"{path.relative_to(ROOT)}: there is no {tested.relative_to(ROOT)}"

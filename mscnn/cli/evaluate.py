@@ -1,6 +1,7 @@
 """Score a checkpoint on the compounds that its split held out, or on any other table."""
 
 from mscnn.cli import parse
+from mscnn.core.optional_parts import OptionalParts
 from mscnn.distributed import heartbeat, launchers
 from mscnn.evaluation.settings import EvaluationSettings
 
@@ -13,15 +14,28 @@ def main(argv: list[str]) -> None:
     if settings.bind:
         launchers.drop_openmp_binding()
 
-    from mscnn.evaluation import aggregate, run
+    from mscnn.evaluation import aggregate, results, run
 
     def job() -> None:
         evaluation = run.evaluate(settings)
         if evaluation is None:
             return
-        from mscnn.report import confusion, gallery  # here: matplotlib takes seconds
+        run.write(evaluation)
+        parts = OptionalParts(f"tables and scores are whole in {evaluation.out}")
+        with parts.part(results.PROFILES):
+            run.write_profiles(evaluation)
+        with parts.part(results.CONFUSION):
+            from mscnn.report import confusion  # here: matplotlib takes seconds
 
+            confusion.draw_confusion(evaluation.out)
+        with parts.part("examples"):
+            draw_examples(evaluation)
+        parts.finish()
+
+    def draw_examples(evaluation: run.Evaluation) -> None:
         if settings.examples:
+            from mscnn.report import gallery
+
             description = evaluation.description
             levels = aggregate.aggregate(evaluation.predictions, description.control,
                                          well_rule=description.aggregate_wells,
@@ -30,7 +44,5 @@ def main(argv: list[str]) -> None:
                           lambda row: evaluation.fields.read(evaluation.scored[[row]])[0], evaluation.network,
                           classes=description.classes, channels=description.channels, out=evaluation.out,
                           examples=settings.examples)
-        run.write(evaluation)
-        confusion.draw_confusion(evaluation.out)
 
     heartbeat.watch(job, settings.start_timeout)

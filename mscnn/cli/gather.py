@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mscnn.cli import parse
 from mscnn.core import errors
+from mscnn.core.optional_parts import OptionalParts
 from mscnn.core.settings import REQUIRED, Settings, setting
 
 
@@ -25,9 +26,13 @@ def main(argv: list[str]) -> None:
     settings = COMMAND.read(argv)
 
     from mscnn.evaluation import results  # here, so that --help comes at once
-    from mscnn.report import confusion
 
     out = Path(settings.out)
     with errors.details_to_file(out):
         results.combine_folds([Path(folder) for folder in settings.evaluations], out)
-    confusion.draw_confusion(out)
+    parts = OptionalParts(f"tables and scores are whole in {out}")
+    with parts.part(results.CONFUSION):
+        from mscnn.report import confusion
+
+        confusion.draw_confusion(out)
+    parts.finish()

@@ -16,6 +16,7 @@ from mscnn.cli.report import write_report
 from mscnn.core import config
 from mscnn.core.errors import UsageError
 from mscnn.core.files import read_yaml
+from mscnn.core.optional_parts import OptionalParts
 from mscnn.core.settings import REQUIRED, NonNegativeInt, Settings, SeveralInt, build, current_name, option, setting
 from mscnn.distributed import cpu_topology
 
@@ -51,8 +52,7 @@ def main(argv: list[str]) -> None:
 
     from mscnn.data.tables import splits  # here, so that --help comes at once
     from mscnn.distributed import world
-    from mscnn.evaluation import cross_validation, handcrafted
-    from mscnn.report import confusion
+    from mscnn.evaluation import cross_validation, handcrafted, results
     from mscnn.training import prepare_data
 
     out, split, seed = Path(settings.out), training.split, training.run.seed
@@ -71,12 +71,18 @@ def main(argv: list[str]) -> None:
         splits.write(splits.make_split(table, split=split.split_method, folds=split.folds, fold=number, seed=seed), table,
                      folder)
 
-    confusion.draw_confusion(cross_validation.run_folds(plan, prepare))
-    try:
-        if settings.baselines:
+    scores = cross_validation.run_folds(plan, prepare)
+    parts = OptionalParts(f"tables and scores are whole in {scores}")
+    with parts.part(results.CONFUSION):
+        from mscnn.report import confusion
+
+        confusion.draw_confusion(scores)
+    if settings.baselines:
+        with parts.part(results.BASELINES):
             score_baselines(BaselinesSettings(runs=[str(out)], nuclei=settings.nuclei))
-    finally:  # without baselines too, where they fail
+    with parts.part("report.html"):
         write_report([out], out / "report.html")
+    parts.finish()
 
 
 def read(argv: list[str]) -> tuple[LocoSettings, config.Config]:

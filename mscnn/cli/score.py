@@ -11,7 +11,7 @@ from typing import Literal
 from mscnn.cli import parse
 from mscnn.core import errors, files
 from mscnn.core.logs import log
-from mscnn.core.settings import REQUIRED, NonNegativeInt, PositiveInt, Settings, setting
+from mscnn.core.settings import MOST_DRAWS, REQUIRED, NonNegativeInt, PositiveInt, Settings, require, setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,11 @@ class ScoreSettings(Settings):
     permutations: PositiveInt = setting(1000, "label permutations of mechanisms for the null distributions")
     seed: NonNegativeInt = setting(0, "seed of the bootstrap and of the permutations")
     json: str | None = setting(None, "file for the results", metavar="FILE")
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("bootstrap", "permutations"):
+            require(getattr(self, name) <= MOST_DRAWS, f"{name} must be no more than {MOST_DRAWS}", getattr(self, name))
 
 
 COMMAND = parse.Command("score", __doc__, ScoreSettings)

@@ -4,10 +4,13 @@ one process:    mscnn train demo
 several ranks:  torchrun --nproc-per-node 2 -m mscnn train demo
 """
 
+from pathlib import Path
+
 import yaml
 
 from mscnn.cli import parse
 from mscnn.core import config
+from mscnn.core.optional_parts import OptionalParts
 from mscnn.distributed import heartbeat, launchers
 from mscnn.training.stop_signal import StopRequest
 
@@ -30,12 +33,18 @@ def main(argv: list[str]) -> None:
             return
         ranks = prepared.trainer.world
         if ranks.rank == 0 and settings.data.normalise == "plate":
-            from mscnn.report.plate_scales import draw_plate_scales  # here: matplotlib takes its time
-
-            draw_plate_scales(plate_scale.load(prepared.run_dir), prepared.run_dir / "intensity.png")
+            draw_intensity(prepared.run_dir)
         run.train(prepared)
         del prepared  # the wrapped network goes before the process group
         ranks.shutdown()
+
+    def draw_intensity(run_dir: Path) -> None:
+        parts = OptionalParts("the training goes on without")
+        with parts.part("intensity.png"):
+            from mscnn.report.plate_scales import draw_plate_scales  # here: matplotlib takes its time
+
+            draw_plate_scales(plate_scale.load(run_dir), run_dir / "intensity.png")
+        parts.log()
 
     heartbeat.watch(job, settings.parallel.start_timeout)
 

@@ -65,6 +65,9 @@ def read_csv(path: Path, *, is_number: Callable[[str], bool], missing: list[str]
         first, second = (file.readline().decode("utf-8-sig") for _ in range(2))
     separator = find_separator(first)
     decimal = "," if separator != "," and re.search(r"\d,\d", second) else "."
+    names = next(csv.reader([first], delimiter=separator), [])
+    if twice := sorted({name for name in names if name and names.count(name) > 1}):  # pandas would call the second x.1
+        raise ValueError(f"column {', '.join(twice)[:60]} is there twice")
     header = list(map(str, pd.read_csv(path, sep=separator, nrows=0)))
     numbers = [name for name in header if is_number(name)]
     with warnings.catch_warnings():

@@ -3,15 +3,16 @@
 Exit code 0 is success, 1 an error of the program itself (with a traceback), 130 an interrupt from the keyboard.
 """
 
-import os
 import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
+
+from mscnn.core import console
 
 Result = TypeVar("Result")
 
@@ -74,9 +75,12 @@ def details_to_file(folder: Path, *, is_reporter: bool = True) -> Iterator[None]
         yield
     except DataError as problem:
         if is_reporter and len(problem.details) > SHOWN:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / PROBLEMS).write_text("\n".join(problem.details) + "\n")
-            problem.what += f" (all {len(problem.details)} are listed in {folder / PROBLEMS})"
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / PROBLEMS).write_text("\n".join(problem.details) + "\n", "utf-8", "backslashreplace")
+                problem.what += f" (all {len(problem.details)} are listed in {folder / PROBLEMS})"
+            except OSError as failure:
+                problem.what += f" (the list of all {len(problem.details)} cannot be written: {failure.strerror})"
         raise
 
 
@@ -97,8 +101,11 @@ def program_name() -> str:
 
 def print_error(message: str) -> None:
     """Print a message of one or more lines to standard error, after the name of the program."""
-    lines = map(printable, f"{program_name()}: {message}".split("\n"))
-    print("\n".join(lines), file=sys.stderr, flush=True)
+    try:
+        text = "\n".join(map(printable, f"{program_name()}: {message}".split("\n")))
+    except Exception:  # no memory for a copy
+        text = message
+    console.say(text)
 
 
 def ignore_signals() -> None:
@@ -114,17 +121,23 @@ def run(program: Callable[[], Result], is_reporter: Callable[[], bool] = lambda:
     is_reporter: tells whether this rank reports what all ranks know; an error with this_rank_only is reported in any case.
     on_exit: called with the exit code before the process exits, for launchers that ignore exit codes.
     """
+    console.open_streams()
     try:
         try:
             return program()
         finally:
             sys.stdout.flush()  # here, where a closed pipe can still be handled
     except BrokenPipeError:  # whoever read the output, such as head, has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that nothing is written to it at the exit
+        console.discard(sys.stdout)  # so that nothing is written to it at the exit
         code = 128 + signal.SIGPIPE
     except (Exception, KeyboardInterrupt) as problem:
         ignore_signals()
         code = _report(problem, is_reporter)
+        with suppress(ValueError):  # of a stream that a library has closed
+            try:
+                sys.stdout.flush()
+            except OSError:
+                console.discard(sys.stdout)
     on_exit(code)
     sys.exit(code)
 
@@ -133,7 +146,7 @@ def _report(problem: BaseException, is_reporter: Callable[[], bool]) -> int:
     """Print what ended the program, or wait until another rank has; return the exit code."""
     if isinstance(problem, UsageError | DataError | Stopped | RankLost):
         if getattr(problem, "this_rank_only", False) or (is_reporter() and not isinstance(problem, RankLost)):
-            print_error(f"{'stopped' if isinstance(problem, Stopped) else 'error'}: {problem}")
+            print_error(f"{'stopped' if isinstance(problem, Stopped) else 'error'}: {console.text_of(problem)}")
         else:
             time.sleep(PAUSE)
         return problem.exit_code
@@ -142,5 +155,6 @@ def _report(problem: BaseException, is_reporter: Callable[[], bool]) -> int:
             print_error("interrupted")
         return 130
     if not getattr(problem, "reported", False):
-        traceback.print_exception(problem)
+        with suppress(Exception):  # of a console that is closed or full
+            traceback.print_exception(problem)
     return 1

@@ -3,6 +3,8 @@
 import fcntl
 import json
 import os
+import stat
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,7 +14,8 @@ import yaml
 
 from mscnn.core.errors import UsageError
 
-PARTIAL = ".partial"  # ending of a file, or a folder, that is being written
+PARTIAL = ".partial"    # ending of a file, or a folder, that is being written
+LARGEST_YAML = 2**22    # bytes; settings take some thousand
 
 
 @contextmanager
@@ -76,15 +79,44 @@ def read_yaml(path: Path, *, option: str = "", remedy: str = "") -> Any:
     """Return what a YAML file holds, as built-in types.
 
     option: by which the file was named; remedy: what to do, unless the reason says so.
-    Raises UsageError for a file that cannot be read, and for aliases: a few lines of them can fill any memory.
+    Raises UsageError for a file that cannot be read, for a key that is there twice, and for aliases: a few lines of them
+    can fill any memory.
     """
     try:
-        text = path.read_text()
+        text = read_text(path, largest=LARGEST_YAML)
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
             raise ValueError("it has an alias, `*name`; write the value out")
+        _refuse_repeated_keys(yaml.compose(text, yaml.SafeLoader))
         return yaml.safe_load(text)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as problem:
+    except (OSError, ValueError, OverflowError, RecursionError, yaml.YAMLError) as problem:
         reason = " ".join(str(problem).split())
-    except (LookupError, AttributeError):  # PyYAML's own, for `!!int ''`, `!!bool x` and `!!timestamp x`
+    except (LookupError, AttributeError, TypeError):  # PyYAML's own, for `!!int ''`, `!!bool x` and `!!timestamp x`
         reason = "it has a value that does not fit the type named before it"
     raise UsageError(f"{option}{' ' if option else ''}{path}: cannot be read ({reason}){'; ' if remedy else ''}{remedy}")
+
+
+def read_text(path: Path, *, largest: int) -> str:
+    """Return the text of a file in UTF-8. Raises OSError as read_bytes does, and ValueError for other text."""
+    return read_bytes(path, largest=largest).decode("utf-8-sig")
+
+
+def read_bytes(path: Path, *, largest: int) -> bytes:
+    """Return the bytes of a file. Raises OSError for what is no file, and could be read for ever, and for more bytes."""
+    state = path.stat()
+    if not stat.S_ISREG(state.st_mode):
+        raise OSError("it is a folder" if path.is_dir() else "it is no file")
+    if state.st_size > largest:
+        raise OSError(f"{state.st_size:,} bytes, where at most {largest:,} are expected")
+    with path.open("rb") as file:
+        return file.read(state.st_size)
+
+
+def _refuse_repeated_keys(node: yaml.Node | None) -> None:
+    """Raise ValueError for a key that an object of a YAML file has twice: the last one would hold in silence."""
+    if isinstance(node, yaml.MappingNode):
+        keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        if twice := [key for key, number in keys.items() if number > 1]:
+            raise ValueError(f"it has {', '.join(twice)} twice")
+    for part in node.value if isinstance(node, yaml.CollectionNode) else ():
+        for inner in part if isinstance(part, tuple) else (part,):
+            _refuse_repeated_keys(inner)

@@ -32,7 +32,7 @@ def open_logs(rank: int, run_dir: Path | None) -> None:
     log.setLevel(logging.INFO)
     log.propagate = False
     log.handlers.clear()
-    console = logging.StreamHandler(sys.stdout)
+    console = _Console(sys.stdout)
     console.setLevel(logging.INFO if rank == 0 else logging.ERROR)
     console.setFormatter(_Lines("%(message)s"))
     log.addHandler(console)
@@ -52,6 +52,14 @@ class _Lines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return "\n".join(map(printable, super().format(record).split("\n")))
+
+
+class _Console(logging.StreamHandler):
+    """The console, which drops lines that it cannot take; at the exit errors.run finds out, and decides on the code."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exc_info()[1], OSError | MemoryError):
+            super().handleError(record)
 
 
 class _File(logging.FileHandler):
@@ -74,25 +82,25 @@ class Metrics:
         self._board: SummaryWriter | None = None
         self.evaluated_steps: set[int] = set()  # at which held-out fields were evaluated; rank 0 knows
         if rank == 0:
-            from torch.utils import tensorboard  # slow to import, so not before it is needed
-
             path = run_dir / "metrics.jsonl"
             if path.exists():
-                kept = [line for line in path.read_text().splitlines() if _step_of(line) <= after]
+                kept = [line for line in path.read_text("utf-8", "replace").split("\n") if _step_of(line) <= after]
                 records = [json.loads(line) for line in kept]
                 self.evaluated_steps = {record["step"] for record in records if record.get("kind") == HELD_OUT}
                 with write_atomically(path) as partial:
                     partial.write_text("".join(f"{line}\n" for line in kept))
             self._file = path.open("a")
-            self._board = tensorboard.SummaryWriter(str(run_dir / "tensorboard"), purge_step=after + 1)
+            self._board = _open_board(run_dir / "tensorboard", after + 1)
 
     def write(self, kind: str, step: int, **numbers: float) -> None:
         """Write metrics at a step. kind: TRAIN or HELD_OUT; step: optimiser steps so far. JSON has null for NaN."""
-        if self._file and self._board:
+        if self._file:
             finite = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
             with self._reporting(f"step {step}"):
                 self._file.write(json.dumps({"kind": kind, "step": step, **finite}) + "\n")
                 self._file.flush()
+        if self._board:
+            with self._reporting(f"step {step} for TensorBoard"):
                 for name, value in numbers.items():
                     self._board.add_scalar(f"{kind}/{name}", value, step)
 
@@ -110,8 +118,19 @@ class Metrics:
         """Report metrics that cannot be written, and go on: training is worth more than its curve."""
         try:
             yield
-        except OSError as problem:
+        except Exception as problem:  # of the disk, or of TensorBoard
             log.error("NOT WRITTEN: the metrics of %s (%s)", when, problem)
+
+
+def _open_board(folder: Path, purge_step: int) -> "SummaryWriter | None":
+    """Open the event file of TensorBoard; None, and a line in the log, where that fails for any reason."""
+    try:
+        from torch.utils import tensorboard  # slow to import, so not before it is needed
+
+        return tensorboard.SummaryWriter(str(folder), purge_step=purge_step)
+    except Exception as problem:  # of its packages, or of the disk
+        log.error("NOT WRITTEN: metrics for TensorBoard (%s: %s); metrics.jsonl has them", type(problem).__name__, problem)
+        return None
 
 
 class Progress:
@@ -160,11 +179,12 @@ def progress(total: int, what: str, rank: int = 0, unit: str = "step", done: int
 
 
 def _step_of(line: str) -> float:
-    """Return the step of a line of metrics.jsonl; infinity for a line that was cut off."""
+    """Return the step of a line of metrics.jsonl; infinity for a line that was cut off or damaged."""
     try:
-        return json.loads(line)["step"]
-    except (ValueError, KeyError, TypeError):
+        step = json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError, RecursionError):
         return math.inf
+    return step if isinstance(step, int) else math.inf
 
 
 def clock(seconds: float) -> str:

@@ -1,7 +1,6 @@
 """The run directory: config.yaml, command.txt, environment.json, RUN_STATUS.json, checkpoints, logs."""
 
 import hashlib
-import json
 import os
 import re
 import shlex
@@ -11,8 +10,9 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-from mscnn.core.errors import PROBLEMS, UsageError
+from mscnn.core.errors import PROBLEMS, DataError, UsageError
 from mscnn.core.files import lock_file, read_yaml, write_json
+from mscnn.core.record_files import read_json
 
 STATUS, LOCK = "RUN_STATUS.json", "lock"
 FRUITLESS = 3  # restarts in a row without progress, after which a run is not started again
@@ -60,10 +60,10 @@ def create(asked: str | None, preset: str, settings: str, environment: dict[str,
 def read_status(run_dir: Path) -> dict[str, Any]:
     """Read RUN_STATUS.json; empty where it is missing or damaged."""
     try:
-        status = json.loads((run_dir / STATUS).read_text())
-    except (OSError, ValueError):
+        status = read_json(run_dir / STATUS, dict[str, Any], "")
+    except DataError:
         return {}
-    return status if isinstance(status, dict) else {}
+    return status if all(type(status.get(name, 0)) is int for name in ("begun_at", "fruitless_restarts")) else {}
 
 
 def archive_stale_scores(run_dir: Path, step: int) -> None:

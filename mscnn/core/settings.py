@@ -7,9 +7,13 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from mscnn.core import records
 from mscnn.core.errors import UsageError
+from mscnn.core.records import LARGEST
 
 REQUIRED = dataclasses.MISSING
+MOST = 2**31 - 1      # of a whole number but a seed
+MOST_DRAWS = 100_000  # of a bootstrap or a label permutation: more take memory, and tell no more
 LONGEST = 1e7  # seconds that a timeout may last: 115 days
 if TYPE_CHECKING:
     PositiveInt = NonNegativeInt = SeveralInt = int
@@ -68,6 +72,8 @@ class Settings:
                     checked = bounded(value)
                 except (ValueError, TypeError):
                     raise UsageError(f"{option(field.name)} must be {BOUNDS[field.type]}, got {value!r}") from None
+                if isinstance(checked, int) and checked > (most := LARGEST if field.name == "seed" else MOST):
+                    raise UsageError(f"{option(field.name)} must be no more than {most}, got {checked}")
                 object.__setattr__(self, field.name, plain_type(field.type)(checked))
 
 
@@ -84,6 +90,12 @@ def option(name: str) -> str:
 def build(record: type, values: dict[str, Any]) -> Any:
     """Build one record of settings from those of the values that are its own. Raises UsageError."""
     own = {field.name: values[field.name] for field in dataclasses.fields(record) if field.name in values}
+    for field in dataclasses.fields(record):  # those of a file; the command line has checked its own
+        if own.get(field.name) is not None:
+            try:
+                records.checked(plain_type(field.type), own[field.name], option(field.name))
+            except ValueError as problem:
+                raise UsageError(f"{problem}; mend the setting, or leave it out for its default") from None
     for field in dataclasses.fields(record):
         if field.name in own and own[field.name] is None and field.type != str | None:
             raise UsageError(f"{field.name} cannot be empty (null); leave it out for its default")
@@ -101,7 +113,7 @@ def current_names(values: dict[str, Any], known: set[str]) -> dict[str, Any]:
     found = {}
     for name, value in values.items():
         new = current_name(name, known)
-        found[new] = value if new == name else RENAMED[name][1].get(value, value)
+        found[new] = value if new == name else RENAMED[name][1].get(str(value), value)
     return found
 
 

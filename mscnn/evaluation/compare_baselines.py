@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow
 import torch
 
-from mscnn.core import config, files, run_directory
+from mscnn.core import config, files, foreign_table, run_directory
 from mscnn.core.errors import DataError, UsageError
 from mscnn.core.logs import log, progress
 from mscnn.data.pixels.dataset_scale import DatasetScale
@@ -19,7 +18,7 @@ from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.tables import splits
 from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed import world
-from mscnn.evaluation import aggregate, baselines, handcrafted, scoring
+from mscnn.evaluation import aggregate, baselines, handcrafted, results, scoring
 from mscnn.evaluation.results import BASELINES
 from mscnn.evaluation.run_folders import scores_folder, trainings_of
 from mscnn.evaluation.scoring import BaselineResult, BaselineResults, BaselineScores
@@ -29,6 +28,7 @@ from mscnn.training import prepare_data
 from mscnn.training.inference import predict
 
 FEATURES = "features.parquet"
+KEYS = ("Metadata_Plate", "Metadata_Well", "Metadata_Site")
 DRAWS = 1000  # of compounds and of labels, for each baseline
 
 
@@ -44,7 +44,8 @@ def score_baselines(run: Path, *, features: Path | None, nuclei: str | None, wor
     settings = config.from_flat(run_directory.read_settings(trainings[0]))
     settings = dataclasses.replace(settings, data=settings.data.at(moved, image_root))
     table = prepare_data.load_labelled_sites(settings.data)
-    folds = [_sides(training / "split.csv", table) for training in trainings]
+    records = results.read_description(scores_folder(run)).splits()
+    folds = [_sides(training / "split.csv", table, record) for training, record in zip(trainings, records, strict=True)]
     table = prepare_data.with_shape(table, settings.data.size(), world.World())
     measured = baselines.align(table, _features(run, table, features, nuclei, workers))
     screen = baselines.Screen(table, measured, _untrained(table, settings, microbatch))
@@ -56,22 +57,26 @@ def score_baselines(run: Path, *, features: Path | None, nuclei: str | None, wor
     except DataError as problem:
         log.warning("no random split to compare with: %s", problem)
         at_random = []
-    results = BaselineResults(len(folds), {})
+    found = BaselineResults(len(folds), {})
     for name in baselines.available(screen):
         held_out = _score(name, screen, folds, settings)
         random = _score(name, screen, at_random, settings) if at_random else None
-        results.baselines[name] = BaselineResult("shortcut" if name in baselines.SHORTCUTS else "real", held_out, random)
+        found.baselines[name] = BaselineResult("shortcut" if name in baselines.SHORTCUTS else "real", held_out, random)
         log.info("%-26s %s fields right", name, ", ".join(
             f"{split} {scores.fields.correct}/{scores.fields.total}"
             for split, scores in (("held out", held_out), ("random", random)) if scores))
     out = scores_folder(run) / BASELINES
-    files.write_json(out, results.to_json())
+    files.write_json(out, found.to_json())
     log.info("baselines: %s", out)
-    return results
+    return found
 
 
-def _sides(path: Path, table: SiteTable) -> baselines.Fold:
+def _sides(path: Path, table: SiteTable, record: splits.SplitRecord) -> baselines.Fold:
+    """Return the sides of a training's split.csv. Raises DataError for others than its network was scored on."""
     side = splits.read_sides(path, table)
+    if splits.to_record(splits.Split(record.method, side, tuple(record.held_out)), table).sha256 != record.sha256:
+        raise DataError(f"{path}: is not the split that the network was scored on (its SHA-256 differs); copy it again "
+                        "from where the run trained")
     return np.flatnonzero(side == splits.TRAIN), np.flatnonzero(side == splits.TEST)
 
 
@@ -88,13 +93,11 @@ def _features(run: Path, table: SiteTable, given: Path | None, nuclei: str | Non
             measured = handcrafted.of_sites(table, nuclei=number, workers=workers, advance=bar.advance)
         with files.write_atomically(path) as partial:
             pd.concat([aggregate.metadata(table), measured], axis=1).to_parquet(partial, index=False)
-    try:
-        features = pd.read_parquet(path)
-    except (OSError, pyarrow.ArrowException) as problem:
-        raise DataError(f"{path}: no features to read ({str(problem).splitlines()[0]}); write them again") from None
-    if missing := {"Metadata_Plate", "Metadata_Well", "Metadata_Site"} - {*features}:
-        raise DataError(f"{path}: lacks {', '.join(sorted(missing))}; name a file that `mscnn features` wrote")
-    return features
+    features = foreign_table.read_parquet(path, "name a file that `mscnn features` wrote, or remove it to measure anew")
+    features.require(*KEYS)
+    measured = [name for name in features.columns if name.startswith(handcrafted.PREFIX)]
+    return pd.DataFrame({**{name: features.text(name) for name in KEYS},
+                         **{name: features.finite(name) for name in measured}})
 
 
 def _untrained(table: SiteTable, settings: config.Config, microbatch: int) -> np.ndarray:

@@ -11,7 +11,6 @@ OUT/inner/fold-K/CANDIDATE
                     inner folds that choose the settings of fold K; they never read what fold K holds out
 """
 
-import json
 import os
 import signal
 import subprocess
@@ -32,6 +31,8 @@ from mscnn.core import files, run_directory
 from mscnn.core.errors import DataError, UsageError
 from mscnn.core.files import lock_file, read_yaml, write_atomically
 from mscnn.core.logs import clock, log
+from mscnn.core.record_files import read_json
+from mscnn.core.records import KEY, Count, Record
 from mscnn.distributed import core_plan, cpu_topology, launchers
 from mscnn.evaluation import results
 
@@ -40,6 +41,16 @@ CONFIG, FOLDS, LOCK, CHOSEN = "config.yaml", "folds.yaml", "lock", "chosen.json"
 _running: set[subprocess.Popen] = set()
 _starting = threading.Lock()
 _ended: set[Path] = set()  # folders whose folds must not start any more
+
+
+@dataclass(frozen=True)
+class Choice(Record):
+    """The settings that the inner folds of a fold chose: chosen.json."""
+
+    chosen: str               # name of the candidate
+    settings: dict[str, Any]  # of the candidate
+    # {candidate: {level: [right, total]}}
+    right: dict[str, dict[str, list[Count]]] = field(metadata={KEY: "right of total"})
 
 
 @dataclass(frozen=True)
@@ -146,10 +157,13 @@ def _choose(plan: FoldPlan, number: int, inner: Path, places: SimpleQueue) -> di
         best = max(scores, key=lambda name: (scores[name].treatments.correct, scores[name].fields.correct))
         counts = {name: {level: [score.correct, score.total] for level, score in of_candidate.by_level().items()}
                   for name, of_candidate in scores.items()}
-        files.write_json(inner / CHOSEN, {"chosen": best, "settings": plan.candidates[best], "right of total": counts})
-    chosen = json.loads((inner / CHOSEN).read_text())
-    log.info("fold %d: %s chosen by its inner folds", number, chosen["chosen"])
-    return chosen["settings"]
+        files.write_json(inner / CHOSEN, Choice(best, plan.candidates[best], counts).to_json())
+    remedy = "remove it, and the fold chooses again"
+    choice = read_json(inner / CHOSEN, Choice, remedy)
+    if plan.candidates.get(choice.chosen) != choice.settings:
+        raise DataError(f"{inner / CHOSEN}: chosen is {choice.chosen!r} with settings that no candidate has; {remedy}")
+    log.info("fold %d: %s chosen by its inner folds", number, choice.chosen)
+    return choice.settings
 
 
 def _train_and_score(plan: FoldPlan, name: str, run_dir: Path, evaluation: Path, places: SimpleQueue,
@@ -164,7 +178,12 @@ def _train_and_score(plan: FoldPlan, name: str, run_dir: Path, evaluation: Path,
         if not (run_dir / run_directory.SUMMARY).exists():
             _start(plan, name, cpus, "train", plan.preset, "--config", plan.out / CONFIG, *settings,
                    "--run-dir", run_dir, "--resume", "auto")
-        _start(plan, name, cpus, "evaluate", "--checkpoint", run_dir, "--out", evaluation)
+        try:
+            _start(plan, name, cpus, "evaluate", "--checkpoint", run_dir, "--out", evaluation)
+        except subprocess.CalledProcessError as problem:
+            if problem.returncode != DataError.exit_code or not _is_done(evaluation):
+                raise
+            log.warning("%s: %s", name, problem.output)  # a picture, or the like
     finally:
         places.put(cpus)
 
@@ -182,7 +201,7 @@ def _start(plan: FoldPlan, name: str, cpus: frozenset[int], command: str, *argum
     code = process.wait()
     _running.discard(process)
     if code:
-        last = path.read_text().strip().splitlines() or ["no output"]
+        last = path.read_text(errors="replace").strip().splitlines() or ["no output"]
         raise subprocess.CalledProcessError(code, command, f"exit code {code}: {last[-1]} (all of it: {path})")
 
 

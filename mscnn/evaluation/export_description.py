@@ -1,6 +1,5 @@
 """What an exported network is, without its tensors: config.json, and the names of the files beside it."""
 
-import json
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +9,8 @@ import torch
 
 from mscnn.core import machine
 from mscnn.core.errors import DataError
+from mscnn.core.files import read_text
+from mscnn.core.record_files import parse
 from mscnn.core.records import Record
 from mscnn.data.tables.splits import SplitRecord
 from mscnn.model import MCNN
@@ -62,8 +63,7 @@ def describe(saved: Checkpoint) -> ExportDescription:
 def read_config(path: Path) -> ExportDescription:
     """Read config.json. Raises DataError for a file that describes no network or no scale, and for a network too large."""
     try:
-        require_size(path, HEADER)
-        content = json.loads(path.read_text())
+        content = parse(read_text(path, largest=HEADER))
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise ValueError(f"not of format {FORMAT}")
         description = ExportDescription.from_json(content)

@@ -4,17 +4,15 @@ A row is a field, a well or a treatment.  Columns: Metadata_Compound, Metadata_C
 (or Metadata_Batch), optionally Metadata_Plate and Metadata_Well.  All other numeric columns are features.
 """
 
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow
-import pyarrow.parquet
 
-from mscnn.core import csv_safe, identity
+from mscnn.core import foreign_table, identity
 from mscnn.core.errors import DataError, UsageError
+from mscnn.core.foreign_table import NUMBER, OTHER, TRUTH, ForeignTable
 from mscnn.data.tables.site_table import PUBLIC_NAMES
 
 NEEDED = ("Metadata_Compound", "Metadata_Concentration", "Metadata_MOA")
@@ -23,6 +21,8 @@ SCORED = "Metadata_Scored"  # false: the network was trained on it, so that it m
 PLACES = ("Metadata_Plate", "Metadata_Well")
 _NO_FEATURES = ("Metadata_", "Image_Metadata_", "Probability_", "Predicted_", "ImageNumber", "TableNumber", "ObjectNumber",
                 "Unnamed: ")
+REMEDY = "mend the table"
+LARGEST = 1e100  # of a feature, either sign: sums of squares stay finite
 _NAN = ["", "nan", "NaN", "NA", "N/A", "null", "None"]
 
 
@@ -56,29 +56,35 @@ def read(path: Path, *, prefixes: tuple[str, ...] = (), drop_nan: bool = False) 
     prefixes: of the features; empty: all numeric columns.  drop_nan: leave out features that are not finite in some row;
     else they are refused.
     """
-    return from_frame(_read_file(path), str(path), prefixes=prefixes, drop_nan=drop_nan)
+    return _from_table(_read_file(path), prefixes=prefixes, drop_nan=drop_nan)
 
 
 def from_frame(table: pd.DataFrame, source: str, *, prefixes: tuple[str, ...] = (), drop_nan: bool = False) -> ProfileTable:
     """Return the profiles of a data frame with the columns of a file; source: its name, for errors; the rest as in read."""
-    batch = next((name for name in BATCHES if name in table), None)
-    missing = [name for name in NEEDED if name not in table] + ([] if batch else [" or ".join(BATCHES)])
+    return _from_table(foreign_table.from_frame(table, source, REMEDY), prefixes=prefixes, drop_nan=drop_nan)
+
+
+def _from_table(table: ForeignTable, *, prefixes: tuple[str, ...], drop_nan: bool) -> ProfileTable:
+    source = table.source
+    batch = next((name for name in BATCHES if name in table.columns), None)
+    missing = [name for name in NEEDED if name not in table.columns] + ([] if batch else [" or ".join(BATCHES)])
     if missing:
         raise DataError(f"{source}: no column {', '.join(missing)}; add it, or rename the one that holds it "
-                        f"(it has {_some(list(table))})")
-    names = [name for name in table if name.startswith(prefixes)] if prefixes else _numeric(table)
+                        f"(it has {_some(list(table.columns))})")
+    names = [name for name in table.columns if name.startswith(prefixes)] if prefixes else _numeric(table)
     if not names:
         raise UsageError(f"{source}: no feature columns" + (f" that start with {' or '.join(prefixes)}" if prefixes else "")
-                         + f"; it has {_some(list(table))}")
-    metadata = table[[*NEEDED, *(name for name in PLACES if name in table)]].assign(Metadata_Week=table[batch])
-    for name in metadata:
-        metadata[name] = numbers(metadata[name], source) if name == "Metadata_Concentration" else text(metadata[name])
+                         + f"; it has {_some(list(table.columns))}")
+    columns = {name: name for name in (*NEEDED, *(name for name in PLACES if name in table.columns))}
+    metadata = pd.DataFrame({name: table.text(column).str.strip()
+                             for name, column in (columns | {"Metadata_Week": batch}).items()})
+    metadata["Metadata_Concentration"] = numbers(metadata["Metadata_Concentration"], source)
     for name in ("Metadata_MOA", "Metadata_Week"):
         metadata[name] = metadata[name].where(~metadata[name].map(identity.is_not_known).astype(bool), "")
-    metadata["Scored"] = text(table[SCORED]).str.lower().isin(["true", "1"]) if SCORED in table else True
+    metadata["Scored"] = table.text(SCORED).str.lower().isin(["true", "1"]) if SCORED in table.columns else True
     refuse_spellings(metadata, source)
-    names, features_SF = _features(table, names, source, drop_nan)
-    return ProfileTable(metadata.reset_index(drop=True), features_SF, names)
+    names, features_SF = _features(table, names, drop_nan)
+    return ProfileTable(metadata, features_SF, names)
 
 
 def refuse_spellings(metadata: pd.DataFrame, source: str) -> None:
@@ -89,46 +95,46 @@ def refuse_spellings(metadata: pd.DataFrame, source: str) -> None:
                             [", ".join(map(ascii, group)) for group in groups])
 
 
-def _read_file(path: Path) -> pd.DataFrame:
+def _read_file(path: Path) -> ForeignTable:
     if path.suffix == ".parquet":
-        try:
-            return pyarrow.parquet.read_table(path).to_pandas()
-        except (OSError, pyarrow.ArrowException) as problem:
-            raise DataError(f"{path}: no readable parquet file ({str(problem).splitlines()[0]}); write it again") from None
+        return foreign_table.read_parquet(path, REMEDY)
     if not path.name.endswith((".csv", ".csv.gz")):
         raise UsageError(f"{path}: profiles are read from .csv, .csv.gz or .parquet, got {path.suffix or 'no ending'}; "
                          "convert them")
-    try:  # metadata as the text it is: a compound NA is no missing value
-        return csv_safe.read_csv(path, is_number=lambda name: not name.startswith("Metadata_"), missing=_NAN)
-    except (OSError, EOFError, zlib.error, ValueError) as problem:  # pandas' own errors are ValueErrors
-        raise DataError(f"{path}: cannot be read ({str(problem).splitlines()[0]}); give a CSV in UTF-8, with a header and "
-                        "a row a profile") from None
+    # Metadata as the text it is: a compound NA is no missing value.
+    return foreign_table.read_csv(path, "give a CSV in UTF-8, with a header and a row a profile",
+                                  is_number=lambda name: not name.startswith("Metadata_"), missing=_NAN)
 
 
-def _numeric(table: pd.DataFrame) -> list[str]:
-    """Return the columns of numbers that are no identifiers; of a CSV, those whose first filled value is a number."""
-    def is_number(column: pd.Series) -> bool:
-        if pd.api.types.is_numeric_dtype(column):
-            return not pd.api.types.is_bool_dtype(column)
-        filled = column[column.notna() & (column != "")]
-        return not len(filled) or pd.notna(pd.to_numeric(filled.iloc[0], errors="coerce"))
+def _numeric(table: ForeignTable) -> list[str]:
+    """Return the columns of numbers that are no identifiers; of text, those whose first filled value is a number."""
+    def is_number(name: str) -> bool:
+        if (kind := table.kind(name)) in (TRUTH, OTHER):
+            return False
+        if kind == NUMBER:
+            return True
+        filled = next((value for value in table.text(name) if value.strip()), "")
+        return not filled or pd.notna(pd.to_numeric(filled, errors="coerce"))
 
-    return [name for name in table if not name.startswith(_NO_FEATURES) and is_number(table[name])]
+    return [name for name in table.columns if not name.startswith(_NO_FEATURES) and is_number(name)]
 
 
-def _features(table: pd.DataFrame, names: list[str], source: str, drop_nan: bool) -> tuple[list[str], np.ndarray]:
+def _features(table: ForeignTable, names: list[str], drop_nan: bool) -> tuple[list[str], np.ndarray]:
     """Return the names of the features that are left, and their values as finite numbers (S, F)."""
-    features_SF = np.empty((len(table), len(names)))
+    features_SF, source = np.empty((table.rows, len(names))), table.source
     for position, name in enumerate(names):
-        features_SF[:, position] = pd.to_numeric(table[name], errors="coerce")
-    finite_F = np.isfinite(features_SF).all(axis=0)
+        if table.kind(name) in (NUMBER, OTHER):
+            features_SF[:, position] = table.numbers(name)
+        else:
+            features_SF[:, position] = pd.to_numeric(table.text(name), errors="coerce")
+    finite_F = (np.abs(features_SF) <= LARGEST).all(axis=0)
     if not finite_F.all() and not drop_nan:
-        bad = [f"{name}: {int((~np.isfinite(features_SF[:, position])).sum())} of {len(table)} rows"
+        bad = [f"{name}: {int((~(np.abs(features_SF[:, position]) <= LARGEST)).sum())} of {table.rows} rows"
                for position, name in enumerate(names) if not finite_F[position]]
         raise DataError(f"{source}: {len(bad)} of {len(names)} features are not finite numbers everywhere; mend them, or "
                         "leave these features out with --drop-nan true", bad)
     if not finite_F.any():
-        raise DataError(f"{source}: no feature is a finite number in all of the {len(table)} rows; mend the table")
+        raise DataError(f"{source}: no feature is a finite number in all of the {table.rows} rows; mend the table")
     return [name for name, finite in zip(names, finite_F, strict=True) if finite], features_SF[:, finite_F]
 
 
@@ -136,7 +142,7 @@ def numbers(column: pd.Series, source: str) -> pd.Series:
     """Return concentrations as numbers of six significant digits (identity.dose); NaN where they are not given."""
     texts = text(column)
     found = pd.to_numeric(texts.where(texts != ""), errors="coerce").astype(float)
-    if (wrong := found.isna() & ~texts.map(identity.is_not_known).astype(bool)).any():
+    if (wrong := (found.isna() & ~texts.map(identity.is_not_known).astype(bool)) | np.isinf(found)).any():
         raise DataError(f"{source}: Metadata_Concentration has values that are no numbers; mend them",
                         sorted(set(texts[wrong])))
     return found.map(identity.dose)
@@ -144,12 +150,11 @@ def numbers(column: pd.Series, source: str) -> pd.Series:
 
 def text(column: pd.Series) -> pd.Series:
     """Return text without blanks around it; a missing value is "". A week 1.0, of a column of numbers with gaps, is "1"."""
-    if pd.api.types.is_float_dtype(column):
-        return column.map(lambda value: "" if pd.isna(value) else f"{value:.15g}")
-    return column.where(column.notna(), "").astype(str).str.strip()
+    table = foreign_table.from_frame(column.to_frame("column"), f"column {column.name}", REMEDY)
+    return table.text("column").str.strip().set_axis(column.index).rename(column.name)
 
 
 def _some(names: list[str]) -> str:
     """Join at most twelve names, columns of metadata first."""
     names = sorted(names, key=lambda name: not name.startswith("Metadata_"))
-    return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
+    return ", ".join(name[:60] for name in names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")

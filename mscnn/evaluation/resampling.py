@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from mscnn.core.records import Record
+from mscnn.core.records import Count, Record, Share
 
 LEVEL = 0.95
 FEW = 6  # compounds: with fewer no comparison or permutation can tell much
@@ -22,20 +22,28 @@ FEW = 6  # compounds: with fewer no comparison or permutation can tell much
 class Interval(Record):
     """A confidence interval of the share that is right."""
 
-    low: float      # share
-    high: float     # share
-    level: float    # confidence: 0.95
-    compounds: int  # that were resampled
+    low: Share
+    high: Share
+    level: Share      # confidence: 0.95
+    compounds: Count  # that were resampled
+
+    def __post_init__(self):
+        if self.low > self.high:
+            raise ValueError(f"is an interval from {self.low} to {self.high}")
 
 
 @dataclass(frozen=True)
 class LabelPermutation(Record):
     """The share that is right when true labels are permuted over compounds."""
 
-    draws: int          # permutations in which anything can be scored; 0: the null distribution does not exist
-    mean: float | None  # share, over the draws
-    high: float | None  # share, 95th percentile of the draws
-    p: float | None     # chance of a share as high as the observed share
+    draws: Count        # permutations in which anything can be scored; 0: the null distribution does not exist
+    mean: Share | None  # over the draws
+    high: Share | None  # 95th percentile of the draws
+    p: Share | None     # chance of a share as high as the observed share
+
+    def __post_init__(self):
+        if len({value is None for value in (self.mean, self.high, self.p)}) > 1:
+            raise ValueError("has only some of mean, high and p")
 
 
 @dataclass(frozen=True)

@@ -3,21 +3,21 @@
 `mscnn gather EVALUATION... --out DIR` combines folds.
 """
 
-import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal
 
 import pandas as pd
 
 from mscnn.core import csv_safe, files, identity, machine
 from mscnn.core.errors import DataError
 from mscnn.core.logs import log
-from mscnn.core.records import Record
+from mscnn.core.record_files import read_json
+from mscnn.core.records import Count, Record
 from mscnn.data.tables.site_table import PUBLIC_SITE
 from mscnn.data.tables.splits import SplitRecord
-from mscnn.evaluation import aggregate, profile_table, scoring
+from mscnn.evaluation import aggregate, prediction_table, profile_table, scoring
+from mscnn.evaluation.prediction_table import REMEDY
 from mscnn.evaluation.scoring import LevelScores
 
 FIELDS = "predictions.parquet"
@@ -29,8 +29,8 @@ GALLERY = "gallery/gallery.json"  # of report/gallery.py
 SCORES = "scores.json"            # written last: an evaluation without it was cut off
 OUTDATED = (SCORES, BASELINES, CONFUSION)
 MUST_MATCH = ("control", "aggregate_wells", "aggregate_treatments", "tta", "head")  # what combined folds must share
+Rule = Literal["mean", "median"]
 _ONE_NETWORK = ("checkpoint", "step", "compounds", "classes", "split")
-Content = TypeVar("Content")
 
 
 @dataclass(frozen=True)
@@ -47,17 +47,17 @@ class EvaluationDescription(Record):
     """What a reader of scores must know: evaluation.json.  It describes one network, or folds that were combined."""
 
     checkpoint: str | None = None              # file that was evaluated; None: folds
-    step: int | None = None                    # optimiser steps it had taken; None: folds
+    step: Count | None = None                  # optimiser steps it had taken; None: folds
     compounds: list[str] | None = None         # treated compounds that are scored; None: folds
     control: str                               # compound of the untreated wells, in any spelling
     channels: list[str]                        # in the network's order
     classes: list[str] | None = None           # mechanisms in the order of the network's outputs; None: folds
     notes: list[str]                           # doubts about the scores
-    aggregate_wells: str                       # rule from fields to wells: mean or median
-    aggregate_treatments: str                  # rule from wells to treatments: mean or median
-    tta: str                                   # test-time augmentation: none or flips-turns
-    head: str                                  # last layer: softmax or lda
-    seed: int                                  # of the training
+    aggregate_wells: Rule                      # from fields to wells
+    aggregate_treatments: Rule                 # from wells to treatments
+    tta: Literal["none", "flips-turns"]        # test-time augmentation
+    head: Literal["softmax", "lda"]            # last layer
+    seed: Count                                # of the training
     split: SplitRecord | None = None           # who was trained on and who was held out, without sides; None: folds
     environment: dict[str, Any]                # machine and versions
     folds: list[FoldDescription] | None = None
@@ -102,7 +102,7 @@ def write(fields: pd.DataFrame, description: EvaluationDescription, out: Path) -
 
 def begin(out: Path) -> None:
     """Remove the files that mark a finished evaluation, and those that an earlier one would leave beside a new one."""
-    _remove(out, *OUTDATED, GALLERY)
+    _remove(out, *OUTDATED, GALLERY, PROFILES)
 
 
 def log_scores(scores: LevelScores) -> None:
@@ -116,36 +116,17 @@ def log_scores(scores: LevelScores) -> None:
 
 def read_scores(folder: Path) -> LevelScores:
     """Read the scores of a finished evaluation. Raises DataError."""
-    return read_json(folder / SCORES, LevelScores.from_json)
+    return read_json(folder / SCORES, LevelScores, REMEDY)
 
 
 def read_description(folder: Path) -> EvaluationDescription:
     """Read the description of an evaluation. Raises DataError where the file lacks entries or has wrong types."""
-    return read_json(folder / EVALUATION, EvaluationDescription.from_json)
+    return read_json(folder / EVALUATION, EvaluationDescription, REMEDY)
 
 
 def read_table(folder: Path, level: str) -> pd.DataFrame:
-    """Read the predictions of a level: Metadata_* as the text they are, concentration and probabilities as numbers.
-
-    Raises DataError for a file that cannot be read.
-    """
-    path = folder / (FIELDS if level == "fields" else f"{level}.csv")
-    try:
-        if level == "fields":
-            return pd.read_parquet(path)
-        table = csv_safe.read_csv(path, missing=[""], is_number=lambda name: name.startswith("Probability_")
-                                  or name == "Metadata_Concentration")
-    except (OSError, ValueError) as problem:
-        raise DataError(f"{path}: cannot be read ({problem}); evaluate the run again") from None
-    return csv_safe.unescape_table(table)
-
-
-def read_json(path: Path, parse: Callable[[Any], Content]) -> Content:
-    """Return what `parse` makes of a JSON file of an evaluation. Raises DataError where it raises ValueError."""
-    try:
-        return parse(json.loads(path.read_text()))
-    except (OSError, ValueError, RecursionError) as problem:
-        raise DataError(f"{path}: cannot be read ({problem}); evaluate the run again") from None
+    """Read the predictions of a level, as prediction_table.read does. Raises DataError."""
+    return prediction_table.read(folder / (FIELDS if level == "fields" else f"{level}.csv"), level)
 
 
 def combine_folds(evaluations: list[Path], out: Path) -> LevelScores:
@@ -199,15 +180,10 @@ def _require_alike(evaluations: list[Path], tables: list[pd.DataFrame], descript
 
 
 def _read_fold(folder: Path) -> tuple[pd.DataFrame, EvaluationDescription]:
-    try:
-        table, content = pd.read_parquet(folder / FIELDS), json.loads((folder / EVALUATION).read_text())
-        json.loads((folder / SCORES).read_text())
-    except (OSError, ValueError, RecursionError) as problem:
-        raise DataError(f"{folder}: no evaluation to read ({problem}); name a folder that evaluate.py wrote") from None
-    try:
-        description = EvaluationDescription.from_json(content)
-    except ValueError as problem:
-        raise DataError(f"{folder}: {EVALUATION} {problem}; evaluate its checkpoint again") from None
+    if missing := [name for name in (FIELDS, EVALUATION, SCORES) if not (folder / name).exists()]:
+        raise DataError(f"{folder}: no evaluation to read (no {', '.join(missing)}); name a folder that evaluate.py wrote")
+    table, description = read_table(folder, "fields"), read_description(folder)
+    prediction_table.require_scores({"fields": table}, read_scores(folder), folder)
     if description.split is None:
         raise DataError(f"{folder}: holds folds that were combined before; name the folder of each fold")
     return table, description

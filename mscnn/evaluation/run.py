@@ -32,6 +32,7 @@ class Evaluation:
     fields: FieldReader          # of all sites that were predicted
     scored: np.ndarray           # positions among them of the sites that are scored
     predictions: pd.DataFrame    # a row a scored site, as aggregate.field_predictions makes them
+    profiles: pd.DataFrame       # of all sites, as aggregate.field_profiles makes them, and Metadata_Scored
     description: EvaluationDescription
 
 
@@ -66,16 +67,21 @@ def evaluate(settings: EvaluationSettings) -> Evaluation | None:
     notes = sites.notes + notes + checkpoint.caveats(path, saved)
     for note in notes:
         log.warning("NOTE: %s", note)
-    aggregate.field_profiles(sites.table, features).assign(Metadata_Scored=sites.is_scored).to_parquet(
-        out / results.PROFILES, index=False)
+    profiles = aggregate.field_profiles(sites.table, features).assign(Metadata_Scored=sites.is_scored)
     predictions = aggregate.field_predictions(sites.scored(), probabilities[sites.is_scored], saved.classes)
     return Evaluation(out=out, network=network, fields=fields, scored=np.flatnonzero(sites.is_scored),
-                      predictions=predictions, description=_describe(saved, sites, path, notes))
+                      predictions=predictions, profiles=profiles, description=_describe(saved, sites, path, notes))
 
 
 def write(evaluation: Evaluation) -> None:
     """Score the predictions, and write them at every level; scores.json comes last."""
     results.write(evaluation.predictions, evaluation.description, evaluation.out)
+
+
+def write_profiles(evaluation: Evaluation) -> None:
+    """Write the network's activations of all sites, whole or not at all."""
+    with files.write_atomically(evaluation.out / results.PROFILES) as partial:
+        evaluation.profiles.to_parquet(partial, index=False)
 
 
 def _predict(settings: EvaluationSettings, saved: Checkpoint, network: MCNN, fields: FieldReader, ranks: world.World,

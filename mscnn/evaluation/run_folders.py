@@ -4,6 +4,7 @@ from pathlib import Path
 
 from mscnn.core.errors import DataError
 from mscnn.evaluation import results
+from mscnn.evaluation.results import FoldDescription
 
 
 def scores_folder(run: Path) -> Path:
@@ -17,8 +18,29 @@ def scores_folder(run: Path) -> Path:
 
 def trainings_of(run: Path) -> list[Path]:
     """Return the run directories whose networks were scored: the folds, or the run itself. Raises DataError."""
+    return [run / _name(fold.checkpoint, -3, run) for fold in _folds(run)] or [run]
+
+
+def evaluations_of(run: Path) -> list[Path]:
+    """Return the folders of the evaluations that were combined, or the one with the scores. Raises DataError."""
+    return [run / "evaluation" / _name(fold.folder, -1, run) for fold in _folds(run)] or [scores_folder(run)]
+
+
+def _folds(run: Path) -> list[FoldDescription]:
+    """Return the folds of a run, [] for one network. Raises DataError where folder and description do not agree."""
     scores = scores_folder(run)
     folds = results.read_description(scores).folds
-    if scores.name != "scores":
-        return [run]
-    return [run / Path(fold.checkpoint).parent.parent.name for fold in folds or []]
+    if folds == [] or (scores.name == "scores") != bool(folds):
+        raise DataError(f"{scores / results.EVALUATION}: describes {len(folds or [])} folds, in a folder {scores.name}; "
+                        f"{results.REMEDY}")
+    return folds or []
+
+
+def _name(path: str, place: int, run: Path) -> str:
+    """Return one part of a path, counted from its end: the name of a folder. Raises DataError where it is none."""
+    parts = Path(path).parts
+    name = parts[place] if len(parts) >= -place else ""
+    if name in ("", "/", "..") or not name.isprintable():
+        raise DataError(f"{scores_folder(run) / results.EVALUATION}: folds names {path!r}, which is in no folder of {run}; "
+                        f"{results.REMEDY}")
+    return name

@@ -4,11 +4,12 @@ Shapes: T rows (fields, wells, treatments or compounds), D draws of labels.
 """
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from mscnn.core.records import KEY, Record
+from mscnn.core.records import KEY, Count, Record
 from mscnn.evaluation.resampling import Interval, LabelPermutation, interval, permutation_test
 
 LEVELS = ("fields", "wells", "treatments", "compounds")
@@ -18,10 +19,14 @@ LEVELS = ("fields", "wells", "treatments", "compounds")
 class Score(Record):
     """The predictions of one level that are right, of those whose mechanism is known."""
 
-    correct: int
-    total: int
+    correct: Count
+    total: Count
     interval: Interval | None = None          # None where total is 0
     permuted: LabelPermutation | None = None  # true labels permuted, predictions as they are: nothing is trained again
+
+    def __post_init__(self):
+        if self.correct > self.total:
+            raise ValueError(f"has {self.correct} correct of {self.total}")
 
 
 @dataclass(frozen=True)
@@ -42,14 +47,23 @@ class LevelScores(Record):
 class BaselineScores(LevelScores):
     """The scores of a baseline on some folds."""
 
-    compounds_fields: dict[str, list[int]] = field(metadata={KEY: "compounds' fields"})  # {compound: [right, total]}
+    compounds_fields: dict[str, list[Count]] = field(metadata={KEY: "compounds' fields"})  # {compound: [right, total]}
+
+    def __post_init__(self):
+        counts = list(self.compounds_fields.values())
+        if any(len(pair) != 2 or pair[0] > pair[1] for pair in counts):
+            raise ValueError("has compounds' fields that are not [right, total]")
+        right, total = (sum(pair[side] for pair in counts) for side in (0, 1))
+        if (right, total) != (self.fields.correct, self.fields.total):
+            raise ValueError(f"has compounds' fields of {right}/{total}, and fields of "
+                             f"{self.fields.correct}/{self.fields.total}")
 
 
 @dataclass(frozen=True)
 class BaselineResult(Record):
     """A baseline beside the network."""
 
-    kind: str                                                        # "shortcut" or "real"
+    kind: Literal["shortcut", "real"]
     held_out: BaselineScores = field(metadata={KEY: "held out"})     # on the folds of the network
     random: BaselineScores | None                                    # fields split at random; None where they are too few
 
@@ -58,7 +72,7 @@ class BaselineResult(Record):
 class BaselineResults(Record):
     """All baselines of a run: baselines.json."""
 
-    folds: int                            # of the network
+    folds: Count                          # of the network
     baselines: dict[str, BaselineResult]  # by name, shortcuts first
 
 
@@ -79,6 +93,12 @@ def _score(table: pd.DataFrame, draws: int, permutations: int, seed: int) -> Sco
     permuted = permutation_test(lambda labels_DT: (labels_DT == predicted_codes_T).mean(axis=1), true_T, compounds_T,
                                 draws=permutations, seed=seed)
     return Score(int(right_T.sum()), len(table), interval(right_T, compounds_T, draws=draws, seed=seed), permuted)
+
+
+def count_right(table: pd.DataFrame) -> tuple[int, int]:
+    """Return how many predictions of a level's table are right, and of how many whose mechanism is known."""
+    known = table[table["Metadata_MOA"] != ""]
+    return int((known["Predicted_MOA"] == known["Metadata_MOA"]).sum()), len(known)
 
 
 def by_compound(fields: pd.DataFrame) -> dict[str, list[int]]:

@@ -1,8 +1,11 @@
 """mscnn.score_profiles: NSC and NSCB of a data frame of profiles, the same numbers as `mscnn score`."""
 
+import numpy as np
 import pandas as pd
 
 from mscnn.core.errors import UsageError
+from mscnn.core.records import LARGEST
+from mscnn.core.settings import MOST_DRAWS
 from mscnn.evaluation import profile_table, score_table
 from mscnn.evaluation.score_table import TableScores
 
@@ -52,9 +55,12 @@ def score_profiles(frame: pd.DataFrame, *, similarity: str = "cosine", normalise
     for name, value in given.items():
         if value not in _CHOICES[name]:
             raise UsageError(f"{name} must be one of {', '.join(_CHOICES[name])}, got {value!r}")
-    for name, value, least in (("bootstrap", bootstrap, 1), ("permutations", permutations, 1), ("seed", seed, 0)):
-        if value < least:
+    for name, value, least, most in (("bootstrap", bootstrap, 1, MOST_DRAWS), ("permutations", permutations, 1, MOST_DRAWS),
+                                     ("seed", seed, 0, LARGEST)):
+        if not isinstance(value, int | np.integer) or value < least:
             raise UsageError(f"{name} must be at least {least}, got {value!r}")
+        if value > most:
+            raise UsageError(f"{name} must be no more than {most}, got {value!r}")
     if not isinstance(frame, pd.DataFrame):
         raise UsageError(f"profiles must be a pandas DataFrame, got {type(frame).__name__}; read a file with "
                          "pandas.read_parquet or pandas.read_csv(..., dtype={'Metadata_Plate': str})")

@@ -7,27 +7,33 @@ Shapes: N fields, C input channels, H W pixels, h w windows; everything is store
 
 import ctypes
 import functools
-import hashlib
-import os
 import shutil
-import subprocess
-import tempfile
+import time
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
+from mscnn.model import kernel_library
+
 CHANNELS, TILE, BLOCK = 16, 4, 256           # of a branch; a pool is a multiple of TILE and divides BLOCK (sparse.cpp)
 SOURCE = Path(__file__).with_name("sparse.cpp")
 CACHE = Path("~/.cache/mscnn")
+RETRY = 300.0  # seconds
 FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fopenmp",
          "-fno-predictive-commoning")           # GCC would keep pixels for the next tap, and run out of registers
 VECTORS = {"AVX512": ("-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mfma"), "AVX2": ("-mavx2", "-mfma")}
 
 
 def available() -> tuple[bool, str]:
-    """Tell whether the kernel can be used here, and why or why not; the first call compiles it, in some seconds."""
+    """Tell whether the kernel can be used here, and why or why not; the first call compiles it, in some seconds.
+
+    A failure is tried again after RETRY seconds.
+    """
+    if _library()[0] is None and time.monotonic() > _retry_at():
+        _library.cache_clear()
+        _retry_at.cache_clear()
     library, why = _library()
     return library is not None, why
 
@@ -145,6 +151,12 @@ def _loaded() -> ctypes.CDLL:
 
 
 @functools.cache
+def _retry_at() -> float:
+    """Return when a failure is tried again: RETRY seconds after this was first asked, which is when it failed."""
+    return time.monotonic() + RETRY
+
+
+@functools.cache
 def _library() -> tuple[ctypes.CDLL | None, str]:
     """Compile and load the kernel; return it or None, and its path or the reason. torch's OpenMP runs its threads."""
     vectors = torch.backends.cpu.get_cpu_capability()
@@ -153,20 +165,8 @@ def _library() -> tuple[ctypes.CDLL | None, str]:
     compiler = shutil.which("g++") or shutil.which("c++")
     if not compiler:
         return None, "no C++ compiler; install g++"
-    flags = (*FLAGS, *VECTORS[vectors])
-    stamp = hashlib.sha256(SOURCE.read_bytes() + " ".join((compiler, *flags)).encode()).hexdigest()[:16]
     try:
-        path = CACHE.expanduser() / f"sparse-{stamp}.so"
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # ranks may do this at once: the last file stays
-                made = Path(folder) / "sparse"
-                # Linked without -fopenmp: OpenMP calls then use the runtime that torch has loaded, not a second one.
-                for arguments in ((*flags, "-c", SOURCE, "-o", f"{made}.o"), ("-shared", f"{made}.o", "-o", f"{made}.so")):
-                    subprocess.run([compiler, *arguments], check=True, capture_output=True, text=True)
-                os.replace(f"{made}.so", path)
-        return ctypes.CDLL(str(path)), f"{vectors}: {path}"
-    except subprocess.CalledProcessError as problem:
-        return None, f"{compiler} failed: {(problem.stderr.strip() or str(problem)).splitlines()[0]}"
-    except (OSError, RuntimeError) as problem:  # RuntimeError: a user without a home
-        return None, f"{problem}"
+        library, where = kernel_library.obtain(SOURCE, compiler, (*FLAGS, *VECTORS[vectors]), CACHE)
+        return library, f"{vectors}: {where}"
+    except (OSError, kernel_library.BuildError) as problem:
+        return None, str(problem)

@@ -13,6 +13,8 @@ from mscnn.report import palette
 
 TITLE = "Which mechanism is taken for which?"
 LEVELS = ("fields", "treatments")
+NAME = 60  # letters of a mechanism
+MOST = 30  # mechanisms that are drawn; a picture of more could not be read, and takes minutes and gigabytes
 
 
 def draw_confusion(folder: Path) -> None:
@@ -36,27 +38,45 @@ def draw(matrices: dict[str, pd.DataFrame], title: str, path: Path) -> None:
 
 
 def figure(matrices: dict[str, pd.DataFrame], title: str) -> Figure:
-    """Return the figure that `draw` saves; names may hold a dollar sign only where text.parse_math is False."""
+    """Return the figure that `draw` saves; names may hold a dollar sign only where text.parse_math is False.
+
+    Of more than MOST mechanisms those with most rows are drawn, the others together as one.
+    """
+    right = {level: sum(counts.loc[name, name] for name in counts.index) for level, counts in matrices.items()}
+    matrices = {level: bounded(counts) for level, counts in matrices.items()}
     rows, columns = (max(matrix.shape[axis] for matrix in matrices.values()) for axis in (0, 1))
     drawn = Figure(figsize=((2.8 + 0.6 * columns) * len(matrices), 2.7 + 0.5 * rows), layout="constrained", dpi=110)
     panels = drawn.subplots(1, len(matrices), squeeze=False)[0]
     for panel, (level, counts) in zip(panels, matrices.items(), strict=True):
-        _panel(panel, counts, level)
+        _panel(panel, counts, level, right[level])
     drawn.suptitle(title)
     return drawn
 
 
-def _panel(panel: Axes, matrix: pd.DataFrame, level: str) -> None:
+def bounded(counts: pd.DataFrame) -> pd.DataFrame:
+    """Return the counts of the MOST mechanisms with most rows or predictions, in order, and of all others together."""
+    weight = counts.sum(axis=1).add(counts.sum(axis=0), fill_value=0).sort_values(ascending=False, kind="stable")
+    if len(weight) <= MOST:
+        return counts
+    kept, others = set(weight.index[:MOST - 1]), f"{len(weight) - MOST + 1} other mechanisms"
+    grouped = [np.array([name if name in kept else others for name in names]) for names in (counts.index, counts.columns)]
+    summed = counts.groupby(grouped[0]).sum().T.groupby(grouped[1]).sum().T
+    rows, columns = ([name for name in names if name != others] + [others] * (others in names)
+                     for names in (summed.index, summed.columns))
+    return summed.loc[rows, columns]
+
+
+def _panel(panel: Axes, matrix: pd.DataFrame, level: str, correct: int) -> None:
     counts = matrix.to_numpy()
     totals = counts.sum(axis=1)
     shares = counts / np.maximum(totals[:, None], 1)
     panel.imshow(shares, cmap=matplotlib.colormaps[palette.SHARE_MAP], vmin=0, vmax=1)
-    panel.set_xticks(range(counts.shape[1]), matrix.columns, rotation=35, ha="right", rotation_mode="anchor")
-    labels = [f"{name} ({total})" for name, total in zip(matrix.index, totals, strict=True)]
+    names = [palette.short(name, NAME) for name in matrix.columns]
+    panel.set_xticks(range(counts.shape[1]), names, rotation=35, ha="right", rotation_mode="anchor")
+    labels = [f"{palette.short(name, NAME)} ({total})" for name, total in zip(matrix.index, totals, strict=True)]
     panel.set_yticks(range(counts.shape[0]), labels)
     for row, column in np.argwhere(counts):
-        panel.text(column, row, counts[row, column], ha="center", va="center",
+        panel.text(column, row, counts[row, column], ha="center", va="center", in_layout=False,  # it lies within its cell
                    color="white" if shares[row, column] > 0.6 else "black")
-    correct = sum(matrix.loc[name, name] for name in matrix.index)
     panel.set(title=f"{level}: {correct}/{totals.sum()} right ({correct / totals.sum():.1%})",
               xlabel="predicted", ylabel="true (number)")

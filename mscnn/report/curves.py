@@ -4,7 +4,6 @@
 `pytest tests/report/test_curves.py`.
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -13,19 +12,21 @@ from matplotlib.figure import Figure
 
 from mscnn.core import csv_safe
 from mscnn.core.errors import DataError
+from mscnn.core.logs import TRAIN
 from mscnn.report import palette
+from mscnn.report.run import read_metrics
 
 
 def losses(run_dir: Path) -> pd.Series:
     """Return the training loss by step, from a run's metrics.jsonl. Raises DataError where it holds none."""
-    try:
-        lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-    except OSError as problem:
-        raise DataError(f"{run_dir}: no metrics to read ({problem.strerror}); name a run directory of train.py") from None
-    values = {line["step"]: line["loss"] for line in lines if line["kind"] == "train"}
-    if not values:
+    path = run_dir / "metrics.jsonl"
+    if not path.exists():
+        raise DataError(f"{run_dir}: no metrics to read (no {path.name}); name a run directory of train.py")
+    metrics = read_metrics(path)
+    train = metrics[metrics["kind"] == TRAIN].drop_duplicates("step", keep="last")
+    if not len(train):
         raise DataError(f"{run_dir}: metrics.jsonl holds no training step; let the run take some")
-    return pd.Series(values, name=str(run_dir))
+    return pd.Series(train["loss"].to_numpy(), index=train["step"].to_numpy(), name=str(run_dir))
 
 
 def by_value(curves: dict[Path, pd.Series], values: dict[Path, str]) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+import itertools
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +16,15 @@ from matplotlib.ticker import NullLocator, PercentFormatter
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
+from mscnn.core.logs import TRAIN
 from mscnn.evaluation.scoring import Score
 from mscnn.report import confusion, palette
 from mscnn.report.run import Fold
 
+CURVES = 40       # learning curves that are drawn
+DOTS = 2000       # treatments of a map above which its dots are pixels
+MAPPED = 5000     # treatments above which UMAP takes minutes
+LABELS = palette.MAX_STYLES  # mechanisms that a legend names
 NO_XML = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # letters that no XML may hold; a name may
 
 
@@ -47,15 +53,16 @@ def confusions(matrices: dict[str, pd.DataFrame]) -> dict[str, str]:
     return drawn
 
 
-def doses(wells: pd.DataFrame, styles: dict[str, tuple[str, str]]) -> dict[tuple[str, str], str]:
-    """Draw {(mechanism, compound): picture}: probability of the true mechanism against concentration.
+def doses(wells: pd.DataFrame, styles: dict[str, tuple[str, str]], most: int) -> dict[tuple[str, str], str]:
+    """Draw {(mechanism, compound): picture}: probability of the true mechanism against concentration, of `most` compounds.
 
     A point per well; the line is their median.
     """
     wells = wells[wells["Metadata_Concentration"].notna() & wells["Metadata_MOA"].isin(styles)
                   & ("Probability_" + wells["Metadata_MOA"]).isin(wells.columns)]
     drawn = {}
-    for (mechanism, compound), wells_of_compound in wells.groupby(["Metadata_MOA", "Metadata_Compound"]):
+    of_compounds = wells.groupby(["Metadata_MOA", "Metadata_Compound"])
+    for (mechanism, compound), wells_of_compound in itertools.islice(of_compounds, most):
         with _svg(3, 2.2) as (figure, text):
             _dose_panel(figure.subplots(), wells_of_compound, mechanism, styles[mechanism])
         drawn[mechanism, compound] = text.getvalue()
@@ -73,7 +80,7 @@ def maps(features_TF: np.ndarray, mechanisms_T: np.ndarray, ringed_T: np.ndarray
     first, second = pca.explained_variance_ratio_
     places = {"PCA": (pca.transform(scaled), [f"component {number} ({share:.0%} of the variance)"
                                                for number, share in ((1, first), (2, second))])}
-    if importlib.util.find_spec("umap") and len(scaled) > 15:
+    if importlib.util.find_spec("umap") and 15 < len(scaled) <= MAPPED:
         import umap  # here: it takes seconds
 
         flat = umap.UMAP(random_state=0, n_jobs=1, init="random").fit_transform(scaled)
@@ -85,16 +92,17 @@ def maps(features_TF: np.ndarray, mechanisms_T: np.ndarray, ringed_T: np.ndarray
 
 def learning(folds: list[Fold]) -> str:
     """Draw the training loss by epoch, a line per fold; "" without any loss."""
-    curves = [fold.metrics for fold in folds if len(fold.metrics) and "epoch" in fold.metrics]
+    curves = [curve for fold in folds if (curve := fold.metrics[fold.metrics["kind"] == TRAIN])["loss"].notna().any()]
     if not curves:
         return ""
+    shown = f", {CURVES} of them drawn" if len(curves) > CURVES else ""
     with _svg(9, 2.8) as (figure, drawn):
         axes = figure.subplots()
-        for curve in curves:
-            train = curve[curve["kind"] == "train"]
+        for train in curves[:CURVES]:
             axes.plot(train["epoch"], train["loss"], color=palette.NETWORK, linewidth=0.8, alpha=max(0.3, 1 / len(curves)))
         axes.set(xlabel="epoch", ylabel="training loss", yscale="log")
-        axes.set_title(f"Has training come to rest? ({len(curves)} training{'s' if len(curves) > 1 else ''})", fontsize=10)
+        axes.set_title(f"Has training come to rest? ({len(curves)} training{'s' if len(curves) > 1 else ''}{shown})",
+                       fontsize=10)
     return drawn.getvalue()
 
 
@@ -114,12 +122,17 @@ def _map(places_T2: np.ndarray, labels: list[str], mechanisms_T: np.ndarray, rin
          styles: dict[str, tuple[str, str]], title: str) -> str:
     with _svg(9, 4.6) as (figure, drawn):
         axes = figure.subplots()
+        many, named = len(places_T2) > DOTS, set(pd.Series(mechanisms_T).value_counts().index[:LABELS])
         for mechanism, (colour, marker) in styles.items():
-            if (is_member := mechanisms_T == mechanism).any():
-                axes.scatter(*places_T2[is_member].T, color=colour, marker=marker, s=26, linewidths=0,
-                             label=_short(mechanism, 28))
+            if mechanism in named:
+                axes.scatter(*places_T2[mechanisms_T == mechanism].T, color=colour, marker=marker, s=26, linewidths=0,
+                             label=palette.short(mechanism, 28), rasterized=many)
+        if (is_other := ~np.isin(mechanisms_T, [*named])).any():
+            axes.scatter(*places_T2[is_other].T, color=palette.GREY, marker=".", s=12, linewidths=0, rasterized=many,
+                         label="other mechanisms")
         if ringed[0].any():
-            axes.scatter(*places_T2[ringed[0]].T, facecolors="none", edgecolors="black", s=70, label=ringed[1])
+            axes.scatter(*places_T2[ringed[0]].T, facecolors="none", edgecolors="black", s=70, label=ringed[1],
+                         rasterized=many)
         axes.set(xlabel=labels[0], ylabel=labels[1])
         axes.set_title(title, fontsize=10)
         axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
@@ -141,7 +154,3 @@ def _text(figure: Figure) -> str:
     with matplotlib.rc_context({"svg.fonttype": "path", "svg.hashsalt": "mscnn"}):
         figure.savefig(written, format="svg", metadata={"Date": None, "Creator": None})
     return NO_XML.sub("", written.getvalue())
-
-
-def _short(name: str, letters: int) -> str:
-    return name if len(name) <= letters else name[:letters - 1] + "…"

@@ -21,6 +21,9 @@ from mscnn.report import figures, palette, verdicts
 from mscnn.report.run import Example, Run
 from mscnn.report.verdicts import CHANCE, LARGEST_CLASS, Comparison, Shortcut
 
+ROWS = 500          # rows of a table, at most
+DOSES = 60          # compounds whose dose curves are drawn, at most
+NAMES = 40          # compounds that a cell names, at most
 EXAMPLES = 12       # right examples, and as many wrong examples, at most
 LIMIT = 10_000_000  # bytes of a report
 PICTURE = r"\d+(-(channel|scale)-\d+)?\.jpg"  # as gallery.py names its files
@@ -96,9 +99,10 @@ def write(runs: list[Run], out: Path) -> int:
     """Write the report, whole or not at all; return its bytes."""
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
                                      undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["names"] = _names
     environment.filters |= {"percent": lambda share: f"{100 * share:.1f} %", "whole": lambda share: f"{100 * share:.0f} %"}
     text = environment.get_template("report.html").render(runs=[_shown(run) for run in runs], published=PUBLISHED,
-                                                          levels=LEVELS, chance=CHANCE)
+                                                          levels=LEVELS, chance=CHANCE, most=ROWS, doses=DOSES)
     with write_atomically(out) as partial:
         partial.write_text(text, encoding="utf-8")
     return out.stat().st_size
@@ -117,10 +121,15 @@ def _shown(run: Run) -> ShownRun:
                    for level, drawn in figures.confusions(matrices).items()},
         mechanisms=_by_mechanism(fields, treatments),
         doses=[(mechanism, compound, _picture(drawn, f"dose curve of {compound}"))
-               for (mechanism, compound), drawn in figures.doses(run.tables["wells"], styles).items()],
+               for (mechanism, compound), drawn in figures.doses(run.tables["wells"], styles, DOSES).items()],
         maps={name: _picture(drawn, f"{name} of treatments") for name, drawn in _maps(run, styles).items()},
         examples=_examples(run.gallery), learning=_learning(run), throughput=_throughput(run),
         environment=next((fold.environment for fold in run.folds if fold.environment), {}))
+
+
+def _names(names: list[str]) -> str:
+    """Join names, the first NAMES of them."""
+    return "; ".join(names[:NAMES]) + (f" and {len(names) - NAMES:,} more" if len(names) > NAMES else "")
 
 
 def _bars(run: Run, level: str) -> list[tuple[str, Score, str]]:

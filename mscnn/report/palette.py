@@ -16,6 +16,11 @@ ATTRIBUTION_MAP = "cividis"  # 0 to the largest attribution
 CHANNEL_PLANES = {"dna": 2, "tubulin": 1, "actin": 0}  # plane of RGB in which a channel of this name is shown
 
 
+def short(name: str, letters: int) -> str:
+    """Return a name of so many letters at most."""
+    return name if len(name) <= letters else name[:letters - 1] + "…"
+
+
 def mechanism_styles(mechanisms: list[str]) -> dict[str, tuple[str, str]]:
     """Return {mechanism: (colour, marker)} by alphabetical order: the same mechanisms get the same in every picture."""
     return {name: (MECHANISMS[number % len(MECHANISMS)], MARKERS[number % len(MARKERS)])

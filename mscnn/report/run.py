@@ -1,6 +1,6 @@
 """All that the report shows of a run directory, or of a folder of folds."""
 
-import json
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,12 +9,15 @@ import pandas as pd
 
 from mscnn.core import config, run_directory
 from mscnn.core.errors import DataError
-from mscnn.core.records import Record
+from mscnn.core.record_files import read_json, read_json_lines
+from mscnn.core.records import Count, NonNegative, Record, Share
 from mscnn.data.tables.splits import SplitRecord
-from mscnn.evaluation import results
+from mscnn.evaluation import prediction_table, results
 from mscnn.evaluation.results import EvaluationDescription
-from mscnn.evaluation.run_folders import scores_folder, trainings_of
+from mscnn.evaluation.run_folders import evaluations_of, scores_folder, trainings_of
 from mscnn.evaluation.scoring import LEVELS, BaselineResult, BaselineResults, LevelScores
+
+OPTIONAL = "copy it again from where the run trained, or remove it: the report leaves that part out"
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,12 @@ class Example(Record):
     concentration: float | None  # None where not given
     mechanism: str
     predicted: str               # mechanism
-    probability: float           # of the predicted mechanism, for the field
+    probability: Share           # of the predicted mechanism, for the field
     plate: str
     well: str
     site: str
-    channel_shares: list[float]  # of absolute attribution; they add up to 1
-    scale_shares: list[float]
+    channel_shares: list[Share]  # of absolute attribution; they add up to 1
+    scale_shares: list[Share]
     files: ExampleFiles
 
 
@@ -47,10 +50,20 @@ class Example(Record):
 class Summary(Record):
     """The end of a training: summary.json."""
 
-    fields: int               # trained on, each epoch counted
-    seconds: float
-    images_per_second: float
-    peak_memory_gib: float    # of a process
+    fields: Count                   # trained on, each epoch counted
+    seconds: NonNegative
+    images_per_second: NonNegative
+    peak_memory_gib: NonNegative    # of a process
+
+
+@dataclass(frozen=True)
+class MetricsLine(Record):
+    """A line of metrics.jsonl, as far as a report shows it."""
+
+    kind: str                      # logs.TRAIN or logs.HELD_OUT
+    step: Count                    # optimiser steps so far
+    epoch: NonNegative | None = None
+    loss: float | None = None      # mean since the line before; None where it was not finite
 
 
 @dataclass(frozen=True)
@@ -58,7 +71,7 @@ class Fold:
     """One training."""
 
     name: str                    # of the run directory
-    metrics: pd.DataFrame        # a row per line of metrics.jsonl
+    metrics: pd.DataFrame        # a row per line of metrics.jsonl, columns as in MetricsLine
     summary: Summary | None      # None before the training ended
     environment: dict[str, Any]  # environment.json; {} without it
 
@@ -89,36 +102,58 @@ class Run:
 def read(path: Path) -> Run:
     """Read a run directory, or a folder of folds. Raises DataError naming what is missing, and what writes it."""
     scores, trainings = scores_folder(path), trainings_of(path)
-    description, baselines = results.read_description(scores), scores / results.BASELINES
-    folds = description.folds or []
-    evaluations = [path / "evaluation" / Path(fold.folder).name for fold in folds] or [scores]
+    description, of_levels = results.read_description(scores), results.read_scores(scores)
+    tables = {level: results.read_table(scores, level) for level in LEVELS}
+    prediction_table.require_scores(tables, of_levels, scores)
+    _require_intervals(of_levels, scores / results.SCORES, results.REMEDY)
     return Run(path=path, settings=config.from_flat(run_directory.read_settings(trainings[0])).flat(),
-               scores=results.read_scores(scores), description=description,
-               tables={level: results.read_table(scores, level) for level in LEVELS},
-               baselines=results.read_json(baselines, BaselineResults.from_json).baselines if baselines.exists() else {},
+               scores=of_levels, description=description, tables=tables,
+               baselines=_baselines(scores / results.BASELINES),
                folds=[_fold(folder) for folder in trainings],
                profiles=scores / results.PROFILES if (scores / results.PROFILES).exists() else None,
-               gallery=[(listing.parent, example) for folder in evaluations
-                        if (listing := folder / results.GALLERY).exists()
-                        for example in results.read_json(listing, _examples)])
+               gallery=[example for folder in evaluations_of(path)
+                        for example in _gallery(folder / results.GALLERY, description)])
+
+
+def read_metrics(path: Path) -> pd.DataFrame:
+    """Read metrics.jsonl: a row per line, columns as in MetricsLine. Raises DataError naming the line that does not fit."""
+    lines = read_json_lines(path, MetricsLine, "train again, or remove the file") if path.exists() else []
+    names = [field.name for field in dataclasses.fields(MetricsLine)]
+    table = pd.DataFrame([[getattr(line, name) for name in names] for line in lines], columns=names)
+    return table.astype({"epoch": float, "loss": float})
+
+
+def _baselines(path: Path) -> dict[str, BaselineResult]:
+    remedy = "run `mscnn baselines` again, or remove it"
+    baselines = read_json(path, BaselineResults, remedy).baselines if path.exists() else {}
+    for result in baselines.values():
+        for scores in (result.held_out, result.random):
+            if scores:
+                _require_intervals(scores, path, remedy)
+    return baselines
+
+
+def _require_intervals(scores: LevelScores, path: Path, remedy: str) -> None:
+    """Raise DataError for scores without what a report shows beside them."""
+    for level, score in scores.by_level().items():
+        if score.total and (score.interval is None or score.permuted is None):
+            raise DataError(f"{path}: the score of {level} lacks its interval, or its permuted labels; {remedy}")
 
 
 def _fold(folder: Path) -> Fold:
     summary, environment = folder / run_directory.SUMMARY, folder / "environment.json"
-    return Fold(folder.name, _metrics(folder / "metrics.jsonl"),
-                results.read_json(summary, Summary.from_json) if summary.exists() else None,
-                results.read_json(environment, dict) if environment.exists() else {})
+    return Fold(folder.name, read_metrics(folder / "metrics.jsonl"),
+                read_json(summary, Summary, OPTIONAL) if summary.exists() else None,
+                read_json(environment, dict[str, Any], OPTIONAL) if environment.exists() else {})
 
 
-def _metrics(path: Path) -> pd.DataFrame:
-    lines = path.read_text().splitlines() if path.exists() else []
-    try:
-        return pd.DataFrame([json.loads(line) for line in lines])
-    except ValueError as problem:
-        raise DataError(f"{path}: cannot be read ({problem}); train again, or remove the file") from None
-
-
-def _examples(content: Any) -> list[Example]:
-    if not isinstance(content, list):
-        raise ValueError("it is not a list")
-    return [Example.from_json(entry) for entry in content]
+def _gallery(listing: Path, description: EvaluationDescription) -> list[tuple[Path, Example]]:
+    """Return the examples of an evaluation with their folder; none without a gallery. Raises DataError."""
+    examples = read_json(listing, list[Example], results.REMEDY) if listing.exists() else []
+    for number, example in enumerate(examples):
+        for what, one, other in (("channels", example.channel_shares, description.channels),
+                                 ("pictures of channels", example.files.channels, description.channels),
+                                 ("pictures of scales", example.files.scales, example.scale_shares)):
+            if len(one) != len(other):
+                raise DataError(f"{listing}: [{number}] has {len(one)} {what}, not {len(other)}; {results.REMEDY}")
+    return [(listing.parent, example) for example in examples]

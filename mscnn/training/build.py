@@ -45,6 +45,8 @@ def load_data(settings: config.Config, ranks: world.World) -> TrainingData:
     split = splits.make_split(table, split=asked.split_method, hold_out=asked.hold_out, folds=asked.folds, fold=asked.fold,
                               test_fraction=asked.test_fraction, seed=settings.run.seed, within=within)
     ranks.require_equal(data=table.fingerprint())
+    if settings.aggregation.head == "lda":
+        require_enough_for_lda(split, table)
     log.info("split: %s", splits.describe(split, table))
     if not len(split.test()):
         log.warning("no compound is held out, so that this run cannot be scored; name some with --hold-out, or choose "
@@ -54,6 +56,14 @@ def load_data(settings: config.Config, ranks: world.World) -> TrainingData:
     scale = (scale_from_record(resumed_from[1].scale) if resumed_from else
              prepare_data.fit_scale(table, split.train(), settings.data, ranks))
     return TrainingData(table, split, scale, resumed_from)
+
+
+def require_enough_for_lda(split: splits.Split, table: SiteTable) -> None:
+    """Raise UsageError for a training side on which the discriminant analysis at the end of training cannot be fitted."""
+    fields, mechanisms = len(split.train()), len(splits.trained_on(split, table, "mechanism"))
+    if fields <= mechanisms:
+        raise errors.UsageError(f"--head lda needs more training fields than mechanisms, got {fields} fields of "
+                                f"{mechanisms}; hold out fewer, or use --head softmax")
 
 
 def find_resume_checkpoint(settings: config.Config, split: splits.Split,

@@ -96,3 +96,25 @@ def test_progress_is_a_bar_on_a_terminal(monkeypatch, capsys):
 
 def test_clock():
     assert [clock(seconds) for seconds in (9.4, 95, 3_700, float("nan"))] == ["9s", "1m35s", "1h01m", "?"]
+
+
+def test_metrics_are_written_where_tensorboard_fails(tmp_path, capsys, monkeypatch):
+    def fail(*arguments, **options):
+        raise TypeError("Descriptors cannot be created directly")
+    monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter", fail)
+    open_logs(0, None)
+    with Metrics(tmp_path, 0) as metrics:
+        metrics.write("train", 1, loss=0.5)
+    assert json.loads((tmp_path / "metrics.jsonl").read_text()) == {"kind": "train", "step": 1, "loss": 0.5}
+    said = [line for line in capsys.readouterr().out.splitlines() if "NOT WRITTEN" in line]
+    assert said == ["NOT WRITTEN: metrics for TensorBoard (TypeError: Descriptors cannot be created directly); "
+                    "metrics.jsonl has them"]
+
+
+@pytest.mark.parametrize("line", [b'{"step": "x"}', b"\xff\xfe", b"[" * 10**5, b'{"kind": "tr', b"3"])
+def test_damaged_lines_of_metrics_are_dropped_where_a_run_resumes(tmp_path, line):
+    good = b'{"kind": "held_out", "step": 2}'
+    (tmp_path / "metrics.jsonl").write_bytes(good + b"\n" + line + b"\n" + good)
+    with Metrics(tmp_path, 0, after=2) as metrics:
+        assert metrics.evaluated_steps == {2}
+    assert (tmp_path / "metrics.jsonl").read_bytes() == good + b"\n" + good + b"\n"

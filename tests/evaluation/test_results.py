@@ -8,7 +8,7 @@ import pytest
 
 from mscnn.core.errors import DataError, UsageError
 from mscnn.data.tables.splits import SplitRecord
-from mscnn.evaluation import results
+from mscnn.evaluation import aggregate, results, scoring
 from mscnn.evaluation.results import EvaluationDescription
 from tests.conftest import run_python
 
@@ -31,7 +31,8 @@ def fold(folder, rows, control="DMSO", notes=(), trained=(), method="leave-compo
         notes=list(notes), aggregate_wells="mean", aggregate_treatments="median", tta="none", head="softmax", seed=0,
         split=split,
         environment={}).to_json()))
-    (folder / results.SCORES).write_text("{}")
+    scores = scoring.scores(aggregate.aggregate(table, control), draws=9, permutations=9)
+    (folder / results.SCORES).write_text(json.dumps(scoring.LevelScores(**scores).to_json()))
     return folder
 
 
@@ -68,6 +69,7 @@ def test_folds_of_other_screens_are_refused(folds, tmp_path):
     with pytest.raises(DataError, match="other settings of control: DMSO, water"):
         results.combine_folds([*folds, other], tmp_path / "all")
     table = pd.read_parquet(folds[1] / results.FIELDS)
+    table["Predicted_MOA"] = table["Predicted_MOA"].replace("dark", "dim")
     table.rename(columns={"Probability_dark": "Probability_dim"}).to_parquet(folds[1] / results.FIELDS)
     with pytest.raises(DataError, match="only one has Probability_dark, Probability_dim"):
         results.combine_folds(folds, tmp_path / "all")

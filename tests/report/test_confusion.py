@@ -5,7 +5,7 @@ from PIL import Image
 
 from mscnn.core.errors import DataError
 from mscnn.evaluation import results
-from mscnn.report.confusion import draw, draw_confusion, figure
+from mscnn.report.confusion import MOST, bounded, draw, draw_confusion, figure
 
 
 def test_confusion_panels_show_counts_where_they_belong():
@@ -46,3 +46,16 @@ def test_an_evaluation_is_drawn_from_its_files_where_fields_were_scored(tmp_path
     (tmp_path / results.SCORES).unlink()
     with pytest.raises(DataError, match=r"scores\.json: cannot be read"):
         draw_confusion(tmp_path)
+
+
+def test_of_many_mechanisms_the_largest_are_drawn_and_all_others_as_one():
+    names = [f"m{number:03}" for number in range(200)]
+    counts = pd.DataFrame(np.ones((200, 200), int), index=names, columns=names)
+    counts.loc["m150", "m150"] = 500
+    drawn = bounded(counts)
+    assert drawn.shape == (MOST, MOST)
+    assert (drawn.to_numpy().sum(), drawn.loc["m150", "m150"]) == (counts.to_numpy().sum(), 500)
+    assert (drawn.index[-1], drawn.columns[-1]) == ("171 other mechanisms", "171 other mechanisms")
+    (panel,) = figure({"fields": counts}, "title").axes
+    assert panel.get_title() == f"fields: 699/{200 * 200 + 499} right ({699 / 40499:.1%})"  # of all, not of those drawn
+    assert bounded(counts.iloc[:5, :7]).equals(counts.iloc[:5, :7])

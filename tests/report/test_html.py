@@ -15,7 +15,7 @@ from mscnn.data.tables.splits import SplitRecord
 from mscnn.evaluation import aggregate, results, scoring
 from mscnn.evaluation.results import EvaluationDescription, FoldDescription
 from mscnn.evaluation.scoring import BaselineResult, BaselineResults, BaselineScores
-from mscnn.report import html, run
+from mscnn.report import figures, html, run
 from tests.conftest import run_python
 
 EVIL = "<script>alert(1)</script>/../$x$"
@@ -231,3 +231,39 @@ def test_in_a_browser_nothing_overflows_and_nothing_complains(folds, tmp_path, b
     assert said == []
     page.emulate_media(media="print")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_report_of_thousands_of_compounds_is_bounded(folds, tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "_text", lambda figure: "<svg/>")
+    monkeypatch.setattr(figures, "maps", lambda *arguments: {})
+    many = predictions({f"compound-{number:04}": number % 2 for number in range(400)})
+    results.write(many, results.read_description(folds / "scores"), folds / "scores")
+    shown = html._shown(run.read(folds))
+    assert len(shown.doses) == html.DOSES
+    text = written(folds, out=tmp_path / "report.html")
+    assert "The first 500 of 800; treatments.csv has all of them." in text
+    assert "The first 60 compounds; wells.csv has all of them." in text
+    assert text.count("compound-") < 2 * html.ROWS
+    assert html._names(["a"] * 5000).endswith("; a and 4,960 more")
+
+
+@pytest.mark.parametrize(("name", "change", "words"), [
+    ("scores.json", lambda text: text.replace('"correct": 40', '"correct": 41'), "give 40/48 right, its scores say 41/48"),
+    ("scores.json", lambda text: text.replace('"interval"', '"x"'), "the score of fields lacks its interval"),
+    ("evaluation.json", lambda text: text.replace('"folds"', '"x"'), "lacks checkpoint, step, compounds"),
+    ("evaluation.json", lambda text: text.replace("x/fold-0/checkpoints/last.safetensors", "last"), "folds names 'last'"),
+    ("evaluation.json", lambda text: text.replace('"x/0"', '".."'), r"folds names '..', which is in no folder"),
+    ("treatments.csv", lambda text: text.rsplit("\n", 2)[0] + "\n", "of treatments give 9/11 right, its scores say 10/12"),
+    ("treatments.csv", lambda text: text.replace("0.625", "0.05"), "row 1 predicts 'bright', where"),
+    ("treatments.csv", lambda text: text.replace("0.625", "inf"), "holds inf in row 1, not a finite number"),
+    ("treatments.csv", lambda text: text.replace("0.625", "1.65"), "holds 1.65 in row 1, not a probability"),
+    ("treatments.csv", lambda text: text.replace("Metadata_MOA", "MOA"), "lacks Metadata_MOA"),
+    ("baselines.json", lambda text: text.replace('"correct": 0', '"correct": 1', 1), "fields of 0/48, and fields of 1/48")])
+def test_files_that_do_not_belong_together_are_refused(folds, name, change, words):
+    path = folds / "scores" / name
+    changed = change(path.read_text())
+    assert changed != path.read_text()
+    path.write_text(changed)
+    with pytest.raises(DataError, match=words) as refusal:
+        run.read(folds)
+    assert "\n" not in str(refusal.value)

@@ -1,0 +1,60 @@
+"""Read the tables of predictions that an evaluation wrote, and check them: by themselves and against its scores."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mscnn.core import csv_safe, foreign_table
+from mscnn.core.errors import DataError
+from mscnn.data.tables.site_table import PUBLIC_NAMES
+from mscnn.evaluation import aggregate
+from mscnn.evaluation.scoring import LevelScores, count_right
+
+REMEDY = "evaluate the run again"
+PREDICTED, PROBABILITY, DOSE = "Predicted_MOA", "Probability_", "Metadata_Concentration"
+ROUNDING = 1e-6  # by which a probability may leave 0 to 1
+
+
+def read(path: Path, level: str) -> pd.DataFrame:
+    """Read the predictions of a level, parquet for fields and CSV for others: text, concentrations and probabilities.
+
+    Raises DataError naming the column and the row that no evaluation writes.
+    """
+    if level == "fields":
+        table = foreign_table.read_parquet(path, REMEDY)
+    else:
+        table = foreign_table.read_csv(path, REMEDY, missing=[""],
+                                       is_number=lambda name: name.startswith(PROBABILITY) or name == DOSE)
+    keys = [f"Metadata_{name}" for name in aggregate.LEVELS.get(level, ())] or [*PUBLIC_NAMES.values()]
+    classes = [name for name in table.columns if name.startswith(PROBABILITY)]
+    table.require(*keys, PREDICTED)
+    if not classes:
+        raise DataError(f"{path}: lacks columns {PROBABILITY}*; {REMEDY}")
+    frame = pd.DataFrame({
+        **{name: table.finite(name, or_missing=True) if name == DOSE else table.text(name) for name in keys},
+        PREDICTED: table.text(PREDICTED), **{name: table.finite(name) for name in classes}})
+    return _checked(frame if level == "fields" else csv_safe.unescape_table(frame), path)
+
+
+def require_scores(tables: dict[str, pd.DataFrame], scores: LevelScores, folder: Path) -> None:
+    """Raise DataError where the tables of an evaluation do not give its scores: files of two evaluations are mixed."""
+    for level, table in tables.items():
+        score, counted = scores.by_level()[level], count_right(table)
+        if (score.correct, score.total) != counted:
+            raise DataError(f"{folder}: the predictions of {level} give {counted[0]}/{counted[1]} right, its scores say "
+                            f"{score.correct}/{score.total}; {REMEDY}")
+
+
+def _checked(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Return the table. Raises DataError where a probability is none, or is not that of the class that is predicted."""
+    names = [name for name in frame if name.startswith(PROBABILITY)]
+    values = frame[names].to_numpy()
+    for row, column in np.argwhere((values < -ROUNDING) | (values > 1 + ROUNDING))[:1]:
+        raise DataError(f"{path}: column {names[column]} holds {values[row, column]} in row {row + 1}, not a probability; "
+                        f"{REMEDY}")
+    highest = np.array([name.removeprefix(PROBABILITY) for name in names], dtype=object)[values.argmax(axis=1)]
+    for row in np.flatnonzero(frame[PREDICTED].to_numpy(dtype=object) != highest)[:1]:
+        raise DataError(f"{path}: row {row + 1} predicts {frame[PREDICTED].iloc[row]!r}, where {highest[row]!r} has the "
+                        f"highest probability; {REMEDY}")
+    return frame
