@@ -157,8 +157,10 @@ def _open_tiff(path: str) -> Iterator[tifffile.TiffFile]:
     """
     with _one_file(path, is_ome=False) as tiff:
         first = tiff.pages.first
-        sizes = [(page.keyframe.imagelength, page.keyframe.imagewidth) for page in tiff.pages] if first.is_ome else []
-        xml = describe_own_pages(first.description, sizes) if first.is_ome else ""
+        xml = ""
+        if first.is_ome:
+            pages = [tiff.pages.get(number, aspage=True) for number in range(len(tiff.pages))]
+            xml = describe_own_pages(first.description, [(page.imagelength, page.imagewidth) for page in pages])
         if not xml:
             yield tiff
             return
