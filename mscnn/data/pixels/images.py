@@ -159,8 +159,8 @@ def _open_tiff(path: str) -> Iterator[tifffile.TiffFile]:
         first = tiff.pages.first
         xml = ""
         if first.is_ome:
-            pages = [tiff.pages.get(number, aspage=True) for number in range(len(tiff.pages))]
-            xml = describe_own_pages(first.description, [(page.imagelength, page.imagewidth) for page in pages])
+            sizes = [dict(zip(page.axes, page.shape, strict=True)) for page in tiff.pages]
+            xml = describe_own_pages(first.description, [(sides["Y"], sides["X"]) for sides in sizes])
         if not xml:
             yield tiff
             return
