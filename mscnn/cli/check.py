@@ -40,6 +40,7 @@ def main(argv: list[str]) -> None:
     from mscnn.data.check_screen import check_files, check_table, plate_maps, readers, summary
     from mscnn.data.read_screen import read_screen
     from mscnn.data.tables.bbbc021 import find_csvs
+    from mscnn.data.tables.pixel_size import mixed_pixel_sizes
     from mscnn.data.tables.problems import Problem, count, in_order, write_csv
     from mscnn.report.plates import draw
 
@@ -65,7 +66,7 @@ def main(argv: list[str]) -> None:
     csv_safe.write_csv(maps, maps_csv)
     draw(maps, table.control, picture)
     log.info("%s\nno problems found; look at %s", summary(table, site), picture)
-    for note in (table.without_control(), misfit(site.height, site.width)):
+    for note in (table.without_control(), mixed_pixel_sizes(table.frame), misfit(site.height, site.width)):
         if note:
             log.warning("%s", note)
 

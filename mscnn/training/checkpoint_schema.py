@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mscnn.core import config
 from mscnn.core.settings import plain_type
+from mscnn.data.pixels.count_statistics import CountsRecord
 from mscnn.data.pixels.scale import ScaleRecord, scale_from_record
 from mscnn.data.tables import splits
 from mscnn.model import MCNN
@@ -17,7 +18,7 @@ from mscnn.model import MCNN
 SCHEMA = {
     "step": int, "total_steps": int, "classes": [str], "channels": [str], "image_size": [int], "network": dict,
     "settings": {"preset": str, "head_relu": bool, "aux_on_held_out": bool, "head": str},
-    "scale": {"facts": {"mode": str}, "arrays": dict},
+    "counts": (dict, type(None)), "scale": {"facts": {"mode": str}, "arrays": dict},
     "split": {"method": str, "held_out": [str], "leaks": str, "sha256": str, "sides": [str], "sites": dict,
               "trained": {"compounds": [str], "mechanisms": [str]}, "unlearnable": [str]},
     "resume": {"loss_module": dict, "optimiser": {"state": dict, "param_groups": [dict]}, "ema": (dict, type(None)),
@@ -50,6 +51,8 @@ def schema_errors(content: dict[str, Any]) -> Iterator[str]:
     scale = scale_from_record(ScaleRecord(facts, {name: tensor.numpy() for name, tensor in arrays.items()}))
     if scale.num_channels not in (None, len(channels)) or (scale.size and len(scale.size) != 2):
         yield "scale"
+    if content["counts"] is not None and len(CountsRecord.from_json(content["counts"]).channels) != len(channels):
+        yield "counts"
     height, width = content["image_size"]
     with torch.device("meta"):  # takes no memory, whatever the size
         expected = MCNN(len(classes), len(channels), height, width, gradient="dense").state_dict()

@@ -20,7 +20,7 @@ from PIL import Image
 
 from mscnn.core import activity
 from mscnn.core.errors import DataError, ImageError
-from mscnn.data.pixels.ome_xml import describe_own_pages
+from mscnn.data.pixels.ome_xml import describe_own_pages, pixel_size
 
 DTYPES = ("uint8", "uint16")
 MAX_SAMPLES = 2**28  # a file that promises more is refused unread: 512 MiB, 200 times a field of 1024x1280 in one channel
@@ -67,6 +67,15 @@ def read_site(files: Sequence[str]) -> np.ndarray:
         raise ImageError("the channels of a site differ in shape or type; give files of one size",
                          [f"{path}: {plane.shape} {plane.dtype}" for path, plane in zip(files, planes, strict=True)])
     return np.concatenate(planes)
+
+
+def read_pixel_size(path: str) -> float | None:
+    """Return the width of a pixel in micrometres by the OME-XML of a file that can be read, None where there is none."""
+    if not _is_tiff(path):
+        return None
+    with _one_file(path, is_ome=False) as tiff:
+        first = tiff.pages.first
+        return pixel_size(first.description) if first.is_ome else None
 
 
 def inspect(sites: Iterable[Sequence[str]]) -> list[list]:

@@ -21,6 +21,7 @@ import pandas as pd
 from mscnn.core.errors import DataError, ImageError, UsageError, printable
 from mscnn.data.pixels.images import Header
 from mscnn.data.pixels.plate_file import AGAIN, VERSION, open_plate_file
+from mscnn.data.tables.pixel_size import PIXEL_SIZE
 from mscnn.data.tables.site_table import METADATA, SiteTable
 
 FORMAT = "mscnn packed fields"
@@ -73,7 +74,7 @@ def read_packed(folder: Path, control: str | None = None) -> SiteTable:
     index = pd.read_parquet(folder / INDEX)
     if foreign := sorted(name for name in set(index["file"]) if not re.fullmatch(PLATE_FILE, name)):
         raise DataError(f"{folder / INDEX}: names {foreign[0]!r}, which is no plate file of the folder; {AGAIN}")
-    frame = index[list(METADATA)].copy()
+    frame = index[[*METADATA, *({PIXEL_SIZE} & {*index})]].copy()
     frame["files"] = [tuple(files) for files in index["files"]]
     frame["record"] = [(str(folder / file), int(number), int(crc32)) for file, number, crc32 in
                        zip(index["file"], index["record"], index["crc32"], strict=True)]

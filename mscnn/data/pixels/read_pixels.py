@@ -3,12 +3,15 @@
 Shapes: C channels, H W pixels.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from mscnn.core import activity
-from mscnn.data.pixels.images import read_site
+from mscnn.data.pixels.images import read_pixel_size, read_site
 from mscnn.data.pixels.in_memory import is_in_memory, read_array
 from mscnn.data.pixels.packed import is_packed, read_record
+from mscnn.data.tables.pixel_size import PIXEL_SIZE
 from mscnn.data.tables.site_table import SiteTable
 
 
@@ -18,3 +21,16 @@ def read_pixels(table: SiteTable, site: int) -> np.ndarray:
         return read_array(table, site)
     with activity.during(f"reading {table.name(site)}"):
         return read_record(table, site) if is_packed(table) else read_site(table.files(site))
+
+
+def pixel_sizes(table: SiteTable, sites: Sequence[int]) -> list[float]:
+    """Return the known sizes of pixels in micrometres, ascending: of a column of the table, else of the files' OME-XML.
+
+    sites: whose files are looked at; the column is that of all sites.
+    """
+    if PIXEL_SIZE in table.frame:
+        return sorted({*table.frame[PIXEL_SIZE].dropna()})
+    if is_in_memory(table) or is_packed(table):
+        return []
+    sizes = {read_pixel_size(table.files(site)[0]) for site in sites}
+    return sorted(size for size in sizes if size is not None)

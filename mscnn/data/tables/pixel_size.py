@@ -1,0 +1,64 @@
+"""The size of a pixel, where a table has a column for it.
+
+Exercised by `pytest tests/data/tables/test_pixel_size.py`.
+"""
+
+import re
+
+import numpy as np
+import pandas as pd
+
+PIXEL_SIZE = "pixel_size"  # column of a site table's frame: micrometres, NaN where not known
+_UNITS = {"": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0, "micrometers": 1.0, "micrometre": 1.0,
+          "micrometres": 1.0, "nm": 1e-3, "mm": 1e3, "m": 1e6}
+# Names without case, prefix and punctuation, each with its unit: PixelSize_um, PhysicalSizeX, MPP, um_per_px.
+_NAMES = (r"(?:pixel|px)(?:size|width)(?:xy?)?(?:in)?([a-z]*)", r"(?:physicalsize|imageresolution)x([a-z]*)", r"mpp()",
+          r"([a-z]+)per(?:pixel|px)")
+_LEAST = 1e-4  # smaller numbers are metres, as Harmony writes them
+
+
+def pixel_sizes(table: pd.DataFrame) -> pd.Series | None:
+    """Return the size of a pixel of each row in micrometres, NaN where it is not known; None without such a column.
+
+    table: all columns as text.  Where there are several, the first counts.
+    """
+    for column in table.columns:
+        unit = _column_unit(column)
+        if unit is not None:
+            return table[column].map(lambda text, unit=unit: _size(text, unit)).astype(float)
+    return None
+
+
+def mixed_pixel_sizes(frame: pd.DataFrame) -> str:
+    """Return a warning where a site table has pixels of several sizes, "" where it has not."""
+    sizes = frame[PIXEL_SIZE].dropna() if PIXEL_SIZE in frame else pd.Series(dtype=float)
+    counts = sizes.round(6).value_counts().sort_index()
+    if len(counts) < 2 or counts.index[-1] <= 1.02 * counts.index[0]:
+        return ""
+    return ("pixels have more than one size: " + ", ".join(f"{size:.4g} µm ({number} sites)" for size, number in counts.items())
+            + "; cells have other sizes in pixels there: bring images to one magnification, or take rows out")
+
+
+def _column_unit(column: str) -> float | None:
+    """Return micrometres of the unit that a column of pixel sizes has, None for any other column."""
+    name = re.sub(r"^(image_)?(metadata_)?", "", column.strip().replace("µ", "u").replace("μ", "u").lower())
+    plain = re.sub(r"[^a-z]", "", name)
+    for pattern in _NAMES:
+        if match := re.fullmatch(pattern, plain):
+            return _UNITS.get(match[1])
+    return None
+
+
+def _size(text: str, unit: float) -> float:
+    """Return micrometres of a value, which may have a unit of its own; NaN where it is no size."""
+    match = re.fullmatch(r"([0-9.,]+(?:e[+-]?[0-9]+)?)\s*([a-z]*)", text.strip().replace("µ", "u").replace("μ", "u").lower())
+    try:
+        number = float(match[1].replace(",", ".")) if match else np.nan
+    except ValueError:
+        return np.nan
+    if match and match[2]:
+        unit = _UNITS.get(match[2], np.nan)
+    elif number < _LEAST:
+        unit = 1e6
+    size = number * unit
+    return size if np.isfinite(size) and size > 0 else np.nan
