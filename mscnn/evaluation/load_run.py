@@ -110,8 +110,10 @@ def compare_counts(checkpoint: Checkpoint, table: SiteTable, ranks: World, *, is
 
     is_measured: as in LoadedScale.  Raises DataError on all ranks alike for counts that the scale cannot be for.
     """
+    assert table.native is not None
     if checkpoint.counts is None:
-        return [compare.ALONE]
+        compare.require_depth(table.native[3], max(checkpoint.scale.facts.get("mean", ()), default=0.0))
+        return [compare.UNKNOWN]
     found = prepare_data.measure_counts(table, np.arange(len(table)), ranks)
     return compare.compare(found, checkpoint.counts, checkpoint.channels, is_measured=is_measured)
 

@@ -217,7 +217,7 @@ def _read(path: Path) -> Checkpoint | str:
     header = json.loads(data[8:8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
     del data
     if header.get("format") not in (str(FORMAT), str(COUNTLESS)):
-        return f"checkpoint format {header.get('format')!r}, this version reads {COUNTLESS} and {FORMAT}; use the version " \
+        return f"checkpoint format {header.get('format')!r}, this version reads {COUNTLESS} and {FORMAT}; use the one " \
                "that wrote it"
     if (sha256 := digest(header["content"], tensors)) != header["sha256"]:
         return "not what was written (its SHA-256 differs); use another one"

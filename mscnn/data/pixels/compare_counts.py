@@ -19,8 +19,9 @@ BETTER = 1.0       # squared spreads by which another order of channels must fit
 LEAST_SPREAD = 0.03  # of logarithms and ratios over training fields that are all alike
 LEAST_SD = 0.5     # counts: what rounding leaves
 SAME_SIZE = 1.02   # ratio of pixel sizes that are one
-ALONE = "the network was trained before checkpoints held the counts of their training images: it is not known whether " \
-        "these images have its sample type and intensities"
+REMEDY = "give the images as the camera wrote them, or train with --normalise field, which scales each field by itself"
+UNKNOWN = "the checkpoint, of an earlier version, holds no counts of its training images: it is not known whether these " \
+          "images have their sample type and intensities"
 
 
 def compare(found: CountsRecord, trained: CountsRecord, channels: Sequence[str], *, is_measured: bool) -> list[str]:
@@ -38,6 +39,16 @@ def compare(found: CountsRecord, trained: CountsRecord, channels: Sequence[str],
              _intensity_note(found, trained, channels, is_measured=is_measured), _inverted_note(found, trained, channels),
              _pixel_size_note(found, trained)]
     return [note for note in notes if note]
+
+
+def require_depth(dtype: str, level: float) -> None:
+    """Raise DataError for 8-bit images where the training had counts that only 16 bits hold.
+
+    level: the largest mean count of a channel in training.
+    """
+    if dtype == "uint8" and level > np.iinfo(np.uint8).max:
+        raise DataError(f"the run was trained on 16-bit counts ({level:,.0f} in the mean of a channel), the fields here "
+                        f"are uint8; {REMEDY}")
 
 
 def require_same_counts(found: CountsRecord, before: CountsRecord, channels: Sequence[str]) -> None:
@@ -79,13 +90,11 @@ def _appearance(record: CountsRecord) -> np.ndarray:
 
 def _require_scale(found: CountsRecord, trained: CountsRecord, channels: Sequence[str]) -> None:
     """Raise DataError where the training's scale would make each field a constant, or far brighter than any."""
+    require_depth(found.dtype, _median(trained, "mean").max())
     ratio_C = np.maximum(_median(found, "sd"), LEAST_SD) / np.maximum(_median(trained, "sd"), LEAST_SD)
-    level = _median(trained, "mean").max()
-    is_too_deep = found.dtype == "uint8" and trained.dtype == "uint16" and level > np.iinfo(np.uint8).max
-    if is_too_deep or ratio_C.max() < 1 / UNUSABLE or ratio_C.min() > UNUSABLE:
-        raise DataError(f"the images are {found.dtype}, the network was trained on {trained.dtype} counts that they cannot "
-                        f"be: {_medians(found, trained, channels)}; give the images as the camera wrote them, or train "
-                        "with --normalise field")
+    if ratio_C.max() < 1 / UNUSABLE or ratio_C.min() > UNUSABLE:
+        raise DataError(f"the images are {found.dtype}, the network was trained on {trained.dtype}, and their counts have "
+                        f"another scale ({_medians(found, trained, channels)}); {REMEDY}")
 
 
 def _type_note(found: CountsRecord, trained: CountsRecord, channels: Sequence[str]) -> str:
@@ -98,8 +107,8 @@ def _type_note(found: CountsRecord, trained: CountsRecord, channels: Sequence[st
 
 
 def _order_note(order: list[int], channels: Sequence[str]) -> str:
-    moved = [f"{channels[position]} looks like {name} of the training" for position, name in zip(order, channels, strict=True)
-             if channels[position] != name]
+    moved = [f"{channels[position]} looks like {name} of the training" for number, (position, name) in
+             enumerate(zip(order, channels, strict=True)) if position != number]
     return f"channels seem to be in another order: {', '.join(moved)}; give them in the order " \
            f"{', '.join(channels)}" if moved else ""
 
@@ -118,19 +127,19 @@ def _intensity_note(found: CountsRecord, trained: CountsRecord, channels: Sequen
     which = np.flatnonzero(is_far) if is_far.any() else np.arange(len(channels))
     who = "intensities" if is_far.any() else "intensities of some fields"
     parts = [f"{channels[c]} median {median_C[c]:,.0f} counts here, {_median(trained, 'median')[c]:,.0f} in training, "
-             f"contrast {own_C[c] / sd_C[c]:.3g} times" for c in which]
-    return (f"{who} are far from those of the training ({'; '.join(parts)}): another camera or exposure, or counts that "
-            "were rescaled" + (", which the scale of each plate or field undoes unless grey levels were lost"
-                               if is_measured else "; score images as the camera wrote them"))
+             f"contrast {own_C[c] / sd_C[c]:.3g} times" for c in which.tolist()]
+    return (f"{who} are far from those of the training ({'; '.join(parts)}): is it the same camera and exposure, or "
+            "were the counts rescaled? " + ("The scale of each plate or field undoes that, unless grey levels were lost"
+                                            if is_measured else "Score images as the camera wrote them"))
 
 
 def _inverted_note(found: CountsRecord, trained: CountsRecord, channels: Sequence[str]) -> str:
     here_C, there_C = _median(found, "asymmetry"), _median(trained, "asymmetry")
     is_turned = (here_C * there_C < 0) & (np.minimum(abs(here_C), abs(there_C)) > LEAST_TURN)
-    names = [channels[c] for c in np.flatnonzero(is_turned)]
-    now, before = ("dark on bright", "bright on dark") if there_C[is_turned].sum() > 0 else ("bright on dark", "dark on bright")
-    return f"images seem inverted: cells are {now} here, {before} in training ({', '.join(names)}); give the images as the " \
-           "camera wrote them" if names else ""
+    names = [channels[c] for c in np.flatnonzero(is_turned).tolist()]
+    before, now = ("bright on dark", "dark on bright")[::1 if there_C[is_turned].sum() > 0 else -1]
+    return f"images seem inverted: cells are {now} here, {before} in training ({', '.join(names)}); give the images " \
+           "as the camera wrote them" if names else ""
 
 
 def _pixel_size_note(found: CountsRecord, trained: CountsRecord) -> str:
@@ -153,7 +162,8 @@ def _median(record: CountsRecord, quantity: str) -> np.ndarray:
 def _medians(found: CountsRecord, trained: CountsRecord, channels: Sequence[str]) -> str:
     """Return the median counts of each channel, here and in training."""
     pairs = zip(channels, _median(found, "median"), _median(trained, "median"), strict=True)
-    return "median counts " + ", ".join(f"{name} {here:,.0f} here and {there:,.0f} in training" for name, here, there in pairs)
+    return "median counts " + ", ".join(f"{name} {here:,.0f} here and {there:,.0f} in training"
+                                        for name, here, there in pairs)
 
 
 def _caution(found: CountsRecord, trained: CountsRecord) -> float:

@@ -56,7 +56,8 @@ def field_statistics(site_CHW: np.ndarray) -> np.ndarray:
 def summarise(statistics_SCK: np.ndarray, dtype: str, pixel_sizes: Iterable[float]) -> CountsRecord:
     """Return the record of fields whose field_statistics (S, C, K) are given."""
     quantiles_QCK = np.quantile(statistics_SCK, OVER_FIELDS, axis=0)
-    channels = [dict(zip(QUANTITIES, quantiles_QK.T.tolist(), strict=True)) for quantiles_QK in quantiles_QCK.swapaxes(0, 1)]
+    channels = [dict(zip(QUANTITIES, quantiles_KQ.tolist(), strict=True))
+                for quantiles_KQ in quantiles_QCK.transpose(1, 2, 0)]
     return CountsRecord(dtype=dtype, fields=len(statistics_SCK), channels=channels, pixel_sizes=sorted({*pixel_sizes}))
 
 

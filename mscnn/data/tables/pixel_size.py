@@ -25,7 +25,7 @@ def pixel_sizes(table: pd.DataFrame) -> pd.Series | None:
     for column in table.columns:
         unit = _column_unit(column)
         if unit is not None:
-            return table[column].map(lambda text, unit=unit: _size(text, unit)).astype(float)
+            return pd.Series([_size(text, unit) for text in table[column].tolist()], table.index, dtype=float)
     return None
 
 
@@ -35,8 +35,8 @@ def mixed_pixel_sizes(frame: pd.DataFrame) -> str:
     counts = sizes.round(6).value_counts().sort_index()
     if len(counts) < 2 or counts.index[-1] <= 1.02 * counts.index[0]:
         return ""
-    return ("pixels have more than one size: " + ", ".join(f"{size:.4g} µm ({number} sites)" for size, number in counts.items())
-            + "; cells have other sizes in pixels there: bring images to one magnification, or take rows out")
+    shown = ", ".join(f"{size:.4g} µm ({number} sites)" for size, number in counts.items())
+    return f"pixels have more than one size: {shown}; bring images to one magnification and binning, or take rows out"
 
 
 def _column_unit(column: str) -> float | None:
@@ -51,7 +51,8 @@ def _column_unit(column: str) -> float | None:
 
 def _size(text: str, unit: float) -> float:
     """Return micrometres of a value, which may have a unit of its own; NaN where it is no size."""
-    match = re.fullmatch(r"([0-9.,]+(?:e[+-]?[0-9]+)?)\s*([a-z]*)", text.strip().replace("µ", "u").replace("μ", "u").lower())
+    plain = text.strip().replace("µ", "u").replace("μ", "u").lower()
+    match = re.fullmatch(r"([0-9.,]+(?:e[+-]?[0-9]+)?)\s*([a-z]*)", plain)
     try:
         number = float(match[1].replace(",", ".")) if match else np.nan
     except ValueError:
