@@ -10,15 +10,16 @@ import numpy as np
 
 from mscnn.core.errors import DataError
 from mscnn.data.pixels.count_statistics import LAGS, QUANTITIES, CountsRecord
+from mscnn.data.tables.pixel_size import SAME
 
 FAR = 2.5          # times the sd of pixels in the brightest or dimmest training fields, from which fields are far from them
 FAR_LEVEL = 3.0    # sd of pixels between the median counts of fields and the nearest of training, likewise
 UNUSABLE = 32.0    # times the sd of training: no scale of the whole data set leaves an image that the network knows
+COARSE = 8         # times the distance between grey levels in training, from which counts are others
 LEAST_TURN = 0.2   # asymmetry on both sides of 0 from which images are inverted
 BETTER = 1.0       # squared spreads by which another order of channels must fit better, and half the distance
 LEAST_SPREAD = 0.03  # of logarithms and ratios over training fields that are all alike
 LEAST_SD = 0.5     # counts: what rounding leaves
-SAME_SIZE = 1.02   # ratio of pixel sizes that are one
 REMEDY = "give the images as the camera wrote them, or train with --normalise field, which scales each field by itself"
 UNKNOWN = "the checkpoint, of an earlier version, holds no counts of its training images: it is not known whether these " \
           "images have their sample type and intensities"
@@ -36,8 +37,8 @@ def compare(found: CountsRecord, trained: CountsRecord, channels: Sequence[str],
     placed = [found.channels[position] for position in order]
     found = CountsRecord(dtype=found.dtype, fields=found.fields, channels=placed, pixel_sizes=found.pixel_sizes)
     notes = [_type_note(found, trained, channels), _order_note(order, channels),
-             _intensity_note(found, trained, channels, is_measured=is_measured), _inverted_note(found, trained, channels),
-             _pixel_size_note(found, trained)]
+             _intensity_note(found, trained, channels, is_measured=is_measured), _step_note(found, trained),
+             _inverted_note(found, trained, channels), _pixel_size_note(found, trained)]
     return [note for note in notes if note]
 
 
@@ -83,9 +84,8 @@ def _distances(found: CountsRecord, trained: CountsRecord) -> np.ndarray:
 
 def _appearance(record: CountsRecord) -> np.ndarray:
     """Return quantiles over fields (3, K, C) of what tells channels apart: range of counts, tails, and roughness."""
-    sd_QC = np.maximum(record.over_fields("sd"), LEAST_SD)
-    range_QC = np.maximum(record.over_fields("range"), 1)
-    return np.stack([np.log(range_QC), np.log(range_QC / sd_QC), *(record.over_fields(lag) for lag in LAGS)], axis=1)
+    logarithms = [np.log(np.maximum(record.over_fields(name), 1.0)) for name in ("range", "tails")]
+    return np.stack([*logarithms, *(record.over_fields(lag) for lag in LAGS)], axis=1)
 
 
 def _require_scale(found: CountsRecord, trained: CountsRecord, channels: Sequence[str]) -> None:
@@ -100,10 +100,15 @@ def _require_scale(found: CountsRecord, trained: CountsRecord, channels: Sequenc
 def _type_note(found: CountsRecord, trained: CountsRecord, channels: Sequence[str]) -> str:
     if found.dtype == trained.dtype:
         return ""
-    loss = "8-bit copies have lost the scale of the counts and most grey levels" if found.dtype == "uint8" else \
-        "counts have another scale"
-    return (f"sample type: the images are {found.dtype}, the network was trained on {trained.dtype}; {loss} "
+    loss = ": 8-bit copies have lost the scale of the counts and most grey levels" if found.dtype == "uint8" else ""
+    return (f"sample type: the images are {found.dtype}, the network was trained on {trained.dtype}{loss} "
             f"({_medians(found, trained, channels)}); score images of the type of the training")
+
+
+def _step_note(found: CountsRecord, trained: CountsRecord) -> str:
+    here, before = _median(found, "step").max(), _median(trained, "step").max()
+    return f"grey levels are {here:,.0f} counts apart here, {before:,.0f} in training: counts were multiplied, or are of " \
+           "fewer bits; score images as the camera wrote them" if here >= COARSE * max(before, 1) else ""
 
 
 def _order_note(order: list[int], channels: Sequence[str]) -> str:
@@ -144,8 +149,8 @@ def _inverted_note(found: CountsRecord, trained: CountsRecord, channels: Sequenc
 
 def _pixel_size_note(found: CountsRecord, trained: CountsRecord) -> str:
     other = [size for size in found.pixel_sizes
-             if all(max(size / known, known / size) > SAME_SIZE for known in trained.pixel_sizes)]
-    return f"pixel size: pixels of {_sizes(other)} here, of {_sizes(trained.pixel_sizes)} in training: cells have another " \
+             if all(max(size / known, known / size) > SAME for known in trained.pixel_sizes)]
+    return f"pixel size: {_sizes(other)} here, {_sizes(trained.pixel_sizes)} in training, so that cells have another " \
            "size in pixels; score images of the same magnification and binning" if other and trained.pixel_sizes else ""
 
 

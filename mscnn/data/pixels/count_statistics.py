@@ -12,13 +12,14 @@ import numpy as np
 
 from mscnn.core.records import Record
 
-FIELDS = 32                  # fields of a sample, spread evenly over the table
-PIXELS = 2**16               # of a channel of a field, in whole rows spread evenly over it
+FIELDS = 24                  # fields of a sample, spread evenly over the table
+PIXELS = 2**15               # of a channel of a field, in whole rows spread evenly over it
 OVER_FIELDS = (0.05, 0.5, 0.95)  # quantiles over the fields of a sample
 LAGS = {"fine": 1, "middle": 4, "coarse": 16}  # pixels along a row
 # Of the pixels of one field: the 1 %, 50 % and 99.9 % quantile, range from the first to the last of these, mean and sd, in
-# counts; asymmetry from -1 to 1, above 0 for bright cells on dark; sd of differences between pixels a lag apart, in sd.
-QUANTITIES = ("low", "median", "high", "range", "mean", "sd", "asymmetry", *LAGS)
+# counts; step, the greatest common divisor of differences of counts; tails, the range in sd; asymmetry from -1 to 1, above
+# 0 for bright cells on dark; sd of differences between pixels a lag apart, in sd.
+QUANTITIES = ("low", "median", "high", "range", "mean", "sd", "step", "tails", "asymmetry", *LAGS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,13 +45,18 @@ class CountsRecord(Record):
 def field_statistics(site_CHW: np.ndarray) -> np.ndarray:
     """Return QUANTITIES (C, K) float64 of each channel of a field of camera counts (C, H, W)."""
     step = max(1, -(-site_CHW.shape[1] * site_CHW.shape[2] // PIXELS))
-    rows_CrW = site_CHW[:, step // 2::step].astype(np.float64)
-    flat_Cp = np.sort(rows_CrW.reshape(len(rows_CrW), -1), axis=1)
-    low_C, median_C, high_C = (flat_Cp[:, int(share * (flat_Cp.shape[1] - 1))] for share in (0.01, 0.5, 0.999))
-    sd_C, range_C = flat_Cp.std(axis=1), high_C - low_C
+    rows_CrW = site_CHW[:, step // 2::step]
+    ordered_Cp = np.sort(rows_CrW.reshape(len(rows_CrW), -1), axis=1)
+    places = [int(share * (ordered_Cp.shape[1] - 1)) for share in (0.01, 0.5, 0.999)]
+    low_C, median_C, high_C = ordered_Cp[:, places].T.astype(np.float64)
+    rows_CrW = rows_CrW.astype(np.float64)
+    mean_C, sd_C, range_C = rows_CrW.mean(axis=(1, 2)), rows_CrW.std(axis=(1, 2)), high_C - low_C
     asymmetry_C = np.where(range_C > 0, (high_C + low_C - 2 * median_C) / np.maximum(range_C, 1), 0.0)
-    roughness = [_differences(rows_CrW, lag) / np.maximum(sd_C, 1e-9) for lag in LAGS.values()]
-    return np.stack([low_C, median_C, high_C, range_C, flat_Cp.mean(axis=1), sd_C, asymmetry_C, *roughness], axis=1)
+    step_C = np.gcd.reduce(np.diff(ordered_Cp, axis=1), axis=1).astype(np.float64)
+    unit_C = np.where(sd_C > 0, sd_C, 1.0)
+    roughness = [_differences(rows_CrW, lag) / unit_C for lag in LAGS.values()]
+    return np.stack([low_C, median_C, high_C, range_C, mean_C, sd_C, step_C, range_C / unit_C, asymmetry_C,
+                     *roughness], axis=1)
 
 
 def summarise(statistics_SCK: np.ndarray, dtype: str, pixel_sizes: Iterable[float]) -> CountsRecord:

@@ -74,7 +74,9 @@ def read_packed(folder: Path, control: str | None = None) -> SiteTable:
     index = pd.read_parquet(folder / INDEX)
     if foreign := sorted(name for name in set(index["file"]) if not re.fullmatch(PLATE_FILE, name)):
         raise DataError(f"{folder / INDEX}: names {foreign[0]!r}, which is no plate file of the folder; {AGAIN}")
-    frame = index[[*METADATA, *({PIXEL_SIZE} & {*index})]].copy()
+    frame = index[[*METADATA]].copy()
+    if PIXEL_SIZE in index:
+        frame[PIXEL_SIZE] = pd.to_numeric(index[PIXEL_SIZE], errors="coerce")
     frame["files"] = [tuple(files) for files in index["files"]]
     frame["record"] = [(str(folder / file), int(number), int(crc32)) for file, number, crc32 in
                        zip(index["file"], index["record"], index["crc32"], strict=True)]

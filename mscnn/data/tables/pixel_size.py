@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pandas as pd
 
+SAME = 1.02  # ratio of two sizes that are one, written with other digits
 PIXEL_SIZE = "pixel_size"  # column of a site table's frame: micrometres, NaN where not known
 _UNITS = {"": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0, "micrometers": 1.0, "micrometre": 1.0,
           "micrometres": 1.0, "nm": 1e-3, "mm": 1e3, "m": 1e6}
@@ -32,10 +33,10 @@ def pixel_sizes(table: pd.DataFrame) -> pd.Series | None:
 def mixed_pixel_sizes(frame: pd.DataFrame) -> str:
     """Return a warning where a site table has pixels of several sizes, "" where it has not."""
     sizes = frame[PIXEL_SIZE].dropna() if PIXEL_SIZE in frame else pd.Series(dtype=float)
-    counts = sizes.round(6).value_counts().sort_index()
-    if len(counts) < 2 or counts.index[-1] <= 1.02 * counts.index[0]:
+    if sizes.empty or sizes.max() <= SAME * sizes.min():
         return ""
-    shown = ", ".join(f"{size:.4g} µm ({number} sites)" for size, number in counts.items())
+    counts = sizes.sort_values().map(lambda size: f"{size:.3g}").value_counts(sort=False)
+    shown = ", ".join(f"{size} µm ({number} sites)" for size, number in counts.items())
     return f"pixels have more than one size: {shown}; bring images to one magnification and binning, or take rows out"
 
 
