@@ -38,10 +38,13 @@ def main(argv: list[str]) -> None:
     from mscnn.core import csv_safe  # here, so that --help comes at once
     from mscnn.core.field_size import misfit
     from mscnn.data.check_screen import check_files, check_table, plate_maps, readers, summary
+    from mscnn.data.pixels.count_statistics import FIELDS
+    from mscnn.data.pixels.read_pixels import pixel_sizes
     from mscnn.data.read_screen import read_screen
     from mscnn.data.tables.bbbc021 import find_csvs
     from mscnn.data.tables.pixel_size import mixed_pixel_sizes
     from mscnn.data.tables.problems import Problem, count, in_order, write_csv
+    from mscnn.data.tables.sampler import evenly_spaced
     from mscnn.report.plates import draw
 
     source = find_csvs(Path(settings.bbbc021))[0] if settings.bbbc021 else Path(settings.sites)
@@ -66,7 +69,8 @@ def main(argv: list[str]) -> None:
     csv_safe.write_csv(maps, maps_csv)
     draw(maps, table.control, picture)
     log.info("%s\nno problems found; look at %s", summary(table, site), picture)
-    for note in (table.without_control(), mixed_pixel_sizes(table.frame), misfit(site.height, site.width)):
+    sizes = pixel_sizes(table, evenly_spaced(len(table), FIELDS).tolist())
+    for note in (table.without_control(), mixed_pixel_sizes(sizes), misfit(site.height, site.width)):
         if note:
             log.warning("%s", note)
 

@@ -51,14 +51,14 @@ def schema_errors(content: dict[str, Any]) -> Iterator[str]:
     scale = scale_from_record(ScaleRecord(facts, {name: tensor.numpy() for name, tensor in arrays.items()}))
     if scale.num_channels not in (None, len(channels)) or (scale.size and len(scale.size) != 2):
         yield "scale"
-    if content["counts"] is not None and len(CountsRecord.from_json(content["counts"]).channels) != len(channels):
-        yield "counts"
     height, width = content["image_size"]
     with torch.device("meta"):  # takes no memory, whatever the size
         expected = MCNN(len(classes), len(channels), height, width, gradient="dense").state_dict()
     weights = content["network"]
     yield from (f"network {name!r}" for name in [*expected, *weights] if name not in expected or name not in weights
                 or (weights[name].shape, weights[name].dtype) != (expected[name].shape, expected[name].dtype))
+    if content["counts"] is not None and len(CountsRecord.from_json(content["counts"]).channels) != len(channels):
+        yield "counts"
 
 
 def _mismatches(value: Any, schema: Any, name: str) -> Iterator[str]:

@@ -19,7 +19,7 @@ from mscnn.data.pixels.read_pixels import pixel_sizes, read_pixels
 from mscnn.data.pixels.scale import Scale, scale_from_record
 from mscnn.data.pixels.scale_record import ScaleRecord
 from mscnn.data.read_screen import read_screen
-from mscnn.data.tables.pixel_size import mixed_pixel_sizes
+from mscnn.data.tables.pixel_size import PIXEL_SIZE, mixed_pixel_sizes
 from mscnn.data.tables.sampler import evenly_spaced, shard
 from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed.world import World
@@ -35,7 +35,7 @@ def load_labelled_sites(settings: config.Data) -> SiteTable:
         raise DataError(f"{unread} sites of {table.control}, in which plates are measured, have no mechanism and would not "
                         f"be read; fill it in, for example with {table.control}")
     log.info("sites: %d, of which %d have a known mechanism", len(table), len(labelled))
-    for note in (table.without_control(), mixed_pixel_sizes(table.frame)):
+    for note in (table.without_control(), mixed_pixel_sizes(table.frame.get(PIXEL_SIZE))):
         if note:
             log.warning("%s", note)
     if len(labelled) == 0:
@@ -117,8 +117,8 @@ def measure_counts(table: SiteTable, sites: np.ndarray, world: World) -> CountsR
         statistics_SCK[position] = count_statistics.field_statistics(site_CHW)
 
     _read_shares(table, [(site, partial(add, position)) for position, site in enumerate(chosen)], world)
-    sizes = {size for share in world.gather(pixel_sizes(table, shard(chosen, rank=world.rank, size=world.size)))
-             for size in share}
+    share = pixel_sizes(table, shard(chosen, rank=world.rank, size=world.size)).dropna().unique().tolist()
+    sizes = {size for sizes in world.gather(share) for size in sizes}
     return count_statistics.summarise(world.sum_array(statistics_SCK), table.native[3], sizes)
 
 

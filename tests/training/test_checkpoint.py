@@ -274,7 +274,8 @@ def test_a_checkpoint_without_counts_is_read_in_its_own_format_alone(tmp_path):
 
 
 @pytest.mark.parametrize(("counts", "reason"), [
-    (COUNTS.to_json(), ""), (None, ""), ("text", "its counts"), ({}, "dtype"), (COUNTS.to_json() | {"fields": "9"}, "fields"),
+    (COUNTS.to_json(), ""), (None, ""), ("text", "its counts"), ({}, "dtype"),
+    (COUNTS.to_json() | {"fields": "9"}, "fields"),
     (COUNTS.to_json() | {"channels": []}, "its counts"), (COUNTS.to_json() | {"channels": [{"sd": [1.0]}]}, "quantiles")])
 def test_counts_are_whole_and_of_each_channel(tmp_path, counts, reason):
     path = forge(tmp_path / "step-00000001.safetensors", counts=counts)

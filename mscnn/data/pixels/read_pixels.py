@@ -6,6 +6,7 @@ Shapes: C channels, H W pixels.
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 
 from mscnn.core import activity
 from mscnn.data.pixels.images import read_pixel_size, read_site
@@ -23,14 +24,14 @@ def read_pixels(table: SiteTable, site: int) -> np.ndarray:
         return read_record(table, site) if is_packed(table) else read_site(table.files(site))
 
 
-def pixel_sizes(table: SiteTable, sites: Sequence[int]) -> list[float]:
-    """Return the known sizes of pixels in micrometres, ascending: of a column of the table, else of the files' OME-XML.
+def pixel_sizes(table: SiteTable, sites: Sequence[int]) -> pd.Series:
+    """Return the size of a pixel of each site in micrometres, NaN where not known.
 
-    sites: whose files are looked at; the column is that of all sites.
+    It is that of all sites where the table has a column for it, else that of these sites by the OME-XML of their files,
+    which can be read.
     """
     if PIXEL_SIZE in table.frame:
-        return sorted({*table.frame[PIXEL_SIZE].dropna()})
+        return table.frame[PIXEL_SIZE]
     if is_in_memory(table) or is_packed(table):
-        return []
-    sizes = {read_pixel_size(table.files(site)[0]) for site in sites}
-    return sorted(size for size in sizes if size is not None)
+        return pd.Series(dtype=float)
+    return pd.Series([read_pixel_size(table.files(site)[0]) for site in sites], dtype=float)

@@ -30,9 +30,12 @@ def pixel_sizes(table: pd.DataFrame) -> pd.Series | None:
     return None
 
 
-def mixed_pixel_sizes(frame: pd.DataFrame) -> str:
-    """Return a warning where a site table has pixels of several sizes, "" where it has not."""
-    sizes = frame[PIXEL_SIZE].dropna() if PIXEL_SIZE in frame else pd.Series(dtype=float)
+def mixed_pixel_sizes(sizes: pd.Series | None) -> str:
+    """Return a warning where the sites of a table have pixels of several sizes, "" where they have not.
+
+    sizes: micrometres of each site, NaN where not known; None: none is known.
+    """
+    sizes = pd.Series(dtype=float) if sizes is None else sizes.dropna()
     if sizes.empty or sizes.max() <= SAME * sizes.min():
         return ""
     counts = sizes.sort_values().map(lambda size: f"{size:.3g}").value_counts(sort=False)
