@@ -35,16 +35,17 @@ def main(argv: list[str]) -> None:
     """Write all problems of a screen and raise DataError, or log a summary of it and draw its plates."""
     settings = COMMAND.read(argv)
 
+    import numpy as np
+
     from mscnn.core import csv_safe  # here, so that --help comes at once
     from mscnn.core.field_size import misfit
     from mscnn.data.check_screen import check_files, check_table, plate_maps, readers, summary
-    from mscnn.data.pixels.count_statistics import FIELDS
+    from mscnn.data.pixels.count_statistics import sample
     from mscnn.data.pixels.read_pixels import pixel_sizes
     from mscnn.data.read_screen import read_screen
     from mscnn.data.tables.bbbc021 import find_csvs
     from mscnn.data.tables.pixel_size import mixed_pixel_sizes
     from mscnn.data.tables.problems import Problem, count, in_order, write_csv
-    from mscnn.data.tables.sampler import evenly_spaced
     from mscnn.report.plates import draw
 
     source = find_csvs(Path(settings.bbbc021))[0] if settings.bbbc021 else Path(settings.sites)
@@ -69,7 +70,7 @@ def main(argv: list[str]) -> None:
     csv_safe.write_csv(maps, maps_csv)
     draw(maps, table.control, picture)
     log.info("%s\nno problems found; look at %s", summary(table, site), picture)
-    sizes = pixel_sizes(table, evenly_spaced(len(table), FIELDS).tolist())
+    sizes = pixel_sizes(table, sample(np.arange(len(table))))
     for note in (table.without_control(), mixed_pixel_sizes(sizes), misfit(site.height, site.width)):
         if note:
             log.warning("%s", note)

@@ -109,7 +109,7 @@ def measure_counts(table: SiteTable, sites: np.ndarray, world: World) -> CountsR
 
     Raises DataError on all ranks where images are damaged.
     """
-    chosen = sites[evenly_spaced(len(sites), count_statistics.FIELDS)].tolist()
+    chosen = count_statistics.sample(sites)
     assert table.native is not None, "the files' headers have not been read"
     statistics_SCK = np.zeros((len(chosen), len(table.channels), len(count_statistics.QUANTITIES)))
 

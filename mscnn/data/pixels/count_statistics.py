@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from mscnn.core.records import Record
+from mscnn.data.tables.sampler import Stream
 
-FIELDS = 24                  # fields of a sample, spread evenly over the table
+FIELDS = 24                  # fields of a sample, drawn from all: layouts of plates repeat, as even steps would
 PIXELS = 2**15               # of a channel of a field, in whole rows spread evenly over it
 OVER_FIELDS = (0.05, 0.5, 0.95)  # quantiles over the fields of a sample
 LAGS = {"fine": 1, "middle": 4, "coarse": 16}  # pixels along a row
@@ -40,6 +41,12 @@ class CountsRecord(Record):
     def over_fields(self, quantity: str) -> np.ndarray:
         """Return the quantiles over fields (3, C) of a quantity."""
         return np.array([channel[quantity] for channel in self.channels]).reshape(-1, len(OVER_FIELDS)).T
+
+
+def sample(sites: np.ndarray) -> list[int]:
+    """Return at most FIELDS of the sites, in their order: the same ones at each call."""
+    drawn = np.random.default_rng([Stream.COUNTS]).permutation(len(sites))[:FIELDS]
+    return sites[np.sort(drawn)].tolist()
 
 
 def field_statistics(site_CHW: np.ndarray) -> np.ndarray:

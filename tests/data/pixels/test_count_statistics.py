@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mscnn.data.pixels.count_statistics import FIELDS, QUANTITIES, CountsRecord, field_statistics, summarise
+from mscnn.data.pixels.count_statistics import FIELDS, QUANTITIES, CountsRecord, field_statistics, sample, summarise
 
 RNG = np.random.default_rng(0)
 
@@ -34,6 +34,16 @@ def test_the_asymmetry_of_a_negative_is_the_opposite():
 def test_the_step_is_the_distance_between_grey_levels(counts, step):
     few = RNG.integers(0, 200, (1, 128, 128)).astype(int)
     assert quantity(counts(few).astype(np.uint16), "step") == [step]
+
+
+def test_a_sample_has_no_period_and_is_the_same_at_each_call():
+    sites = np.arange(96 * 4)
+    chosen = sample(sites)
+    assert chosen == sample(sites) == sorted({*chosen})
+    assert len(chosen) == FIELDS
+    for period in (4, 6, 8, 10, 12):
+        assert len({site % period for site in chosen}) > period / 2
+    assert sample(sites[:5] + 3) == [3, 4, 5, 6, 7]
 
 
 @pytest.mark.parametrize("shape", [(1, 1024, 1280), (3, 7, 5), (1, 1, 1)])
