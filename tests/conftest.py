@@ -97,12 +97,12 @@ def tiny_screen(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     rows = []
     plan = (("a", "bright", 900), ("b", "bright", 800), ("c", "dark", 200), ("DMSO", "DMSO", 500))
-    for compound, mechanism, level in plan:
-        for well in ("B02", "C02", "D02"):
-            names = [f"{compound}_{well}_{channel}.tif" for channel in ("DNA", "RNA")]
+    for column, (compound, mechanism, level) in enumerate(plan, 2):
+        for well in (f"B{column:02}", f"C{column:02}", f"D{column:02}"):
+            names = [f"{compound}_{well[0]}02_{channel}.tif" for channel in ("DNA", "RNA")]
             for name in names:
                 tifffile.imwrite(tmp_path / name, rng.poisson(level, (128, 128)).astype(np.uint16))
-            rows.append([*names, "00123", "Week1", f"{compound}{well}", "1", compound, "0.30", mechanism])
+            rows.append([*names, "00123", "Week1", well, "1", compound, "0.30", mechanism])
     header = ["FileName_DNA", "FileName_RNA", *(f"Metadata_{name}" for name in
               ("Plate", "Week", "Well", "Site", "Compound", "Concentration", "MOA"))]
     pd.DataFrame(rows, columns=header).to_csv(tmp_path / "sites.csv", index=False)

@@ -200,10 +200,15 @@ def test_what_flatters_or_dooms_a_score_is_said_beside_it(module_screen, tmp_pat
 
 
 def test_a_training_says_what_it_will_lack(module_screen, tmp_path):
-    done = run_python("train.py", "screen", "--sites", module_screen, "--control", "water", "--max-steps", "1",
+    refused = run_python("train.py", "screen", "--sites", module_screen, "--control", "DSMO", "--max-steps", "1",
+                         "--run-dir", tmp_path / "run")
+    assert (refused.returncode, "no well of DSMO, the control: DMSO would count as treated" in refused.stderr) == (2, True)
+    rows = pd.read_csv(module_screen, dtype=str)
+    rows[rows["Metadata_Compound"] != "DMSO"].to_csv(module_screen.parent / "treated.csv", index=False)
+    done = run_python("train.py", "screen", "--sites", module_screen.parent / "treated.csv", "--max-steps", "1",
                       "--run-dir", tmp_path / "run")
     assert done.returncode == 0, done.stderr
-    assert "no well of water: the screen seems to have no untreated wells" in done.stdout
+    assert "no well of DMSO: the screen seems to have no untreated wells" in done.stdout
     assert "no compound is held out, so that this run cannot be scored" in done.stdout
 
 

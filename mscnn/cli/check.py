@@ -39,11 +39,12 @@ def main(argv: list[str]) -> None:
 
     from mscnn.core import csv_safe  # here, so that --help comes at once
     from mscnn.core.field_size import misfit
-    from mscnn.data.check_screen import check_files, check_table, plate_maps, readers, summary
+    from mscnn.data.check_screen import check_files, plate_maps, readers, summary
     from mscnn.data.pixels.count_statistics import sample
     from mscnn.data.pixels.read_pixels import pixel_sizes
     from mscnn.data.read_screen import read_screen
     from mscnn.data.tables.bbbc021 import find_csvs
+    from mscnn.data.tables.control import note_absence, require_control
     from mscnn.data.tables.pixel_size import mixed_pixel_sizes
     from mscnn.data.tables.problems import Problem, count, in_order, write_csv
     from mscnn.report.plates import draw
@@ -53,7 +54,7 @@ def main(argv: list[str]) -> None:
     problems: list[Problem] = []
     try:
         table = read_screen(settings, problems)
-        problems += check_table(table, source)
+        require_control(table)
         with readers(cpu_topology.allowed_cores()) as processes:
             problems_of_files, site = check_files(table, source, processes)
     except errors.DataError as fatal:
@@ -71,7 +72,7 @@ def main(argv: list[str]) -> None:
     draw(maps, table.control, picture)
     log.info("%s\nno problems found; look at %s", summary(table, site), picture)
     sizes = pixel_sizes(table, sample(np.arange(len(table))))
-    for note in (table.without_control(), mixed_pixel_sizes(sizes), misfit(site.height, site.width)):
+    for note in (note_absence(table), mixed_pixel_sizes(sizes), misfit(site.height, site.width)):
         if note:
             log.warning("%s", note)
 

@@ -57,7 +57,8 @@ def main(argv: list[str]) -> None:
 
     out, split, seed = Path(settings.out), training.split, training.run.seed
     candidates = read_candidates(settings.candidates, argv)
-    table = prepare_data.with_shape(prepare_data.load_labelled_sites(training.data), training.data.size(), world.World())
+    labelled = prepare_data.load_labelled_sites(training.data, to_train=True)
+    table = prepare_data.with_shape(labelled, training.data.size(), world.World())
     if settings.baselines:  # refused here, not after all trainings
         handcrafted.nuclei_channel(table.channels, settings.nuclei)
     folds = splits.fold_compounds(table, split=split.split_method, folds=split.folds, seed=seed)

@@ -50,6 +50,7 @@ def main(argv: list[str]) -> None:
 
     from mscnn.data.pixels.pack import pack  # here, so that --help comes at once
     from mscnn.data.read_screen import read_screen, screen_format
+    from mscnn.data.tables.control import require_control
     from mscnn.distributed import world
     from mscnn.training import prepare_data
 
@@ -58,6 +59,7 @@ def main(argv: list[str]) -> None:
         raise errors.UsageError(f"--out {out} is the pack that is read; name another folder")
     with errors.details_to_file(out.parent):
         table = read_screen(settings)
+        require_control(table)
         if settings.only == "labelled":
             is_labelled = (table.frame["mechanism"] != "").to_numpy()
             if not (is_labelled & ~table.is_control()).any():

@@ -30,7 +30,7 @@ class ScoreSettings(Settings):
         "none", "scale each plate by its control rows. z: mean and sd; mad: median and MAD; percentile: 1st and 99th "
                 "percentile")
     sphere: bool = setting(False, "whiten (sphere) all features by the control rows of all plates, after --normalise")
-    control: str = setting("DMSO", "the compound of untreated wells, in any case: never a neighbour", metavar="COMPOUND")
+    control: str = setting("DMSO", "compound of untreated wells, in any spelling: never a neighbour", metavar="COMPOUND")
     taxol_controls: Literal["drop", "keep"] = setting(
         "drop", "BBBC021's taxol 0.3 uM control wells: they lie in every week, so that taxol 0.3 has no neighbour in NSCB")
     features: str | None = setting(None, "prefixes of the names of feature columns, as Cells_,Nuclei_; default: all "

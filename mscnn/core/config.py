@@ -49,8 +49,8 @@ class Table(Settings):
     columns: str | None = setting(None, "names of columns that are not recognised, as role=column,...; roles: "
                                         "file plate well site week replicate compound concentration mechanism",
                                   metavar="ROLE=COLUMN,...")
-    control: str = setting("DMSO", "compound of the untreated wells, in any case. It is never held out, and no treatment",
-                           metavar="COMPOUND")
+    control: str = setting("DMSO", "compound of the untreated wells, in any spelling; none: there are none. It is never "
+                                   "held out, and no treatment", metavar="COMPOUND")
     taxol_controls: Literal["drop", "keep"] = setting(
         "drop", "BBBC021's taxol 0.3 uM control wells, 6 on every plate and over half of the treated fields: "
                 "drop leaves taxol's own dose series", common=False)
@@ -124,7 +124,8 @@ class Split(Settings):
         "hold-out", "which compounds are held out. hold-out: those of --hold-out; k-fold: compounds in --folds groups, "
                     "group --fold is held out; leave-compound-out, leave-week-out: compound or week number --fold; random: "
                     "fields at random, which LEAKS wells and compounds and only serves comparison")
-    hold_out: str = setting("none", "compounds to hold out as NAME,NAME; none trains on all", metavar="NAME,...")
+    hold_out: str = setting("none", "compounds to hold out as NAME,NAME or a name a line; none trains on all",
+                            metavar="NAME,...")
     folds: SeveralInt = setting(5, "number of groups for --split-method k-fold")
     fold: NonNegativeInt = setting(0, "number, from 0, of the group, compound or week that is held out. Compounds are in "
                                       "alphabetical order")

@@ -6,7 +6,9 @@ with apostrophes gets one more, so that reading back removes exactly one.  Numbe
 """
 
 import csv
+import gzip
 import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -47,15 +49,32 @@ def write_csv(frame: pd.DataFrame, path: Path, *, index: bool = False) -> None:
     path.write_text(text, encoding="utf-8", newline="")
 
 
+def find_separator(header: str) -> str:
+    """Return what separates the columns of a table, by its first line: a comma, a semicolon or a tab."""
+    num_columns = {separator: len(next(csv.reader([header], delimiter=separator), [])) for separator in ",;\t"}
+    return max(num_columns, key=lambda separator: num_columns[separator])  # of equal ones the first, the comma
+
+
 def read_csv(path: Path, *, is_number: Callable[[str], bool], missing: list[str]) -> pd.DataFrame:
     """Read a CSV (or .csv.gz) of any program: columns of numbers by their names, all others as the text they are.
 
+    Columns may be separated by semicolons or tabs; numbers there may have decimal commas.
     missing: texts that stand for NaN in columns of numbers.  Raises OSError, EOFError, zlib.error or ValueError.
     """
-    header = list(map(str, pd.read_csv(path, nrows=0)))
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        first, second = (file.readline().decode("utf-8-sig") for _ in range(2))
+    separator = find_separator(first)
+    decimal = "," if separator != "," and re.search(r"\d,\d", second) else "."
+    header = list(map(str, pd.read_csv(path, sep=separator, nrows=0)))
     numbers = [name for name in header if is_number(name)]
-    return pd.read_csv(path, dtype={name: str for name in header if name not in numbers}, keep_default_na=False,
-                       low_memory=False, na_values=dict.fromkeys(numbers, missing))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)  # else values beyond the header are dropped in silence
+        try:
+            return pd.read_csv(path, sep=separator, decimal=decimal, index_col=False,
+                               dtype={name: str for name in header if name not in numbers}, keep_default_na=False,
+                               low_memory=False, na_values=dict.fromkeys(numbers, missing))
+        except pd.errors.ParserWarning:
+            raise ValueError(f"rows have more values than the header's {len(header)}") from None
 
 
 def _changed(frame: pd.DataFrame, change: Callable[[Any], Any]) -> pd.DataFrame:

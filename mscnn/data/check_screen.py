@@ -4,7 +4,6 @@
 """
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -19,11 +18,11 @@ from mscnn.core.errors import DataError, ImageError
 from mscnn.core.logs import progress
 from mscnn.core.process_pool import spawned_pool
 from mscnn.data.pixels import images
-from mscnn.data.tables.problems import Problem, rows_of
+from mscnn.data.tables.problems import Problem
+from mscnn.data.tables.row_faults import FileUse, file_uses, well_place
 from mscnn.data.tables.site_table import SiteTable, natural
 
 SATURATED = 0.05  # share of a channel's pixels at its maximum from which on the camera was at its end
-LAST_ROW, LAST_COLUMN = 32, 48  # AF 48, of a plate of 1,536 wells
 MISSING = "files are missing; name the folder they are in with --image-root, or take their rows out"
 UNREADABLE = "files cannot be read; replace them, or take their rows out"
 _CHUNK = 16  # files handed to a process at once
@@ -37,13 +36,6 @@ class Plane(NamedTuple):
     low: int       # least count
     high: int      # most
     share: float   # of the pixels at the maximum
-
-
-class Use(NamedTuple):
-    """Place in a table that names a file first."""
-
-    row: int      # as in the table's file
-    channel: int  # position among its channels
 
 
 @contextmanager
@@ -73,39 +65,13 @@ def readers(workers: int) -> Iterator[Each]:
         pool.shutdown(cancel_futures=True)
 
 
-def check_table(table: SiteTable, source: Path) -> list[Problem]:
-    """Return the faults of a table that reading it does not find: wells, mechanisms, and files that are named twice.
-
-    table: read with a list of problems, so that its index counts rows as the file at source does.
-    """
-    frame = table.frame
-    problems = [Problem(row, str(source), f"well {well!r} is no place on a plate",
-                        "wells are no place on a plate; write them A01 to AF48")
-                for row, well in rows_of(frame["well"]) if well and well_place(well) is None]
-    if frame.empty:
-        problems.append(Problem(None, str(source), "holds only taxol controls", "tables are empty; --taxol-controls keep"))
-    first = frame[frame["mechanism"] != ""].drop_duplicates(["compound", "mechanism"])
-    for compound, group in first.groupby("compound"):
-        rows = [f"{mechanism!r} in row {row}" for row, mechanism in rows_of(group["mechanism"])]
-        problems += [Problem(row, str(source), f"compound {compound!r} has more than one mechanism: {', '.join(rows)}",
-                             "compounds have more than one mechanism; choose one")
-                     for row in group.index if len(group) > 1]
-    seen: dict[str, Use] = {}
-    for path, use in _uses(frame):
-        other = seen.setdefault(path, use)
-        if other is not use:
-            problems.append(Problem(use.row, path, f"the same file as {_place(table, other)}",
-                                    "files are named more than once; give each row and channel a file of its own"))
-    return problems
-
-
 def check_files(table: SiteTable, source: Path, each: Each) -> tuple[list[Problem], images.Header | None]:
     """Return the faults of a table's files, and the header of a site, its channels together, where files agree.
 
     All headers are read first; pixels only of files whose header is like that of most.  each: of `readers`.
     """
-    uses: dict[str, Use] = {}
-    for path, use in _uses(table.frame):
+    uses: dict[str, FileUse] = {}
+    for path, use in file_uses(table.frame):
         uses.setdefault(path, use)
     headers, problems = {}, []
     for path, facts in zip(uses, each(header_facts, list(uses), "headers"), strict=True):
@@ -128,7 +94,7 @@ def check_files(table: SiteTable, source: Path, each: Each) -> tuple[list[Proble
     return problems + _check_pixels(table, {path: uses[path] for path in fine}, each), site
 
 
-def _check_pixels(table: SiteTable, uses: dict[str, Use], each: Each) -> list[Problem]:
+def _check_pixels(table: SiteTable, uses: dict[str, FileUse], each: Each) -> list[Problem]:
     """Return the files that cannot be decoded, and the channels that are constant, saturated, or copies of another."""
     problems: list[Problem] = []
     seen: dict[bytes, tuple[str, int]] = {}  # a digest each is all that grows with the number of images
@@ -143,7 +109,7 @@ def _check_pixels(table: SiteTable, uses: dict[str, Use], each: Each) -> list[Pr
             if plane.low == plane.high:
                 reason, kind = f"empty: all pixels are {plane.low}", "images are empty; take their rows out"
             elif other != (path, number):
-                reason = f"the same pixels as {other[0]}, {_place(table, uses[other[0]])}"
+                reason = f"the same pixels as {other[0]}, {uses[other[0]].name(table.channels)}"
                 reason += f", channel {other[1] + 1} of {len(facts)}" if channel else ""
                 kind = "images are copies of another one; find out which row each belongs to"
             elif plane.share >= SATURATED:
@@ -173,15 +139,6 @@ def plane_facts(plane_HW: np.ndarray) -> Plane:
     digest.update(np.ascontiguousarray(plane_HW).data)
     low, high = int(plane_HW.min()), int(plane_HW.max())
     return Plane(digest.digest(), low, high, float(np.count_nonzero(plane_HW == high) / plane_HW.size))
-
-
-def well_place(well: str) -> tuple[int, int] | None:
-    """Return row and column from 0: B02 -> (1, 1), AF48 -> (31, 47); None for no place on a plate of up to 1,536 wells."""
-    match = re.fullmatch(r"(A?[A-Z])0*([1-9][0-9]?)", well.upper())
-    if not match:
-        return None
-    row, column = (26 if len(match[1]) == 2 else 0) + ord(match[1][-1]) - ord("A"), int(match[2]) - 1
-    return (row, column) if row < LAST_ROW and column < LAST_COLUMN else None
 
 
 def plate_maps(table: SiteTable) -> pd.DataFrame:
@@ -218,15 +175,3 @@ def _natural_order(column: pd.Series) -> pd.Series:
     if column.name != "plate":
         return column
     return column.map({plate: place for place, plate in enumerate(sorted(set(column), key=natural))})
-
-
-def _uses(frame: pd.DataFrame) -> Iterator[tuple[str, Use]]:
-    """Yield each file that may be opened, and where it is named."""
-    for row, files in rows_of(frame["files"]):
-        yield from ((path, Use(row, channel)) for channel, path in enumerate(files) if path)
-
-
-def _place(table: SiteTable, use: Use) -> str:
-    """Return a place for people: row 2 channel DNA; without the channel if one file holds all."""
-    alone = len(table.frame["files"].iloc[0]) == 1
-    return f"row {use.row}" if alone else f"row {use.row} channel {table.channels[use.channel]}"

@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import stats
 from sklearn.covariance import LedoitWolf
 
+from mscnn.core import identity
 from mscnn.core.errors import DataError
 from mscnn.data.tables.site_table import PUBLIC_NAMES, SiteTable
 from mscnn.evaluation.matching import TreatmentCounts, Treatments
@@ -50,13 +51,13 @@ def aggregate(predictions: pd.DataFrame, control: str, *, well_rule: str = "mean
     """Return {"fields", "wells", "treatments", "compounds"}: the predictions at each level, each with Predicted_MOA.
 
     A treatment is a compound at one concentration, or at a concentration that is not given.  The control compound, in any
-    case, has fields and wells only.  Rules: "mean" or "median".
+    spelling, has fields and wells only.  Rules: "mean" or "median".
     """
     tables = {"fields": predictions}
     current = predictions
     for (level, names), rule in zip(LEVELS.items(), (well_rule, treatment_rule, "mean"), strict=True):
         if level == "treatments":
-            current = current[current["Metadata_Compound"].str.casefold() != control.casefold()]
+            current = current[identity.normal_forms(current["Metadata_Compound"]) != identity.normal_form(control)]
         keys = [f"Metadata_{name}" for name in names]
         probabilities = [name for name in current.columns if name.startswith("Probability_")]
         current = current.groupby(keys, dropna=False, sort=True)[probabilities].agg(rule).reset_index()

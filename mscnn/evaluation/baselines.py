@@ -25,8 +25,9 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from mscnn.core import identity
 from mscnn.core.errors import DataError
-from mscnn.data.tables.site_table import SiteTable
+from mscnn.data.tables.site_table import PUBLIC_SITE, SiteTable
 from mscnn.evaluation.handcrafted import PREFIX
 from mscnn.model.lda import EqualPriorLDA
 
@@ -107,14 +108,14 @@ def align(table: SiteTable, features: pd.DataFrame) -> pd.DataFrame:
     features: as `mscnn features` writes them; sites are found by plate, well and site.  Raises DataError naming
     sites that are missing or there twice.
     """
-    keys = ["Metadata_Plate", "Metadata_Well", "Metadata_Site"]
-    wanted = pd.MultiIndex.from_frame(table.frame[["plate", "well", "site"]])
-    known = pd.MultiIndex.from_frame(features[keys])
-    if twice := sorted(set(known[known.duplicated()]) & set(wanted)):
+    wanted = pd.MultiIndex.from_frame(identity.normal_table(table.frame, {role: role for role in PUBLIC_SITE}))
+    known = pd.MultiIndex.from_frame(identity.normal_table(features, PUBLIC_SITE))
+    if (is_twice := known.duplicated() & known.isin(wanted)).any():
+        twice = features.loc[is_twice, list(PUBLIC_SITE.values())].drop_duplicates().astype(str)
         raise DataError("features hold more than one row of a site; give each site of the table a number of its own",
-                        [" ".join(site) for site in twice])
+                        sorted(" ".join(site) for site in twice.to_numpy()))
     places = known.get_indexer(wanted)
-    if missing := [" ".join(site) for site in wanted[places < 0]]:
+    if missing := [table.name(site) for site in np.flatnonzero(places < 0).tolist()]:
         raise DataError(f"features lack {len(missing)} of {len(wanted)} sites; write them for the same table with "
                         "`mscnn features`", missing)
     return features.iloc[places].filter(regex=f"^{PREFIX}").reset_index(drop=True)

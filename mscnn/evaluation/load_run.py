@@ -12,13 +12,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mscnn.core import config
+from mscnn.core import config, identity
 from mscnn.core.errors import DataError, UsageError
 from mscnn.data.pixels import compare_counts as compare
 from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.pixels.scale import Scale, scale_from_record
 from mscnn.data.read_screen import read_screen
 from mscnn.data.tables import splits
+from mscnn.data.tables.control import note_absence
 from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed.world import World
 from mscnn.evaluation.settings import EvaluationSettings
@@ -61,9 +62,9 @@ def select_sites(settings: EvaluationSettings, checkpoint: Checkpoint, ranks: Wo
     data, split = ranks.run_on_all_or_raise(lambda: _data_settings(settings, checkpoint)), checkpoint.split
     is_transductive = checkpoint.settings["aux_on_held_out"]
     if settings.another():
-        table = ranks.run_on_all_or_raise(lambda: read_screen(data))
-        notes, is_scored = splits.overlap(split, table), np.ones(len(table), bool)
-        if is_transductive and set(split.held_out) & set(table.frame["compound"]):
+        table = ranks.run_on_all_or_raise(lambda: splits.with_trained_spelling(read_screen(data), split))
+        notes, is_scored = [*splits.overlap(split, table), *filter(None, [note_absence(table)])], np.ones(len(table), bool)
+        if is_transductive and identity.in_common(split.held_out, table.frame["compound"]):
             notes.append(SEEN)
     else:
         table = ranks.run_on_all_or_raise(lambda: prepare_data.load_labelled_sites(data))

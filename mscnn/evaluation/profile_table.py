@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow
 import pyarrow.parquet
 
-from mscnn.core import csv_safe
+from mscnn.core import csv_safe, identity
 from mscnn.core.errors import DataError, UsageError
 from mscnn.data.tables.site_table import PUBLIC_NAMES
 
@@ -46,8 +46,8 @@ class ProfileTable:
         return self.metadata.rename(columns=names).assign(**({} if "Metadata_Well" in self.metadata else {"well": ""}))
 
     def is_control(self, control: str) -> np.ndarray:
-        """Return (S,) bool: rows of untreated wells, by their compound, in any case."""
-        return (self.metadata["Metadata_Compound"].str.casefold() == control.casefold()).to_numpy()
+        """Return (S,) bool: rows of untreated wells, by their compound, in any spelling."""
+        return (identity.normal_forms(self.metadata["Metadata_Compound"]) == identity.normal_form(control)).to_numpy()
 
 
 def read(path: Path, *, prefixes: tuple[str, ...] = (), drop_nan: bool = False) -> ProfileTable:
@@ -73,19 +73,20 @@ def from_frame(table: pd.DataFrame, source: str, *, prefixes: tuple[str, ...] = 
     metadata = table[[*NEEDED, *(name for name in PLACES if name in table)]].assign(Metadata_Week=table[batch])
     for name in metadata:
         metadata[name] = numbers(metadata[name], source) if name == "Metadata_Concentration" else text(metadata[name])
-    metadata["Metadata_MOA"] = metadata["Metadata_MOA"].where(~metadata["Metadata_MOA"].isin(_NAN), "")
+    for name in ("Metadata_MOA", "Metadata_Week"):
+        metadata[name] = metadata[name].where(~metadata[name].map(identity.is_not_known).astype(bool), "")
     metadata["Scored"] = text(table[SCORED]).str.lower().isin(["true", "1"]) if SCORED in table else True
-    _refuse_case_twins(metadata["Metadata_Compound"], source)
+    refuse_spellings(metadata, source)
     names, features_SF = _features(table, names, source, drop_nan)
     return ProfileTable(metadata.reset_index(drop=True), features_SF, names)
 
 
-def _refuse_case_twins(compounds: pd.Series, source: str) -> None:
-    """Raise DataError for compounds that differ in case only: each would be the other's neighbour."""
-    names = compounds.drop_duplicates()
-    twins = names[names.str.casefold().duplicated(keep=False)]
-    if len(twins):
-        raise DataError(f"{source}: compounds are written in more than one way; choose one spelling of each", sorted(twins))
+def refuse_spellings(metadata: pd.DataFrame, source: str) -> None:
+    """Raise DataError for names that are written in more than one way: one compound would be its own neighbour."""
+    for name in ("Metadata_Compound", "Metadata_MOA", "Metadata_Week", "Metadata_Plate"):
+        if name in metadata and (groups := identity.spellings(metadata[name])):
+            raise DataError(f"{source}: {name} holds names in more than one spelling; choose one of each",
+                            [", ".join(map(ascii, group)) for group in groups])
 
 
 def _read_file(path: Path) -> pd.DataFrame:
@@ -132,13 +133,13 @@ def _features(table: pd.DataFrame, names: list[str], source: str, drop_nan: bool
 
 
 def numbers(column: pd.Series, source: str) -> pd.Series:
-    """Return concentrations as numbers; empty is NaN: not given."""
+    """Return concentrations as numbers of six significant digits (identity.dose); NaN where they are not given."""
     texts = text(column)
     found = pd.to_numeric(texts.where(texts != ""), errors="coerce").astype(float)
-    if (wrong := found.isna() & ~texts.isin(_NAN)).any():
+    if (wrong := found.isna() & ~texts.map(identity.is_not_known).astype(bool)).any():
         raise DataError(f"{source}: Metadata_Concentration has values that are no numbers; mend them",
                         sorted(set(texts[wrong])))
-    return found
+    return found.map(identity.dose)
 
 
 def text(column: pd.Series) -> pd.Series:

@@ -11,12 +11,13 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from mscnn.core import csv_safe, files, machine
+from mscnn.core import csv_safe, files, identity, machine
 from mscnn.core.errors import DataError
 from mscnn.core.logs import log
 from mscnn.core.records import Record
+from mscnn.data.tables.site_table import PUBLIC_SITE
 from mscnn.data.tables.splits import SplitRecord
-from mscnn.evaluation import aggregate, scoring
+from mscnn.evaluation import aggregate, profile_table, scoring
 from mscnn.evaluation.scoring import LevelScores
 
 FIELDS = "predictions.parquet"
@@ -28,7 +29,6 @@ GALLERY = "gallery/gallery.json"  # of report/gallery.py
 SCORES = "scores.json"            # written last: an evaluation without it was cut off
 OUTDATED = (SCORES, BASELINES, CONFUSION)
 MUST_MATCH = ("control", "aggregate_wells", "aggregate_treatments", "tta", "head")  # what combined folds must share
-_SITE = ["Metadata_Plate", "Metadata_Well", "Metadata_Site"]
 _ONE_NETWORK = ("checkpoint", "step", "compounds", "classes", "split")
 Content = TypeVar("Content")
 
@@ -49,7 +49,7 @@ class EvaluationDescription(Record):
     checkpoint: str | None = None              # file that was evaluated; None: folds
     step: int | None = None                    # optimiser steps it had taken; None: folds
     compounds: list[str] | None = None         # treated compounds that are scored; None: folds
-    control: str                               # compound of the untreated wells, in any case
+    control: str                               # compound of the untreated wells, in any spelling
     channels: list[str]                        # in the network's order
     classes: list[str] | None = None           # mechanisms in the order of the network's outputs; None: folds
     notes: list[str]                           # doubts about the scores
@@ -158,8 +158,11 @@ def combine_folds(evaluations: list[Path], out: Path) -> LevelScores:
     tables, descriptions = [table for table, _ in folds], [description for _, description in folds]
     _require_alike(evaluations, tables, descriptions)
     fields = pd.concat(tables, ignore_index=True)
-    sites = pd.concat([table[_SITE].drop_duplicates() for table in tables])  # sites without a number share their name
-    if (is_repeated := sites.duplicated()).any():
+    profile_table.refuse_spellings(fields, "the folds together")
+    forms = [identity.normal_table(table, PUBLIC_SITE).drop_duplicates() for table in tables]  # sites without a number
+    if (is_repeated := pd.concat(forms).duplicated().to_numpy()).any():                        # share their name in a fold
+        sites = pd.concat([table.loc[form.index, list(PUBLIC_SITE.values())]
+                           for table, form in zip(tables, forms, strict=True)])
         names = [" ".join(row) for row in sites[is_repeated].drop_duplicates().astype(str).to_numpy()]
         raise DataError("fields that were predicted more than once (plate, well, site); gather each fold once", names)
     notes = [f"{folder}: {note}" for folder, description in zip(evaluations, descriptions, strict=True)
@@ -216,4 +219,4 @@ def _leaks(fields: pd.DataFrame, split: SplitRecord) -> list[str]:
         return []
     columns = {"compound": "Metadata_Compound"} | ({"week": "Metadata_Week"} if split.method == "leave-week-out" else {})
     return [f"{kind} {name}" for kind, column in columns.items()
-            for name in sorted(set(fields[column]) & set(split.trained.get(f"{kind}s", [])))]
+            for name in identity.in_common(fields[column], split.trained.get(f"{kind}s", []))]

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from tqdm import TqdmWarning, tqdm
 
-from mscnn.core import activity
+from mscnn.core import activity, identity
 from mscnn.core.errors import UsageError
 from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.pixels.scale import scale_from_record
@@ -115,7 +115,8 @@ class Run:
         found = self._compute(fields, metadata, plates, microbatch, progress)
         given = found.fields
         if "Metadata_Compound" in given.metadata:
-            is_trained = given.metadata["Metadata_Compound"].isin(self._saved.split.trained["compounds"])
+            compounds = given.metadata["Metadata_Compound"]
+            is_trained = compounds.isin(identity.in_common(compounds, self._saved.split.trained["compounds"]))
             given = dataclasses.replace(given, metadata=given.metadata.assign(**{profile_table.SCORED: ~is_trained}))
         return _joined(given, aggregate.embedding(found.features_NF))
 

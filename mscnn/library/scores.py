@@ -30,7 +30,7 @@ def score_profiles(frame: pd.DataFrame, *, similarity: str = "cosine", normalise
         normalise: scale each plate by its control rows.  z: mean and sd; mad: median and MAD; percentile: 1st and 99th
             percentile; none.
         sphere: whiten all features by the control rows of all plates, after `normalise`.
-        control: compound of the untreated wells, in any case: never a neighbour.
+        control: compound of the untreated wells, in any spelling: never a neighbour.
         aggregate_wells: mean or median: a well's profile from those of its fields.
         aggregate_treatments: mean or median: a treatment's profile from those of its wells.
         taxol_controls: drop or keep BBBC021's taxol 0.3 uM control wells.

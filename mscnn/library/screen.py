@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mscnn.core import config
+from mscnn.core import config, identity
 from mscnn.core.errors import DataError, UsageError
 from mscnn.data import read_screen as screens
 from mscnn.data.pixels import packed as packs
-from mscnn.data.tables.site_table import METADATA, PUBLIC_NAMES, SiteTable
+from mscnn.data.tables.site_table import METADATA, PUBLIC_NAMES, SiteTable, without_missing
 from mscnn.evaluation import aggregate, profile_table
 
 FILE, CHANNELS = "FileName", "Channels"
@@ -133,13 +133,13 @@ def site_metadata(frame: pd.DataFrame) -> pd.DataFrame:
             sites[name] = np.nan if column is None else _numbers(column)
         else:
             sites[name] = pd.Series([""] * len(frame), dtype=str) if column is None else profile_table.text(column)
-    return sites
+    return without_missing(sites, control="")
 
 
 def _numbers(column: pd.Series) -> pd.Series:
-    """Return concentrations as float64, to the last bit."""
+    """Return concentrations as float64 of six significant digits (identity.dose)."""
     is_number = pd.api.types.is_numeric_dtype(column)
-    return column.astype(float) if is_number else profile_table.numbers(column, "the table")
+    return column.astype(float).map(identity.dose) if is_number else profile_table.numbers(column, "the table")
 
 
 def _pixel_columns(frame: pd.DataFrame, channels: Sequence[str]) -> list[str]:

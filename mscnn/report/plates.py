@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from mscnn.core import identity
 from mscnn.report import palette
 
 FORMATS = ((8, 12), (16, 24), (32, 48))  # rows and columns of plates with 96, 384 and 1,536 wells
@@ -20,7 +21,7 @@ def draw(maps: pd.DataFrame, control: str, path: Path) -> None:
     """Draw all plates in one picture, in the order of the table; the 24 mechanisms in most wells have marks of their own.
 
     maps: a row per well with plate, row and column from 0, compound, mechanism, fields.
-    control: the compound of untreated wells, in any case; these wells are grey.
+    control: the compound of untreated wells, in any spelling; these wells are grey.
     """
     with matplotlib.rc_context({"text.parse_math": False}):  # a name may hold a dollar sign
         _figure(maps, control).savefig(path)
@@ -58,7 +59,8 @@ def _figure(maps: pd.DataFrame, control: str) -> Figure:
 
 def _marked(maps: pd.DataFrame, control: str) -> pd.DataFrame:
     """Return the maps with a column `mark`: what the legend calls a well."""
-    mark = maps["mechanism"].replace("", UNKNOWN).mask(maps["compound"].str.casefold() == control.casefold(), control)
+    mark = maps["mechanism"].replace("", UNKNOWN).mask(
+        identity.normal_forms(maps["compound"]) == identity.normal_form(control), control)
     most = [name for name in mark.value_counts().index if name not in (control, UNKNOWN)]
     return maps.assign(mark=mark.where(~mark.isin(most[palette.MAX_STYLES:]), OTHER))
 

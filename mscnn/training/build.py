@@ -40,7 +40,7 @@ class TrainingData:
 
 def load_data(settings: config.Config, ranks: world.World) -> TrainingData:
     """Read the table, split it, find the checkpoint to resume from, fit the scale and measure the counts; a collective."""
-    table = ranks.run_on_all_or_raise(lambda: prepare_data.load_labelled_sites(settings.data))
+    table = ranks.run_on_all_or_raise(lambda: prepare_data.load_labelled_sites(settings.data, to_train=True))
     table = prepare_data.with_shape(table, settings.data.size(), ranks)
     asked = settings.split
     outer = Path(asked.split_within) if asked.split_within else None

@@ -3,13 +3,23 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 
 import numpy as np
 
 from mscnn.core import config
 from mscnn.core.errors import DataError, ImageError
 from mscnn.core.logs import log
-from mscnn.data.pixels import count_statistics, dataset_scale, images, in_memory, packed, plate_scale, reference_wells
+from mscnn.data.pixels import (
+    copies,
+    count_statistics,
+    dataset_scale,
+    images,
+    in_memory,
+    packed,
+    plate_scale,
+    reference_wells,
+)
 from mscnn.data.pixels.count_statistics import CountsRecord
 from mscnn.data.pixels.dataset_scale import DatasetScale
 from mscnn.data.pixels.illumination import Method
@@ -19,6 +29,7 @@ from mscnn.data.pixels.read_pixels import pixel_sizes, read_pixels
 from mscnn.data.pixels.scale import Scale, scale_from_record
 from mscnn.data.pixels.scale_record import ScaleRecord
 from mscnn.data.read_screen import read_screen
+from mscnn.data.tables import control
 from mscnn.data.tables.pixel_size import PIXEL_SIZE, mixed_pixel_sizes
 from mscnn.data.tables.sampler import evenly_spaced, shard
 from mscnn.data.tables.site_table import SiteTable
@@ -26,16 +37,21 @@ from mscnn.distributed.world import World
 from mscnn.model import require_fitting_size
 
 
-def load_labelled_sites(settings: config.Data) -> SiteTable:
-    """Return the sites whose mechanism is known. Raises DataError where there are none."""
+def load_labelled_sites(settings: config.Data, *, to_train: bool = False) -> SiteTable:
+    """Return the sites whose mechanism is known. Raises DataError where there are none.
+
+    to_train: raise UsageError where untreated wells would be trained on as a compound.
+    """
     table = read_screen(settings)
+    if to_train:
+        control.require_control(table)
     labelled = table.labelled()
     unread = int((table.is_control() & (table.frame["mechanism"] == "")).sum())
     if unread and settings.normalise == "plate":
         raise DataError(f"{unread} sites of {table.control}, in which plates are measured, have no mechanism and would not "
                         f"be read; fill it in, for example with {table.control}")
     log.info("sites: %d, of which %d have a known mechanism", len(table), len(labelled))
-    for note in (table.without_control(), mixed_pixel_sizes(table.frame.get(PIXEL_SIZE))):
+    for note in (control.note_absence(table), mixed_pixel_sizes(table.frame.get(PIXEL_SIZE))):
         if note:
             log.warning("%s", note)
     if len(labelled) == 0:
@@ -78,11 +94,22 @@ def read_headers(table: SiteTable, world: World) -> images.Header:
         if wrong_anywhere := sorted({line for lines in world.gather(wrong) for line in lines}):
             raise DataError(f"{len(wrong_anywhere)} things are wrong with the packed fields", wrong_anywhere)
         assert header is not None, "plate files differ, and no line says so"
+        _refuse_copies(copies.find_copied_records(table) if world.rank == 0 else [], world)
         return header
     files = table.frame["files"].to_numpy()
-    share = images.inspect(shard(files, rank=world.rank, size=world.size))
-    inspected = [headers for part in world.gather(share) for headers in part]
-    return images.agree(inspected, files_per_site=len(files[0]), channels=table.channels)
+    share = shard(files, rank=world.rank, size=world.size)
+    inspected = [headers for part in world.gather(images.inspect(share)) for headers in part]
+    header = images.agree(inspected, files_per_site=len(files[0]), channels=table.channels)
+    sampled = [sample for part in world.gather(copies.sample_files(chain.from_iterable(share))) for sample in part]
+    _refuse_copies(copies.find_copied_files(sampled) if world.rank == 0 else [], world)
+    return header
+
+
+def _refuse_copies(found: list[str], world: World) -> None:
+    """Raise DataError on all ranks where rank 0 has found copies of images. A collective."""
+    if anywhere := world.gather(found)[0]:
+        raise DataError(f"{len(anywhere)} images are copies of others; find out which row each belongs to, or take their "
+                        "rows out", anywhere)
 
 
 def fit_scale(table: SiteTable, sites: np.ndarray, settings: config.Data, world: World) -> Scale:

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -15,11 +16,12 @@ import tifffile
 from PIL import Image
 
 from mscnn.core.errors import DataError, ImageError, printable
-from mscnn.data.check_screen import check_files, check_table, plane_facts, plate_maps, summary, well_place
+from mscnn.data.check_screen import check_files, plane_facts, plate_maps, summary
 from mscnn.data.pixels import packed
 from mscnn.data.pixels.images import read_header
 from mscnn.data.tables.bbbc021 import find_csvs, read_bbbc021
 from mscnn.data.tables.problems import Problem, in_order, write_csv
+from mscnn.data.tables.row_faults import well_place
 from mscnn.data.tables.site_table import read_sites
 from mscnn.report.plates import MAX_PLATES, OTHER, _figure
 from tests.conftest import ROOT, make_table, run_python
@@ -57,7 +59,7 @@ def here(function, paths, what):
 def found_in(sites: Path, **options) -> list[Problem]:
     problems: list[Problem] = []
     table = read_sites(sites, problems=problems, **options)
-    return in_order([*problems, *check_table(table, sites), *check_files(table, sites, here)[0]])
+    return in_order([*problems, *check_files(table, sites, here)[0]])
 
 
 def change(sites: Path, row: int, **values: str) -> None:
@@ -140,7 +142,7 @@ def test_what_is_nearly_a_fault_is_none(screen):
     ({"compound": "b", "moa": "odd"}, 5, "sites.csv", "'b' has more than one mechanism: 'dark' in row 4, 'odd' in row 5"),
     ({"concentration": "low"}, 5, "sites.csv", "'low' is no concentration"),
     ({"plate": ""}, 5, "sites.csv", "no plate"),
-    ({"plate": "P1", "well": "B02"}, 5, "sites.csv", "P1 B02 site 1"),
+    ({"well": "B02", "compound": "a", "concentration": "1", "moa": "bright"}, 5, "sites.csv", "P1 B02 site 1"),
     ({"FileName_RNA": "../sites.csv"}, 5, "../sites.csv", "leaves the image root"),
     ({"PathName_RNA": "a\\..\\.."}, 5, "5_RNA.tif", "leaves the image root"),
     ({"FileName_RNA": ""}, 5, "", "is empty"),
@@ -179,6 +181,42 @@ def test_an_image_root_that_is_a_link_itself_is_followed(screen, tmp_path):
     assert found_in(screen, image_root=tmp_path / "link") == []
 
 
+@pytest.mark.parametrize(("role", "name", "other"), [
+    ("compound", "b", "B"), ("moa", "dark", "d\u0430rk"), ("plate", "P1", "P\uff11"), ("week", "Week1", "Week\u200b1"),
+    ("moa", "bright", "bright\u00a0")])
+def test_each_spelling_of_a_name_is_shown_apart(screen, role, name, other):
+    rows = pd.read_csv(screen, dtype=str, keep_default_na=False)
+    row = rows.index[rows[role] == name][-1]
+    rows.loc[row, role] = other
+    rows.to_csv(screen, index=False)
+    if other.strip() == name:  # blanks at the ends are no spelling
+        assert found_in(screen) == []
+        return
+    problem, = (problem for problem in found_in(screen) if problem.row == row + 2 and "also written" in problem.reason)
+    assert problem.reason.endswith(f"{other!a} is also written {name!a}")
+    assert "written in more than one way; choose one spelling" in problem.kind
+
+
+@pytest.mark.parametrize(("row", "values", "reason"), [
+    (3, {"well": "B02", "site": "2"}, "plate 'P1' well 'B02' has more than one concentration: 1.0 in row 2, 3.0 in row 3"),
+    (4, {"well": "B02", "site": "2"}, "plate 'P1' well 'B02' has more than one compound: 'a' in row 2, 'b' in row 4"),
+    (4, {"week": "Week2"}, "plate 'P1' has more than one week: 'Week1' in row 2, 'Week2' in row 4"),
+    (4, {"week": ""}, "plate 'P1' has more than one week: 'Week1' in row 2, '' in row 4"),
+    (4, {"moa": "odd"}, "compound 'b' has more than one mechanism: 'odd' in row 4, 'dark' in row 8")])
+def test_rows_that_contradict_each_other_are_both_named(screen, row, values, reason):
+    change(screen, row, **values)
+    lines = [problem for problem in found_in(screen) if problem.reason == reason]
+    assert len(lines) == 2, found_in(screen)
+    with pytest.raises(DataError, match=re.escape(reason)):  # and training refuses it
+        read_sites(screen)
+
+
+def test_doses_that_differ_by_rounding_are_one(screen):
+    change(screen, 2, concentration="0.30000000000000004")
+    change(screen, 6, concentration="0.3")
+    assert read_sites(screen).frame["concentration"][[0, 4]].tolist() == [0.3, 0.3]
+
+
 def test_training_refuses_all_kinds_of_faults_of_a_table_at_once(screen):
     change(screen, 3, concentration="low")
     change(screen, 4, FileName_DNA="../x.tif")
@@ -187,7 +225,7 @@ def test_training_refuses_all_kinds_of_faults_of_a_table_at_once(screen):
     with pytest.raises(DataError) as refusal:
         read_sites(screen)
     for part in ("1 concentrations", "1 image names", "2 compounds", "1 values are empty", "row 3: 'low'",
-                 "row 4: '/far/away/images' '../x.tif'", "'A' is also written a", "row 9: no well"):
+                 "row 4: '/far/away/images' '../x.tif'", "'A' is also written 'a'", "row 9: no well"):
         assert part in str(refusal.value)
 
 
@@ -327,8 +365,10 @@ def test_what_training_will_need_is_named_though_it_is_no_fault(screen, tmp_path
            "128x128 (crops or pads)" in found
     assert "no well of" not in found
     assert "pixels have more than one size: 0.325 µm (4 sites), 0.65 µm (5 sites); bring images to one magnif" in found
-    found = run_check("--sites", screen, "--out", tmp_path / "out", "--control", "water").stdout
-    assert "no well of water: the screen seems to have no untreated wells; name their compound with --control" in found
+    change(screen, 5, compound="c", moa="odd")
+    change(screen, 9, compound="c", moa="odd")
+    found = run_check("--sites", screen, "--out", tmp_path / "out", "--control", "xyz").stdout
+    assert "no well of xyz: the screen seems to have no untreated wells; name their compound with --control" in found
 
 
 def test_a_table_or_folder_that_is_not_there_is_named_as_such(screen, tmp_path):
@@ -339,10 +379,6 @@ def test_a_table_or_folder_that_is_not_there_is_named_as_such(screen, tmp_path):
         assert (result.returncode, message in result.stderr) == (3, True), result.stderr
     with pytest.raises(DataError, match="absent: there is no such folder; name one that `mscnn pack` wrote"):
         packed.describe(absent)
-    for separator, name in ((";", "semicolons"), ("\t", "tabs")):
-        (tmp_path / "a.csv").write_text(f"filename{separator}plate\nx{separator}y\n")
-        with pytest.raises(DataError, match=f"columns are separated by {name}; save it with commas"):
-            read_sites(tmp_path / "a.csv")
 
 
 def test_a_table_that_cannot_be_read_and_settings_that_cannot_work_have_their_exit_codes(screen, tmp_path):
@@ -386,7 +422,7 @@ def test_the_official_tables_join_with_a_tree_of_two_plates_resolving_folders_on
     table = read_bbbc021(*find_csvs(tmp_path), taxol_controls="keep", problems=problems)
     assert len(resolved) <= 3  # the root and two folders of 1,440 files
     found, site = check_files(table, tmp_path, here)
-    assert problems + check_table(table, tmp_path) + found == []
+    assert problems + found == []
     assert (len(table), site, len(plate_maps(table))) == (480, (3, 8, 8, "uint16"), 120)
     assert "images of each mechanism\n" in summary(table, site)
 

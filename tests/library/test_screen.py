@@ -69,13 +69,13 @@ def test_channels_are_those_of_the_run_in_its_order(screen):
 def test_what_is_not_given_stays_not_given(screen, tmp_path):
     rows = pd.read_csv(screen, dtype=str).head(4).drop(columns="Metadata_Week")
     rows.loc[0, ["Metadata_Concentration", "Metadata_MOA"]] = ""
-    rows.loc[1, "Metadata_Concentration"] = "0.30000000000000004"  # 17 digits, as a float may need
+    rows.loc[1, "Metadata_Concentration"] = "0.30000000000000004"  # the dose 0.3, as a float may write it
     rows.to_csv(screen.parent / "gaps.csv", index=False)
     for one in kept(mscnn.read_screen(sites=screen.parent / "gaps.csv"), tmp_path).values():
         back = to_sites(one, CHANNELS, "DMSO").frame
         assert back["mechanism"].tolist() == ["", *rows["Metadata_MOA"][1:]]
         assert back["concentration"].isna().tolist() == [True, False, False, False]
-        assert back["concentration"][1] == 0.1 + 0.2
+        assert back["concentration"][1] == 0.3
         assert set(back["week"]) == {""}
 
 

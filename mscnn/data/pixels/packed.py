@@ -18,11 +18,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mscnn.core import identity
 from mscnn.core.errors import DataError, ImageError, UsageError, printable
 from mscnn.data.pixels.images import Header
 from mscnn.data.pixels.plate_file import AGAIN, VERSION, open_plate_file
 from mscnn.data.tables.pixel_size import PIXEL_SIZE
-from mscnn.data.tables.site_table import METADATA, SiteTable
+from mscnn.data.tables.problems import refuse
+from mscnn.data.tables.row_faults import find_faults
+from mscnn.data.tables.site_table import METADATA, SiteTable, without_missing
 
 FORMAT = "mscnn packed fields"
 PLATE_FILE = r"plate-\d{4,}\.fields"
@@ -62,7 +65,7 @@ def read_packed(folder: Path, control: str | None = None) -> SiteTable:
     Raises DataError where there is no pack, where it is of another version, or where its index has changed.
     """
     description = describe(folder)
-    if control and control.casefold() != description.control.casefold():
+    if control and not identity.is_same(control, description.control):
         raise UsageError(f"{folder} was packed with untreated wells {description.control!r}, got --control {control}; "
                          f"say --control {printable(description.control)}")
     try:
@@ -74,12 +77,14 @@ def read_packed(folder: Path, control: str | None = None) -> SiteTable:
     index = pd.read_parquet(folder / INDEX)
     if foreign := sorted(name for name in set(index["file"]) if not re.fullmatch(PLATE_FILE, name)):
         raise DataError(f"{folder / INDEX}: names {foreign[0]!r}, which is no plate file of the folder; {AGAIN}")
-    frame = index[[*METADATA]].copy()
+    frame = without_missing(index[list(METADATA)], description.control)
+    frame["concentration"] = frame["concentration"].map(identity.dose)
     if PIXEL_SIZE in index:
         frame[PIXEL_SIZE] = pd.to_numeric(index[PIXEL_SIZE], errors="coerce")
     frame["files"] = [tuple(files) for files in index["files"]]
     frame["record"] = [(str(folder / file), int(number), int(crc32)) for file, number, crc32 in
                        zip(index["file"], index["record"], index["crc32"], strict=True)]
+    refuse(find_faults(frame, str(folder / INDEX), description.channels), folder / INDEX)
     return SiteTable(frame, tuple(description.channels), description.control)
 
 

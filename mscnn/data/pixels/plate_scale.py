@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from mscnn.core import identity
 from mscnn.core.errors import DataError
 from mscnn.core.files import write_atomically
 from mscnn.core.logs import log
@@ -55,7 +56,8 @@ class PlateScale:
     def apply(self, site_CHW: np.ndarray, plate: str, out_CHW: np.ndarray | None = None) -> np.ndarray:
         """Scale camera counts (C, H, W) to float32; a plate that was not measured gets the mean of those that were."""
         assert site_CHW.shape == (self.field_PChw.shape[1], *self.size), (site_CHW.shape, self.size)
-        rows = slice(0, None) if plate not in self.plates else slice(number := self.plates.index(plate), number + 1)
+        number = next((number for number, name in enumerate(self.plates) if identity.is_same(name, plate)), None)
+        rows = slice(0, None) if number is None else slice(number, number + 1)
         # Stretching a small field for each site costs little; every plate's full one would take 16 MB at 3 x 1024 x 1280.
         out_CHW = np.empty(site_CHW.shape, np.float32) if out_CHW is None else out_CHW
         field_Chw, shift_C, scale_C = (part[rows].mean(axis=0) for part in (self.field_PChw, self.shift_PC, self.scale_PC))
@@ -69,7 +71,8 @@ class PlateScale:
 
     def covers(self, plates: Iterable[str]) -> bool:
         """Return whether all these plates were measured; log those that were not."""
-        unknown = sorted(set(plates) - set(self.plates), key=natural)
+        plates = set(plates)
+        unknown = sorted(plates - set(identity.in_common(plates, self.plates)), key=natural)
         if unknown:
             log.warning("intensity: %d plates were not measured and get the mean of the %d that were: %s", len(unknown),
                         len(self.plates), ", ".join(unknown))

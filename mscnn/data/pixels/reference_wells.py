@@ -43,7 +43,7 @@ def reference_sites(table: SiteTable, allowed: np.ndarray, compound: str | None 
     """Choose the sites that each plate is measured in: its wells of the reference compound, or all that may be used.
 
     allowed: (S,) bool, the sites of the training side; sites of the control may enter in any case, others never.
-    compound: the reference, in any case; None: the table's control.  limit: sites a plate, spread evenly over it.
+    compound: the reference, in any spelling; None: the table's control.  limit: sites a plate, spread evenly over it.
     Raises DataError where the table has no such compound, or no plate a site that may be used.
     """
     assert (allowed.dtype, allowed.shape) == (bool, (len(table),)), (allowed.dtype, allowed.shape)

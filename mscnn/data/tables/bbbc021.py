@@ -7,17 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from mscnn.core import identity
 from mscnn.core.errors import DataError
 from mscnn.data.tables.image_paths import resolve_image_paths
 from mscnn.data.tables.problems import Problem, refuse, rows_of
-from mscnn.data.tables.site_table import (
-    METADATA,
-    SiteTable,
-    concentrations,
-    find_case_twins,
-    find_duplicates,
-    find_unfit,
-)
+from mscnn.data.tables.row_faults import find_faults
+from mscnn.data.tables.site_table import METADATA, SiteTable, concentrations, without_missing
 from mscnn.data.tables.text_csv import read_csv
 
 CHANNELS = {"DNA": "DAPI", "Tubulin": "Tubulin", "Actin": "Actin"}  # our name: the CSV's
@@ -68,43 +63,48 @@ def read_bbbc021(image_csv: Path, moa_csv: Path, *, image_root: Path | None = No
     parts = [pd.DataFrame({"folder": images[f"Image_PathName_{channel}"], "name": images[f"Image_FileName_{channel}"]})
              for channel in CHANNELS.values()]
     frame["files"] = resolve_image_paths(parts, image_root or image_csv.parent, found)
-    found += [*find_unfit(frame, image_csv), *find_duplicates(frame[frame["site"] != ""], image_csv),
-              *find_case_twins(frame, image_csv)]
+    frame = without_missing(frame, "DMSO")
+    found += find_faults(frame, str(image_csv), tuple(CHANNELS))
     if problems is None:
         refuse(found, image_csv)
     else:
         found += _without_images(frame, annotations, moa_csv)
     kept = (frame if taxol_controls == "keep" else frame[~is_taxol_control(frame)])[[*METADATA, "files"]]
+    if kept.empty:
+        raise DataError(f"{image_csv}: holds only taxol control wells; keep them with --taxol-controls keep")
     return SiteTable(kept.reset_index(drop=True) if problems is None else kept, tuple(CHANNELS))
 
 
 def is_taxol_control(frame: pd.DataFrame) -> pd.Series:
     """Return true for the sites in the taxol 0.3 uM control wells that every plate has."""
-    return (frame["compound"] == "taxol") & (frame["concentration"] == 0.3) & frame["well"].isin(TAXOL_CONTROL_WELLS)
+    wells = identity.normal_forms(frame["well"], "well").isin(list(map(identity.well, TAXOL_CONTROL_WELLS)))
+    return (identity.normal_forms(frame["compound"]) == "taxol") & (frame["concentration"] == 0.3) & wells
 
 
 def _mechanisms(frame: pd.DataFrame, annotations: pd.DataFrame, moa_csv: Path, problems: list[Problem]) -> list[str]:
-    """Return the mechanism of each field by (compound, concentration as a number), or ""."""
-    again = annotations[annotations.duplicated(["compound", "dose"], keep=False)]
+    """Return the mechanism of each field by its treatment, or ""."""
+    treatments = pd.Series(_treatments(annotations["compound"], annotations["dose"]), annotations.index)
+    again = annotations[treatments.duplicated(keep=False) & annotations["dose"].notna()]
     problems += [Problem(row, str(moa_csv), f"{compound} {dose:g}: not the only row of this treatment",
                          "treatments are annotated more than once; keep one row each")
-                 for row, compound, dose, _ in _treatments(again)]
-    known = {(compound, dose): mechanism for _, compound, dose, mechanism in _treatments(annotations)}
-    return [known.get(key, "") for key in zip(frame["compound"], frame["concentration"], strict=True)]
+                 for row, compound, dose in zip(again.index, again["compound"], again["dose"], strict=True)]
+    known = dict(zip(treatments, annotations["moa"], strict=True))
+    return [known.get(treatment, "") for treatment in _treatments(frame["compound"], frame["concentration"])]
 
 
 def _without_images(frame: pd.DataFrame, annotations: pd.DataFrame, moa_csv: Path) -> list[Problem]:
     """Return a problem for each annotated treatment that no field shows."""
-    shown = set(zip(frame["compound"], frame["concentration"], strict=True))
-    return [Problem(row, str(moa_csv), f"{compound} {dose:g}: annotated, but no row of the images has this treatment",
-                    "annotated treatments have no images; complete the images' table, or take the annotations out")
-            for row, compound, dose, _ in _treatments(annotations) if (compound, dose) not in shown]
-
-
-def _treatments(annotations: pd.DataFrame) -> list[tuple[int, str, float, str]]:
-    """Return (row, compound, dose, mechanism) of the annotations whose dose is a number."""
+    shown = set(_treatments(frame["compound"], frame["concentration"]))
     given = annotations[annotations["dose"].notna()]
-    return list(zip(given.index, given["compound"], given["dose"], given["moa"], strict=True))
+    treatments = zip(given.index, given["compound"], _treatments(given["compound"], given["dose"]), strict=True)
+    return [Problem(row, str(moa_csv), f"{compound} {treatment[1]:g}: annotated, but no row of the images shows it",
+                    "annotated treatments have no images; complete the images' table, or take the annotations out")
+            for row, compound, treatment in treatments if treatment not in shown]
+
+
+def _treatments(compounds: pd.Series, doses: pd.Series) -> list[tuple[str, float]]:
+    """Return the normal form of each compound with its dose.  A dose that is not given equals no other."""
+    return list(zip(identity.normal_forms(compounds), doses, strict=True))
 
 
 def _site_numbers(file_names: pd.Series, problems: list[Problem]) -> pd.Series:

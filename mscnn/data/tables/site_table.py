@@ -13,17 +13,19 @@ from typing import cast
 import numpy as np
 import pandas as pd
 
+from mscnn.core import identity
 from mscnn.core.errors import DataError, printable
 from mscnn.core.logs import log
 from mscnn.data.tables.image_paths import resolve_image_paths
 from mscnn.data.tables.pixel_size import PIXEL_SIZE, pixel_sizes
 from mscnn.data.tables.problems import Problem, refuse, rows_of
+from mscnn.data.tables.row_faults import REQUIRED, find_faults
 from mscnn.data.tables.text_csv import read_csv
 
 # Metadata of a site, in the order of every table this program writes (there with the prefix Metadata_).
 METADATA = ("plate", "week", "well", "site", "replicate", "compound", "concentration", "mechanism")
 PUBLIC_NAMES = {name: "Metadata_" + ("MOA" if name == "mechanism" else name.capitalize()) for name in METADATA}
-REQUIRED = ("plate", "well", "compound")
+PUBLIC_SITE = {role: PUBLIC_NAMES[role] for role in ("plate", "well", "site")}
 _SPELLINGS = {
     "file": ("file", "filename", "path", "image"),
     "plate": ("plate", "plateid"),
@@ -48,7 +50,7 @@ class SiteTable:
 
     frame: pd.DataFrame
     channels: tuple[str, ...]                        # names in the network's order; empty if only the files tell how many
-    control: str = "DMSO"                            # compound of the untreated wells, in any case
+    control: str = "DMSO"                            # compound of the untreated wells, in any spelling
     shape: tuple[int, int, int] | None = None        # channels, height, width for the network; None before files are read
     native: tuple[int, int, int, str] | None = None  # channels, height, width, dtype as the files hold them; likewise
 
@@ -86,16 +88,9 @@ class SiteTable:
         """Return (S,) bool, true for sites of untreated wells."""
         return self.is_of(self.control)
 
-    def without_control(self) -> str:
-        """Return a warning where there are no untreated wells, "" where there are some."""
-        if self.is_control().any() or not len(self):
-            return ""
-        return (f"no well of {self.control}: the screen seems to have no untreated wells; name their compound with "
-                f"--control (the most frequent compound is {self.frame['compound'].mode()[0]})")
-
     def is_of(self, compound: str) -> np.ndarray:
-        """Return (S,) bool, true for sites of a compound, in any case."""
-        return (self.frame["compound"].str.casefold() == compound.casefold()).to_numpy()
+        """Return (S,) bool, true for sites of a compound, in any spelling."""
+        return (identity.normal_forms(self.frame["compound"]) == identity.normal_form(compound)).to_numpy()
 
     def labelled(self) -> "SiteTable":
         """Return the table of the sites whose mechanism is known."""
@@ -126,15 +121,13 @@ def read_sites(path: Path, *, image_root: Path | None = None, channels: tuple[st
     if missing:
         raise DataError(f"{path}: no column for {', '.join(missing)}; name it with --columns ROLE=COLUMN; "
                         f"its columns are {', '.join(table.columns)}")
-    frame = pd.DataFrame({role: table[roles[role]].str.strip() if role in roles else "" for role in METADATA},
-                         index=table.index)
+    frame = pd.DataFrame({role: table[roles[role]] if role in roles else "" for role in METADATA}, index=table.index)
+    frame = without_missing(frame, control)
     frame["concentration"] = concentrations(frame["concentration"], path, found) if "concentration" in roles else np.nan
     frame["files"] = resolve_image_paths(parts, image_root or path.parent, found)
     if (sizes := pixel_sizes(table)) is not None:
         frame[PIXEL_SIZE] = sizes
-    found += [*find_unfit(frame, path), *find_case_twins(frame, path)]
-    if "site" in roles:
-        found += find_duplicates(frame, path)
+    found += find_faults(frame, str(path), names)
     if problems is None:
         refuse(found, path)
     absent = [role for role in METADATA if role not in roles]
@@ -145,44 +138,51 @@ def read_sites(path: Path, *, image_root: Path | None = None, channels: tuple[st
     return SiteTable(frame.reset_index(drop=True) if problems is None else frame, names, control)
 
 
+def without_missing(frame: pd.DataFrame, control: str) -> pd.DataFrame:
+    """Return the table's texts without blanks around them; what stands for a missing value is "".
+
+    A compound, plate or well is missing only where a program writes so (nan, N/A), and never where it names the control.
+    A mechanism may also say that it is not known; the log lists which texts mean that.
+    """
+    frame = frame.copy()
+    for role in (name for name in METADATA if name != "concentration"):
+        texts = frame[role].str.strip()
+        stands_for_none = identity.is_missing if role in REQUIRED else identity.is_not_known
+        missing = {text for text in texts.unique() if stands_for_none(text)
+                   and not (role == "compound" and identity.is_same(text, control))}
+        if role == "mechanism" and (written := sorted(missing - {""})):
+            counts = ", ".join(f"{text!r} ({int((texts == text).sum())} rows)" for text in written)
+            log.info("mechanisms that are not known: %s", counts)
+        frame[role] = texts.where(~texts.isin(missing), "")
+    return frame
+
+
 def concentrations(texts: pd.Series, source: Path, problems: list[Problem]) -> pd.Series:
-    """Return text as numbers; NaN where it is empty (not given), and where it is no number of 0 or more, a problem."""
-    numbers = pd.to_numeric(texts, errors="coerce").astype(float)
+    """Return text as numbers of six significant digits (identity.dose); NaN where it is not given.
+
+    What is no number of 0 or more is NaN, and a problem.
+    """
+    numbers = pd.to_numeric(_with_points(texts), errors="coerce").astype(float)
     fits = np.isfinite(numbers) & (numbers >= 0)
-    bad = (texts.str.strip() != "") & ~fits
+    bad = ~texts.map(identity.is_not_known).astype(bool) & ~fits
     problems += [Problem(row, str(source), f"{text!r} is no concentration: not a number of 0 or more",
                          "concentrations are not numbers of 0 or more; write them like 0.3")
                  for row, text in rows_of(texts[bad])]
-    return numbers.where(fits)
+    return numbers.where(fits).map(identity.dose)
 
 
-def find_duplicates(frame: pd.DataFrame, source: Path) -> list[Problem]:
-    """Return a problem for each row that shares plate, well and site with another."""
-    again = frame[frame.duplicated(["plate", "well", "site"], keep=False)]
-    return [Problem(row, str(source), f"{plate} {well} site {site}: not the only row of this site",
-                    "rows share plate, well and site; keep one row a site")
-            for row, plate, well, site in zip(again.index, again["plate"], again["well"], again["site"], strict=True)]
+def _with_points(texts: pd.Series) -> pd.Series:
+    """Return a column of decimal commas (0,3) with points.
 
-
-def find_case_twins(frame: pd.DataFrame, source: Path) -> list[Problem]:
-    """Return a problem for each compound that differs from another in case only: one could leak the other."""
-    first = frame["compound"].drop_duplicates().sort_values()
-    groups = [names for _, names in first.groupby(first.str.casefold()) if len(names) > 1]
-    return [Problem(row, str(source), f"compound {name!r} is also written {', '.join(sorted({*names} - {name}))}",
-                    "compounds are written in more than one way; choose one spelling of each")
-            for names in groups for row, name in rows_of(names)]
-
-
-def find_unfit(frame: pd.DataFrame, source: Path) -> list[Problem]:
-    """Return a problem for each row without compound, plate or well, and for each name with a NUL.
-
-    An empty mechanism means not known.  numpy drops a NUL at the end of a text: two compounds would become one.
+    It is unchanged where some value has a point, and where all commas may part thousands (1,000).
     """
-    empty = [Problem(row, str(source), f"no {role}", "values are empty; fill them in (DMSO for untreated wells)")
-             for role in REQUIRED for row in frame.index[frame[role] == ""]]
-    return empty + [Problem(row, str(source), f"{role} {name!r} holds a NUL", "names hold a NUL; take it out")
-                    for role in METADATA if role != "concentration"
-                    for row, name in rows_of(frame[role]) if "\0" in name]
+    given = texts.str.strip()
+    has_comma = given.str.fullmatch(r"\d+,\d+(e[+-]?\d+)?", case=False).astype(bool)
+    may_be_thousands = given.str.fullmatch(r"[1-9]\d{0,2},\d{3}").astype(bool)
+    if not (has_comma & ~may_be_thousands).any() or given.str.contains(".", regex=False).any():
+        return texts
+    log.info("concentrations have decimal commas: 0,3 is read as 0.3")
+    return given.where(~has_comma, given.str.replace(",", "."))
 
 
 def parse_columns(text: str | None) -> dict[str, str]:

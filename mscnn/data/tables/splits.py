@@ -5,6 +5,7 @@ DMSO wells are controls: they may train, and only a random split tests them.
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mscnn.core import csv_safe
+from mscnn.core import csv_safe, identity
 from mscnn.core.errors import DataError, UsageError
 from mscnn.data.tables.hold_out import parse_names
 from mscnn.data.tables.sampler import Stream
@@ -83,8 +84,8 @@ def make_split(table: SiteTable, *, split: str, hold_out: str = "none", folds: i
         fold_compounds(table, split=split, folds=folds, seed=seed), fold, split)
     if split == "leave-week-out":
         return _leave_week_out(table, set(held_out))
-    side = np.where(table.frame["compound"].isin(held_out), TEST, TRAIN)
-    return _checked(Split(split, side, tuple(sorted(held_out))), table)
+    side = np.where(_is_among(table, "compound", held_out), TEST, TRAIN)
+    return _checked(Split(split, side, tuple(sorted(set(table.frame["compound"][side == TEST])))), table)
 
 
 def fold_compounds(table: SiteTable, *, split: str, folds: int = 5, seed: int = 0) -> list[list[str]]:
@@ -173,16 +174,24 @@ def trained_on(split: Split, table: SiteTable, column: str) -> list[str]:
     return sorted(set(table.frame[column][split.side == TRAIN]))
 
 
+def with_trained_spelling(table: SiteTable, record: SplitRecord) -> SiteTable:
+    """Return a table whose mechanisms are written as those that a checkpoint was trained on, where they are the same."""
+    trained = {identity.normal_form(name): name for name in record.trained["mechanisms"]}
+    names = {name: trained.get(identity.normal_form(name), name) for name in table.frame["mechanism"].unique()}
+    return replace(table, frame=table.frame.assign(mechanism=table.frame["mechanism"].map(names)))
+
+
 def overlap(record: SplitRecord, table: SiteTable) -> list[str]:
     """Return a note on compounds of a table that a checkpoint was trained on, if there are any."""
-    seen = sorted(set(record.trained["compounds"]) & set(treated_compounds(table)))
+    seen = identity.in_common(treated_compounds(table), record.trained["compounds"])
     return [f"the network was trained on {len(seen)} of these compounds, so its score on them says nothing of new ones: "
             f"{'; '.join(seen)}"] if seen else []
 
 
 def unlearnable(split: Split, table: SiteTable) -> list[str]:
     """Return the mechanisms that are only on the test side, so that no network can learn them."""
-    return sorted(set(table.frame["mechanism"][split.side == TEST]) - set(trained_on(split, table, "mechanism")))
+    held_out = set(table.frame["mechanism"][split.side == TEST])
+    return sorted(held_out - set(identity.in_common(held_out, trained_on(split, table, "mechanism"))))
 
 
 def describe(split: Split, table: SiteTable) -> str:
@@ -196,6 +205,11 @@ def describe(split: Split, table: SiteTable) -> str:
     if untrained := unlearnable(split, table):
         lines.append(f"only on the held-out side, so always wrong: {'; '.join(untrained)}")
     return "; ".join(lines)
+
+
+def _is_among(table: SiteTable, column: str, names: Iterable[str]) -> np.ndarray:
+    """Return (S,) bool, true where a column holds one of these names, in any spelling."""
+    return identity.normal_forms(table.frame[column]).isin(list(map(identity.normal_form, names))).to_numpy()
 
 
 def _rows(split: Split, table: SiteTable) -> pd.DataFrame:
@@ -218,8 +232,8 @@ def _random(table: SiteTable, test_fraction: float, seed: int) -> Split:
 
 def _leave_week_out(table: SiteTable, compounds: set[str]) -> Split:
     """Hold out these compounds of one week; leave unused the rest of that week, and those compounds in other weeks."""
-    is_held_out = table.frame["compound"].isin(compounds)
-    in_week = table.frame["week"] == home_weeks(table)[min(compounds)]
+    is_held_out = _is_among(table, "compound", compounds)
+    in_week = _is_among(table, "week", [home_weeks(table)[min(compounds)]])
     side = np.select([is_held_out & in_week, is_held_out | in_week], [TEST, UNUSED], TRAIN)
     held_out = tuple(sorted(set(table.frame["compound"][side == TEST])))
     return _checked(Split("leave-week-out", side, held_out), table)
@@ -231,10 +245,10 @@ def _checked(split: Split, table: SiteTable) -> Split:
     train, test = frame[split.side == TRAIN], frame[split.side == TEST]
     assert set(test["compound"]) == set(split.held_out)
     if not split.leaks:
-        assert not set(train["compound"]) & set(test["compound"]), "a compound is on both sides"
+        assert not identity.in_common(train["compound"], test["compound"]), "a compound is on both sides"
         assert not table.is_control()[split.side == TEST].any(), "control wells are held out"
     if split.method == "leave-week-out":
-        assert not set(train["week"]) & set(test["week"]), "a week is on both sides"
+        assert not identity.in_common(train["week"], test["week"]), "a week is on both sides"
     if train["mechanism"].nunique() < 2:
         raise UsageError(f"holding out {', '.join(split.held_out) or 'nothing'} leaves "
                          f"{train['mechanism'].nunique()} mechanisms to train on; hold out fewer compounds")

@@ -4,10 +4,12 @@ import csv
 import gzip
 import io
 import zlib
+from itertools import dropwhile
 from pathlib import Path
 
 import pandas as pd
 
+from mscnn.core.csv_safe import find_separator
 from mscnn.core.errors import DataError
 
 LARGEST = 2**31  # bytes of a table that is read: /dev/zero has no end, and a few packed bytes stand for many
@@ -16,6 +18,7 @@ LARGEST = 2**31  # bytes of a table that is read: /dev/zero has no end, and a fe
 def read_csv(path: Path) -> pd.DataFrame:
     """Read a CSV (or .csv.gz) with every value as text and any line ends; the index counts rows from 1, the header.
 
+    Columns are separated by commas, semicolons or tabs.  Empty rows, and empty values beyond the header, are left out.
     Raises DataError for a file that is no table in UTF-8.
     """
     try:
@@ -23,8 +26,7 @@ def read_csv(path: Path) -> pd.DataFrame:
             raw = file.read(LARGEST + 1)
         if len(raw) > LARGEST:
             raise OSError(f"more than {LARGEST:,} bytes")
-        lines = io.StringIO(raw.decode("utf-8-sig"), newline="")  # line ends within a value stay as they are
-        numbered = [(number, row) for number, row in enumerate(csv.reader(lines), 1) if row]
+        numbered = _rows(raw.decode("utf-8-sig"))
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file; name the CSV with a row a site") from None
     except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as problem:
@@ -33,12 +35,26 @@ def read_csv(path: Path) -> pd.DataFrame:
         raise DataError(f"{path}: holds no rows below its header; give a table with one row a site")
     numbers, rows = zip(*numbered, strict=True)
     header = [name.strip() for name in rows[0]]
-    if len(header) == 1 and (";" in header[0] or "\t" in header[0]):
-        separator = "semicolons" if ";" in header[0] else "tabs"
-        raise DataError(f"{path}: columns are separated by {separator}; save it with commas")
     ragged = [f"row {number}: {len(row)} values" for number, row in numbered if len(row) != len(header)]
     twice = sorted({name for name in header if header.count(name) > 1})
     if ragged or twice:
         raise DataError(f"{path}: the header has {len(header)} columns that these do not fit; mend the table",
                         ragged + [f"column {name} appears twice" for name in twice])
     return pd.DataFrame(rows[1:], columns=header, index=numbers[1:], dtype=str)
+
+
+def _rows(text: str) -> list[tuple[int, list[str]]]:
+    """Return the rows of a table that hold something, each with its number.
+
+    Spreadsheets end lines with separators, and some write a first line like `sep=;`.
+    """
+    start, _, rest = text.partition("\n")
+    declared = start.strip().lower()
+    skipped = int(declared.startswith("sep=") and len(declared) <= len("sep=;"))
+    body = rest if skipped else text
+    lines = io.StringIO(body, newline="")  # line ends within a value stay as they are
+    separator = find_separator(body.replace("\r", "\n").lstrip("\n").partition("\n")[0])
+    rows = [(number, row) for number, row in enumerate(csv.reader(lines, delimiter=separator), 1 + skipped)
+            if any(value.strip() for value in row)]
+    width = next((sum(1 for _ in dropwhile(lambda name: not name.strip(), reversed(row))) for _, row in rows), 0)
+    return [(number, row[:width] if not any(value.strip() for value in row[width:]) else row) for number, row in rows]

@@ -31,14 +31,52 @@ def test_loaddata_style_with_and_without_the_image_prefix(tmp_path):
 
 def test_values_stay_the_text_they_are(tmp_path):
     table = read_sites(write(tmp_path, "filename,plate,well,compound,concentration,moa\n"
-                                       "1.png,00123,B02,NA,1e-2,None\n2.png,00123,B03,nan,,\n"))
+                                       "1.png,00123,B02,NA,1e-2,True\n2.png,00123,B03,inf,,\n"))
     frame = table.frame
     assert frame["plate"].tolist() == ["00123", "00123"]
-    assert frame["compound"].tolist() == ["NA", "nan"]
-    assert frame["mechanism"].tolist() == ["None", ""]
+    assert frame["compound"].tolist() == ["NA", "inf"]
+    assert frame["mechanism"].tolist() == ["True", ""]
     assert frame["concentration"][0] == 0.01
     assert np.isnan(frame["concentration"][1])
     assert len(table.labelled()) == 1
+
+
+@pytest.mark.parametrize("text", ["", " ", "nan", "NaN", "N/A", "n/a", "NA", "None", "null", "<NA>", "unknown", "-"])
+def test_what_stands_for_a_missing_value_is_not_known(tmp_path, caplog, text):
+    caplog.set_level("INFO")
+    frame = read_sites(write(tmp_path, "filename,plate,well,compound,concentration,moa,week\n"
+                                       f"1.png,P,B02,x,{text},{text},{text}\n2.png,P,B03,y,{text},M,{text}\n")).frame
+    assert (frame["mechanism"].tolist(), frame["week"].tolist()) == (["", "M"], ["", ""])
+    assert frame["concentration"].isna().all()
+    told = [line for line in caplog.messages if "not known" in line]
+    assert told == ([f"mechanisms that are not known: {text!r} (1 rows)"] if text.strip() else [])
+
+
+@pytest.mark.parametrize("text", [
+    "filename;plate;well;compound;concentration\n1.png;P;B02;x, y;0,3\n2.png;P;B03;z;10\n",
+    "filename\tplate\twell\tcompound\tconcentration\n1.png\tP\tB02\tx, y\t0.3\n2.png\tP\tB03\tz\t10\n",
+    "sep=;\nfilename;plate;well;compound;concentration\n1.png;P;B02;x, y;0,3\n2.png;P;B03;z;10\n",
+    "filename,plate,well,compound,concentration,,\n1.png,P,B02,\"x, y\",0.3,,\n,,,,,,\n2.png,P,B03,z,10,,\n",
+    "filename,plate,well,compound,concentration\n1.png,P,B02,\"x, y\",0.3,\n2.png,P,B03,z,10,,\n",
+    "\ufefffilename;plate;well;compound;concentration\r\n1.png;P;B02;x, y;0,30\r\n2.png;P;B03;z;10,0\r\n"])
+def test_separators_and_decimal_commas_of_spreadsheets_are_read(tmp_path, text):
+    frame = read_sites(write(tmp_path, text)).frame
+    assert (frame["compound"].tolist(), frame["concentration"].tolist()) == (["x, y", "z"], [0.3, 10.0])
+
+
+@pytest.mark.parametrize(("first", "second"), [("1,000", "3,000"), ("0,3", "0.1"), ("1,000.5", "2"), ("1.000,5", "2")])
+def test_commas_that_may_part_thousands_are_refused(tmp_path, first, second):
+    path = write(tmp_path, "filename;plate;well;compound;concentration\n"
+                           f"1.png;P;B02;x;{first}\n2.png;P;B03;y;{second}\n")
+    with pytest.raises(DataError, match=r"row 2: '.*' is no concentration"):
+        read_sites(path)
+
+
+def test_a_compound_that_is_missing_is_refused_unless_it_is_the_control(tmp_path):
+    path = write(tmp_path, "filename,plate,well,compound,moa\n1.png,P,B02,nan,M\n")
+    with pytest.raises(DataError, match="row 2: no compound"):
+        read_sites(path)
+    assert read_sites(path, control="NaN").is_control().all()
 
 
 def test_columns_are_mapped_where_names_are_unusual(tmp_path):

@@ -52,6 +52,8 @@ def test_names_with_commas_and_quotes():
     assert parse_names("\"3,3'-diaminobenzidine\",taxol", compounds) == ["3,3'-diaminobenzidine", "taxol"]
     assert parse_names("3,3'-diaminobenzidine", compounds) == ["3,3'-diaminobenzidine"]
     assert parse_names("None", compounds) == []
+    assert parse_names("taxol\nICI-182,780\r\n\n 780\n", compounds) == ["780", "ICI-182,780", "taxol"]  # a name a line
+    assert parse_names("TAXOL, ICI\u2011182,780", compounds) == ["ICI-182,780", "taxol"]  # as the table writes them
     assert parse_names("a,b,c", ["a", "a,b", "b,c"]) == ["a", "b,c"]
     with pytest.raises(UsageError, match=r"no compound 'taxo', 'IC' .*did you mean ICI; taxol\?"):
         parse_names("ICI,taxo,IC", compounds)
