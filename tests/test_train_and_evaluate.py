@@ -170,7 +170,7 @@ def test_fields_on_another_scale_are_told_beside_the_scores_or_refused(run, modu
     saved = checkpoint.load(run[0] / "checkpoints" / "last.safetensors")
     assert (saved.counts.dtype, saved.counts.fields, len(saved.counts.channels)) == ("uint16", 9, 2)
     rows = pd.read_csv(module_screen, dtype=str)
-    for folder, change in (("times", lambda plane: plane * 20), ("bytes", lambda plane: (plane >> 8).astype(np.uint8))):
+    for folder, change in (("times", lambda plane: plane * 20), ("bytes", lambda plane: (plane >> 4).astype(np.uint8))):
         for name in [*rows["FileName_DNA"], *rows["FileName_RNA"]]:
             (tmp_path / folder / name).parent.mkdir(parents=True, exist_ok=True)
             tifffile.imwrite(tmp_path / folder / name, change(tifffile.imread(module_screen.parent / name)))

@@ -37,7 +37,7 @@ def compare(found: CountsRecord, trained: CountsRecord, channels: Sequence[str],
     placed = [found.channels[position] for position in order]
     found = CountsRecord(dtype=found.dtype, fields=found.fields, channels=placed, pixel_sizes=found.pixel_sizes)
     notes = [_type_note(found, trained, channels), _order_note(order, channels),
-             _intensity_note(found, trained, channels, is_measured=is_measured), _step_note(found, trained),
+             _intensity_note(found, trained, channels, is_measured=is_measured) or _step_note(found, trained),
              _inverted_note(found, trained, channels), _pixel_size_note(found, trained)]
     return [note for note in notes if note]
 

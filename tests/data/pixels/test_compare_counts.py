@@ -50,7 +50,7 @@ COPIES = {
     "8 bits, stretched": ((STRETCHED * 255).astype(np.uint8), ["are uint8, the network", "far from those"]),
     "8 bits in 16": (OTHERS >> 4, ["far from those"]),
     "16 bits, stretched": ((STRETCHED * 65535).astype(np.uint16), ["far from those"]),
-    "12 bits in 16, x 16": (TIMES_16, ["far from those", "16 counts apart here, 1 in training"]),
+    "12 bits in 16, x 16": (TIMES_16, ["far from those"]),
     "x 4": (OTHERS * 4, ["far from those"]),
     "/ 4": (OTHERS >> 2, ["far from those"]),
     "256 grey levels": ((OTHERS >> 4) * 16, ["16 counts apart"]),
