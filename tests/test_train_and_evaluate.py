@@ -166,6 +166,25 @@ def test_another_table_is_scored_and_its_trained_compounds_pointed_out(run, modu
     assert "trained on 2 of these compounds" in done.stdout
 
 
+def test_fields_on_another_scale_are_told_beside_the_scores_or_refused(run, module_screen, tmp_path):
+    saved = checkpoint.load(run[0] / "checkpoints" / "last.safetensors")
+    assert (saved.counts.dtype, saved.counts.fields, len(saved.counts.channels)) == ("uint16", 9, 2)
+    rows = pd.read_csv(module_screen, dtype=str)
+    for folder, change in (("times", lambda plane: plane * 20), ("bytes", lambda plane: (plane >> 4).astype(np.uint8))):
+        for name in [*rows["FileName_DNA"], *rows["FileName_RNA"]]:
+            (tmp_path / folder / name).parent.mkdir(parents=True, exist_ok=True)
+            tifffile.imwrite(tmp_path / folder / name, change(tifffile.imread(module_screen.parent / name)))
+        rows.to_csv(tmp_path / folder / "sites.csv", index=False)
+    done = evaluate(run[0], tmp_path / "out", "--sites", tmp_path / "times" / "sites.csv", ranks=2)
+    assert done.returncode == 0, done.stderr
+    notes = json.loads((tmp_path / "out" / "evaluation.json").read_text())["notes"]
+    assert any("intensities are far from those of the training (DNA median" in note for note in notes)
+    assert "NOTE: intensities are far" in done.stdout
+    done = evaluate(run[0], tmp_path / "none", "--sites", tmp_path / "bytes" / "sites.csv")
+    assert (done.returncode, "are uint8" in done.stderr, "Traceback" in done.stderr) == (3, True, False)
+    assert not (tmp_path / "none" / "scores.json").exists()
+
+
 def test_what_flatters_or_dooms_a_score_is_said_beside_it(module_screen, tmp_path):
     done = run_python("train.py", *TRAIN, "--sites", module_screen, "--split-method", "random", "--test-fraction", "0.3",
                       "--max-steps", "2", "--run-dir", tmp_path / "run")

@@ -35,12 +35,17 @@ def main(argv: list[str]) -> None:
     """Write all problems of a screen and raise DataError, or log a summary of it and draw its plates."""
     settings = COMMAND.read(argv)
 
+    import numpy as np
+
     from mscnn.core import csv_safe  # here, so that --help comes at once
     from mscnn.core.field_size import misfit
     from mscnn.data.check_screen import check_files, plate_maps, readers, summary
+    from mscnn.data.pixels.count_statistics import sample
+    from mscnn.data.pixels.read_pixels import pixel_sizes
     from mscnn.data.read_screen import read_screen
     from mscnn.data.tables.bbbc021 import find_csvs
     from mscnn.data.tables.control import note_absence, require_control
+    from mscnn.data.tables.pixel_size import mixed_pixel_sizes
     from mscnn.data.tables.problems import Problem, count, in_order, write_csv
     from mscnn.report.plates import draw
 
@@ -66,7 +71,8 @@ def main(argv: list[str]) -> None:
     csv_safe.write_csv(maps, maps_csv)
     draw(maps, table.control, picture)
     log.info("%s\nno problems found; look at %s", summary(table, site), picture)
-    for note in (note_absence(table), misfit(site.height, site.width)):
+    sizes = pixel_sizes(table, sample(np.arange(len(table))))
+    for note in (note_absence(table), mixed_pixel_sizes(sizes), misfit(site.height, site.width)):
         if note:
             log.warning("%s", note)
 

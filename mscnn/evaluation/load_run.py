@@ -8,11 +8,13 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from mscnn.core import config, identity
 from mscnn.core.errors import DataError, UsageError
+from mscnn.data.pixels import compare_counts as compare
 from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.pixels.scale import Scale, scale_from_record
 from mscnn.data.read_screen import read_screen
@@ -29,6 +31,14 @@ from mscnn.training.inference import predict
 
 NOT_MEASURED = "plates that were not measured have the mean light and scale of those that were"
 SEEN = "the network has seen images of what it is scored on, without labels (--aux-on-held-out)"
+
+
+class LoadedScale(NamedTuple):
+    """A scale for sites to run the network on."""
+
+    scale: Scale
+    notes: list[str]    # what a reader of the scores must know
+    is_measured: bool   # in the sites themselves, so that another gain or offset of the counts is undone
 
 
 @dataclass(frozen=True)
@@ -73,26 +83,40 @@ def select_sites(settings: EvaluationSettings, checkpoint: Checkpoint, ranks: Wo
     return EvaluationSites(table, is_scored, notes)
 
 
-def load_scale(checkpoint: Checkpoint, table: SiteTable, ranks: World, *, other_screen: bool) -> tuple[Scale, list[str]]:
-    """Return the scale of the training, and what a reader of the scores must know; a collective.
+def load_scale(checkpoint: Checkpoint, table: SiteTable, ranks: World, *, other_screen: bool) -> LoadedScale:
+    """Return the scale of the training, or that of plates that are measured anew; a collective.
 
     other_screen: plates are not those of the training, so they are measured in their own reference wells.
     Raises DataError for fields of another size.
     """
     scale, notes = scale_from_record(checkpoint.scale), []
+    is_measured = not scale.by_plate and scale.num_channels is None
     data = config.from_flat(checkpoint.settings).data
     reference = data.plate_reference or table.control
     if scale.by_plate and other_screen:
         own = np.flatnonzero(table.is_of(reference))
         if len(own):
-            scale = prepare_data.fit_scale(table, own, data, ranks)
+            scale, is_measured = prepare_data.fit_scale(table, own, data, ranks), True
         else:
             notes.append(f"no wells of {reference} here: plates have the mean light and scale of training's")
             scale = scale.for_other_screen()
     if not notes and not scale.covers(table.frame["plate"]):
         notes.append(NOT_MEASURED)
     require_measured_size(scale, table, reference)
-    return scale, notes
+    return LoadedScale(scale, notes, is_measured)
+
+
+def compare_counts(checkpoint: Checkpoint, table: SiteTable, ranks: World, *, is_measured: bool) -> list[str]:
+    """Return how the camera counts of the sites differ from those of the training; a collective.
+
+    is_measured: as in LoadedScale.  Raises DataError on all ranks alike for counts that the scale cannot be for.
+    """
+    assert table.native is not None
+    if checkpoint.counts is None:
+        compare.require_depth(table.native[3], max(checkpoint.scale.facts.get("mean", ()), default=0.0))
+        return [compare.UNKNOWN]
+    found = prepare_data.measure_counts(table, np.arange(len(table)), ranks)
+    return compare.compare(found, checkpoint.counts, checkpoint.channels, is_measured=is_measured)
 
 
 def require_measured_size(scale: Scale, table: SiteTable, reference: str) -> None:

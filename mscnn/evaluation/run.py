@@ -54,7 +54,8 @@ def evaluate(settings: EvaluationSettings) -> Evaluation | None:
     path, saved = ranks.run_on_all_or_raise(lambda: checkpoint.read(Path(settings.checkpoint)))
     with errors.details_to_file(out, is_reporter=ranks.rank == 0):
         sites = load_run.select_sites(settings, saved, ranks)
-        scale, notes = load_run.load_scale(saved, sites.table, ranks, other_screen=settings.another())
+        scale, notes, is_measured = load_run.load_scale(saved, sites.table, ranks, other_screen=settings.another())
+        notes += load_run.compare_counts(saved, sites.table, ranks, is_measured=is_measured)
     height, width = saved.image_size
     fields = FieldReader(sites.table, scale, (height, width))
     network = load_run.load_network(saved, Acceleration())

@@ -10,13 +10,9 @@ from typing import Any
 import numpy as np
 
 from mscnn.core.errors import DataError
-from mscnn.data.pixels.dataset_scale import DatasetScale
 from mscnn.data.pixels.images import DTYPES, Header
-from mscnn.data.pixels.plate_scale import PlateScale
-from mscnn.data.pixels.scale import Scale
 
 MOST_8_BIT, MOST = 2**8 - 1, 2**16 - 1
-FAR = 5  # training's standard deviations of a pixel by which a mean over fields may differ; other units are further away
 COUNTS = "give the camera counts, uint8 or uint16, as the image files hold them (tifffile.imread): the run scales them"
 
 
@@ -28,12 +24,14 @@ class Expected:
     height: int                # pixels of the network's input
     width: int
     is_fitted: bool            # fields of other sizes are cropped or padded: the run's setting image-size is no "native"
+    dtype: str = "uint16"      # of the training's counts
 
 
 def as_counts(fields: Any, expected: Expected) -> np.ndarray:
     """Return an array of fields as (N, C, H, W) uint8 or uint16. Raises DataError for all but counts of this shape.
 
-    Whole numbers from 0 to 65535 in any integer or floating type are counts, and become uint16 without loss.
+    Whole numbers from 0 to 65535 in any integer or floating type are counts.  They become uint16 without loss, or uint8 as
+    the training's where they fit.
     """
     wanted = f"(N, C, H, W) with channels {', '.join(expected.channels)}"
     if not isinstance(fields, np.ndarray):
@@ -49,7 +47,7 @@ def as_counts(fields: Any, expected: Expected) -> np.ndarray:
                         "them with numpy.moveaxis(fields, -1, -3)")
     channels, height, width = fields.shape[1:]
     require_header(Header(channels, height, width, fields.dtype.name), expected)
-    return _whole_counts(fields)
+    return _whole_counts(fields, expected.dtype)
 
 
 def require_header(header: Header, expected: Expected) -> None:
@@ -65,29 +63,8 @@ def require_header(header: Header, expected: Expected) -> None:
                         f"size, or train with --image-size {expected.height}x{expected.width}, which crops or pads any")
 
 
-def require_depth(header: Header, scale: Scale) -> None:
-    """Raise DataError for 8-bit fields where the run was trained on counts that only 16 bits hold."""
-    level = _training_level(scale)
-    if header.dtype == "uint8" and level > MOST_8_BIT:
-        raise DataError(f"the run was trained on 16-bit counts ({level:,.0f} in the mean of a channel), the fields here "
-                        "are uint8; give the 16-bit images as the camera wrote them")
-
-
-def far_channels(means_C: np.ndarray, scale: Scale, channels: tuple[str, ...]) -> str:
-    """Return what is suspicious about the mean counts of the channels, "" where nothing is.
-
-    Only a scale of the whole data set tells what counts the training had.
-    """
-    if not isinstance(scale, DatasetScale) or scale.mode != "dataset":
-        return ""
-    far = [f"{name} {found:,.0f} here, {mean:,.0f} in training" for name, found, mean, sd in
-           zip(channels, means_C, scale.mean, scale.sd, strict=True) if abs(found - mean) > FAR * sd]
-    return f"mean counts are far from those of the training ({'; '.join(far)}): is it the same camera, are all channels " \
-           "in the run's order, are 8-bit and 16-bit images mixed up?" if far else ""
-
-
-def _whole_counts(fields_NCHW: np.ndarray) -> np.ndarray:
-    """Return counts as uint8 or uint16. Raises DataError where values are no counts."""
+def _whole_counts(fields_NCHW: np.ndarray, trained: str) -> np.ndarray:
+    """Return counts as uint8 or uint16; trained: the type of the training. Raises DataError where values are no counts."""
     kind, name = fields_NCHW.dtype.kind, fields_NCHW.dtype.name
     if kind not in "uif":
         raise DataError(f"counts must be whole numbers from 0 to {MOST}, got an array of {name}; {COUNTS}")
@@ -104,13 +81,6 @@ def _whole_counts(fields_NCHW: np.ndarray) -> np.ndarray:
     if kind == "f" and (wrong := int((fields_NCHW != np.floor(fields_NCHW)).sum())):
         raise DataError(f"counts must be whole numbers, {wrong:,} of {fields_NCHW.size:,} values are not ({found}); "
                         f"{COUNTS}")
-    return fields_NCHW if name in DTYPES else fields_NCHW.astype(np.uint16)
-
-
-def _training_level(scale: Scale) -> float:
-    """Return the largest mean count of a channel that the training is known to have had; 0 where nothing is known."""
-    if isinstance(scale, DatasetScale):
-        return max(scale.mean, default=0.0)
-    if isinstance(scale, PlateScale):
-        return scale.offset + max((max(levels) for levels in scale.provenance.level.values()), default=0.0)
-    return 0.0
+    if name in DTYPES:
+        return fields_NCHW
+    return fields_NCHW.astype(np.uint8 if trained == "uint8" and high <= MOST_8_BIT else np.uint16)

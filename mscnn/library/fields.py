@@ -15,18 +15,14 @@ import pandas as pd
 from mscnn.core import config
 from mscnn.core.errors import DataError, UsageError
 from mscnn.data.pixels.in_memory import array_table
-from mscnn.data.pixels.read_pixels import read_pixels
 from mscnn.data.pixels.scale import Scale, scale_from_record
-from mscnn.data.tables.sampler import evenly_spaced
 from mscnn.data.tables.site_table import METADATA, PUBLIC_NAMES, SiteTable
 from mscnn.distributed.world import World
 from mscnn.evaluation import aggregate, load_run
 from mscnn.library import screen
-from mscnn.library.counts import Expected, as_counts, far_channels, require_depth, require_header
+from mscnn.library.counts import Expected, as_counts, require_header
 from mscnn.training import prepare_data
 from mscnn.training.checkpoint import Checkpoint
-
-LOOKED_AT = 8  # fields whose mean counts are compared with the training's
 
 
 @dataclass(frozen=True)
@@ -45,7 +41,8 @@ def to_fields(fields: Any, metadata: pd.DataFrame | None, saved: Checkpoint) -> 
     """
     channels, (height, width) = tuple(saved.channels), saved.image_size
     data = config.from_flat(saved.settings).data
-    expected = Expected(channels, height, width, is_fitted=data.size() is not None)
+    expected = Expected(channels, height, width, is_fitted=data.size() is not None,
+                        dtype=saved.counts.dtype if saved.counts else "uint16")
     if isinstance(fields, pd.DataFrame):
         if metadata is not None:
             raise UsageError("metadata goes with an array or paths; a table has Metadata_* columns of its own")
@@ -71,20 +68,18 @@ def choose_scale(fields: Fields, saved: Checkpoint, plates: Any) -> tuple[Scale,
     Raises UsageError where the run needs to know, and was not told, whose plates they are.
     """
     own = scale_from_record(saved.scale)
-    assert fields.table.native is not None
-    require_depth(prepare_data.images.Header(*fields.table.native), own)
     control = config.from_flat(saved.settings).data.plate_reference or fields.table.control
     if not isinstance(plates, pd.DataFrame) and plates not in (None, "training", "measure"):
         raise UsageError(f'plates must be "training", "measure" or a table of mscnn.read_screen, got {plates!r}')
     if not own.by_plate:
-        scale, notes = load_run.load_scale(saved, fields.table, World(), other_screen=False)
+        scale, notes, is_measured = load_run.load_scale(saved, fields.table, World(), other_screen=False)
     elif plates is None:
         raise UsageError(f'the run scales each plate by its own numbers, so say whose plates these are: plates="training" '
                          f'for those of its training, by name; plates="measure" to measure each in its wells of {control} '
                          "among these fields; plates=TABLE to measure them in the wells of a table")
     elif isinstance(plates, pd.DataFrame):
         measured = to_fields(plates, None, saved)
-        scale, notes = load_run.load_scale(saved, measured.table, World(), other_screen=True)
+        scale, notes, is_measured = load_run.load_scale(saved, measured.table, World(), other_screen=True)
         notes += [] if notes or scale.covers(fields.table.frame["plate"]) else [load_run.NOT_MEASURED]
         load_run.require_measured_size(scale, fields.table, control)
     else:
@@ -92,16 +87,8 @@ def choose_scale(fields: Fields, saved: Checkpoint, plates: Any) -> tuple[Scale,
                                                 if name not in fields.metadata]):
             raise UsageError(f'plates="measure" needs the plate and compound of each field, and {" and ".join(lacking)} is '
                              "not there; give them in metadata=DATAFRAME")
-        scale, notes = load_run.load_scale(saved, fields.table, World(), other_screen=plates == "measure")
-    if note := far_channels(_mean_counts(fields.table), own, tuple(saved.channels)):
-        notes.append(note)
-    return scale, notes
-
-
-def _mean_counts(table: SiteTable) -> np.ndarray:
-    """Return the mean count of each channel (C,) over a few fields, spread evenly over the table."""
-    sites = evenly_spaced(len(table), LOOKED_AT)
-    return np.mean([read_pixels(table, site).mean(axis=(1, 2)) for site in sites.tolist()], axis=0)
+        scale, notes, is_measured = load_run.load_scale(saved, fields.table, World(), other_screen=plates == "measure")
+    return scale, notes + load_run.compare_counts(saved, fields.table, World(), is_measured=is_measured)
 
 
 def _path_table(paths: Any, expected: Expected, control: str) -> SiteTable:

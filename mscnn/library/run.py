@@ -95,7 +95,8 @@ class Run:
             ValueError: the fields do not fit; the message says what was expected, what was found, and the remedy.
 
         Warns:
-            UserWarning: plates have the mean scale of others, or mean counts are far from those of the training.
+            UserWarning: plates have the mean scale of others, or sample type, intensities, order of channels or size of
+                pixels are unlike those of the training.
         """
         found = self._compute(fields, metadata, plates, microbatch, progress)
         return _joined(found.fields, pd.DataFrame(found.probabilities_NK, columns=self.classes))

@@ -8,6 +8,8 @@ import torch
 from mscnn.core import config, errors, machine
 from mscnn.core.logs import log
 from mscnn.data.pixels.augment import Jitter
+from mscnn.data.pixels.compare_counts import require_same_counts
+from mscnn.data.pixels.count_statistics import CountsRecord
 from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.pixels.scale import Scale, scale_from_record
 from mscnn.data.tables import splits
@@ -32,11 +34,12 @@ class TrainingData:
     table: SiteTable
     split: splits.Split
     scale: Scale                                     # from camera counts to the network's input
+    counts: CountsRecord                             # sample type and distribution of the training images
     resumed_from: tuple[Path, Checkpoint] | None     # where the run continues; None where it starts
 
 
 def load_data(settings: config.Config, ranks: world.World) -> TrainingData:
-    """Read the table, split it, find the checkpoint to resume from, and fit the scale; a collective."""
+    """Read the table, split it, find the checkpoint to resume from, fit the scale and measure the counts; a collective."""
     table = ranks.run_on_all_or_raise(lambda: prepare_data.load_labelled_sites(settings.data, to_train=True))
     table = prepare_data.with_shape(table, settings.data.size(), ranks)
     asked = settings.split
@@ -55,7 +58,11 @@ def load_data(settings: config.Config, ranks: world.World) -> TrainingData:
     ranks.require_equal(checkpoint=resumed_from[1].sha256 if resumed_from else "none")
     scale = (scale_from_record(resumed_from[1].scale) if resumed_from else
              prepare_data.fit_scale(table, split.train(), settings.data, ranks))
-    return TrainingData(table, split, scale, resumed_from)
+    counts = prepare_data.measure_counts(table, split.train(), ranks)
+    if resumed_from and resumed_from[1].counts:
+        require_same_counts(counts, resumed_from[1].counts, table.channels)
+        counts = resumed_from[1].counts
+    return TrainingData(table, split, scale, counts, resumed_from)
 
 
 def require_enough_for_lda(split: splits.Split, table: SiteTable) -> None:

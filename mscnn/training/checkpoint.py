@@ -26,11 +26,13 @@ from torch import Tensor
 from mscnn.core.errors import DataError
 from mscnn.core.files import PARTIAL, write_atomically
 from mscnn.core.logs import log
+from mscnn.data.pixels.count_statistics import CountsRecord
 from mscnn.data.pixels.scale import ScaleRecord
 from mscnn.data.tables.splits import SplitRecord
 from mscnn.training import checkpoint_schema
 
-FORMAT = 3
+FORMAT = 4
+COUNTLESS = 3  # the format without `counts`, which is read too
 FOLDER, LAST, BEST, GOOD = "checkpoints", "last.safetensors", "best.safetensors", "good.safetensors"
 SPARE = 2**20  # bytes that must stay free beside a checkpoint
 # Bytes of the largest file that is opened.  Weights, momentum and averages take 0.48 GiB for fields of 1024x1280, and 6 GiB
@@ -70,6 +72,7 @@ class Checkpoint:
     split: SplitRecord               # who was trained on, and who was held out
     network: dict[str, Tensor]       # the weights to predict with: the moving average, where one is kept
     resume: ResumeRecord
+    counts: CountsRecord | None = None  # sample type and distribution of the training images; None in format 3
     sha256: str = ""                 # over all the above, as read from a file; "" before it is written
 
 
@@ -213,13 +216,16 @@ def _read(path: Path) -> Checkpoint | str:
     tensors = safetensors.torch.load(data)
     header = json.loads(data[8:8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
     del data
-    if header.get("format") != str(FORMAT):
-        return f"checkpoint format {header.get('format')!r}, this version reads {FORMAT}; use the version that wrote it"
+    if header.get("format") not in (str(FORMAT), str(COUNTLESS)):
+        return f"checkpoint format {header.get('format')!r}, this version reads {COUNTLESS} and {FORMAT}; use the one " \
+               "that wrote it"
     if (sha256 := digest(header["content"], tensors)) != header["sha256"]:
         return "not what was written (its SHA-256 differs); use another one"
     if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values() if tensor.is_floating_point()):
         return "holds numbers that are not finite; use another one"
     content = _with_tensors(json.loads(header["content"], parse_constant=_refuse_constant), tensors)
+    if header["format"] == str(COUNTLESS):
+        content["counts"] = None
     if wrong := next(checkpoint_schema.schema_errors(content), None):
         return f"its {wrong} is not as this program writes it; use another one"
     return _from_content(content, sha256)
@@ -233,17 +239,19 @@ def _content(checkpoint: Checkpoint) -> dict[str, Any]:
     arrays = {name: torch.from_numpy(array) for name, array in checkpoint.scale.arrays.items()}
     content = shallow(checkpoint)
     del content["sha256"]
-    return content | {"scale": {"facts": checkpoint.scale.facts, "arrays": arrays},
-                                  "split": dataclasses.asdict(checkpoint.split), "resume": shallow(checkpoint.resume)}
+    return content | {"counts": checkpoint.counts.to_json() if checkpoint.counts else None,
+                      "scale": {"facts": checkpoint.scale.facts, "arrays": arrays},
+                      "split": dataclasses.asdict(checkpoint.split), "resume": shallow(checkpoint.resume)}
 
 
 def _from_content(content: dict[str, Any], sha256: str) -> Checkpoint:
     """Return the inverse of _content."""
-    scale, resume = content["scale"], content["resume"]
+    scale, resume, counts = content["scale"], content["resume"], content["counts"]
     states = {int(number): state for number, state in resume["optimiser"]["state"].items()}  # JSON has no numbers as keys
     arrays = {name: tensor.numpy() for name, tensor in scale["arrays"].items()}
     return Checkpoint(**content | {
         "sha256": sha256, "scale": ScaleRecord(scale["facts"], arrays), "split": SplitRecord.from_json(content["split"]),
+        "counts": None if counts is None else CountsRecord.from_json(counts),
         "resume": ResumeRecord(**resume | {"optimiser": resume["optimiser"] | {"state": states}})})
 
 

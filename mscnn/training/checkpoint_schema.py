@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mscnn.core import config
 from mscnn.core.settings import plain_type
+from mscnn.data.pixels.count_statistics import CountsRecord
 from mscnn.data.pixels.scale import ScaleRecord, scale_from_record
 from mscnn.data.tables import splits
 from mscnn.model import MCNN
@@ -17,7 +18,7 @@ from mscnn.model import MCNN
 SCHEMA = {
     "step": int, "total_steps": int, "classes": [str], "channels": [str], "image_size": [int], "network": dict,
     "settings": {"preset": str, "head_relu": bool, "aux_on_held_out": bool, "head": str},
-    "scale": {"facts": {"mode": str}, "arrays": dict},
+    "counts": (dict, type(None)), "scale": {"facts": {"mode": str}, "arrays": dict},
     "split": {"method": str, "held_out": [str], "leaks": str, "sha256": str, "sides": [str], "sites": dict,
               "trained": {"compounds": [str], "mechanisms": [str]}, "unlearnable": [str]},
     "resume": {"loss_module": dict, "optimiser": {"state": dict, "param_groups": [dict]}, "ema": (dict, type(None)),
@@ -56,6 +57,8 @@ def schema_errors(content: dict[str, Any]) -> Iterator[str]:
     weights = content["network"]
     yield from (f"network {name!r}" for name in [*expected, *weights] if name not in expected or name not in weights
                 or (weights[name].shape, weights[name].dtype) != (expected[name].shape, expected[name].dtype))
+    if content["counts"] is not None and len(CountsRecord.from_json(content["counts"]).channels) != len(channels):
+        yield "counts"
 
 
 def _mismatches(value: Any, schema: Any, name: str) -> Iterator[str]:

@@ -10,16 +10,27 @@ import numpy as np
 from mscnn.core import config
 from mscnn.core.errors import DataError, ImageError
 from mscnn.core.logs import log
-from mscnn.data.pixels import copies, dataset_scale, images, in_memory, packed, plate_scale, reference_wells
+from mscnn.data.pixels import (
+    copies,
+    count_statistics,
+    dataset_scale,
+    images,
+    in_memory,
+    packed,
+    plate_scale,
+    reference_wells,
+)
+from mscnn.data.pixels.count_statistics import CountsRecord
 from mscnn.data.pixels.dataset_scale import DatasetScale
 from mscnn.data.pixels.illumination import Method
 from mscnn.data.pixels.plate_scale import PlateScale
 from mscnn.data.pixels.plate_sums import PlateSums
-from mscnn.data.pixels.read_pixels import read_pixels
+from mscnn.data.pixels.read_pixels import pixel_sizes, read_pixels
 from mscnn.data.pixels.scale import Scale, scale_from_record
 from mscnn.data.pixels.scale_record import ScaleRecord
 from mscnn.data.read_screen import read_screen
 from mscnn.data.tables import control
+from mscnn.data.tables.pixel_size import PIXEL_SIZE, mixed_pixel_sizes
 from mscnn.data.tables.sampler import evenly_spaced, shard
 from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed.world import World
@@ -40,8 +51,9 @@ def load_labelled_sites(settings: config.Data, *, to_train: bool = False) -> Sit
         raise DataError(f"{unread} sites of {table.control}, in which plates are measured, have no mechanism and would not "
                         f"be read; fill it in, for example with {table.control}")
     log.info("sites: %d, of which %d have a known mechanism", len(table), len(labelled))
-    if note := control.note_absence(table):
-        log.warning("%s", note)
+    for note in (control.note_absence(table), mixed_pixel_sizes(table.frame.get(PIXEL_SIZE))):
+        if note:
+            log.warning("%s", note)
     if len(labelled) == 0:
         raise DataError(f"{settings.packed or settings.bbbc021 or settings.sites}: no site has a known mechanism; fill in "
                         "that column, or name it with --columns mechanism=COLUMN (of a pack: pack again with it)")
@@ -117,6 +129,24 @@ def fit_scale(table: SiteTable, sites: np.ndarray, settings: config.Data, world:
 
     _read_shares(table, [(site, partial(add, position)) for position, site in enumerate(chosen.tolist())], world)
     return DatasetScale("dataset", *dataset_scale.statistics(world.sum_array(moments_SC3)))
+
+
+def measure_counts(table: SiteTable, sites: np.ndarray, world: World) -> CountsRecord:
+    """Return the distribution of camera counts over a sample of the sites, the same on any number of ranks. A collective.
+
+    Raises DataError on all ranks where images are damaged.
+    """
+    chosen = count_statistics.sample(sites)
+    assert table.native is not None, "the files' headers have not been read"
+    statistics_SCK = np.zeros((len(chosen), len(table.channels), len(count_statistics.QUANTITIES)))
+
+    def add(position: int, site_CHW: np.ndarray) -> None:
+        statistics_SCK[position] = count_statistics.field_statistics(site_CHW)
+
+    _read_shares(table, [(site, partial(add, position)) for position, site in enumerate(chosen)], world)
+    share = pixel_sizes(table, shard(chosen, rank=world.rank, size=world.size)).dropna().unique().tolist()
+    sizes = {size for sizes in world.gather(share) for size in sizes}
+    return count_statistics.summarise(world.sum_array(statistics_SCK), table.native[3], sizes)
 
 
 def _measure_plates(table: SiteTable, sites: np.ndarray, settings: config.Data, world: World) -> Scale:

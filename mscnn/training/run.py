@@ -60,7 +60,7 @@ def prepare(settings: config.Config, resolved: str, stop: StopRequest) -> Prepar
         data = load_data(settings, ranks)
     trainer, choices = build_trainer(settings, data, ranks, plan, stop)
     environment |= {"ranks": ranks.size, "launcher": ranks.launcher, "rendezvous": ranks.rendezvous, **choices}
-    state = TrainState(_numerics(settings, ranks, plan, choices))
+    state = TrainState(_numerics(settings, ranks, plan, choices), data.counts)
     run_dir = _open_run_directory(settings, resolved, data, environment, ranks)
     if data.resumed_from:
         path, saved = data.resumed_from

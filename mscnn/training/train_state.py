@@ -16,6 +16,7 @@ from torch import nn
 from mscnn.core import activity, config, run_directory
 from mscnn.core.errors import DataError, Stopped, UsageError
 from mscnn.core.logs import log
+from mscnn.data.pixels.count_statistics import CountsRecord
 from mscnn.data.tables import splits
 from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed import heartbeat
@@ -36,6 +37,7 @@ class TrainState:
     """The position in a training, the same on all ranks."""
 
     numerics: dict[str, Any]                # what the rounding depends on: ranks, threads, precision, kernel, versions
+    counts: CountsRecord | None = None      # sample type and distribution of the training images, for evaluation
     step: int = 0                           # optimiser steps taken
     total_steps: int = 0                    # of the whole training
     best_epoch_mean: float = math.inf       # least mean loss of the epochs after which the run saved
@@ -115,7 +117,7 @@ class TrainState:
                 step=self.step, total_steps=self.total_steps, settings=config.absolute(settings).flat(),
                 classes=table.mechanisms(), channels=list(table.channels), image_size=list(table.shape[1:]),
                 scale=trainer.fields.scale.to_record(), split=splits.to_record(split, table),
-                network=trainer.network.state_dict(), resume=resume)
+                network=trainer.network.state_dict(), resume=resume, counts=self.counts)
 
     def load(self, saved: Checkpoint, trainer: Trainer) -> None:
         """Restore the training to where a checkpoint was saved. Raises DataError where it is of another network."""

@@ -357,11 +357,14 @@ def test_faults_of_several_kinds_are_all_listed_in_one_run(screen, tmp_path):
 
 
 def test_what_training_will_need_is_named_though_it_is_no_fault(screen, tmp_path):
-    """Fields of 64x64 do not fit the network; without DMSO there are no untreated wells."""
+    """Fields of 64x64 do not fit the network; without DMSO there are no untreated wells; pixels have two sizes."""
+    sizes = ["0.65"] * 5 + ["0.325"] * 4
+    pd.read_csv(screen, dtype=str, keep_default_na=False).assign(Metadata_PixelSize=sizes).to_csv(screen, index=False)
     found = run_check("--sites", screen, "--out", tmp_path / "out").stdout
     assert "fields of 64x64 pixels do not fit: both sides must be multiples of 128; the nearest sizes are --image-size " \
            "128x128 (crops or pads)" in found
     assert "no well of" not in found
+    assert "pixels have more than one size: 0.325 µm (4 sites), 0.65 µm (5 sites); bring images to one magnif" in found
     change(screen, 5, compound="c", moa="odd")
     change(screen, 9, compound="c", moa="odd")
     found = run_check("--sites", screen, "--out", tmp_path / "out", "--control", "xyz").stdout

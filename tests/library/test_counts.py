@@ -3,9 +3,7 @@
 import numpy as np
 import pytest
 
-from mscnn.data.pixels.dataset_scale import DatasetScale
-from mscnn.data.pixels.images import Header
-from mscnn.library.counts import Expected, as_counts, far_channels, require_depth
+from mscnn.library.counts import Expected, as_counts
 
 EXPECTED = Expected(("DNA", "Tubulin", "Actin"), 128, 256, is_fitted=False)
 GOOD = np.random.default_rng(0).integers(0, 4000, (2, 3, 128, 256)).astype(np.uint16)
@@ -61,18 +59,8 @@ def test_a_run_that_fits_its_fields_takes_other_sizes():
     assert as_counts(GOOD[..., :100], fitting).shape == (2, 3, 128, 100)
 
 
-def test_8_bit_fields_are_refused_where_training_had_16_bits():
-    scale = DatasetScale("dataset", (100.0, 300.0, 100.0), (10.0, 10.0, 10.0))
-    with pytest.raises(ValueError, match=r"16-bit counts \(300 in the mean of a channel\), the fields here are uint8;"):
-        require_depth(Header(3, 128, 256, "uint8"), scale)
-    require_depth(Header(3, 128, 256, "uint16"), scale)
-    require_depth(Header(3, 128, 256, "uint8"), DatasetScale("dataset", (100.0, 255.0, 100.0), (10.0, 10.0, 10.0)))
-    require_depth(Header(3, 128, 256, "uint8"), DatasetScale("field", (), ()))
-
-
-def test_counts_far_from_those_of_the_training_are_named():
-    scale = DatasetScale("dataset", (30.0, 40.0, 50.0), (10.0, 10.0, 10.0))
-    assert far_channels(np.array([79.0, 89.0, 1.0]), scale, EXPECTED.channels) == ""
-    far_C = np.array([30.0, 4000.0, 50.0])
-    assert "(Tubulin 4,000 here, 40 in training)" in far_channels(far_C, scale, EXPECTED.channels)
-    assert far_channels(far_C, DatasetScale("field", (), ()), EXPECTED.channels) == ""
+def test_whole_numbers_become_the_type_of_the_training_where_they_fit():
+    eight = Expected(EXPECTED.channels, 128, 256, is_fitted=False, dtype="uint8")
+    assert as_counts((GOOD % 256).astype(np.int64), eight).dtype == np.uint8
+    assert as_counts(GOOD.astype(np.int64), eight).dtype == np.uint16
+    assert as_counts(GOOD, eight) is GOOD

@@ -42,6 +42,7 @@ def main(table_csv: str, out: str, backend: str = "gloo", broken: str = "-1") ->
     settings = config.Data(sites=table_csv)
     table = prepare_data.with_shape(prepare_data.load_labelled_sites(settings), None, ranks)
     normalisation = prepare_data.fit_scale(table, np.arange(len(table)), settings, ranks)
+    counts = prepare_data.measure_counts(table, np.arange(len(table)), ranks)
     Broken.site = int(broken)
     fields, everything = Broken(table, normalisation, None), splits.make_split(table, split="hold-out")
     optim = config.Optim(class_weights="balanced", aux_weight=0.5, microbatch=2)
@@ -66,7 +67,8 @@ def main(table_csv: str, out: str, backend: str = "gloo", broken: str = "-1") ->
         torch.save({"parameters": network.state_dict(), "taken": [rate for rate, _ in taken],
                     "skipped": [step.is_skipped for _, step in taken], "broken": named, "loss": numbers["loss"],
                     "accuracy": numbers["accuracy"], "probabilities": torch.from_numpy(probabilities),
-                    "normalisation": [*normalisation.mean, *normalisation.sd], "everyone": everyone}, Path(out))
+                    "normalisation": [*normalisation.mean, *normalisation.sd], "counts": counts.to_json(),
+                    "everyone": everyone}, Path(out))
     del trainer
     ranks.shutdown()
 

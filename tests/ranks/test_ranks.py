@@ -32,6 +32,7 @@ def test_ranks_train_and_predict_like_one_process(tiny_screen, request, backend,
         assert together["loss"] == pytest.approx(alone["loss"], rel=1e-5)
         assert together["accuracy"] == alone["accuracy"]
         assert together["normalisation"] == alone["normalisation"]  # to the last bit
+        assert together["counts"] == alone["counts"]
         torch.testing.assert_close(together["probabilities"], alone["probabilities"], rtol=1e-4, atol=1e-5)
         assert together["everyone"] == [{"rank": rank, "any": True, "text": "µ" * rank} for rank in range(ranks)]
 

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 
 from mscnn.core import config
 from mscnn.core.errors import DataError
+from mscnn.data.pixels.count_statistics import QUANTITIES, summarise
 from mscnn.data.pixels.scale import ScaleRecord
 from mscnn.data.tables.splits import SplitRecord
 from mscnn.model import MCNN
@@ -23,6 +24,7 @@ from mscnn.training.checkpoint import Checkpoint, ResumeRecord
 from tests.data.pixels.test_plate_scale import tiny
 
 WEIGHTS = {name: torch.rand(weight.shape) for name, weight in MCNN(2, 1, 128, 128).state_dict().items()}
+COUNTS = summarise(np.ones((2, 1, len(QUANTITIES))), "uint16", [0.65])
 CHECKPOINT = Checkpoint(  # of the smallest network, its biases not zero: each tensor has bytes of its own
     step=1, total_steps=9, settings=config.from_flat({"preset": "demo", "sites": "sites.csv"}).flat(),
     classes=["a", "b"], channels=["DNA"], image_size=[128, 128],
@@ -30,7 +32,7 @@ CHECKPOINT = Checkpoint(  # of the smallest network, its biases not zero: each t
     split=SplitRecord(method="hold-out", held_out=["x"], leaks="", sha256="0", sites={"train": 1, "test": 1, "unused": 0},
                       trained={"compounds": ["y"], "mechanisms": ["a", "b"], "weeks": []}, unlearnable=[],
                       sides=["train", "test"]),
-    network=WEIGHTS,
+    network=WEIGHTS, counts=COUNTS,
     resume=ResumeRecord(
         loss_module={f"network.{name}": weight + 1 for name, weight in WEIGHTS.items()},
         optimiser={"state": {0: {"momentum_buffer": torch.rand(3)}}, "param_groups": [{"lr": 0.1, "params": [0]}]},
@@ -258,6 +260,29 @@ def test_foreign_files_and_those_of_another_format_are_refused(tmp_path):
     for name, reason in {"newer": "format '99', this version reads 3", "foreign": "format None", "part": "content",
                          "empty": "not a readable checkpoint", "endless": "not a readable checkpoint"}.items():
         assert reason in refusal(tmp_path / name)
+
+
+def test_a_checkpoint_without_counts_is_read_in_its_own_format_alone(tmp_path):
+    tensors: dict[str, torch.Tensor] = {}
+    text = json.dumps(checkpoint._without_tensors({name: value for name, value in CONTENT.items() if name != "counts"}, "",
+                                                  tensors, {}))
+    for number in ("3", "4"):
+        write(tmp_path / number, {"format": number, "sha256": checkpoint.digest(text, tensors), "content": text}, tensors)
+    saved = checkpoint.load(tmp_path / "3")
+    assert equal(checkpoint._content(saved), CONTENT | {"counts": None})
+    assert "not a readable checkpoint ('counts')" in refusal(tmp_path / "4")
+
+
+@pytest.mark.parametrize(("counts", "reason"), [
+    (COUNTS.to_json(), ""), (None, ""), ("text", "its counts"), ({}, "dtype"),
+    (COUNTS.to_json() | {"fields": "9"}, "fields"),
+    (COUNTS.to_json() | {"channels": []}, "its counts"), (COUNTS.to_json() | {"channels": [{"sd": [1.0]}]}, "quantiles")])
+def test_counts_are_whole_and_of_each_channel(tmp_path, counts, reason):
+    path = forge(tmp_path / "step-00000001.safetensors", counts=counts)
+    if reason:
+        assert reason in refusal(path)
+    else:
+        assert checkpoint.load(path).counts == (counts and COUNTS)
 
 
 def test_the_largest_honest_checkpoint_is_read_and_larger_ones_are_not(tmp_path, monkeypatch):

@@ -8,7 +8,9 @@ import operator
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from itertools import chain
 from typing import NamedTuple
 
@@ -18,9 +20,11 @@ from PIL import Image
 
 from mscnn.core import activity
 from mscnn.core.errors import DataError, ImageError
+from mscnn.data.pixels.ome_xml import describe_own_pages, pixel_size
 
 DTYPES = ("uint8", "uint16")
 MAX_SAMPLES = 2**28  # a file that promises more is refused unread: 512 MiB, 200 times a field of 1024x1280 in one channel
+_one_file = partial(tifffile.TiffFile, is_mmstack=False, is_ndtiff=False)  # these formats are read with the whole folder
 _PNG_MODES = {"L": (1, "uint8"), "I;16": (1, "uint16"), "RGB": (3, "uint8"), "RGBA": (4, "uint8")}
 
 
@@ -63,6 +67,15 @@ def read_site(files: Sequence[str]) -> np.ndarray:
         raise ImageError("the channels of a site differ in shape or type; give files of one size",
                          [f"{path}: {plane.shape} {plane.dtype}" for path, plane in zip(files, planes, strict=True)])
     return np.concatenate(planes)
+
+
+def read_pixel_size(path: str) -> float | None:
+    """Return the width of a pixel in micrometres by the OME-XML of a file that can be read, None where there is none."""
+    if not _is_tiff(path):
+        return None
+    with _one_file(path, is_ome=False) as tiff:
+        first = tiff.pages.first
+        return pixel_size(first.description) if first.is_ome else None
 
 
 def inspect(sites: Iterable[Sequence[str]]) -> list[list]:
@@ -121,7 +134,7 @@ def _read_file(path: str) -> np.ndarray:
     header = read_header(path)
     try:
         if _is_tiff(path):
-            with tifffile.TiffFile(path) as tiff:
+            with _open_tiff(path) as tiff:
                 site = np.concatenate([_to_channels_first(series.asarray(), series.axes) for series in tiff.series])
         else:
             with Image.open(path) as image:
@@ -135,7 +148,7 @@ def _read_file(path: str) -> np.ndarray:
 
 def _tiff_header(path: str) -> Header:
     """Return the header of a TIFF. Pages written one by one are series of their own; those of one size are channels."""
-    with tifffile.TiffFile(path) as tiff:
+    with _open_tiff(path) as tiff:
         facts = {(*_channels_first(series.axes, series.shape), str(series.dtype)) for series in tiff.series}
         if len(facts) != 1:
             raise ValueError(f"holds {len(tiff.series)} images of different sizes or types, not the channels of one")
@@ -143,6 +156,30 @@ def _tiff_header(path: str) -> Header:
             _require_whole(page)
         channels, height, width, dtype = facts.pop()
         return Header(channels * len(tiff.series), height, width, dtype)
+
+
+@contextmanager
+def _open_tiff(path: str) -> Iterator[tifffile.TiffFile]:
+    """Open a TIFF so that its series are pages of this very file, whatever other files its metadata describe.
+
+    No other file is opened: OME-XML may name any path, and Micro-Manager's files are searched for in the folder.
+    """
+    with _one_file(path, is_ome=False) as tiff:
+        first = tiff.pages.first
+        xml = ""
+        if first.is_ome:
+            sizes = [dict(zip(page.axes, page.shape, strict=True)) for page in tiff.pages]
+            xml = describe_own_pages(first.description, [(sides["Y"], sides["X"]) for sides in sizes])
+        if not xml:
+            yield tiff
+            return
+    with _one_file(path, omexml=xml) as tiff:
+        pages = [page.offset for series in tiff.series for page in series if page is not None]
+        if len(pages) == len(set(pages)):
+            yield tiff
+            return
+    with _one_file(path, is_ome=False) as tiff:  # the XML takes a page for several planes
+        yield tiff
 
 
 def _require_whole(page: tifffile.TiffPage | tifffile.TiffFrame | None) -> None:

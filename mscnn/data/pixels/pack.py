@@ -23,6 +23,7 @@ from mscnn.data.pixels.packed import DESCRIPTION, INDEX, PackDescription
 from mscnn.data.pixels.plate_file import PAGE
 from mscnn.data.pixels.prefetch import prefetch
 from mscnn.data.pixels.read_pixels import read_pixels
+from mscnn.data.tables.pixel_size import PIXEL_SIZE
 from mscnn.data.tables.site_table import METADATA, SiteTable, natural
 
 
@@ -162,7 +163,8 @@ def _write_plate(path: Path, sites: Iterable[np.ndarray], records: int, shape: t
 
 def _write_index(out: Path, index: list[pd.DataFrame]) -> str:
     """Write the index in the order of the table; return its SHA-256."""
-    rows = pd.concat(index).sort_index()[[*METADATA, "files", "file", "record", "crc32"]]
+    rows = pd.concat(index).sort_index()
+    rows = rows[[*METADATA, "files", "file", "record", "crc32", *({PIXEL_SIZE} & {*rows})]]
     rows["files"] = [[Path(path).name for path in files] for files in rows["files"]]
     with write_atomically(out / INDEX) as partial:
         rows.to_parquet(partial, index=False)

@@ -22,6 +22,7 @@ from mscnn.core import identity
 from mscnn.core.errors import DataError, ImageError, UsageError, printable
 from mscnn.data.pixels.images import Header
 from mscnn.data.pixels.plate_file import AGAIN, VERSION, open_plate_file
+from mscnn.data.tables.pixel_size import PIXEL_SIZE
 from mscnn.data.tables.problems import refuse
 from mscnn.data.tables.row_faults import find_faults
 from mscnn.data.tables.site_table import METADATA, SiteTable, without_missing
@@ -78,6 +79,8 @@ def read_packed(folder: Path, control: str | None = None) -> SiteTable:
         raise DataError(f"{folder / INDEX}: names {foreign[0]!r}, which is no plate file of the folder; {AGAIN}")
     frame = without_missing(index[list(METADATA)], description.control)
     frame["concentration"] = frame["concentration"].map(identity.dose)
+    if PIXEL_SIZE in index:
+        frame[PIXEL_SIZE] = pd.to_numeric(index[PIXEL_SIZE], errors="coerce")
     frame["files"] = [tuple(files) for files in index["files"]]
     frame["record"] = [(str(folder / file), int(number), int(crc32)) for file, number, crc32 in
                        zip(index["file"], index["record"], index["crc32"], strict=True)]

@@ -15,6 +15,7 @@ class Stream(IntEnum):
     AUGMENTATION = 2  # (seed, epoch, site)
     FOLDS = 3         # (seed)
     RANDOM_SPLIT = 4  # (seed)
+    COUNTS = 5        # ()
 
 
 def steps_per_epoch(num_sites: int, minibatch: int) -> int:

@@ -17,6 +17,7 @@ from mscnn.core import identity
 from mscnn.core.errors import DataError, printable
 from mscnn.core.logs import log
 from mscnn.data.tables.image_paths import resolve_image_paths
+from mscnn.data.tables.pixel_size import PIXEL_SIZE, pixel_sizes
 from mscnn.data.tables.problems import Problem, refuse, rows_of
 from mscnn.data.tables.row_faults import REQUIRED, find_faults
 from mscnn.data.tables.text_csv import read_csv
@@ -44,7 +45,7 @@ class SiteTable:
 
     frame: one row a site with the columns METADATA (text, but concentration: float, micromolar as a rule, NaN where
         not given; mechanism "" where not known) and `files`, a tuple of paths: one file per channel, or a single one.
-        The sites of packed fields have a `record` too.
+        The sites of packed fields have a `record` too; those of a table with a column for it, a `pixel_size`.
     """
 
     frame: pd.DataFrame
@@ -124,6 +125,8 @@ def read_sites(path: Path, *, image_root: Path | None = None, channels: tuple[st
     frame = without_missing(frame, control)
     frame["concentration"] = concentrations(frame["concentration"], path, found) if "concentration" in roles else np.nan
     frame["files"] = resolve_image_paths(parts, image_root or path.parent, found)
+    if (sizes := pixel_sizes(table)) is not None:
+        frame[PIXEL_SIZE] = sizes
     found += find_faults(frame, str(path), names)
     if problems is None:
         refuse(found, path)
