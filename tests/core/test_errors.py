@@ -3,13 +3,14 @@ import signal
 
 import pytest
 
+from mscnn.core import signals
 from mscnn.core.errors import SHOWN, DataError, ImageError, Stopped, UsageError, details_to_file, print_error, run
 
 
 @pytest.fixture(autouse=True)
 def got():
     """The signals that this process receives and does not ignore; `run` ignores them."""
-    got, numbers = [], (signal.SIGTERM, signal.SIGUSR1)
+    got, numbers = [], signals.ENDING
     before = [signal.signal(number, lambda number, frame: got.append(number)) for number in numbers]
     yield got
     for number, handler in zip(numbers, before, strict=True):
