@@ -11,8 +11,8 @@ from mscnn.core import signals
 from mscnn.core.logs import log
 from mscnn.distributed import heartbeat, launchers
 
-SAME_KEY = 0.3      # seconds within which a second signal is of the same Ctrl-C: some programs pass it on,
-PASSED_ON = 3.0     # and launchers take so long for it
+SAME_KEY = 0.1      # seconds within which a second signal is of the same Ctrl-C: some programs pass it on,
+PASSED_ON = 2.0     # and launchers take so long for it
 
 
 class StopRequest:
