@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mscnn.cli import parse
-from mscnn.core import errors
+from mscnn.core import errors, files
 from mscnn.core.config import Table
 from mscnn.core.logs import log
 from mscnn.core.settings import setting
@@ -35,15 +35,22 @@ def main(argv: list[str]) -> None:
     """Write all problems of a screen and raise DataError, or log a summary of it and draw its plates."""
     settings = COMMAND.read(argv)
 
+    from mscnn.data.tables.bbbc021 import find_csvs  # here, so that --help comes at once
+
+    source = find_csvs(Path(settings.bbbc021))[0] if settings.bbbc021 else Path(settings.sites)
+    with files.locked_folder(Path(settings.out)):
+        _check(settings, source)
+
+
+def _check(settings: CheckSettings, source: Path) -> None:
+    """Replace the files of an earlier check by those of this one. Raises DataError for a screen with problems."""
     from mscnn.core import csv_safe  # here, so that --help comes at once
     from mscnn.core.field_size import misfit
     from mscnn.data.check_screen import check_files, check_table, plate_maps, readers, summary
     from mscnn.data.read_screen import read_screen
-    from mscnn.data.tables.bbbc021 import find_csvs
     from mscnn.data.tables.problems import Problem, count, in_order, write_csv
     from mscnn.report.plates import draw
 
-    source = find_csvs(Path(settings.bbbc021))[0] if settings.bbbc021 else Path(settings.sites)
     problems_csv, picture, maps_csv = _clear_outputs(Path(settings.out), source)
     problems: list[Problem] = []
     try:

@@ -66,5 +66,5 @@ def _output_file(out: Path) -> Iterator[Path]:
         out.with_name(out.name + files.PARTIAL).touch()
     except OSError as problem:
         raise errors.UsageError(f"--out {out} cannot be written ({problem.strerror}); name another file") from None
-    with files.write_atomically(out) as partial:
+    with files.write_atomically(out, alone=True) as partial:
         yield partial

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mscnn.cli import parse
-from mscnn.core import errors
+from mscnn.core import errors, files
 from mscnn.core.settings import REQUIRED, Settings, setting
 
 
@@ -28,6 +28,6 @@ def main(argv: list[str]) -> None:
     from mscnn.report import confusion
 
     out = Path(settings.out)
-    with errors.details_to_file(out):
+    with files.locked_folder(out), errors.details_to_file(out):
         results.combine_folds([Path(folder) for folder in settings.evaluations], out)
-    confusion.draw_confusion(out)
+        confusion.draw_confusion(out)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from mscnn.cli import parse
-from mscnn.core import errors
+from mscnn.core import errors, files
 from mscnn.core.config import Table
 from mscnn.core.logs import log, progress
 from mscnn.core.settings import REQUIRED, NonNegativeInt, parse_size, setting
@@ -26,6 +26,7 @@ class PackSettings(Table):
     downscale: str = setting("1", "average blocks of pixels to one: the side of square ones, or their height x width. "
                                   "4x5 makes 256x256 of 1024x1280", metavar="N|HxW")
     workers: NonNegativeInt = setting(0, "images decoded at once; 0: one per core")
+    overwrite: bool = setting(False, "write over a pack that was made with other options, or of other fields")
 
     def __post_init__(self):
         super().__post_init__()
@@ -68,9 +69,9 @@ def main(argv: list[str]) -> None:
                             len(table))
             table = table.select(is_labelled | table.is_control())
         header = prepare_data.read_headers(table, world.World())
-        with progress(len(table), "packing", unit="field") as shown:
+        with files.locked_folder(out), progress(len(table), "packing", unit="field") as shown:
             kept = pack(prepare_data.with_channel_names(table, header), header, out, screen=screen_format(settings),
-                        advance=shown.advance, blocks=settings.blocks(),
+                        advance=shown.advance, blocks=settings.blocks(), overwrite=settings.overwrite,
                         workers=settings.workers or cpu_topology.allowed_cores())
     size = sum(path.stat().st_size for path in out.iterdir())
     log.info("%d fields of %d plates (%d of them there before) in %s, %.2f GiB; train with --packed %s", len(table),

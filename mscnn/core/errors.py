@@ -187,7 +187,7 @@ def _report(problem: BaseException, is_reporter: Callable[[], bool]) -> int:
 
 
 def _drop_unwritable_output() -> None:
-    """Discard output that cannot be written, such as to a terminal that was closed: a failure at the exit changes the code."""
+    """Discard output that cannot be written, as to a closed terminal: a failure at the exit would change the code."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

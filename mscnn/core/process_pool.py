@@ -49,7 +49,7 @@ class _Context(SpawnContext):
     def __init__(self):
         self.workers: list[Worker] = []
 
-    def Process(self, target: Callable[..., object], args: tuple[Any, ...]) -> Worker:  # noqa: N802  (its name there)
+    def Process(self, target: Callable[..., object], args: tuple[Any, ...]) -> Worker:
         """Return a new process, which is not started."""
         self.workers.append(Worker(target=target, args=args))
         return self.workers[-1]

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from mscnn.core.errors import PROBLEMS, UsageError
-from mscnn.core.files import lock_file, read_yaml, write_json
+from mscnn.core.files import LOCK, lock_file, read_yaml, write_json
 
-STATUS, LOCK = "RUN_STATUS.json", "lock"
+STATUS = "RUN_STATUS.json"
 FRUITLESS = 3  # restarts in a row without progress, after which a run is not started again
 SUMMARY = "summary.json"  # written last: a training without it is not finished
 _held: list[IO[str]] = []

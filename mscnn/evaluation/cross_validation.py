@@ -30,13 +30,13 @@ import yaml
 
 from mscnn.core import files, run_directory
 from mscnn.core.errors import DataError, UsageError
-from mscnn.core.files import lock_file, read_yaml, write_atomically
+from mscnn.core.files import LOCK, lock_file, read_yaml, write_atomically
 from mscnn.core.logs import clock, log
 from mscnn.distributed import core_plan, cpu_topology, launchers
 from mscnn.evaluation import results
 
 PROGRAM = (sys.executable, "-m", "mscnn")
-CONFIG, FOLDS, LOCK, CHOSEN = "config.yaml", "folds.yaml", "lock", "chosen.json"
+CONFIG, FOLDS, CHOSEN = "config.yaml", "folds.yaml", "chosen.json"
 INTERRUPT = 3.0  # seconds in which a process that was interrupted has to end
 _running: set[subprocess.Popen] = set()
 _starting = threading.Lock()

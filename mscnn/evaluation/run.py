@@ -3,13 +3,13 @@
 `evaluate` predicts, `write` scores.  Several ranks share out the sites.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from mscnn.core import activity, config, errors, files, machine, memory
+from mscnn.core import activity, config, errors, files, machine, memory, run_directory
 from mscnn.core.logs import log, open_logs, progress
 from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.tables import splits
@@ -43,14 +43,16 @@ def evaluate(settings: EvaluationSettings) -> Evaluation | None:
     ranks = world.init(settings.backend, join_seconds=settings.join_timeout)
     out = Path(settings.out or Path(settings.checkpoint) / "evaluation")
     ranks.run_on_all_or_raise(lambda: files.make_output_folder(out / "log"))
+    ranks.run_on_all_or_raise(lambda: files.hold_folder(out) if ranks.rank == 0 else None)
     open_logs(ranks.rank, None)
     if ranks.rank == 0:
         heartbeat.remove_stale(out / "log")
-    ranks.require_equal(**machine.versions())
+    ranks.require_equal(**machine.versions(), settings=run_directory.digest(repr(asdict(settings))))
     heartbeat.write_to(out / "log")
     plan = core_binding.bind_rank(ranks, settings)
     memory.keep_memory()
     path, saved = ranks.run_on_all_or_raise(lambda: checkpoint.read(Path(settings.checkpoint)))
+    ranks.require_equal(checkpoint=f"of step {saved.step} with SHA-256 {saved.sha256[:16]}")
     with errors.details_to_file(out, is_reporter=ranks.rank == 0):
         sites = load_run.select_sites(settings, saved, ranks)
         scale, notes = load_run.load_scale(saved, sites.table, ranks, other_screen=settings.another())

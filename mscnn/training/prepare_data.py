@@ -1,5 +1,6 @@
 """From the settings to a checked screen: table, headers, scale of intensities. Each rank reads its share of the files."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -22,6 +23,8 @@ from mscnn.data.tables.sampler import evenly_spaced, shard
 from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed.world import World
 from mscnn.model import require_fitting_size
+
+SAMPLED = 4  # image files whose bytes ranks compare
 
 
 def load_labelled_sites(settings: config.Data) -> SiteTable:
@@ -80,6 +83,21 @@ def read_headers(table: SiteTable, world: World) -> images.Header:
     share = images.inspect(shard(files, rank=world.rank, size=world.size))
     inspected = [headers for part in world.gather(share) for headers in part]
     return images.agree(inspected, files_per_site=len(files[0]), channels=table.channels)
+
+
+def sample_digest(table: SiteTable) -> str:
+    """Return a digest of the pixels, by which ranks find that they read other files: of a pack, the CRC-32s of all fields.
+
+    Of image files it takes the first MiB of a few.
+    """
+    sha = hashlib.sha256()
+    if packed.is_packed(table):
+        sha.update(repr([(number, crc32) for _, number, crc32 in table.frame["record"]]).encode())
+    elif not in_memory.is_in_memory(table):
+        for site in evenly_spaced(len(table), SAMPLED).tolist():
+            with open(table.frame["files"].iat[site][0], "rb") as file:
+                sha.update(file.read(2**20))
+    return sha.hexdigest()[:16]
 
 
 def fit_scale(table: SiteTable, sites: np.ndarray, settings: config.Data, world: World) -> Scale:
