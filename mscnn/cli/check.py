@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mscnn.cli import parse
-from mscnn.core import errors, files
+from mscnn.core import errors, files, paths
 from mscnn.core.config import Table
 from mscnn.core.logs import log
 from mscnn.core.settings import setting
 from mscnn.distributed import cpu_topology
+
+MAPS = "plate,week,well,row,column,"  # the first columns of plate_maps.csv
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +21,7 @@ class CheckSettings(Table):
     """Settings of `mscnn check`"""
 
     out: str = setting("check", "folder for problems.csv, or for plate_maps.png and .csv if there are no problems; the "
-                                "files of an earlier check are replaced", metavar="DIR")
+                                "files of an earlier check are replaced", metavar="DIR", written=True)
 
     def __post_init__(self):
         super().__post_init__()
@@ -79,13 +81,15 @@ def _check(settings: CheckSettings, source: Path) -> None:
 
 def _clear_outputs(out: Path, source: Path) -> tuple[Path, Path, Path]:
     """Return the paths of problems.csv, plate_maps.png and plate_maps.csv, and remove the files of an earlier check."""
-    paths = out / "problems.csv", out / "plate_maps.png", out / "plate_maps.csv"
-    if source.resolve() in [path.resolve() for path in paths]:
+    written = out / "problems.csv", out / "plate_maps.png", out / "plate_maps.csv"
+    if source.resolve() in [path.resolve() for path in written]:
         raise errors.UsageError(f"--out {out} would write over {source}; name another folder")
+    paths.require_own(out, [path.name for path in written], lambda folder: (
+        paths.starts_with(written[0], "row,file,reason\n") and paths.starts_with(written[2], MAPS)))
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for path in paths:
+        for path in written:
             path.unlink(missing_ok=True)
     except OSError as problem:
         raise errors.UsageError(f"--out {out} cannot be written to ({problem.strerror}); name another folder") from None
-    return paths
+    return written

@@ -14,7 +14,8 @@ class GatherSettings(Settings):
 
     evaluations: list[str] = setting(REQUIRED, "folders that `mscnn evaluate` wrote, one per fold", positional=True,
                                      metavar="DIR")
-    out: str = setting(REQUIRED, "folder for the tables, scores and pictures of all folds together", metavar="DIR")
+    out: str = setting(REQUIRED, "folder for the tables, scores and pictures of all folds together", metavar="DIR",
+                       written=True)
 
 
 COMMAND = parse.Command("gather", __doc__, GatherSettings)
@@ -29,5 +30,6 @@ def main(argv: list[str]) -> None:
 
     out = Path(settings.out)
     with files.locked_folder(out), errors.details_to_file(out):
+        results.require_own(out)
         results.combine_folds([Path(folder) for folder in settings.evaluations], out)
         confusion.draw_confusion(out)

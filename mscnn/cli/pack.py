@@ -19,7 +19,7 @@ from mscnn.distributed import cpu_topology
 class PackSettings(Table):
     """Settings of `mscnn pack`"""
 
-    out: str = setting(REQUIRED, "folder for the packed fields; an unfinished one is resumed", metavar="DIR")
+    out: str = setting(REQUIRED, "folder for the packed fields; an unfinished one is resumed", metavar="DIR", written=True)
     taxol_controls: Literal["drop", "keep"] = setting("keep", "BBBC021's taxol 0.3 uM control wells; training drops them "
                                                               "by default")
     only: Literal["labelled", "all"] = setting("labelled", "pack the sites with a known mechanism, or all sites")

@@ -15,7 +15,7 @@ from mscnn.distributed import cpu_topology
 class SynthSettings(Settings):
     """Settings of `mscnn synth`"""
 
-    out: str = setting(REQUIRED, "new folder for images, CSVs and overview.png", metavar="DIR")
+    out: str = setting(REQUIRED, "new folder for images, CSVs and overview.png", metavar="DIR", written=True)
     mechanisms: str = setting("demo", "demo (6 distinct ones), all (12), or NAME,NAME")
     compounds: PositiveInt = setting(3, "compounds of each mechanism")
     plates: PositiveInt = setting(2, "replicate plates of each week")

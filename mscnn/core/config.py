@@ -263,7 +263,7 @@ class Run(Settings):
     """The run itself"""
 
     run_dir: str | None = setting(None, "folder for everything that is written; default: runs/PRESET-001 and so on",
-                                  metavar="DIR")
+                                  metavar="DIR", written=True)
     seed: NonNegativeInt = setting(0, "seed of the initial weights, the order of fields, augmentation and random splits")
     log_every: PositiveInt = setting(10, "steps between lines in the log", common=False)
     resume: Literal["never", "auto"] = setting(

@@ -148,7 +148,9 @@ def run(program: Callable[[], Result], is_reporter: Callable[[], bool] = lambda:
 
 def refusal(problem: BaseException) -> UsageError | DataError | None:
     """Return the error of the user that stands for an error of the disk, or for a limit of the system; None for others."""
-    number = getattr(problem, "errno", None) if isinstance(problem, OSError) else _errno_in(str(problem))
+    if isinstance(problem, UsageError | DataError | Stopped | RankLost):
+        return None
+    number = getattr(problem, "errno", None) or _errno_in(str(problem))
     path = getattr(problem, "filename", None)
     if number not in REMEDIES or (number in NAMED and path is None):
         return None
@@ -165,7 +167,7 @@ def _errno_in(text: str) -> int | None:
         return int(named[1] or named[2])
     if "can't start new thread" in text:
         return errno.EAGAIN
-    return errno.ENOSPC if "PytorchStreamWriter failed" in text else None
+    return errno.ENOSPC if re.search(r"PytorchStreamWriter failed|\d requested and \d+ written", text) else None
 
 
 def _report(problem: BaseException, is_reporter: Callable[[], bool]) -> int:

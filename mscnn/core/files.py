@@ -33,6 +33,9 @@ def write_atomically(path: Path, *, alone: bool = False) -> Iterator[Path]:
         with lock:
             yield partial
             rename_durably(partial, path)
+    except OSError as problem:
+        problem.filename = problem.filename or str(path)  # a full disk names none
+        raise
     finally:  # a full disk has no room for half a file
         with suppress(OSError):
             partial.unlink(missing_ok=True)

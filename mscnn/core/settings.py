@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from mscnn.core.errors import UsageError
+from mscnn.core.paths import KINDS
 
 REQUIRED = dataclasses.MISSING
 LONGEST = 1e7  # seconds that a timeout may last: 115 days
@@ -46,14 +47,16 @@ RENAMED: dict[str, tuple[str, dict[str, str]]] = {
 }
 
 
-def setting(default: Any, help: str, *, positional: bool = False, common: bool = True, metavar: str = "") -> Any:
+def setting(default: Any, help: str, *, positional: bool = False, common: bool = True, metavar: str = "",
+            written: bool = False) -> Any:
     """Return a dataclass field that carries its own line of --help.
 
     positional: the command line gives the value without an option; of type str it takes one word, of list[str] several.
     common: False for one that --help-all shows and --help does not; metavar: what stands for the value there, as DIR.
+    written: the command writes to the path that it names.
     """
     return dataclasses.field(default=default, metadata={"help": help, "positional": positional, "common": common,
-                                                        "metavar": metavar})
+                                                        "metavar": metavar, "written": written})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +72,13 @@ class Settings:
                 except (ValueError, TypeError):
                     raise UsageError(f"{option(field.name)} must be {BOUNDS[field.type]}, got {value!r}") from None
                 object.__setattr__(self, field.name, plain_type(field.type)(checked))
+            if field.metadata.get("metavar") in KINDS and is_blank(getattr(self, field.name)):
+                raise UsageError(f"{option(field.name)} is empty; give a path, or leave it out")
+
+
+def is_blank(value: Any) -> bool:
+    """Return whether a value is text of nothing but blanks, or a list with such text."""
+    return any(isinstance(word, str) and not word.strip() for word in (value if isinstance(value, list) else [value]))
 
 
 def plain_type(bounded: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from mscnn.core import csv_safe, files, machine
+from mscnn.core import csv_safe, files, machine, paths
 from mscnn.core.errors import DataError
 from mscnn.core.logs import log
 from mscnn.core.records import Record
@@ -28,6 +28,8 @@ GALLERY = "gallery/gallery.json"  # of report/gallery.py
 SCORES = "scores.json"            # written last: an evaluation without it was cut off
 OUTDATED = (SCORES, BASELINES, CONFUSION)
 MUST_MATCH = ("control", "aggregate_wells", "aggregate_treatments", "tta", "head")  # what combined folds must share
+WRITTEN = (EVALUATION, FIELDS, PROFILES, SCORES, CONFUSION, "predictions.csv", "wells.csv", "treatments.csv",
+           "compounds.csv")
 _SITE = ["Metadata_Plate", "Metadata_Well", "Metadata_Site"]
 _ONE_NETWORK = ("checkpoint", "step", "compounds", "classes", "split")
 Content = TypeVar("Content")
@@ -103,6 +105,11 @@ def write(fields: pd.DataFrame, description: EvaluationDescription, out: Path) -
 def begin(out: Path) -> None:
     """Remove the files that mark a finished evaluation, and those that an earlier one would leave beside a new one."""
     _remove(out, *OUTDATED, GALLERY)
+
+
+def require_own(out: Path) -> None:
+    """Raise UsageError where the folder holds files with names of an evaluation, and no evaluation of this program."""
+    paths.require_own(out, WRITTEN, lambda folder: paths.has_keys(folder / EVALUATION, "aggregate_wells", "notes"))
 
 
 def log_scores(scores: LevelScores) -> None:

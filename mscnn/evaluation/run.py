@@ -42,8 +42,8 @@ def evaluate(settings: EvaluationSettings) -> Evaluation | None:
     """
     ranks = world.init(settings.backend, join_seconds=settings.join_timeout)
     out = Path(settings.out or Path(settings.checkpoint) / "evaluation")
+    ranks.run_on_all_or_raise(lambda: _hold(out) if ranks.rank == 0 else None)
     ranks.run_on_all_or_raise(lambda: files.make_output_folder(out / "log"))
-    ranks.run_on_all_or_raise(lambda: files.hold_folder(out) if ranks.rank == 0 else None)
     open_logs(ranks.rank, None)
     if ranks.rank == 0:
         heartbeat.remove_stale(out / "log")
@@ -64,15 +64,23 @@ def evaluate(settings: EvaluationSettings) -> Evaluation | None:
     activity.clear()  # no time limit for pictures
     if ranks.rank:
         return None
-    results.begin(out)
     notes = sites.notes + notes + checkpoint.caveats(path, saved)
     for note in notes:
         log.warning("NOTE: %s", note)
+    description = _describe(saved, sites, path, notes)
+    results.begin(out)
+    files.write_json(out / results.EVALUATION, description.to_json())  # from here on the folder is known as ours
     aggregate.field_profiles(sites.table, features).assign(Metadata_Scored=sites.is_scored).to_parquet(
         out / results.PROFILES, index=False)
     predictions = aggregate.field_predictions(sites.scored(), probabilities[sites.is_scored], saved.classes)
     return Evaluation(out=out, network=network, fields=fields, scored=np.flatnonzero(sites.is_scored),
-                      predictions=predictions, description=_describe(saved, sites, path, notes))
+                      predictions=predictions, description=description)
+
+
+def _hold(out: Path) -> None:
+    """Lock the folder of the results. Raises UsageError where it holds files of others with the names of ours."""
+    results.require_own(out)
+    files.hold_folder(out)
 
 
 def write(evaluation: Evaluation) -> None:

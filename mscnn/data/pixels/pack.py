@@ -37,8 +37,8 @@ def pack(table: SiteTable, header: Header, out: Path, *, screen: str, blocks: tu
     header: of every site; screen: "bbbc021" or "sites", the reader of the table; blocks: height and width of the
     blocks of pixels that are averaged to one; workers: threads that decode; overwrite: replace a pack of other options or
     fields; advance: called with the number of sites done.
-    Raises UsageError for an unfit folder, a pack of other options, or too little room.  Raises DataError listing damaged images, after all plates
-    without one are written.
+    Raises UsageError for an unfit folder, a pack of other options, or too little room.  Raises DataError listing damaged
+    images, after all plates without one are written.
     """
     shape, downscale = _shape(header, blocks), blocks_text(blocks)
     plates = sorted(set(table.frame["plate"]), key=natural)
