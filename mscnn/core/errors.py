@@ -131,7 +131,11 @@ def run(program: Callable[[], Result], is_reporter: Callable[[], bool] = lambda:
     """
     handlers = signals.listen(signals.raise_ended)
     try:
-        result = program()
+        try:
+            result = program()
+        except SystemExit:  # of --help
+            sys.stdout.flush()
+            raise
         sys.stdout.flush()  # here, where a closed pipe can still be handled
     except BrokenPipeError:  # whoever read the output, such as head, has had enough
         code = 128 + signal.SIGPIPE

@@ -95,7 +95,7 @@ def sample_digest(table: SiteTable) -> str:
         sha.update(repr([(number, crc32) for _, number, crc32 in table.frame["record"]]).encode())
     elif not in_memory.is_in_memory(table):
         for site in evenly_spaced(len(table), SAMPLED).tolist():
-            with open(table.frame["files"].iat[site][0], "rb") as file:
+            with open(table.frame["files"].tolist()[site][0], "rb") as file:
                 sha.update(file.read(2**20))
     return sha.hexdigest()[:16]
 
