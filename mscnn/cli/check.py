@@ -84,8 +84,7 @@ def _clear_outputs(out: Path, source: Path) -> tuple[Path, Path, Path]:
     written = out / "problems.csv", out / "plate_maps.png", out / "plate_maps.csv"
     if source.resolve() in [path.resolve() for path in written]:
         raise errors.UsageError(f"--out {out} would write over {source}; name another folder")
-    paths.require_own(out, [path.name for path in written], lambda folder: (
-        paths.starts_with(written[0], "row,file,reason\n") and paths.starts_with(written[2], MAPS)))
+    paths.require_own(out, [path.name for path in written[1:]], lambda folder: paths.starts_with(written[2], MAPS))
     try:
         out.mkdir(parents=True, exist_ok=True)
         for path in written:

@@ -25,6 +25,9 @@ def test_ranks_that_differ_are_refused_before_a_site_is_read(monkeypatch, tmp_pa
     ranks = SecondReads(host="here")
     object.__setattr__(ranks, "other", fact)
     monkeypatch.setattr(run.world, "init", lambda backend, join_seconds: ranks)
+    monkeypatch.setattr(run.core_binding, "bind_rank", lambda ranks, settings: None)
+    monkeypatch.setattr(run.memory, "keep_memory", lambda: "")
+    monkeypatch.setattr(run.heartbeat, "write_to", lambda folder: None)
     monkeypatch.setattr(run.checkpoint, "read", lambda path: (path, SimpleNamespace(step=12, sha256="0123456789abcdef0")))
     monkeypatch.setattr(run.load_run, "select_sites", lambda *arguments: pytest.fail("sites were read"))
     words = "of step 12 with SHA-256 0123456789abcdef" if fact == "checkpoint" else ""
