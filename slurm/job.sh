@@ -1,22 +1,45 @@
 # shellcheck shell=bash disable=SC2034,SC2154  # data goes to the job scripts, run_dir comes from them
 # What the job scripts share; they read it from the folder they are submitted from, which is the checkout.
-#   PYTHON   the interpreter that has the requirements; by default .venv/bin/python
+#   PYTHON   the interpreter that has the requirements, by default .venv/bin/python; or several words with blanks between
+#            them, as "apptainer exec mscnn.sif python"
 #   DATA     folder of packed fields, or with BBBC021's CSVs and images, or with the images of a --sites table; by default
 #            what arguments say
 #   STAGE    folder on each node's own disk, by default SLURM_TMPDIR; where there is one, DATA is copied there first.
-#            The copy is removed with the end of the script; one that is cut off by the time limit leaves it behind.
-PYTHON=${PYTHON:-.venv/bin/python}
+#            The copy lies in a folder that only this user can read.  It is removed with the end of the script; one that is
+#            cut off by the time limit leaves it behind.
+
+# Set words=(...) to a program, or to a program and its arguments with blanks between them.
+split() {
+    words=("$1")
+    command -v "$1" >/dev/null || read -r -a words <<<"$1"
+}
+split "${PYTHON:-.venv/bin/python}"
+python=("${words[@]}")
 MSCNN_NONCE=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')    # ranks of other jobs, which have another one, keep apart
 export MSCNN_NONCE
+
+# Copy $1 to a new folder $2 of this user alone, on one node; copies that this job left before, $3*, are removed.
+# shellcheck disable=SC2016  # expanded on the nodes
+COPY='
+mkdir -p "${2%/*}"
+umask 077
+for stale in "$3"*; do
+    if [ "$stale" != "$2" ] && [ -O "$stale" ] && [ ! -L "$stale" ]; then rm -rf "$stale"; fi
+done
+mkdir "$2" 2>/dev/null    # it may be there where nodes share the disk
+if [ -L "$2" ] || [ ! -d "$2" ] || [ ! -O "$2" ]; then
+    echo "$(hostname): $2 is no folder of this user; name another disk by STAGE" >&2
+    exit 1
+fi
+cp -RL "$1/." "$2"'
 
 # Copy DATA to each node's own disk, if there is one. Sets data=(the settings that name it).
 stage_data() {
     local disk=${STAGE:-${SLURM_TMPDIR:-}} place=${DATA:-}
     if [ "$place" ] && [ "$disk" ]; then
-        copy=$disk/mscnn-$SLURM_JOB_ID
+        copy=$disk/mscnn-$SLURM_JOB_ID-$(od -An -N8 -tx1 /dev/urandom | tr -d ' \n')    # nobody can have taken that name
         trap 'one_a_node rm -rf "$copy" || true' EXIT
-        # shellcheck disable=SC2016  # expanded on the nodes
-        one_a_node sh -c 'mkdir -p "$2" && cp -RL "$1/." "$2"' copying "$DATA" "$copy"
+        one_a_node sh -c "$COPY" copying "$DATA" "$copy" "$disk/mscnn-$SLURM_JOB_ID-"
         echo "data: $DATA copied to $copy on $SLURM_JOB_NUM_NODES nodes in $SECONDS s"
         place=$copy
     fi

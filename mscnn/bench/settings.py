@@ -44,7 +44,7 @@ class StepSettings(Settings):
                             f"{', '.join(f'{word} ({meaning})' for word, meaning in STEP_MODIFIERS.items())}")
     repeats: PositiveInt = setting(5, "timed steps of each variant, after two warm-up steps")
     threads: NonNegativeInt = setting(0, "compute threads; 0: all cores")
-    json: str | None = setting(None, "file for the results", metavar="FILE")
+    json: str | None = setting(None, "file for the results", metavar="FILE", written=True)
 
     def __post_init__(self):
         super().__post_init__()
@@ -66,7 +66,7 @@ class LoaderSettings(Settings):
     repeats: PositiveInt = setting(5, "timed readings of all fields, after one warm-up reading")
     threads: NonNegativeInt = setting(0, "compute threads; 0: all cores")
     keep_memory: bool = setting(True, "keep freed memory for the next field, as training does")
-    json: str | None = setting(None, "file for the results", metavar="FILE")
+    json: str | None = setting(None, "file for the results", metavar="FILE", written=True)
 
     def __post_init__(self):
         super().__post_init__()
@@ -78,8 +78,8 @@ class LoaderSettings(Settings):
 class CurvesSettings(Settings):
     """Settings of `mscnn bench curves`"""
 
-    runs: str = setting(REQUIRED, "run directories to compare, as DIR,DIR,...")
-    out: str = setting(REQUIRED, "picture to draw; its numbers are written beside it as CSV", metavar="FILE")
+    runs: str = setting(REQUIRED, "run directories to compare", metavar="DIR,DIR,...")
+    out: str = setting(REQUIRED, "picture to draw; its numbers are written beside it as CSV", metavar="FILE", written=True)
     by: str = setting("precision", "setting that groups the runs; other settings, such as the seed, vary within a group")
     window: PositiveInt = setting(15, "steps of the running mean of a curve")
 
@@ -99,7 +99,7 @@ class CollectiveSettings(Parallel):
                                                          "162MiB")
     types: str = setting(",".join(STEP_PRECISIONS.values()), "comma-separated; types of the numbers that are sent")
     repeats: PositiveInt = setting(5, "timed turns through all sizes, after one warm-up turn")
-    json: str | None = setting(None, "file for the results", metavar="FILE")
+    json: str | None = setting(None, "file for the results", metavar="FILE", written=True)
 
     def __post_init__(self):
         super().__post_init__()
@@ -138,7 +138,7 @@ class ScalingSettings(Parallel):
                 "hierarchical: within nodes, between nodes, within nodes")
     overlap: ClosedUnitInterval = setting(0.0, "share of the backward pass that overlaps with the exchange")
     images: PositiveInt = setting(223_200, "fields of the job, over all epochs")
-    json: str | None = setting(None, "file for the results", metavar="FILE")
+    json: str | None = setting(None, "file for the results", metavar="FILE", written=True)
 
     def __post_init__(self):
         super().__post_init__()

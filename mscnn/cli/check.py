@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mscnn.cli import parse
-from mscnn.core import errors
+from mscnn.core import errors, files, paths
 from mscnn.core.config import Table
 from mscnn.core.logs import log
 from mscnn.core.settings import setting
 from mscnn.distributed import cpu_topology
+
+MAPS = "plate,week,well,row,column,"  # the first columns of plate_maps.csv
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +21,7 @@ class CheckSettings(Table):
     """Settings of `mscnn check`"""
 
     out: str = setting("check", "folder for problems.csv, or for plate_maps.png and .csv if there are no problems; the "
-                                "files of an earlier check are replaced", metavar="DIR")
+                                "files of an earlier check are replaced", metavar="DIR", written=True)
 
     def __post_init__(self):
         super().__post_init__()
@@ -35,7 +37,16 @@ def main(argv: list[str]) -> None:
     """Write all problems of a screen and raise DataError, or log a summary of it and draw its plates."""
     settings = COMMAND.read(argv)
 
-    import numpy as np
+    from mscnn.data.tables.bbbc021 import find_csvs  # here, so that --help comes at once
+
+    source = find_csvs(Path(settings.bbbc021))[0] if settings.bbbc021 else Path(settings.sites)
+    with files.locked_folder(Path(settings.out)):
+        _check(settings, source)
+
+
+def _check(settings: CheckSettings, source: Path) -> None:
+    """Replace the files of an earlier check by those of this one. Raises DataError for a screen with problems."""
+    import numpy as np  # here, so that --help comes at once
 
     from mscnn.core import csv_safe  # here, so that --help comes at once
     from mscnn.core.field_size import misfit
@@ -43,13 +54,11 @@ def main(argv: list[str]) -> None:
     from mscnn.data.pixels.count_statistics import sample
     from mscnn.data.pixels.read_pixels import pixel_sizes
     from mscnn.data.read_screen import read_screen
-    from mscnn.data.tables.bbbc021 import find_csvs
     from mscnn.data.tables.control import note_absence, require_control
     from mscnn.data.tables.pixel_size import mixed_pixel_sizes
     from mscnn.data.tables.problems import Problem, count, in_order, write_csv
     from mscnn.report.plates import draw
 
-    source = find_csvs(Path(settings.bbbc021))[0] if settings.bbbc021 else Path(settings.sites)
     problems_csv, picture, maps_csv = _clear_outputs(Path(settings.out), source)
     problems: list[Problem] = []
     try:
@@ -79,13 +88,14 @@ def main(argv: list[str]) -> None:
 
 def _clear_outputs(out: Path, source: Path) -> tuple[Path, Path, Path]:
     """Return the paths of problems.csv, plate_maps.png and plate_maps.csv, and remove the files of an earlier check."""
-    paths = out / "problems.csv", out / "plate_maps.png", out / "plate_maps.csv"
-    if source.resolve() in [path.resolve() for path in paths]:
+    written = out / "problems.csv", out / "plate_maps.png", out / "plate_maps.csv"
+    if source.resolve() in [path.resolve() for path in written]:
         raise errors.UsageError(f"--out {out} would write over {source}; name another folder")
+    paths.require_own(out, [path.name for path in written[1:]], lambda folder: paths.starts_with(written[2], MAPS))
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for path in paths:
+        for path in written:
             path.unlink(missing_ok=True)
     except OSError as problem:
         raise errors.UsageError(f"--out {out} cannot be written to ({problem.strerror}); name another folder") from None
-    return paths
+    return written

@@ -13,7 +13,7 @@ class ExportSettings(Settings):
     """Settings of `mscnn export`"""
 
     checkpoint: str = setting(REQUIRED, "run directory, or a checkpoint file", positional=True, metavar="PATH")
-    out: str = setting(REQUIRED, "new folder for weights, description, model card and program", metavar="DIR")
+    out: str = setting(REQUIRED, "new folder for weights, description, model card and program", metavar="DIR", written=True)
     onnx: bool = setting(False, "write model.onnx too, which needs the extra export")
 
 

@@ -18,7 +18,8 @@ from mscnn.distributed import cpu_topology
 class FeaturesSettings(Table):
     """Settings of `mscnn features`"""
 
-    out: str = setting(REQUIRED, "parquet file for Metadata_* and the features, one row per site", metavar="FILE")
+    out: str = setting(REQUIRED, "parquet file for Metadata_* and the features, one row per site", metavar="FILE",
+                       written=True)
     taxol_controls: Literal["drop", "keep"] = setting("keep", "BBBC021's taxol 0.3 uM control wells")
     nuclei: str | None = setting(None, "channel that shows nuclei; default: DNA, DAPI, Hoechst or nuclei, in any case",
                                  metavar="CHANNEL")
@@ -59,12 +60,14 @@ def main(argv: list[str]) -> None:
 @contextlib.contextmanager
 def _output_file(out: Path) -> Iterator[Path]:
     """Yield the path to write to, as write_atomically. Raises UsageError before the work where it cannot be written."""
+    from mscnn.evaluation import handcrafted
+
     try:
-        if out.is_dir():
-            raise IsADirectoryError(0, "it is a folder")
+        if out.exists() and handcrafted.PREFIX.encode() not in out.read_bytes():
+            raise FileExistsError(0, "it holds no features of this command")
         files.make_output_folder(out.parent)
         out.with_name(out.name + files.PARTIAL).touch()
     except OSError as problem:
         raise errors.UsageError(f"--out {out} cannot be written ({problem.strerror}); name another file") from None
-    with files.write_atomically(out) as partial:
+    with files.write_atomically(out, alone=True) as partial:
         yield partial

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mscnn.cli import parse
-from mscnn.core import errors
+from mscnn.core import errors, files
 from mscnn.core.optional_parts import OptionalParts
 from mscnn.core.settings import REQUIRED, Settings, setting
 
@@ -15,7 +15,8 @@ class GatherSettings(Settings):
 
     evaluations: list[str] = setting(REQUIRED, "folders that `mscnn evaluate` wrote, one per fold", positional=True,
                                      metavar="DIR")
-    out: str = setting(REQUIRED, "folder for the tables, scores and pictures of all folds together", metavar="DIR")
+    out: str = setting(REQUIRED, "folder for the tables, scores and pictures of all folds together", metavar="DIR",
+                       written=True)
 
 
 COMMAND = parse.Command("gather", __doc__, GatherSettings)
@@ -28,11 +29,12 @@ def main(argv: list[str]) -> None:
     from mscnn.evaluation import results  # here, so that --help comes at once
 
     out = Path(settings.out)
-    with errors.details_to_file(out):
+    with files.locked_folder(out), errors.details_to_file(out):
+        results.require_own(out)
         results.combine_folds([Path(folder) for folder in settings.evaluations], out)
-    parts = OptionalParts(f"tables and scores are whole in {out}")
-    with parts.part(results.CONFUSION):
-        from mscnn.report import confusion
+        parts = OptionalParts(f"tables and scores are whole in {out}")
+        with parts.part(results.CONFUSION):
+            from mscnn.report import confusion
 
-        confusion.draw_confusion(out)
+            confusion.draw_confusion(out)
     parts.finish()

@@ -32,7 +32,7 @@ class LocoSettings(Settings):
     """The folds"""
 
     out: str = setting(REQUIRED, "folder for all folds and their common scores; an unfinished one is resumed",
-                       metavar="DIR")
+                       metavar="DIR", written=True)
     jobs: NonNegativeInt = setting(0, "folds side by side, each on cores of its own; 0: one per core")
     candidates: str | None = setting(None, "YAML file {name: {setting: value}}: for each fold, the settings are chosen "
                                            "among these by inner folds of its training compounds", metavar="FILE")

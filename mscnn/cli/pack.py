@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from mscnn.cli import parse
-from mscnn.core import errors
+from mscnn.core import errors, files
 from mscnn.core.config import Table
 from mscnn.core.logs import log, progress
 from mscnn.core.settings import REQUIRED, NonNegativeInt, parse_size, setting
@@ -19,13 +19,14 @@ from mscnn.distributed import cpu_topology
 class PackSettings(Table):
     """Settings of `mscnn pack`"""
 
-    out: str = setting(REQUIRED, "folder for the packed fields; an unfinished one is resumed", metavar="DIR")
+    out: str = setting(REQUIRED, "folder for the packed fields; an unfinished one is resumed", metavar="DIR", written=True)
     taxol_controls: Literal["drop", "keep"] = setting("keep", "BBBC021's taxol 0.3 uM control wells; training drops them "
                                                               "by default")
     only: Literal["labelled", "all"] = setting("labelled", "pack the sites with a known mechanism, or all sites")
     downscale: str = setting("1", "average blocks of pixels to one: the side of square ones, or their height x width. "
                                   "4x5 makes 256x256 of 1024x1280", metavar="N|HxW")
     workers: NonNegativeInt = setting(0, "images decoded at once; 0: one per core")
+    overwrite: bool = setting(False, "write over a pack that was made with other options, or of other fields")
 
     def __post_init__(self):
         super().__post_init__()
@@ -70,9 +71,9 @@ def main(argv: list[str]) -> None:
                             len(table))
             table = table.select(is_labelled | table.is_control())
         header = prepare_data.read_headers(table, world.World())
-        with progress(len(table), "packing", unit="field") as shown:
+        with files.locked_folder(out), progress(len(table), "packing", unit="field") as shown:
             kept = pack(prepare_data.with_channel_names(table, header), header, out, screen=screen_format(settings),
-                        advance=shown.advance, blocks=settings.blocks(),
+                        advance=shown.advance, blocks=settings.blocks(), overwrite=settings.overwrite,
                         workers=settings.workers or cpu_topology.allowed_cores())
     size = sum(path.stat().st_size for path in out.iterdir())
     log.info("%d fields of %d plates (%d of them there before) in %s, %.2f GiB; train with --packed %s", len(table),

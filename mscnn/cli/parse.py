@@ -17,12 +17,12 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
 from mscnn.cli import PROGRAM, did_you_mean, help_page
-from mscnn.core import config
+from mscnn.core import config, paths
 from mscnn.core.errors import UsageError
 from mscnn.core.files import read_yaml
 from mscnn.core.logs import log
 from mscnn.core.presets import PRESETS
-from mscnn.core.settings import REQUIRED, build, current_name, current_names, option, plain_type
+from mscnn.core.settings import REQUIRED, build, current_name, current_names, is_blank, option, plain_type
 from mscnn.distributed import launchers
 
 OLDEST_TORCH = (2, 8)  # the oldest with which the tests have passed
@@ -68,6 +68,7 @@ class Command:
                 if len(words) > 1:
                     raise UsageError(f"{field.name} takes one value, got {len(words)}: {' '.join(words)}")
                 values[field.name] = words[0]
+        _check_texts(list(dataclasses.fields(self.record)), values)
         return build(self.record, values)
 
 
@@ -118,6 +119,7 @@ class TrainingCommand:
             raise UsageError(f"the configuration file is of preset {values['preset']}, the command line says {preset}; "
                              "name the same one, or take the line out of the file")
         _drop_other_screens(values, argv)
+        _check_texts([field for _, fields in self.groups() for field in fields], values)
         return values
 
 
@@ -125,6 +127,20 @@ def given(argv: list[str]) -> set[str]:
     """Return the settings that the command line names, by today's names."""
     return {current_name(argument.split("=")[0][2:].replace("-", "_"), config.NAMES)
             for argument in argv if argument.startswith("--")}
+
+
+def _check_texts(fields: list[dataclasses.Field], values: dict[str, Any]) -> None:
+    """Raise UsageError for text that is empty, and for paths that cannot be what was meant."""
+    for field in fields:
+        value, kind = values.get(field.name), field.metadata["metavar"]
+        name = field.name if field.metadata["positional"] else f"--{option(field.name)}"
+        if is_blank(value):
+            raise UsageError(f"{name} is empty; give a value"
+                             + ("" if field.default is REQUIRED else ", or leave it out for its default"))
+        words = value.split(",") if kind == paths.LIST and value else value if isinstance(value, list) else [value]
+        for word in words if kind in (*paths.KINDS, paths.LIST) else ():
+            if word is not None:
+                paths.check(name, word, "DIR" if kind == paths.LIST else kind, written=field.metadata["written"])
 
 
 def _parser(program: str, description: str, print_config: str | None = None) -> ArgumentParser:
@@ -194,8 +210,8 @@ def _with_current_names(argv: list[str], known: set[str]) -> list[str]:
             if not equals and waiting:
                 value = waiting.pop(0)
             result += [f"--{option(new)}", str(current_names({name: value}, known)[new])]
-        elif name == "config" and (path := value or "".join(waiting[:1])):
-            del waiting[:0 if equals else 1]
+        elif name == "config" and (equals or waiting):
+            path = value if equals else waiting.pop(0)
             result.append(f"--config={_config_text(path, known)}")
         else:
             result.append(f"--{option(name)}{equals}{value}")
@@ -204,6 +220,7 @@ def _with_current_names(argv: list[str], known: set[str]) -> list[str]:
 
 def _config_text(path: str, known: set[str]) -> str:
     """Return the content of a configuration file, with today's names of settings, as YAML."""
+    paths.check("--config", path, "FILE")
     content = read_yaml(Path(path), option="--config")
     if not isinstance(content, dict):
         raise UsageError(f"--config {path}: holds no settings; write a line `setting: value` for each")

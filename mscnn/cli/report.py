@@ -15,7 +15,7 @@ class ReportSettings(Settings):
 
     runs: list[str] = setting(REQUIRED, "run directories that were evaluated, or folders of folds", positional=True,
                               metavar="DIR")
-    out: str | None = setting(None, "HTML file; default: report.html in the first run", metavar="FILE")
+    out: str | None = setting(None, "HTML file; default: report.html in the first run", metavar="FILE", written=True)
 
 
 COMMAND = parse.Command("report", __doc__, ReportSettings)
@@ -34,6 +34,8 @@ def write_report(runs: list[Path], out: Path) -> None:
 
     if out.is_dir():
         raise errors.UsageError(f"--out {out} is a folder; name a file")
+    if out.exists() and not any(mark in out.read_bytes() for mark in (b"Held-out compounds", b"mscnn")):
+        raise errors.UsageError(f"--out {out} is no report of this program; name another file, or remove it")
     results = [run.read(path) for path in runs]
     files.make_output_folder(out.parent)
     size = html.write(results, out)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from mscnn.cli import parse
-from mscnn.core import errors, files
+from mscnn.core import errors, files, paths
 from mscnn.core.logs import log
 from mscnn.core.settings import MOST_DRAWS, REQUIRED, NonNegativeInt, PositiveInt, Settings, require, setting
 
@@ -39,7 +39,7 @@ class ScoreSettings(Settings):
     bootstrap: PositiveInt = setting(5000, "bootstrap draws of compounds for the intervals")
     permutations: PositiveInt = setting(1000, "label permutations of mechanisms for the null distributions")
     seed: NonNegativeInt = setting(0, "seed of the bootstrap and of the permutations")
-    json: str | None = setting(None, "file for the results", metavar="FILE")
+    json: str | None = setting(None, "file for the results", metavar="FILE", written=True)
 
     def __post_init__(self):
         super().__post_init__()
@@ -58,6 +58,8 @@ def main(argv: list[str]) -> None:
 
     if settings.json and Path(settings.json).is_dir():
         raise errors.UsageError(f"--json {settings.json} is a folder; name a file")
+    if settings.json and Path(settings.json).exists() and not paths.has_keys(Path(settings.json), "profiles", "settings"):
+        raise errors.UsageError(f"--json {settings.json} is no result of this command; name another file, or remove it")
     prefixes = tuple(settings.features.split(",")) if settings.features else ()
     table = profile_table.read(Path(settings.profiles), prefixes=prefixes, drop_nan=settings.drop_nan)
     scored = score_table.score(

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mscnn.cli import parse
-from mscnn.core import errors
+from mscnn.core import errors, files
 from mscnn.core.logs import log, progress
 from mscnn.core.settings import REQUIRED, NonNegativeInt, PositiveInt, Settings, parse_size, require, setting
 from mscnn.distributed import cpu_topology
@@ -15,7 +15,7 @@ from mscnn.distributed import cpu_topology
 class SynthSettings(Settings):
     """Settings of `mscnn synth`"""
 
-    out: str = setting(REQUIRED, "new folder for images, CSVs and overview.png", metavar="DIR")
+    out: str = setting(REQUIRED, "new folder for images, CSVs and overview.png", metavar="DIR", written=True)
     mechanisms: str = setting("demo", "demo (6 distinct ones), all (12), or NAME,NAME")
     compounds: PositiveInt = setting(3, "compounds of each mechanism")
     plates: PositiveInt = setting(2, "replicate plates of each week")
@@ -49,7 +49,7 @@ def main(argv: list[str]) -> None:
     except ValueError as problem:
         raise errors.UsageError(str(problem)) from None
     total = screen_plan.num_fields(plan, settings.plates, settings.sites)
-    with progress(total, "drawing", unit="field") as shown:
+    with files.locked_folder(out), progress(total, "drawing", unit="field") as shown:
         plates.write_plates(out, mechanisms=mechanisms, compounds_per_mechanism=settings.compounds,
                             plates_per_week=settings.plates, sites_per_well=settings.sites, height=height, width=width,
                             seed=settings.seed, workers=cpu_topology.allowed_cores(),

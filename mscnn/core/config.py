@@ -264,7 +264,7 @@ class Run(Settings):
     """The run itself"""
 
     run_dir: str | None = setting(None, "folder for everything that is written; default: runs/PRESET-001 and so on",
-                                  metavar="DIR")
+                                  metavar="DIR", written=True)
     seed: NonNegativeInt = setting(0, "seed of the initial weights, the order of fields, augmentation and random splits")
     log_every: PositiveInt = setting(10, "steps between lines in the log", common=False)
     resume: Literal["never", "auto"] = setting(
@@ -276,7 +276,7 @@ class Run(Settings):
     keep_checkpoints: PositiveInt = setting(2, "newest checkpoints to keep, beside the best and the last known good one",
                                             common=False)
     stop_after: NonNegativeFloat = setting(0.0, "hours after which the run saves and ends with exit code 75; 0: never. "
-                                                "SIGTERM and SIGUSR1 do the same")
+                                                "signals do the same: SIGTERM, SIGHUP, SIGINT (Ctrl-C)")
     max_nonfinite_steps: NonNegativeInt = setting(3, "steps in a row with a gradient that is not finite: they are skipped; "
                                                      "one more ends the run", common=False)
     eval_every: NonNegativeInt = setting(0, "epochs between evaluations of the held-out fields, for the learning curve "

@@ -45,3 +45,12 @@ def discard(stream: Any) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
+
+
+def drop_unwritable_output() -> None:
+    """Discard the output of streams that cannot be written, as to a closed terminal: an exit would fail at it."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):  # of a stream that a library has closed
+            discard(stream)

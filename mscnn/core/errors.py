@@ -1,8 +1,11 @@
 """The errors that a user may meet, their exit codes, and how an entry point ends with one.
 
-Exit code 0 is success, 1 an error of the program itself (with a traceback), 130 an interrupt from the keyboard.
+Exit code 0 is success, 1 an error of the program itself (with a traceback), 128 + N the end by signal N, as 130 for Ctrl-C.
 """
 
+import errno
+import os
+import re
 import signal
 import sys
 import time
@@ -12,12 +15,27 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
-from mscnn.core import console
+from mscnn.core import console, signals
 
 Result = TypeVar("Result")
 
 SHOWN = 20  # details printed; the rest go to a file
 PROBLEMS = "problems.txt"
+ROOM = "make room there, or name a folder on another disk"
+OTHER = "name another file or folder"
+DISK = "the disk or the network failed; try again, or copy the files elsewhere"
+REMEDIES = {  # by the number of an error of the system: what to do about it
+    errno.ENOSPC: ROOM, errno.EDQUOT: ROOM, errno.EFBIG: f"raise the limit of file sizes (ulimit -f), or {ROOM}",
+    errno.EROFS: OTHER, errno.EACCES: f"ask its owner for permission, or {OTHER}", errno.EPERM: OTHER,
+    errno.ENAMETOOLONG: "give a shorter name", errno.ELOOP: f"its links lead in a circle; {OTHER}", errno.ENOTDIR: OTHER,
+    errno.EISDIR: OTHER, errno.EEXIST: OTHER, errno.ENOTEMPTY: OTHER, errno.ENOENT: f"it may have been removed; {OTHER}",
+    errno.EMFILE: "raise the limit of open files (ulimit -n), or lower --workers",
+    errno.ENFILE: "the machine has too many open files; end other programs, or lower --workers",
+    errno.EAGAIN: "raise the limit of processes (ulimit -u), or lower --workers and --threads",
+    errno.ENOMEM: "free memory, or lower --workers and --microbatch",
+    errno.EIO: DISK, errno.ESTALE: DISK, errno.ENXIO: DISK, errno.ENODEV: DISK, errno.EREMOTEIO: DISK, errno.EUCLEAN: DISK}
+NAMED = {errno.ENOENT, errno.EEXIST, errno.EACCES, errno.EPERM}  # of the disk where they name a file
+BROKEN = {number for number, remedy in REMEDIES.items() if remedy == DISK}
 PAUSE = 1.0  # seconds that other ranks wait for the rank that reports: launchers kill all ranks when the first one ends
 
 
@@ -108,42 +126,62 @@ def print_error(message: str) -> None:
     console.say(text)
 
 
-def ignore_signals() -> None:
-    """Ignore SIGTERM and SIGUSR1, to keep the exit code: launchers signal all ranks when the first one ends."""
-    for number in (signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
-
-
 def run(program: Callable[[], Result], is_reporter: Callable[[], bool] = lambda: True,
         on_exit: Callable[[int], object] = lambda code: None) -> Result:
-    """Run an entry point; an error of the user ends it with one message and its exit code.
+    """Run an entry point; an error of the user, of the disk, or a signal ends it with one message and its exit code.
 
     is_reporter: tells whether this rank reports what all ranks know; an error with this_rank_only is reported in any case.
     on_exit: called with the exit code before the process exits, for launchers that ignore exit codes.
     """
     console.open_streams()
+    handlers = signals.listen(signals.raise_ended)
     try:
         try:
-            return program()
-        finally:
-            sys.stdout.flush()  # here, where a closed pipe can still be handled
+            result = program()
+        except SystemExit:  # of --help
+            sys.stdout.flush()
+            raise
+        sys.stdout.flush()  # here, where a closed pipe can still be handled
     except BrokenPipeError:  # whoever read the output, such as head, has had enough
-        console.discard(sys.stdout)  # so that nothing is written to it at the exit
         code = 128 + signal.SIGPIPE
     except (Exception, KeyboardInterrupt) as problem:
-        ignore_signals()
+        signals.ignore()  # to keep the exit code: launchers signal all ranks when the first one ends
         code = _report(problem, is_reporter)
-        with suppress(ValueError):  # of a stream that a library has closed
-            try:
-                sys.stdout.flush()
-            except OSError:
-                console.discard(sys.stdout)
+    else:
+        signals.restore(handlers)
+        return result
+    console.drop_unwritable_output()
     on_exit(code)
     sys.exit(code)
 
 
+def refusal(problem: BaseException) -> UsageError | DataError | None:
+    """Return the error of the user that stands for an error of the disk, or for a limit of the system; None for others."""
+    if isinstance(problem, UsageError | DataError | Stopped | RankLost):
+        return None
+    number = getattr(problem, "errno", None) or _errno_in(console.text_of(problem))
+    path = getattr(problem, "filename", None)
+    if number not in REMEDIES or (number in NAMED and path is None):
+        return None
+    kind = DataError if number in BROKEN else UsageError
+    place = f"{os.fsdecode(path)}: " if isinstance(path, str | bytes | Path) else ""
+    found = kind(f"{place}{os.strerror(number)}; {REMEDIES[number]}")
+    found.this_rank_only = True
+    return found
+
+
+def _errno_in(text: str) -> int | None:
+    """Return the error of the system that a library names in the text of an error of its own."""
+    if named := re.search(r"\(os error (\d+)\)|\[[Ee]rrno (\d+)\]", text):
+        return int(named[1] or named[2])
+    if "can't start new thread" in text:
+        return errno.EAGAIN
+    return errno.ENOSPC if re.search(r"PytorchStreamWriter failed|\d requested and \d+ written", text) else None
+
+
 def _report(problem: BaseException, is_reporter: Callable[[], bool]) -> int:
     """Print what ended the program, or wait until another rank has; return the exit code."""
+    problem = refusal(problem) or problem
     if isinstance(problem, UsageError | DataError | Stopped | RankLost):
         if getattr(problem, "this_rank_only", False) or (is_reporter() and not isinstance(problem, RankLost)):
             print_error(f"{'stopped' if isinstance(problem, Stopped) else 'error'}: {console.text_of(problem)}")
@@ -152,8 +190,8 @@ def _report(problem: BaseException, is_reporter: Callable[[], bool]) -> int:
         return problem.exit_code
     if isinstance(problem, KeyboardInterrupt):
         if is_reporter():
-            print_error("interrupted")
-        return 130
+            print_error(str(problem) or "interrupted")
+        return getattr(problem, "exit_code", 128 + signal.SIGINT)
     if not getattr(problem, "reported", False):
         with suppress(Exception):  # of a console that is closed or full
             traceback.print_exception(problem)

@@ -6,7 +6,7 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,20 +14,31 @@ import yaml
 
 from mscnn.core.errors import UsageError
 
+LOCK = "lock"           # file of a folder that a process locks while it writes there
 PARTIAL = ".partial"    # ending of a file, or a folder, that is being written
 LARGEST_YAML = 2**22    # bytes; settings take some thousand
+_held: dict[Path, AbstractContextManager] = {}
 
 
 @contextmanager
-def write_atomically(path: Path) -> Iterator[Path]:
+def write_atomically(path: Path, *, alone: bool = False) -> Iterator[Path]:
     """Yield the path of a file to write; after the block flush it to the disk and give it its name.
 
     Readers see the old file or the whole new one.  What an unfinished block has written is removed.  Raises OSError.
+    alone: raise UsageError where another process writes the same file.
     """
     partial = path.with_name(path.name + PARTIAL)
     try:
-        yield partial
-        rename_durably(partial, path)
+        lock = lock_file(partial) if alone else nullcontext()
+    except BlockingIOError:
+        raise UsageError(f"{path}: another process writes it; wait until it ends, or name another file") from None
+    try:
+        with lock:
+            yield partial
+            rename_durably(partial, path)
+    except OSError as problem:
+        problem.filename = problem.filename or str(path)  # a full disk names none
+        raise
     finally:  # a full disk has no room for half a file
         with suppress(OSError):
             partial.unlink(missing_ok=True)
@@ -59,14 +70,47 @@ def make_output_folder(folder: Path) -> None:
         raise UsageError(f"{folder} cannot be written ({problem}); name another folder with --out") from None
 
 
+@contextmanager
+def locked_folder(folder: Path, option: str = "--out") -> Iterator[None]:
+    """Make a folder, and keep other commands from writing there within the block.
+
+    The lock of a process that was killed is gone with it.  option: by which the folder was named.  Raises UsageError.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = lock_file(folder / LOCK)
+    except BlockingIOError:
+        raise UsageError(f"{folder}: another process writes there; wait until it ends, or name another folder with "
+                         f"{option}") from None
+    except OSError as problem:
+        raise UsageError(f"{folder} cannot be written ({problem.strerror}); name another folder with {option}") from None
+    with file:
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                (folder / LOCK).unlink()
+
+
+def hold_folder(folder: Path, option: str = "--out") -> None:
+    """Do the same until this process ends. Raises UsageError."""
+    if (path := folder.absolute()) not in _held:
+        lock = locked_folder(folder, option)
+        lock.__enter__()
+        _held[path] = lock
+
+
 def lock_file(path: Path) -> IO[str]:
     """Open a file and lock it for as long as it stays open. Raises BlockingIOError where another process holds the lock.
 
     On a file system without locks the file is open and not locked.
     """
-    file = path.open("w")
+    file = path.open("a")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(file.fileno()).st_nlink == 0:  # whoever held the lock has just removed its file
+            file.close()
+            return lock_file(path)
     except BlockingIOError:
         file.close()
         raise

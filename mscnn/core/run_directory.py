@@ -6,18 +6,21 @@ import re
 import shlex
 import socket
 import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 from mscnn.core.errors import PROBLEMS, DataError, UsageError
-from mscnn.core.files import lock_file, read_yaml, write_json
+from mscnn.core.files import LOCK, lock_file, read_yaml, write_json
 from mscnn.core.record_files import read_json
 
-STATUS, LOCK = "RUN_STATUS.json", "lock"
+STATUS = "RUN_STATUS.json"
 FRUITLESS = 3  # restarts in a row without progress, after which a run is not started again
 SUMMARY = "summary.json"  # written last: a training without it is not finished
 _held: list[IO[str]] = []
+_updating = threading.Lock()
 
 
 def require_unused(asked: str | None, resume: str = "never") -> None:
@@ -82,9 +85,18 @@ def _last_step(run_dir: Path) -> int:
     return max((int(name[1]) for name in names if name), default=-1)
 
 
-def update_status(run_dir: Path, **facts: Any) -> None:
-    """Add these facts to RUN_STATUS.json."""
-    write_json(run_dir / STATUS, read_status(run_dir) | facts)
+def update_status(run_dir: Path, *, only_from: str | None = None, **facts: Any) -> None:
+    """Add these facts to RUN_STATUS.json. only_from: the status that must be there, else nothing is written."""
+    with _updating:  # threads of one process
+        before = read_status(run_dir)
+        if only_from is None or before.get("status") == only_from:
+            write_json(run_dir / STATUS, before | facts)
+
+
+def mark_stopping(run_dir: Path, reason: str) -> None:
+    """Set the status of a running training that was asked to stop: its launcher may kill it before it has saved."""
+    with suppress(OSError):
+        update_status(run_dir, only_from="running", status="stopping", reason=reason)
 
 
 def initial_status(run_dir: Path, step: int) -> dict[str, Any]:

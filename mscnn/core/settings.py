@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from mscnn.core import records
 from mscnn.core.errors import UsageError
+from mscnn.core.paths import KINDS
 from mscnn.core.records import LARGEST
 
 REQUIRED = dataclasses.MISSING
@@ -50,14 +51,16 @@ RENAMED: dict[str, tuple[str, dict[str, str]]] = {
 }
 
 
-def setting(default: Any, help: str, *, positional: bool = False, common: bool = True, metavar: str = "") -> Any:
+def setting(default: Any, help: str, *, positional: bool = False, common: bool = True, metavar: str = "",
+            written: bool = False) -> Any:
     """Return a dataclass field that carries its own line of --help.
 
     positional: the command line gives the value without an option; of type str it takes one word, of list[str] several.
     common: False for one that --help-all shows and --help does not; metavar: what stands for the value there, as DIR.
+    written: the command writes to the path that it names.
     """
     return dataclasses.field(default=default, metadata={"help": help, "positional": positional, "common": common,
-                                                        "metavar": metavar})
+                                                        "metavar": metavar, "written": written})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +78,13 @@ class Settings:
                 if isinstance(checked, int) and checked > (most := LARGEST if field.name == "seed" else MOST):
                     raise UsageError(f"{option(field.name)} must be no more than {most}, got {checked}")
                 object.__setattr__(self, field.name, plain_type(field.type)(checked))
+            if field.metadata.get("metavar") in KINDS and is_blank(getattr(self, field.name)):
+                raise UsageError(f"{option(field.name)} is empty; give a path, or leave it out")
+
+
+def is_blank(value: Any) -> bool:
+    """Return whether a value is text of nothing but blanks, or a list with such text."""
+    return any(isinstance(word, str) and not word.strip() for word in (value if isinstance(value, list) else [value]))
 
 
 def plain_type(bounded: Any) -> Any:

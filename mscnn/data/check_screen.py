@@ -44,25 +44,21 @@ def readers(workers: int) -> Iterator[Each]:
 
     Results come in the order of the paths.  Raises DataError where a process was killed.
     """
-    pool = spawned_pool(workers)
+    with spawned_pool(workers) as pool:
+        def each(function: Callable[[str], Any], paths: Sequence[str], what: str) -> Iterator[Any]:
+            done = 0
+            with progress(len(paths), what, unit="file") as shown:
+                try:
+                    for result in pool.map(function, paths, chunksize=_CHUNK):
+                        yield result
+                        done += 1
+                        shown.advance()
+                except BrokenProcessPool:
+                    near = paths[done:done + _CHUNK * (workers + 1)]
+                    raise DataError("a process was killed while it read one of these files, by the file or for want of "
+                                    "memory; look at them, or free memory", near) from None
 
-    def each(function: Callable[[str], Any], paths: Sequence[str], what: str) -> Iterator[Any]:
-        done = 0
-        with progress(len(paths), what, unit="file") as shown:
-            try:
-                for result in pool.map(function, paths, chunksize=_CHUNK):
-                    yield result
-                    done += 1
-                    shown.advance()
-            except BrokenProcessPool:
-                near = paths[done:done + _CHUNK * (workers + 1)]
-                raise DataError("a process was killed while it read one of these files, by the file or for want of memory; "
-                                "look at them, or free memory", near) from None
-
-    try:
         yield each
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def check_files(table: SiteTable, source: Path, each: Each) -> tuple[list[Problem], images.Header | None]:

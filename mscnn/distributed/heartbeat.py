@@ -17,9 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, NoReturn
 
-from mscnn.core import activity
+from mscnn.core import activity, signals
 from mscnn.core.activity import EXCHANGE
-from mscnn.core.errors import PAUSE, DataError, RankLost, Result, Stopped, UsageError, ignore_signals, print_error
+from mscnn.core.errors import PAUSE, DataError, RankLost, Result, Stopped, UsageError, print_error, refusal
 from mscnn.distributed import diagnosis, launchers
 from mscnn.distributed.diagnosis import FAILED, LEFT, NOTHING, REPORTED, RUNNING, Heartbeat
 
@@ -29,6 +29,7 @@ SILENT = 3.5    # seconds without a heartbeat, after which a rank is lost
 STOPPED = 4.0   # seconds by which a check is late when this process was stopped, or the machine asleep
 # Seconds that backends may wait: their clocks run on while a job is suspended, so the heartbeat must come first.
 BACKEND_TIMEOUT = 86400.0
+INTERRUPTED = "interrupted from the keyboard"
 ALONE = launchers.RankInfo(launchers.NONE)
 
 
@@ -60,6 +61,11 @@ def write_to(folder: Path, on_failure: Callable[..., None] = lambda **facts: Non
     _this_rank.write_heartbeat()
 
 
+def end_at_once(number: int) -> NoReturn:
+    """End this rank for a signal from the keyboard, whatever its threads do, with exit code 128 + its number."""
+    _this_rank.end_at_once(number)
+
+
 def watch(program: Callable[[], Result], seconds: float) -> Result:
     """Run a program under a watch, as one rank of a job.
 
@@ -78,7 +84,7 @@ def watch(program: Callable[[], Result], seconds: float) -> Result:
     except Stopped:
         raise
     except BaseException as problem:
-        ignore_signals()
+        signals.ignore()
         _this_rank.ending.acquire()  # unless the watchdog already ends the process for the same reason
         if (replacement := _this_rank.report_failure(problem)) is problem:
             raise
@@ -151,6 +157,15 @@ class _Watch:
             time.sleep(PAUSE)
         os._exit(RankLost.exit_code)
 
+    def end_at_once(self, number: int) -> NoReturn:
+        """End this rank for a signal from the keyboard."""
+        code = 128 + number
+        threading.Timer(PAUSE, os._exit, (code,)).start()  # whatever else hangs, such as a file system
+        self.publish_end(FAILED, INTERRUPTED, code, is_reporter=self.rank == 0)
+        if self.rank == 0:
+            print_error(INTERRUPTED)
+        os._exit(code)
+
     def rank_lost(self, event: str) -> RankLost:
         """Return the error of a rank that lost others; only the first rank to find out reports it."""
         message, is_reporter = self.diagnose(event)
@@ -183,10 +198,12 @@ class _Watch:
 
     def report_failure(self, problem: BaseException) -> BaseException:
         """Publish the end of this rank, and return the exception to raise in place of `problem`, or `problem`."""
+        problem = refusal(problem) or problem
         if isinstance(problem, RankLost):
             return self.rank_lost(str(problem))
         if isinstance(problem, KeyboardInterrupt):
-            self.publish_end(FAILED, "interrupted from the keyboard", 130, is_reporter=self.rank == 0)
+            self.publish_end(FAILED, str(problem) or INTERRUPTED, getattr(problem, "exit_code", 130),
+                             is_reporter=self.rank == 0)
             return problem
         if isinstance(problem, UsageError | DataError):
             self.publish_end(FAILED, str(problem), problem.exit_code,

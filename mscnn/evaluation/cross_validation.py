@@ -29,7 +29,7 @@ import yaml
 
 from mscnn.core import files, run_directory
 from mscnn.core.errors import DataError, UsageError
-from mscnn.core.files import lock_file, read_yaml, write_atomically
+from mscnn.core.files import LOCK, lock_file, read_yaml, write_atomically
 from mscnn.core.logs import clock, log
 from mscnn.core.record_files import read_json
 from mscnn.core.records import KEY, Count, Record
@@ -37,7 +37,8 @@ from mscnn.distributed import core_plan, cpu_topology, launchers
 from mscnn.evaluation import results
 
 PROGRAM = (sys.executable, "-m", "mscnn")
-CONFIG, FOLDS, LOCK, CHOSEN = "config.yaml", "folds.yaml", "lock", "chosen.json"
+CONFIG, FOLDS, CHOSEN = "config.yaml", "folds.yaml", "chosen.json"
+INTERRUPT = 3.0  # seconds in which a process that was interrupted has to end
 _running: set[subprocess.Popen] = set()
 _starting = threading.Lock()
 _ended: set[Path] = set()  # folders whose folds must not start any more
@@ -119,7 +120,8 @@ def run_folds(plan: FoldPlan, prepare: Callable[[int, Path], object] = lambda nu
             log.info("%s: %s;  %d folds left, eta %s", name, _counts(evaluations[number]), len(waiting) - len(finished),
                      clock(left))
 
-    with _locked(plan.out), ThreadPoolExecutor(plan.jobs) as pool, _terminate_children(plan.out, pool):
+    with _locked(plan.out), _interrupt_children(), ThreadPoolExecutor(plan.jobs) as pool, \
+            _terminate_children(plan.out, pool):
         for future in [pool.submit(run_fold, number) for number in waiting]:
             future.result()
     if failed:
@@ -230,9 +232,8 @@ def _locked(out: Path) -> Iterator[None]:
 
 @contextmanager
 def _terminate_children(out: Path, pool: ThreadPoolExecutor) -> Iterator[None]:
-    """On an exception, an interrupt or SIGTERM in the block, start no more processes and terminate those that run."""
+    """On an exception, an interrupt or a signal in the block, start no more processes and terminate those that run."""
     _ended.discard(out)
-    previous = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         yield
     except BaseException:
@@ -242,6 +243,18 @@ def _terminate_children(out: Path, pool: ThreadPoolExecutor) -> Iterator[None]:
             for process in list(_running):
                 process.terminate()
         raise
-    finally:
-        signal.signal(signal.SIGTERM, previous)
 
+
+@contextmanager
+def _interrupt_children() -> Iterator[None]:
+    """On an interrupt while processes that were terminated still save, end them at once, too."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        for process in list(_running):
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(INTERRUPT)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        raise

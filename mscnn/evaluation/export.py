@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from mscnn.core.errors import DataError, UsageError
-from mscnn.core.files import PARTIAL
+from mscnn.core.files import LOCK, PARTIAL, locked_folder
 from mscnn.data.pixels.scale import Scale, scale_from_record
 from mscnn.data.pixels.scale_record import ScaleRecord
 from mscnn.evaluation.export_description import (
@@ -155,16 +155,16 @@ def _new_folder(out: Path) -> Iterator[Path]:
     if out.exists():
         raise UsageError(f"--out {out} exists; name a new folder, or remove it")
     partial = out.with_name(out.name + PARTIAL)
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-    except OSError as problem:
-        raise UsageError(f"--out {out} cannot be written ({problem.strerror}); name another folder") from None
-    try:
-        yield partial
-        os.replace(partial, out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with locked_folder(partial):
+        for stale in partial.iterdir():
+            if stale.name != LOCK:
+                shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
+        try:
+            yield partial
+            (partial / LOCK).unlink()
+            os.replace(partial, out)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def _require_onnx() -> None:

@@ -90,8 +90,6 @@ def _each(table: SiteTable, function: Callable[[SiteTable], dict | str], workers
         except BrokenProcessPool:
             raise DataError("a process was killed while it measured a field: memory was short, or an image is damaged; use "
                             "fewer --workers, or look for the image with `mscnn check`") from None
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def _of_site(site: SiteTable, nuclei: int) -> dict[str, float] | str:

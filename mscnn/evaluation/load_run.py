@@ -79,6 +79,7 @@ def select_sites(settings: EvaluationSettings, checkpoint: Checkpoint, ranks: Wo
     if unknown := sorted(set(table.frame["mechanism"][is_scored]) - {"", *split.trained["mechanisms"]}):
         notes.append(f"mechanisms that were not trained, so always wrong: {'; '.join(unknown)}")
     table = prepare_data.with_shape(table, data.size(), ranks)
+    ranks.require_equal(data=table.fingerprint(), pixels=prepare_data.sample_digest(table))
     _require_same_shape(table, data, checkpoint)
     return EvaluationSites(table, is_scored, notes)
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from mscnn.core import csv_safe, files, identity, machine
+from mscnn.core import csv_safe, files, identity, machine, paths
 from mscnn.core.errors import DataError
 from mscnn.core.logs import log
 from mscnn.core.record_files import read_json
@@ -30,6 +30,8 @@ SCORES = "scores.json"            # written last: an evaluation without it was c
 OUTDATED = (SCORES, BASELINES, CONFUSION)
 MUST_MATCH = ("control", "aggregate_wells", "aggregate_treatments", "tta", "head")  # what combined folds must share
 Rule = Literal["mean", "median"]
+WRITTEN = (EVALUATION, FIELDS, PROFILES, SCORES, CONFUSION, "predictions.csv", "wells.csv", "treatments.csv",
+           "compounds.csv")
 _ONE_NETWORK = ("checkpoint", "step", "compounds", "classes", "split")
 
 
@@ -103,6 +105,11 @@ def write(fields: pd.DataFrame, description: EvaluationDescription, out: Path) -
 def begin(out: Path) -> None:
     """Remove the files that mark a finished evaluation, and those that an earlier one would leave beside a new one."""
     _remove(out, *OUTDATED, GALLERY, PROFILES)
+
+
+def require_own(out: Path) -> None:
+    """Raise UsageError where the folder holds files with names of an evaluation, and no evaluation of this program."""
+    paths.require_own(out, WRITTEN, lambda folder: paths.has_keys(folder / EVALUATION, "aggregate_wells", "notes"))
 
 
 def log_scores(scores: LevelScores) -> None:

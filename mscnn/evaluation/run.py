@@ -3,13 +3,13 @@
 `evaluate` predicts, `write` scores.  Several ranks share out the sites.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from mscnn.core import activity, config, errors, files, machine, memory
+from mscnn.core import activity, config, errors, files, machine, memory, run_directory
 from mscnn.core.logs import log, open_logs, progress
 from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.tables import splits
@@ -43,15 +43,17 @@ def evaluate(settings: EvaluationSettings) -> Evaluation | None:
     """
     ranks = world.init(settings.backend, join_seconds=settings.join_timeout)
     out = Path(settings.out or Path(settings.checkpoint) / "evaluation")
+    ranks.run_on_all_or_raise(lambda: _hold(out) if ranks.rank == 0 else None)
     ranks.run_on_all_or_raise(lambda: files.make_output_folder(out / "log"))
     open_logs(ranks.rank, None)
     if ranks.rank == 0:
         heartbeat.remove_stale(out / "log")
-    ranks.require_equal(**machine.versions())
+    ranks.require_equal(**machine.versions(), settings=run_directory.digest(repr(asdict(settings))))
     heartbeat.write_to(out / "log")
     plan = core_binding.bind_rank(ranks, settings)
     memory.keep_memory()
     path, saved = ranks.run_on_all_or_raise(lambda: checkpoint.read(Path(settings.checkpoint)))
+    ranks.require_equal(checkpoint=f"of step {saved.step} with SHA-256 {saved.sha256[:16]}")
     with errors.details_to_file(out, is_reporter=ranks.rank == 0):
         sites = load_run.select_sites(settings, saved, ranks)
         scale, notes, is_measured = load_run.load_scale(saved, sites.table, ranks, other_screen=settings.another())
@@ -64,14 +66,22 @@ def evaluate(settings: EvaluationSettings) -> Evaluation | None:
     activity.clear()  # no time limit for pictures
     if ranks.rank:
         return None
-    results.begin(out)
     notes = sites.notes + notes + checkpoint.caveats(path, saved)
     for note in notes:
         log.warning("NOTE: %s", note)
+    description = _describe(saved, sites, path, notes)
+    results.begin(out)
+    files.write_json(out / results.EVALUATION, description.to_json())  # from here on the folder is known as ours
     profiles = aggregate.field_profiles(sites.table, features).assign(Metadata_Scored=sites.is_scored)
     predictions = aggregate.field_predictions(sites.scored(), probabilities[sites.is_scored], saved.classes)
     return Evaluation(out=out, network=network, fields=fields, scored=np.flatnonzero(sites.is_scored),
-                      predictions=predictions, profiles=profiles, description=_describe(saved, sites, path, notes))
+                      predictions=predictions, profiles=profiles, description=description)
+
+
+def _hold(out: Path) -> None:
+    """Lock the folder of the results. Raises UsageError where it holds files of others with the names of ours."""
+    results.require_own(out)
+    files.hold_folder(out)
 
 
 def write(evaluation: Evaluation) -> None:

@@ -14,7 +14,8 @@ class EvaluationSettings(Parallel):
     """Settings of `mscnn evaluate`"""
 
     checkpoint: str = setting(REQUIRED, "run directory, or a checkpoint file", metavar="PATH")
-    out: str | None = setting(None, "folder for predictions, scores and pictures; default: RUN/evaluation", metavar="DIR")
+    out: str | None = setting(None, "folder for predictions, scores and pictures; default: RUN/evaluation", metavar="DIR",
+                              written=True)
     sites: str | None = setting(None, "another site table to score, of the same channels", metavar="CSV")
     bbbc021: str | None = setting(None, "another folder with the official BBBC021 CSVs to score",
                                   common=False, metavar="DIR")

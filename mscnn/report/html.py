@@ -103,7 +103,7 @@ def write(runs: list[Run], out: Path) -> int:
     environment.filters |= {"percent": lambda share: f"{100 * share:.1f} %", "whole": lambda share: f"{100 * share:.0f} %"}
     text = environment.get_template("report.html").render(runs=[_shown(run) for run in runs], published=PUBLISHED,
                                                           levels=LEVELS, chance=CHANCE, most=ROWS, doses=DOSES)
-    with write_atomically(out) as partial:
+    with write_atomically(out, alone=True) as partial:
         partial.write_text(text, encoding="utf-8")
     return out.stat().st_size
 

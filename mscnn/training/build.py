@@ -47,7 +47,8 @@ def load_data(settings: config.Config, ranks: world.World) -> TrainingData:
     within = ranks.run_on_all_or_raise(lambda: splits.training_side(outer, table)) if outer else None
     split = splits.make_split(table, split=asked.split_method, hold_out=asked.hold_out, folds=asked.folds, fold=asked.fold,
                               test_fraction=asked.test_fraction, seed=settings.run.seed, within=within)
-    ranks.require_equal(data=table.fingerprint())
+    pixels = ranks.run_on_all_or_raise(lambda: prepare_data.sample_digest(table))
+    ranks.require_equal(data=table.fingerprint(), pixels=pixels, split=splits.to_record(split, table).sha256)
     if settings.aggregation.head == "lda":
         require_enough_for_lda(split, table)
     log.info("split: %s", splits.describe(split, table))

@@ -1,5 +1,6 @@
 """From the settings to a checked screen: table, headers, scale of intensities. Each rank reads its share of the files."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -35,6 +36,8 @@ from mscnn.data.tables.sampler import evenly_spaced, shard
 from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed.world import World
 from mscnn.model import require_fitting_size
+
+SAMPLED = 4  # image files whose bytes ranks compare
 
 
 def load_labelled_sites(settings: config.Data, *, to_train: bool = False) -> SiteTable:
@@ -110,6 +113,21 @@ def _refuse_copies(found: list[str], world: World) -> None:
     if anywhere := world.gather(found)[0]:
         raise DataError(f"{len(anywhere)} images are copies of others; find out which row each belongs to, or take their "
                         "rows out", anywhere)
+
+
+def sample_digest(table: SiteTable) -> str:
+    """Return a digest of the pixels, by which ranks find that they read other files: of a pack, the CRC-32s of all fields.
+
+    Of image files it takes the first MiB of a few.
+    """
+    sha = hashlib.sha256()
+    if packed.is_packed(table):
+        sha.update(repr([(number, crc32) for _, number, crc32 in table.frame["record"]]).encode())
+    elif not in_memory.is_in_memory(table):
+        for site in evenly_spaced(len(table), SAMPLED).tolist():
+            with open(table.frame["files"].tolist()[site][0], "rb") as file:
+                sha.update(file.read(2**20))
+    return sha.hexdigest()[:16]
 
 
 def fit_scale(table: SiteTable, sites: np.ndarray, settings: config.Data, world: World) -> Scale:

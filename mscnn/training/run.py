@@ -71,6 +71,7 @@ def prepare(settings: config.Config, resolved: str, stop: StopRequest) -> Prepar
                 run_directory.archive_stale_scores(run_dir, saved.step)
     if ranks.rank == 0:
         files.write_json(run_dir / run_directory.STATUS, run_directory.initial_status(run_dir, state.step))
+        stop.call(partial(run_directory.mark_stopping, run_dir))
     return PreparedRun(settings, data, trainer, state, run_dir, stop)
 
 

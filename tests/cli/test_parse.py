@@ -1,4 +1,5 @@
 import dataclasses
+import importlib
 import importlib.metadata
 import os
 import re
@@ -9,11 +10,12 @@ from contextlib import nullcontext
 import pytest
 import yaml
 
+from mscnn import cli
 from mscnn.cli import evaluate, pack, parse, train
 from mscnn.cli.export import ExportSettings
 from mscnn.cli.gather import GatherSettings
 from mscnn.cli.synth import SynthSettings
-from mscnn.core import config
+from mscnn.core import config, paths
 from mscnn.core.errors import UsageError
 from mscnn.core.settings import option
 
@@ -226,3 +228,45 @@ def test_a_screen_on_the_command_line_replaces_that_of_a_file(tmp_path):
     same = train.read(["screen", "--config", str(tmp_path / "config.yaml"), "--sites", "c.csv"])[0].data
     assert (same.sites, same.image_root, same.channels) == ("c.csv", "b", "DNA")
     assert settings.data.sites == "a.csv"
+
+
+def records() -> list[tuple[str, dataclasses.Field]]:
+    """All settings of all commands, with the command."""
+    found = []
+    for package in ("mscnn.cli", "mscnn.cli.bench"):
+        for name, path in cli.find_commands(package).items():
+            if not hasattr(module := importlib.import_module(path), "__path__"):
+                found += [(name, field) for _, fields in module.COMMAND.groups() for field in fields]
+    return found
+
+
+def test_no_command_takes_text_that_is_empty_or_a_path_that_no_shell_has_expanded():
+    paths_seen = set()
+    for command, field in records():
+        is_list, kind = field.type == list[str], field.metadata["metavar"]
+        if field.type not in (str, str | None, list[str]):
+            continue
+        for value in ("", "  "):
+            with pytest.raises(UsageError, match=f"{option(field.name)}|{field.name} is empty"):
+                parse._check_texts([field], {field.name: [value] if is_list else value})
+        if kind in (*paths.KINDS, paths.LIST):
+            paths_seen.add((command, field.name))
+            with pytest.raises(UsageError, match="no shell has expanded"):
+                parse._check_texts([field], {field.name: ["$DIR/x"] if is_list else "$DIR/x"})
+        if field.name in ("out", "json", "run_dir"):
+            assert field.metadata["written"], (command, field.name)
+    assert {("train", "run_dir"), ("loco", "run_dir"), ("evaluate", "checkpoint"), ("report", "runs"), ("curves", "runs"),
+            ("baselines", "features"), ("pack", "image_root"), ("score", "profiles"), ("verify", "packed")} <= paths_seen
+
+
+@pytest.mark.parametrize(("line", "words"), [
+    ("run_dir: ''", "--run-dir is empty"), ("run_dir: $RUN", "--run-dir $RUN: there is no such path"),
+    ("image_root: ' '", "--image-root is empty"), ("hold_out: ''", "--hold-out is empty")])
+def test_a_configuration_file_is_held_to_the_same(tmp_path, line, words):
+    (tmp_path / "a.yaml").write_text(line)
+    with pytest.raises(UsageError) as refusal:
+        train.read(["demo", "--config", str(tmp_path / "a.yaml")])
+    assert words in str(refusal.value)
+    for path in ("", str(tmp_path), "$CONFIG"):
+        with pytest.raises(UsageError, match="--config"):
+            train.read(["demo", "--config", path])

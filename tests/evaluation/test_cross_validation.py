@@ -183,14 +183,15 @@ def wait_for(number: int) -> None:
         time.sleep(0.05)
 
 
-def test_one_command_at_a_time_works_on_a_folder_and_ended_it_leaves_nothing(pretended):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_one_command_at_a_time_works_on_a_folder_and_ended_it_leaves_nothing(pretended, number):
     first = start(pretended, SLEEP="100")
     wait_for(1)
     second = start(pretended)
     assert second.wait(60) == 2
     assert "another process works on its folds" in second.stderr.read()
-    first.send_signal(signal.SIGTERM)
-    assert first.wait(60) == 143
+    first.send_signal(number)
+    assert first.wait(60) == 128 + number
     until = time.monotonic() + 30
     while processes_with(str(pretended.out)) and time.monotonic() < until:
         time.sleep(0.1)

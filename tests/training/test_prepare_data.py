@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.pixels.scale import scale_from_record
 from mscnn.distributed import world
 from mscnn.training import prepare_data
+from tests.conftest import make_table
 
 ALONE = world.World(rank=0, size=1, local_rank=0, local_size=1)
 
@@ -109,3 +111,20 @@ def test_untreated_wells_that_would_be_left_out_are_pointed_at(tiny_screen):
     with pytest.raises(DataError, match="3 sites of DMSO, in which plates are measured, have no mechanism"):
         prepare_data.load_labelled_sites(config.Data(sites=str(tiny_screen), normalise="plate"))
     assert len(prepare_data.load_labelled_sites(config.Data(sites=str(tiny_screen)))) == 9
+
+
+def test_ranks_find_that_their_images_differ(tiny_screen):
+    table = prepare_data.load_labelled_sites(config.Data(sites=str(tiny_screen)))
+    before = prepare_data.sample_digest(table)
+    assert prepare_data.sample_digest(table) == before
+    path = Path(table.frame["files"].iat[0][0])
+    path.write_bytes(path.read_bytes()[:-1] + b"\7")
+    assert prepare_data.sample_digest(table) != before
+
+
+def test_ranks_find_that_their_packs_differ():
+    def of(crc32: int) -> str:
+        table = make_table([("a", "m"), ("b", "m")])
+        return prepare_data.sample_digest(replace(table, frame=table.frame.assign(
+            record=[("/node/plate-0001.fields", 0, 7), ("/node/plate-0001.fields", 1, crc32)])))
+    assert of(8) == of(8) != of(9)

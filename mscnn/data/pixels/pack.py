@@ -9,6 +9,7 @@ import shutil
 import zlib
 from collections.abc import Callable, Iterable
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,30 +17,42 @@ import numpy as np
 import pandas as pd
 
 from mscnn.core.errors import DataError, ImageError, UsageError
-from mscnn.core.files import PARTIAL, write_atomically, write_json
+from mscnn.core.files import LOCK, PARTIAL, write_atomically, write_json
 from mscnn.data.pixels import plate_file
 from mscnn.data.pixels.images import Header
-from mscnn.data.pixels.packed import DESCRIPTION, INDEX, PackDescription
+from mscnn.data.pixels.packed import DESCRIPTION, INDEX, PackDescription, describe
 from mscnn.data.pixels.plate_file import PAGE
 from mscnn.data.pixels.prefetch import prefetch
 from mscnn.data.pixels.read_pixels import read_pixels
 from mscnn.data.tables.pixel_size import PIXEL_SIZE
 from mscnn.data.tables.site_table import METADATA, SiteTable, natural
 
+FIELD = ("plate", "well", "site")                               # columns that name a field
+OPTIONS = ("control", "channels", "screen", "shape", "dtype", "downscale")  # entries of pack.json
+
 
 def pack(table: SiteTable, header: Header, out: Path, *, screen: str, blocks: tuple[int, int] = (1, 1), workers: int = 1,
-         advance: Callable[[int], object] = lambda number: None) -> int:
+         overwrite: bool = True, advance: Callable[[int], object] = lambda number: None) -> int:
     """Write a folder of packed fields; return how many plates were there already.
 
     header: of every site; screen: "bbbc021" or "sites", the reader of the table; blocks: height and width of the
-    blocks of pixels that are averaged to one; workers: threads that decode; advance: called with the number of sites done.
-    Raises UsageError for an unfit folder or too little room.  Raises DataError listing damaged images, after all plates
-    without one are written.
+    blocks of pixels that are averaged to one; workers: threads that decode; overwrite: replace a pack of other options or
+    fields; advance: called with the number of sites done.
+    Raises UsageError for an unfit folder, a pack of other options, or too little room.  Raises DataError listing damaged
+    images, after all plates without one are written.
     """
     shape, downscale = _shape(header, blocks), blocks_text(blocks)
     plates = sorted(set(table.frame["plate"]), key=natural)
     files = {plate: f"plate-{number:04}.fields" for number, plate in enumerate(plates, 1)}
-    _make(out, set(files.values()))
+    description = PackDescription(
+        control=table.control, channels=list(table.channels), screen=screen, shape=list(shape), dtype=header.dtype,
+        downscale=downscale, sites=len(table), plates=dict(sorted((name, plate) for plate, name in files.items())),
+        index_sha256="")
+    ours = _ours(out)
+    if not overwrite and (differences := _differences(out, description, table)):
+        raise UsageError(f"{out} holds a pack made with {'; '.join(differences)}; name another folder with --out, give the "
+                         "same options, or say --overwrite true")
+    _make(out, ours, set(files.values()))
     index, damaged, kept = [], [], 0
     for plate, name in files.items():
         sites = np.flatnonzero(table.frame["plate"] == plate)
@@ -61,11 +74,7 @@ def pack(table: SiteTable, header: Header, out: Path, *, screen: str, blocks: tu
     if damaged:
         raise DataError(f"{len(damaged)} plates hold damaged images; replace them, or take their rows out, and run the "
                         "same command again: the other plates are kept", damaged)
-    description = PackDescription(
-        control=table.control, channels=list(table.channels), screen=screen, shape=list(shape), dtype=header.dtype,
-        downscale=downscale, sites=len(table), plates=dict(sorted((name, plate) for plate, name in files.items())),
-        index_sha256=_write_index(out, index))
-    write_json(out / DESCRIPTION, description.to_json())
+    write_json(out / DESCRIPTION, replace(description, index_sha256=_write_index(out, index)).to_json())
     return kept
 
 
@@ -82,14 +91,53 @@ def _shape(header: Header, blocks: tuple[int, int]) -> tuple[int, int, int]:
     return header.channels, header.height // blocks[0], header.width // blocks[1]
 
 
-def _make(out: Path, files: set[str]) -> None:
-    """Make the folder, or use one that holds a pack; remove files of that pack that the new one will not have."""
-    ours = {name + ending for name in (DESCRIPTION, INDEX) for ending in ("", PARTIAL)}
-    ours |= {path.name for path in out.glob("plate-*.fields*")}
+def _ours(out: Path) -> set[str]:
+    """Return the names of all files in the folder, which are those of a pack. Raises UsageError for any other file."""
+    names = {LOCK, *(name + ending for name in (DESCRIPTION, INDEX) for ending in ("", PARTIAL))}
+    names |= {path.name for path in out.glob("plate-*.fields*")}
+    try:
+        foreign = sorted({path.name for path in out.iterdir()} - names) if out.exists() else []
+    except OSError as problem:
+        raise UsageError(f"{out} cannot be read ({problem.strerror}); name another folder with --out") from None
+    if foreign:
+        raise UsageError(f"{out} holds {foreign[0]}, which is no part of a pack; name a new folder with --out")
+    return names - {LOCK}
+
+
+def _differences(out: Path, new: PackDescription, table: SiteTable) -> list[str]:
+    """Return what would be lost of the pack that is in the folder: options that differ, and fields that it alone has."""
+    if not (out / DESCRIPTION).exists():
+        return _unlike_plates(out, new)
+    try:
+        old = describe(out)
+        index = pd.read_parquet(out / INDEX, columns=list(FIELD))
+    except (DataError, OSError, ValueError):  # damaged: there is nothing to lose
+        return []
+    found = [f"{name} {getattr(old, name)!r}, now {getattr(new, name)!r}" for name in OPTIONS
+             if getattr(old, name) != getattr(new, name)]
+    fields = set(table.frame[list(FIELD)].itertuples(index=False, name=None))
+    if lost := sorted(set(index.itertuples(index=False, name=None)) - fields):
+        found.append(f"{len(lost)} fields that are not packed now, such as plate {lost[0][0]} well {lost[0][1]} site "
+                     f"{lost[0][2]}")
+    return found
+
+
+def _unlike_plates(out: Path, new: PackDescription) -> list[str]:
+    """Return how a plate of an unfinished pack differs in shape or type; [] where none does."""
+    for path in sorted(out.glob("plate-*.fields")):
+        try:
+            plate = plate_file.PlateFile(path)
+        except DataError:
+            continue
+        if (old := [*plate.shape, plate.dtype.name]) != (now := [*new.shape, new.dtype]):
+            return [f"shape and type {old} ({path.name}), now {now}"]
+    return []
+
+
+def _make(out: Path, ours: set[str], files: set[str]) -> None:
+    """Make the folder, or use one that holds a pack; remove files of that pack, `ours`, that the new one will not have."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        if foreign := sorted({path.name for path in out.iterdir()} - ours):
-            raise UsageError(f"{out} holds {foreign[0]}, which is no part of a pack; name a new folder with --out")
         (out / DESCRIPTION).unlink(missing_ok=True)  # until the end there is no pack
         for name in ours - files - {DESCRIPTION}:
             (out / name).unlink(missing_ok=True)

@@ -13,6 +13,7 @@ import sys
 import tracemalloc
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -506,3 +507,25 @@ def test_bbbc021s_taxol_controls_are_dropped_when_training_says_so(tmp_path):
     for taxol, sites in (("keep", [0, 1, 2, 3, 4, 5]), ("drop", [1, 2, 4, 5])):
         found = prepare_data.load_labelled_sites(config.Data(packed=str(tmp_path / "pack"), taxol_controls=taxol))
         assert found.fingerprint() == SiteTable(frame, table.channels).select(np.array(sites)).fingerprint()
+
+
+def test_a_pack_of_other_options_is_not_written_over(pair):
+    table, folder = pair
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    fewer = table.select(table.frame["plate"] == "P10")
+    for other, wishes, words in ((table, {"blocks": (4, 4)}, "downscale 1, now 4"),
+                                 (replace(table, control="water"), {}, "control 'DMSO', now 'water'"),
+                                 (fewer, {}, "fields that are not packed now, such as plate P2 well")):
+        with pytest.raises(UsageError, match=f"holds a pack made with .*{words}.*--overwrite true"):
+            pack(other, folder, overwrite=False, **wishes)
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert pack(table, folder, overwrite=False) == 2  # the same once more
+    assert pack(fewer, folder, overwrite=True) == 0
+
+
+def test_plates_of_an_unfinished_pack_are_not_written_over_in_another_shape(pair):
+    table, folder = pair
+    (folder / packed.DESCRIPTION).unlink()
+    with pytest.raises(UsageError, match=r"shape and type .* \(plate-0001\.fields\), now"):
+        pack(table, folder, overwrite=False, blocks=(4, 4))
+    assert pack(table, folder, overwrite=False) == 2
