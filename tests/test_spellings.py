@@ -61,10 +61,11 @@ def profiles(**columns: list) -> pd.DataFrame:
 
 @pytest.mark.parametrize(("column", "names"), [
     ("Metadata_Compound", ["a", "\u0430", "DMSO"]), ("Metadata_MOA", ["x", "X\u200b", ""]),
-    ("Metadata_Week", ["1", "\uff11", "1"]), ("Metadata_Plate", ["P 1", "P\u00a01", "P2"])])
+    ("Metadata_Week", ["1", "\uff11", "1"]), ("Metadata_Plate", ["P 1", "P\u00a01", "P2"]),
+    ("Metadata_Well", ["A1", "a01", "A1"])])
 def test_profiles_with_a_name_in_two_spellings_are_refused(column, names):
     with pytest.raises(DataError, match=f"{column} holds names in more than one spelling") as refusal:
-        profile_table.from_frame(profiles(**{column: names}), "the table")
+        profile_table.from_frame(profiles(**{"Metadata_Plate": ["P", "P", "Q"], column: names}), "the table")
     assert refusal.value.details == [", ".join(map(ascii, sorted(names[:2])))]
 
 

@@ -50,6 +50,7 @@ def main(argv: list[str]) -> None:
     settings = COMMAND.read(argv)
 
     from mscnn.data.pixels.pack import pack  # here, so that --help comes at once
+    from mscnn.data.pixels.packed import read_packed
     from mscnn.data.read_screen import read_screen, screen_format
     from mscnn.data.tables.control import require_control
     from mscnn.distributed import world
@@ -75,6 +76,7 @@ def main(argv: list[str]) -> None:
             kept = pack(prepare_data.with_channel_names(table, header), header, out, screen=screen_format(settings),
                         advance=shown.advance, blocks=settings.blocks(), overwrite=settings.overwrite,
                         workers=settings.workers or cpu_topology.allowed_cores())
+        prepare_data.read_headers(read_packed(out, table.control), world.World())  # refuses copies that only pixels show
     size = sum(path.stat().st_size for path in out.iterdir())
     log.info("%d fields of %d plates (%d of them there before) in %s, %.2f GiB; train with --packed %s", len(table),
              table.frame["plate"].nunique(), kept, out, size / 2**30, out)

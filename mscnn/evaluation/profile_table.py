@@ -89,8 +89,15 @@ def _from_table(table: ForeignTable, *, prefixes: tuple[str, ...], drop_nan: boo
 
 def refuse_spellings(metadata: pd.DataFrame, source: str) -> None:
     """Raise DataError for names that are written in more than one way: one compound would be its own neighbour."""
-    for name in ("Metadata_Compound", "Metadata_MOA", "Metadata_Week", "Metadata_Plate"):
-        if name in metadata and (groups := identity.spellings(metadata[name])):
+    found = {name: identity.spellings(metadata[name]) for name in
+             ("Metadata_Compound", "Metadata_MOA", "Metadata_Week", "Metadata_Plate") if name in metadata}
+    if set(PLACES) <= set(metadata):
+        plate, well = PLACES
+        wells = identity.normal_table(metadata, {"plate": plate, "well": well})
+        wells = wells.assign(name=metadata[well]).drop_duplicates()
+        found[well] = [sorted(names) for names in wells.groupby(["plate", "well"])["name"].agg(list) if len(names) > 1]
+    for name, groups in found.items():
+        if groups:
             raise DataError(f"{source}: {name} holds names in more than one spelling; choose one of each",
                             [", ".join(map(ascii, group)) for group in groups])
 

@@ -146,13 +146,13 @@ def combine_folds(evaluations: list[Path], out: Path) -> LevelScores:
     tables, descriptions = [table for table, _ in folds], [description for _, description in folds]
     _require_alike(evaluations, tables, descriptions)
     fields = pd.concat(tables, ignore_index=True)
-    profile_table.refuse_spellings(fields, "the folds together")
     forms = [identity.normal_table(table, PUBLIC_SITE).drop_duplicates() for table in tables]  # sites without a number
     if (is_repeated := pd.concat(forms).duplicated().to_numpy()).any():                        # share their name in a fold
         sites = pd.concat([table.loc[form.index, list(PUBLIC_SITE.values())]
                            for table, form in zip(tables, forms, strict=True)])
         names = [" ".join(row) for row in sites[is_repeated].drop_duplicates().astype(str).to_numpy()]
         raise DataError("fields that were predicted more than once (plate, well, site); gather each fold once", names)
+    profile_table.refuse_spellings(fields, "the folds together")
     notes = [f"{folder}: {note}" for folder, description in zip(evaluations, descriptions, strict=True)
              for note in description.notes]
     for note in notes:
