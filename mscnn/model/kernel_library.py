@@ -33,20 +33,26 @@ def obtain(source: Path, compiler: str, flags: tuple[str, ...], cache: Path) -> 
 
     Raises BuildError where it cannot be compiled, and OSError where it cannot be loaded.
     """
-    stamp = _stamp(source, compiler, flags)
+    stamp = _stamp(source, flags)
+    try:
+        made_by = _version(compiler)
+    except BuildError as missing:  # a node without a compiler, that shares a home with one that has it
+        made_by, without_compiler = "*", missing
     folder, problem = _own_folder(cache)
-    kept = [] if folder is None else sorted(folder.glob(f"sparse-{stamp}-*.so"))
+    kept = [] if folder is None else sorted(folder.glob(f"sparse-{stamp}-{made_by}-*.so"))
     for path in kept:
         content = _verified(path)
         if content is not None:
             return _load(content), str(path)
+    if made_by == "*":
+        raise without_compiler
     with tempfile.TemporaryDirectory(dir=folder) as private:
         made = _compile(source, compiler, flags, Path(private) / "sparse")
         content = made.read_bytes()
         library = _load(content)
         if folder is None:
             return library, f"compiled for this process alone: {problem}"
-        path = folder / f"sparse-{stamp}-{_digest(content)}.so"
+        path = folder / f"sparse-{stamp}-{made_by}-{_digest(content)}.so"
         try:
             made.chmod(0o600)
             rename_durably(made, path)
@@ -59,14 +65,18 @@ def obtain(source: Path, compiler: str, flags: tuple[str, ...], cache: Path) -> 
     return library, str(path) + (", compiled again: the file there was damaged, or others could write it" if kept else "")
 
 
-def _stamp(source: Path, compiler: str, flags: tuple[str, ...]) -> str:
-    """Return a digest of what a library depends on; a home may be shared by nodes of other CPUs and compilers."""
-    version, said = _run([compiler, "--version"], VERSION_LIMIT)
-    if version:
+def _stamp(source: Path, flags: tuple[str, ...]) -> str:
+    """Return a digest of what a library depends on but the compiler; nodes of other CPUs may share a home."""
+    parts = (*flags, torch.__version__, *sorted(machine.feature_flags()))
+    return hashlib.sha256(source.read_bytes() + "\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _version(compiler: str) -> str:
+    """Return a digest of the compiler's name and version. Raises BuildError where it cannot tell."""
+    code, said = _run([compiler, "--version"], VERSION_LIMIT)
+    if code:
         raise BuildError(f"{compiler} --version failed: {said}")
-    parts = [source.read_bytes(), *(part.encode() for part in (
-        compiler, said, *flags, torch.__version__, *sorted(machine.feature_flags())))]
-    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+    return hashlib.sha256(f"{compiler}\0{said}".encode()).hexdigest()[:8]
 
 
 def _own_folder(cache: Path) -> tuple[Path | None, str]:

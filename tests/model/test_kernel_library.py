@@ -105,7 +105,16 @@ def test_what_it_depends_on_is_in_its_name(cache, monkeypatch):
         wrapper.chmod(0o700)
         obtain(cache, str(wrapper))
     names |= {path.name for path in cache.iterdir()}
-    assert len({name.split("-")[1] for name in names}) == len(names) == 6
+    assert len({tuple(name.split("-")[1:3]) for name in names}) == len(names) == 6
+
+
+def test_a_node_without_a_compiler_takes_the_library_of_one_that_has_it(cache):
+    path = made(cache)
+    library, where = obtain(cache, "no-such-compiler")
+    assert (library.answer(), where) == (42, str(path))
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(kernel_library.BuildError, match="no-such-compiler cannot be run"):
+        obtain(cache, "no-such-compiler")
 
 
 def test_a_compiler_that_hangs_is_ended_with_all_that_it_started(cache, monkeypatch):
