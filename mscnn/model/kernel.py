@@ -164,7 +164,7 @@ def _library() -> tuple[ctypes.CDLL | None, str]:
         return None, "neither AVX-512 nor AVX2 in this CPU"
     compiler = shutil.which("g++") or shutil.which("c++")
     try:  # the cache may hold the library of a node that has a compiler
-        library, where = kernel_library.obtain(SOURCE, compiler or "g++", (*FLAGS, *VECTORS[vectors]), CACHE)
+        library, where = kernel_library.obtain(SOURCE, compiler, (*FLAGS, *VECTORS[vectors]), CACHE)
         return library, f"{vectors}: {where}"
     except (OSError, kernel_library.BuildError) as problem:
-        return None, str(problem) if compiler else "no C++ compiler; install g++"
+        return None, str(problem)

@@ -28,24 +28,25 @@ class BuildError(Exception):
     """A library that cannot be compiled; the message is one line."""
 
 
-def obtain(source: Path, compiler: str, flags: tuple[str, ...], cache: Path) -> tuple[ctypes.CDLL, str]:
+def obtain(source: Path, compiler: str | None, flags: tuple[str, ...], cache: Path) -> tuple[ctypes.CDLL, str]:
     """Return the library of a C++ source, and where it is kept; compile it unless the cache holds it, whole and our own.
 
     Raises BuildError where it cannot be compiled, and OSError where it cannot be loaded.
     """
     stamp = _stamp(source, flags)
+    no_compiler: BuildError | None = None
     try:
-        made_by = _version(compiler)
-    except BuildError as missing:  # a node without a compiler, that shares a home with one that has it
-        made_by, without_compiler = "*", missing
+        made_by = _version(compiler) if compiler else "*"
+    except BuildError as problem:  # of a node that shares a home with one that has a compiler
+        made_by, no_compiler = "*", problem
     folder, problem = _own_folder(cache)
     kept = [] if folder is None else sorted(folder.glob(f"sparse-{stamp}-{made_by}-*.so"))
     for path in kept:
         content = _verified(path)
         if content is not None:
             return _load(content), str(path)
-    if made_by == "*":
-        raise without_compiler
+    if no_compiler or not compiler:
+        raise no_compiler or BuildError("no C++ compiler; install g++")
     with tempfile.TemporaryDirectory(dir=folder) as private:
         made = _compile(source, compiler, flags, Path(private) / "sparse")
         content = made.read_bytes()

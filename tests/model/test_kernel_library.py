@@ -25,7 +25,7 @@ def cache(tmp_path):
     return tmp_path / "cache"
 
 
-def obtain(cache, compiler: str = GXX, flags=("-fPIC",)) -> tuple[ctypes.CDLL, str]:
+def obtain(cache, compiler: str | None = GXX, flags=("-fPIC",)) -> tuple[ctypes.CDLL, str]:
     return kernel_library.obtain(cache.parent / "source.cpp", compiler, flags, cache)
 
 
@@ -110,8 +110,9 @@ def test_what_it_depends_on_is_in_its_name(cache, monkeypatch):
 
 def test_a_node_without_a_compiler_takes_the_library_of_one_that_has_it(cache):
     path = made(cache)
-    library, where = obtain(cache, "no-such-compiler")
-    assert (library.answer(), where) == (42, str(path))
+    for compiler in (None, "no-such-compiler"):
+        library, where = obtain(cache, compiler)
+        assert (library.answer(), where) == (42, str(path))
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(kernel_library.BuildError, match="no-such-compiler cannot be run"):
         obtain(cache, "no-such-compiler")
