@@ -708,7 +708,7 @@ def test_weights_are_as_large_as_their_network_before_they_are_read(tmp_path):
     (tmp_path / "endless" / export.CONFIG).symlink_to("/dev/zero")
     paths = [tmp_path / name for name in ("wide", "empty", "piped", "endless")]
     reasons = (f"{len(raw) + (1 << 32):,} bytes, where at most", "does not fit config.json", "no file is there",
-               "no file is there")
+               "it is no file")
     lines = refusals("export.load(path)", "from mscnn.evaluation import export", paths)
     for line, reason in zip(lines, reasons, strict=True):
         assert line.startswith("DataError ")

@@ -179,8 +179,9 @@ FORMATS: dict[str, Callable[[list[np.ndarray], Path], Files | Path]] = {
 
 def site_table(files: Files) -> SiteTable:
     """Return the table of sites of one plate, without any metadata."""
-    empty = dict.fromkeys(METADATA, "") | {"plate": "P1", "concentration": np.nan}
-    return SiteTable(pd.DataFrame({"files": files}).assign(**empty), channels=())
+    one_well = dict.fromkeys(METADATA, "") | {"plate": "P1", "well": "A01", "compound": "DMSO", "concentration": np.nan}
+    frame = pd.DataFrame({"files": files}).assign(**one_well)
+    return SiteTable(frame.assign(site=[str(number) for number in range(1, len(files) + 1)]), channels=())
 
 
 def reader(written: Files | Path) -> FieldReader:

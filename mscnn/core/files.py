@@ -37,7 +37,8 @@ def write_atomically(path: Path, *, alone: bool = False) -> Iterator[Path]:
             yield partial
             rename_durably(partial, path)
     except OSError as problem:
-        problem.filename = problem.filename or str(path)  # a full disk names none
+        if problem.errno:  # a full disk names no file
+            problem.filename = problem.filename or str(path)
         raise
     finally:  # a full disk has no room for half a file
         with suppress(OSError):

@@ -164,7 +164,8 @@ def test_the_settings_know_the_formats():
 def test_refusals():
     for arguments, message in (
             (["--formats", "tiff,jpeg"], "formats are different ones of tiff, tiff-lzw, png, png16, packed, got 'jpeg'"),
-            (["--formats", "png,png"], "got 'png,png'"), (["--formats", ""], "got ''"), (["--size", "9"], "HEIGHTxWIDTH"),
+            (["--formats", "png,png"], "got 'png,png'"), (["--formats", ""], "--formats is empty"),
+            (["--size", "9"], "HEIGHTxWIDTH"),
             (["--size", "64x31"], "at least 32x32, got '64x31'"), (["--repeats", "0"], "repeats must be at least 1"),
             (["--fields", "0"], "fields must be at least 1"), (["--channels", "-1"], "channels must be at least 1"),
             (["--threads", "-1"], "threads must be 0 or more"), (["--format", "png"], "did you mean --formats")):

@@ -200,7 +200,7 @@ def test_all_images_that_cannot_be_decoded_are_named_and_nothing_is_written(tiny
 def test_a_file_that_cannot_be_written_is_refused_before_anything_is_measured(tiny_screen):
     folder = tiny_screen.parent / ".parquet"
     folder.mkdir()
-    for out, options, what in (("sites.csv/f.parquet", (), "cannot be written"), (".parquet", (), "it is a folder"),
+    for out, options, what in (("sites.csv/f.parquet", (), "a part of it is a file"), (".parquet", (), "is a folder"),
                                ("f.parquet", ("--nuclei", "ER"), "shows nuclei with --nuclei: DNA, RNA")):
         done = run_python("-m", "mscnn", "features", "--sites", tiny_screen, "--out", tiny_screen.parent / out, *options)
         assert done.returncode == 2, done.stderr

@@ -66,5 +66,5 @@ def test_a_record_holds_quantiles_over_the_fields_and_reads_back():
 def test_a_record_that_lacks_numbers_is_refused(spoil):
     content = summarise(np.ones((3, 2, len(QUANTITIES))), "uint16", []).to_json()
     spoil(content["channels"][1])
-    with pytest.raises(ValueError, match=r"quantiles|text"):
+    with pytest.raises(ValueError, match=r"quantiles|text|finite"):
         CountsRecord.from_json(content)
