@@ -180,6 +180,8 @@ def load_run(run_or_file: str | os.PathLike) -> Run:
     Raises:
         ValueError: there is no checkpoint, or it cannot be used: it is damaged, or of another version.
     """
+    if not str(run_or_file).strip():
+        raise UsageError("run_or_file is empty; give a run directory or a checkpoint file")
     path, saved = checkpoint.read(Path(run_or_file))
     network = loading.load_network(saved, Acceleration())
     split = saved.split

@@ -62,6 +62,8 @@ def read_screen(*, bbbc021: str | os.PathLike | None = None, sites: str | os.Pat
     if len(named) != 1:
         raise UsageError("name the screen by exactly one of bbbc021=DIR, sites=CSV and packed=DIR, got "
                          f"{' and '.join(named) or 'none'}")
+    if empty := [name for name, value in named.items() if not value.strip()]:
+        raise UsageError(f"{empty[0]} is empty; give a path")
     if taxol_controls not in ("drop", "keep"):
         raise UsageError(f"taxol_controls must be drop or keep, got {taxol_controls!r}")
     given = {"image_root": image_root, "channels": channels, "columns": columns}

@@ -193,6 +193,8 @@ def test_a_path_without_a_run_is_refused(tmp_path):
     for path in (tmp_path, tmp_path / "nowhere", tmp_path / "nothing.safetensors"):
         with pytest.raises(ValueError, match=r"no checkpoint there.*name a run directory"):
             mscnn.load_run(path)
+    with pytest.raises(ValueError, match="run_or_file is empty"):
+        mscnn.load_run("")  # the folder that the program runs in is no answer
     (tmp_path / "old.pt").write_bytes(b"PK\3\4")
     with pytest.raises(ValueError, match=r"a checkpoint of mscnn 0\.1.*train again"):
         mscnn.load_run(tmp_path / "old.pt")

@@ -140,6 +140,9 @@ def test_what_names_no_screen_is_refused(options, message):
 def test_a_pack_with_another_control_is_refused(pack):
     with pytest.raises(ValueError, match="packed with untreated wells 'DMSO'"):
         mscnn.read_screen(packed=pack, control="water")
+    for name in ("packed", "sites", "bbbc021"):
+        with pytest.raises(ValueError, match=f"{name} is empty; give a path"):
+            mscnn.read_screen(**{name: " "})
 
 
 @pytest.mark.parametrize(("change", "message"), [
