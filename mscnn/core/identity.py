@@ -77,6 +77,11 @@ def normal_table(frame: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
     return pd.DataFrame(forms, frame.index)
 
 
+def is_name(column: pd.Series, name: str) -> pd.Series:
+    """Return which entries of a column are this compound, mechanism, plate or week, in any spelling."""
+    return normal_forms(column) == normal_form(name)
+
+
 def is_same(name: str, other: str) -> bool:
     """Return whether two names are one, of a compound, mechanism, plate or week."""
     return normal_form(name) == normal_form(other)

@@ -3,7 +3,6 @@
 `mscnn check` runs it; exercised by `pytest tests/data/test_check_screen.py`.  Shapes: C channels, H W pixels.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -18,6 +17,7 @@ from mscnn.core.errors import DataError, ImageError
 from mscnn.core.logs import progress
 from mscnn.core.process_pool import spawned_pool
 from mscnn.data.pixels import images
+from mscnn.data.pixels.copies import pixel_digest
 from mscnn.data.tables.problems import Problem
 from mscnn.data.tables.row_faults import FileUse, file_uses, well_place
 from mscnn.data.tables.site_table import SiteTable, natural
@@ -131,10 +131,8 @@ def pixel_facts(path: str) -> list[Plane] | str:
 
 def plane_facts(plane_HW: np.ndarray) -> Plane:
     """Return the facts about one channel."""
-    digest = hashlib.sha256(repr((plane_HW.shape, str(plane_HW.dtype))).encode())
-    digest.update(np.ascontiguousarray(plane_HW).data)
     low, high = int(plane_HW.min()), int(plane_HW.max())
-    return Plane(digest.digest(), low, high, float(np.count_nonzero(plane_HW == high) / plane_HW.size))
+    return Plane(pixel_digest(plane_HW), low, high, float(np.count_nonzero(plane_HW == high) / plane_HW.size))
 
 
 def plate_maps(table: SiteTable) -> pd.DataFrame:

@@ -57,7 +57,7 @@ def aggregate(predictions: pd.DataFrame, control: str, *, well_rule: str = "mean
     current = predictions
     for (level, names), rule in zip(LEVELS.items(), (well_rule, treatment_rule, "mean"), strict=True):
         if level == "treatments":
-            current = current[identity.normal_forms(current["Metadata_Compound"]) != identity.normal_form(control)]
+            current = current[~identity.is_name(current["Metadata_Compound"], control)]
         keys = [f"Metadata_{name}" for name in names]
         probabilities = [name for name in current.columns if name.startswith("Probability_")]
         current = current.groupby(keys, dropna=False, sort=True)[probabilities].agg(rule).reset_index()

@@ -47,7 +47,7 @@ class ProfileTable:
 
     def is_control(self, control: str) -> np.ndarray:
         """Return (S,) bool: rows of untreated wells, by their compound, in any spelling."""
-        return (identity.normal_forms(self.metadata["Metadata_Compound"]) == identity.normal_form(control)).to_numpy()
+        return identity.is_name(self.metadata["Metadata_Compound"], control).to_numpy()
 
 
 def read(path: Path, *, prefixes: tuple[str, ...] = (), drop_nan: bool = False) -> ProfileTable:

@@ -59,8 +59,7 @@ def _figure(maps: pd.DataFrame, control: str) -> Figure:
 
 def _marked(maps: pd.DataFrame, control: str) -> pd.DataFrame:
     """Return the maps with a column `mark`: what the legend calls a well."""
-    mark = maps["mechanism"].replace("", UNKNOWN).mask(
-        identity.normal_forms(maps["compound"]) == identity.normal_form(control), control)
+    mark = maps["mechanism"].replace("", UNKNOWN).mask(identity.is_name(maps["compound"], control), control)
     most = [name for name in mark.value_counts().index if name not in (control, UNKNOWN)]
     return maps.assign(mark=mark.where(~mark.isin(most[palette.MAX_STYLES:]), OTHER))
 

@@ -55,7 +55,7 @@ def _equal(marked: Iterable[tuple[Key, object]], read: Callable[[Key], np.ndarra
         first: dict[bytes, Key] = {}
         for key in group if len(group) > 1 else ():
             try:
-                other = first.setdefault(_digest(read(key)), key)
+                other = first.setdefault(pixel_digest(read(key)), key)
             except ImageError:  # whoever reads it for its pixels reports it
                 continue
             if other != key:
@@ -63,7 +63,8 @@ def _equal(marked: Iterable[tuple[Key, object]], read: Callable[[Key], np.ndarra
     return pairs
 
 
-def _digest(pixels_CHW: np.ndarray) -> bytes:
+def pixel_digest(pixels_CHW: np.ndarray) -> bytes:
+    """Return the SHA-256 of shape, type and pixels of a field, or of one channel (H, W)."""
     digest = hashlib.sha256(repr((pixels_CHW.shape, str(pixels_CHW.dtype))).encode())
     digest.update(np.ascontiguousarray(pixels_CHW).data)
     return digest.digest()

@@ -78,7 +78,7 @@ def read_bbbc021(image_csv: Path, moa_csv: Path, *, image_root: Path | None = No
 def is_taxol_control(frame: pd.DataFrame) -> pd.Series:
     """Return true for the sites in the taxol 0.3 uM control wells that every plate has."""
     wells = identity.normal_forms(frame["well"], "well").isin(list(map(identity.well, TAXOL_CONTROL_WELLS)))
-    return (identity.normal_forms(frame["compound"]) == "taxol") & (frame["concentration"] == 0.3) & wells
+    return identity.is_name(frame["compound"], "taxol") & (frame["concentration"] == 0.3) & wells
 
 
 def _mechanisms(frame: pd.DataFrame, annotations: pd.DataFrame, moa_csv: Path, problems: list[Problem]) -> list[str]:

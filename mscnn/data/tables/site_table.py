@@ -90,7 +90,7 @@ class SiteTable:
 
     def is_of(self, compound: str) -> np.ndarray:
         """Return (S,) bool, true for sites of a compound, in any spelling."""
-        return (identity.normal_forms(self.frame["compound"]) == identity.normal_form(compound)).to_numpy()
+        return identity.is_name(self.frame["compound"], compound).to_numpy()
 
     def labelled(self) -> "SiteTable":
         """Return the table of the sites whose mechanism is known."""
