@@ -32,7 +32,7 @@ VALUES: dict[str, dict[str, str]] = {}
 TIMES = ("images_per_second", "data_wait")  # in metrics.jsonl
 COLOURED = ("--aug-gain", 0.3, "--aug-offset", 0.3)
 RESAMPLED = ("--rotate", 180, "--aug-zoom", 0.15, "--aug-shift", 0.1)
-EMA, AUXILIARY, EVAL_EVERY = ("--ema-decay", 0.9), ("--aux-weight", 10), ("--eval-every", 1)
+EMA, AUXILIARY, EVAL_EVERY = ("--ema-decay", 0.9), ("--statistics-weight", 10), ("--eval-every", 1)
 LDA_OF_ALL_VIEWS = ("--head", "lda", "--tta", "flips-turns")
 
 

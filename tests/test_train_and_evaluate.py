@@ -350,7 +350,7 @@ def textbook(table_csv, settings: dict, scale: dict):
 def test_the_read_out_is_discriminant_analysis_of_the_training_fields(tiny_screen, tmp_path):
     """Against scikit-learn's on the profiles that evaluate.py writes, after two epochs of both tasks on 2 ranks."""
     done = run_python("train.py", "screen", "--sites", tiny_screen, "--hold-out", "b", "--max-steps", "4",
-                      "--minibatch", "6", "--aux-weight", "5", "--aux-on-held-out", "true", "--ema-decay", "0.9",
+                      "--minibatch", "6", "--statistics-weight", "5", "--transductive", "true", "--ema-decay", "0.9",
                       "--head", "lda", "--tta", "flips-turns", "--eval-every", "1", "--run-dir", tmp_path / "run", ranks=2)
     assert done.returncode == 0, done.stderr
     assert "statistics of 12 fields, 3 of them held out" in done.stdout

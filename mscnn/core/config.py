@@ -15,6 +15,7 @@ from mscnn.core.settings import (
     NonNegativeFloat,
     NonNegativeInt,
     OpenUnitInterval,
+    PositiveFloat,
     PositiveInt,
     Settings,
     SeveralInt,
@@ -172,6 +173,45 @@ class Compute(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Objective(Settings):
+    """What the network learns: the sum of these losses, each with a weight; 0 leaves one out"""
+
+    mechanism_weight: NonNegativeFloat = setting(
+        1.0, "cross-entropy of the mechanism. 0: label-free, no mechanism is learnt from, and wells without one take part")
+    replicate_weight: NonNegativeFloat = setting(
+        0.0, "replicate contrast: features of fields of one treatment attract each other, from different plates where "
+             "there are several, and those of other compounds repel. Needs replicates")
+    view_weight: NonNegativeFloat = setting(
+        0.0, "view contrast: two augmented views of one field attract each other, views of other fields repel. Needs no "
+             "plate map; doubles the fields of a step")
+    statistics_weight: NonNegativeFloat = setting(
+        0.0, "statistics of each field's pixels (histogram, texture, spots), predicted from its features, so that they "
+             "hold more than what tells the training compounds apart. Reads all fields once more at the start")
+    temperature: PositiveFloat = setting(0.15, "of both contrasts: the smaller, the more the nearest of other compounds "
+                                               "count", common=False)
+    negatives: Literal["all", "plate"] = setting(
+        "all", "which fields of other compounds repel in the replicate contrast: all of the minibatch, or those of the same "
+               "plate, so that no difference of plates is learnt. plate needs many compounds on each", common=False)
+    transductive: bool = setting(
+        False, "learn from the images of held-out fields too, never from their mechanisms. The network has then seen their "
+               "images, and every score says so", common=False)
+
+    def __post_init__(self):
+        super().__post_init__()
+        label_free = self.replicate_weight + self.view_weight + self.statistics_weight
+        require(self.mechanism_weight + label_free > 0, "one of mechanism-weight, replicate-weight, view-weight and "
+                "statistics-weight must be more than 0", self.mechanism_weight)
+        require(label_free > 0 or not self.transductive,
+                "transductive is for what needs no labels: replicate-weight, view-weight or statistics-weight must be more "
+                "than 0", self.statistics_weight)
+
+    @property
+    def is_label_free(self) -> bool:
+        """Whether no mechanism is learnt from."""
+        return self.mechanism_weight == 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Optim(Settings):
     """SGD with Nesterov momentum"""
 
@@ -187,21 +227,12 @@ class Optim(Settings):
         "none", "weight of a field in the loss: equal, or inverse to the number of training fields of its mechanism",
         common=False)
     label_smoothing: Fraction = setting(0.0, "share of the target spread over all mechanisms", common=False)
-    aux_weight: NonNegativeFloat = setting(
-        0.0, "weight of the auxiliary task: predict statistics of each field's pixels (histogram, texture, spots) from its "
-             "features, so that the features hold more than what tells the training compounds apart. Reads all fields "
-             "once more at the start; 0: off", common=False)
-    aux_on_held_out: bool = setting(
-        False, "transductive: the auxiliary task uses the held-out fields too, never their labels. The network has then "
-               "seen their images, and every score says so", common=False)
     ema_decay: Fraction = setting(0.0, "save an exponential moving average of the weights with this decay a step, as 0.98; "
                                        "0: the last weights", common=False)
     max_steps: NonNegativeInt = setting(0, "stop after this many steps, for trials; 0: all epochs")
 
     def __post_init__(self):
         super().__post_init__()
-        require(self.aux_weight > 0 or not self.aux_on_held_out,
-                "aux-on-held-out is for the auxiliary task: aux-weight must be more than 0", self.aux_weight)
         try:
             lr_schedule.parse_schedule(self.lr)
         except ValueError as problem:
@@ -233,9 +264,12 @@ class Aggregation(Settings):
     tta: Literal["none", "flips-turns"] = setting(
         "none", "test-time augmentation. flips-turns: a field's features are the mean over its mirror images and turns, 8 "
                 "where it is square and 4 elsewhere", common=False)
-    head: Literal["softmax", "lda"] = setting(
+    head: Literal["softmax", "lda", "chosen"] = setting(
         "softmax", "last layer. softmax: as trained; lda: linear discriminant analysis of the training fields' features, "
-                   "fitted at the end of training", common=False)
+                   "fitted at the end of training; chosen: fitted at the end of training too, to the features of the network, to "
+                   "statistics of the pixels, or to both, whichever inner folds of the training compounds support best", common=False)
+    readout_folds: SeveralInt = setting(5, "with --head chosen: inner folds, each a group of training compounds",
+                                        common=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -297,6 +331,7 @@ class Config:
     split: Split
     network: Network
     compute: Compute
+    objective: Objective
     optim: Optim
     augment: Augment
     aggregation: Aggregation
@@ -311,8 +346,8 @@ class Config:
         return values
 
 
-GROUPS = {"data": Data, "split": Split, "network": Network, "compute": Compute, "optim": Optim, "augment": Augment,
-          "aggregation": Aggregation, "parallel": Parallel, "run": Run}
+GROUPS = {"data": Data, "split": Split, "network": Network, "compute": Compute, "objective": Objective, "optim": Optim,
+          "augment": Augment, "aggregation": Aggregation, "parallel": Parallel, "run": Run}
 NAMES = {field.name for group in GROUPS.values() for field in dataclasses.fields(group)}
 
 

@@ -40,7 +40,8 @@ BOUNDS = {PositiveInt: "at least 1", SeveralInt: "at least 2", NonNegativeInt: "
 # {old name: (new name, {old value: new value})}, accepted for one release.
 RENAMED: dict[str, tuple[str, dict[str, str]]] = {
     "split": ("split_method", {}), "within": ("split_within", {}),
-    "statistics": ("aux_weight", {}), "held_out_pixels": ("aux_on_held_out", {}), "average": ("ema_decay", {}),
+    "statistics": ("statistics_weight", {}), "held_out_pixels": ("transductive", {}), "average": ("ema_decay", {}),
+    "aux_weight": ("statistics_weight", {}), "aux_on_held_out": ("transductive", {}),
     "turns": ("quarter_turns", {}), "scale": ("aug_zoom", {}), "shift": ("aug_shift", {}), "gain": ("aug_gain", {}),
     "offset": ("aug_offset", {}), "reference": ("plate_reference", {}), "camera_offset": ("plate_camera_offset", {}),
     "illumination": ("plate_illumination", {}), "scaling": ("plate_scaling", {}), "transform": ("plate_transform", {}),

@@ -30,7 +30,7 @@ from mscnn.training.checkpoint import Checkpoint
 from mscnn.training.inference import predict
 
 NOT_MEASURED = "plates that were not measured have the mean light and scale of those that were"
-SEEN = "the network has seen images of what it is scored on, without labels (--aux-on-held-out)"
+SEEN = "the network has seen images of what it is scored on, without labels (--transductive)"
 
 
 class LoadedScale(NamedTuple):
@@ -60,7 +60,7 @@ def select_sites(settings: EvaluationSettings, checkpoint: Checkpoint, ranks: Wo
     Raises DataError or UsageError on all ranks alike for sites that the network cannot predict.
     """
     data, split = ranks.run_on_all_or_raise(lambda: _data_settings(settings, checkpoint)), checkpoint.split
-    is_transductive = checkpoint.settings["aux_on_held_out"]
+    is_transductive = checkpoint.settings["transductive"]
     if settings.another():
         table = ranks.run_on_all_or_raise(lambda: splits.with_trained_spelling(read_screen(data), split))
         notes, is_scored = [*splits.overlap(split, table), *filter(None, [note_absence(table)])], np.ones(len(table), bool)

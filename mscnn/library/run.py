@@ -186,7 +186,7 @@ def load_run(run_or_file: str | os.PathLike) -> Run:
     network = loading.load_network(saved, Acceleration())
     split = saved.split
     notes = checkpoint.caveats(path, saved) + ([split.leaks] if split.leaks else [])
-    if saved.settings["aux_on_held_out"]:
+    if saved.settings["transductive"]:
         notes.append(loading.SEEN)
     slim = dataclasses.replace(saved, network={}, resume=dataclasses.replace(saved.resume, loss_module={}, optimiser={},
                                                                              ema=None))

@@ -97,15 +97,15 @@ def find_resume_checkpoint(settings: config.Config, split: splits.Split,
 def build_trainer(settings: config.Config, data: TrainingData, ranks: world.World, plan: core_plan.Plan,
                   stop: StopRequest) -> tuple[Trainer, dict[str, dict[str, str]]]:
     """Build the network and all that a step uses; return it, and {choice: {"asked", "used", ...}}; a collective."""
-    optim, classes = settings.optim, data.table.mechanisms()
+    objective, optim, classes = settings.objective, settings.optim, data.table.mechanisms()
     aug = settings.augment
     jitter = Jitter(flips=aug.flips, quarter_turns=aug.quarter_turns, rotate=aug.rotate, zoom=aug.aug_zoom,
                     shift=aug.aug_shift, gain=aug.aug_gain, offset=aug.aug_offset)
     torch.manual_seed(settings.run.seed)
     acceleration, choices = choose_acceleration(settings.compute.accelerate, settings.compute.precision,
                                                 machine.feature_flags())
-    if acceleration.backend == "ipex" and (optim.aux_weight or optim.ema_decay or settings.aggregation.head == "lda"):
-        raise errors.UsageError("--aux-weight, --ema-decay and --head lda do not go with --accelerate ipex, which packs "
+    if acceleration.backend == "ipex" and (objective.statistics_weight or optim.ema_decay or settings.aggregation.head == "lda"):
+        raise errors.UsageError("--statistics-weight, --ema-decay and --head lda do not go with --accelerate ipex, which packs "
                                 "the weights; use --accelerate native")
     choices["kernel"] = kernel.report(settings.network.kernel)
     for name, report in choices.items():
@@ -120,8 +120,8 @@ def build_trainer(settings: config.Config, data: TrainingData, ranks: world.Worl
     log.info("network: %s parameters, %d mechanisms", f"{sum(p.numel() for p in network.parameters()):,}", len(classes))
     fields = FieldReader(data.table, data.scale, settings.data.size())
     bind_loader = core_binding.loader_binding(plan, settings.parallel)
-    targets = build_targets(fields, data.split, optim, ranks, bind_loader)
-    loss_module = LossModule(network, optim.label_smoothing, optim.aux_weight,
+    targets = build_targets(fields, data.split, objective, optim, ranks, bind_loader)
+    loss_module = LossModule(network, optim.label_smoothing, objective.statistics_weight,
                              0 if targets.aux_targets is None else targets.aux_targets.shape[1])
     optimiser = nesterov_sgd(loss_module, momentum=optim.momentum, weight_decay=optim.weight_decay)
     acceleration.take_over(network, optimiser)

@@ -17,7 +17,7 @@ from mscnn.model import MCNN
 # {key: schema}, [schema of each item], a type, or a tuple of types.
 SCHEMA = {
     "step": int, "total_steps": int, "classes": [str], "channels": [str], "image_size": [int], "network": dict,
-    "settings": {"preset": str, "head_relu": bool, "aux_on_held_out": bool, "head": str},
+    "settings": {"preset": str, "head_relu": bool, "transductive": bool, "head": str},
     "counts": (dict, type(None)), "scale": {"facts": {"mode": str}, "arrays": dict},
     "split": {"method": str, "held_out": [str], "leaks": str, "sha256": str, "sides": [str], "sites": dict,
               "trained": {"compounds": [str], "mechanisms": [str]}, "unlearnable": [str]},

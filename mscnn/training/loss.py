@@ -17,14 +17,14 @@ class LossModule(nn.Module):
     """The network with its loss; for several ranks DistributedDataParallel wraps it.
 
     The loss is the cross-entropy, weighted and summed over a microbatch so that the sum over all microbatches of a step is
-    the mean over its global minibatch.  With aux_weight, an auxiliary linear head predicts statistics of a field's pixels
+    the mean over its global minibatch.  With statistics_weight, an auxiliary linear head predicts statistics of a field's pixels
     from its features, by smooth L1 loss, mean over the statistics; it is of no use after training.
     """
 
-    def __init__(self, network: MCNN, label_smoothing: float = 0.0, aux_weight: float = 0.0, num_statistics: int = 0):
+    def __init__(self, network: MCNN, label_smoothing: float = 0.0, statistics_weight: float = 0.0, num_statistics: int = 0):
         super().__init__()
-        self.network, self.label_smoothing, self.aux_weight = network, label_smoothing, aux_weight
-        if aux_weight:
+        self.network, self.label_smoothing, self.statistics_weight = network, label_smoothing, statistics_weight
+        if statistics_weight:
             self.aux_head = nn.Linear(NUM_FEATURES, num_statistics)
             nn.init.xavier_uniform_(self.aux_head.weight)
             nn.init.zeros_(self.aux_head.bias)
@@ -36,7 +36,7 @@ class LossModule(nn.Module):
         weights_N: each field's share of the global minibatch's cross-entropy, they sum to 1 over it; 0 for padding, and for
         fields whose label is UNKNOWN.  aux_targets_ND, aux_shares_N: statistics, and shares of the auxiliary loss.
         """
-        if not self.aux_weight:
+        if not self.statistics_weight:
             scores_NK, loss = self.network(fields_NCHW), torch.zeros(())
         else:
             assert aux_targets_ND is not None
@@ -44,7 +44,7 @@ class LossModule(nn.Module):
             features_NF = self.network.features(fields_NCHW)
             scores_NK, statistics_ND = self.network.classify(features_NF), self.aux_head(features_NF)
             losses_ND = F.smooth_l1_loss(statistics_ND.float(), aux_targets_ND, reduction="none")
-            loss = self.aux_weight * (losses_ND.mean(dim=1) * aux_shares_N).sum()
+            loss = self.statistics_weight * (losses_ND.mean(dim=1) * aux_shares_N).sum()
         losses_N = F.cross_entropy(scores_NK.float(), labels_N, reduction="none", label_smoothing=self.label_smoothing,
                                    ignore_index=UNKNOWN)
         right_N = (scores_NK.argmax(dim=1) == labels_N) & (weights_N > 0)

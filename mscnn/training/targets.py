@@ -31,7 +31,7 @@ class Targets:
     aux_targets: Tensor | None = None  # (S, D) of the auxiliary task; None without it
 
 
-def build_targets(fields: FieldReader, split: splits.Split, optim: config.Optim, world: World,
+def build_targets(fields: FieldReader, split: splits.Split, objective: config.Objective, optim: config.Optim, world: World,
                   loader_thread_init: Callable[[], object] = lambda: None) -> Targets:
     """Return labels of the training side alone, and auxiliary targets of all sites that are read. A collective.
 
@@ -41,9 +41,9 @@ def build_targets(fields: FieldReader, split: splits.Split, optim: config.Optim,
     labels, weights = np.full(len(fields.table), UNKNOWN), np.zeros(len(fields.table))
     labels[train] = fields.table.frame["mechanism"].iloc[train].map(classes.index)
     weights[train] = class_weights(labels[train], len(classes), optim.class_weights)[labels[train]]
-    if not optim.aux_weight:
+    if not objective.statistics_weight:
         return Targets(train, labels, weights)
-    sites = np.sort(np.concatenate([train, split.test()])) if optim.aux_on_held_out else train
+    sites = np.sort(np.concatenate([train, split.test()])) if objective.transductive else train
     statistics_ND = _statistics_of_sites(fields, sites, optim.microbatch, world, loader_thread_init)
     of_train_ND = statistics_ND[np.isin(sites, train)]
     sd_D = of_train_ND.std(axis=0)
@@ -51,7 +51,7 @@ def build_targets(fields: FieldReader, split: splits.Split, optim: config.Optim,
     targets_SD = torch.zeros(len(fields.table), statistics_ND.shape[1])
     targets_SD[sites] = torch.from_numpy(scaled_ND.clip(-CLIP_SD, CLIP_SD)).float()
     log.info("auxiliary task: %d statistics of %d fields%s", targets_SD.shape[1], len(sites),
-             f", {len(sites) - len(train)} of them held out" if optim.aux_on_held_out else "")
+             f", {len(sites) - len(train)} of them held out" if objective.transductive else "")
     return Targets(sites, labels, weights, targets_SD)
 
 

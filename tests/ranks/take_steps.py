@@ -45,15 +45,15 @@ def main(table_csv: str, out: str, backend: str = "gloo", broken: str = "-1") ->
     counts = prepare_data.measure_counts(table, np.arange(len(table)), ranks)
     Broken.site = int(broken)
     fields, everything = Broken(table, normalisation, None), splits.make_split(table, split="hold-out")
-    optim = config.Optim(class_weights="balanced", aux_weight=0.5, microbatch=2)
-    taught = targets.build_targets(FieldReader(table, normalisation, None), everything, optim, ranks)
+    objective, optim = config.Objective(statistics_weight=0.5), config.Optim(class_weights="balanced", microbatch=2)
+    taught = targets.build_targets(FieldReader(table, normalisation, None), everything, objective, optim, ranks)
     torch.manual_seed(0)
     acceleration = Acceleration()
     network = acceleration.prepare(MCNN(len(table.mechanisms()), *table.shape))
-    objective = LossModule(network, 0.1, optim.aux_weight, taught.aux_targets.shape[1])
+    loss_module = LossModule(network, 0.1, objective.statistics_weight, taught.aux_targets.shape[1])
     trainer = Trainer(
-        world=ranks, acceleration=acceleration, network=network, targets=taught, loss_module=ranks.to_ddp(objective),
-        optimiser=nesterov_sgd(objective, momentum=0.9, weight_decay=5e-5), fields=fields,
+        world=ranks, acceleration=acceleration, network=network, targets=taught, loss_module=ranks.to_ddp(loss_module),
+        optimiser=nesterov_sgd(loss_module, momentum=0.9, weight_decay=5e-5), fields=fields,
         jitter=Jitter(flips=True, quarter_turns=True, gain=0.2), microbatch=2, clip_norm=1.0, seed=0)
     trainer.warm_up_ddp()
     tally = StepMetrics()

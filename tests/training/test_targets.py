@@ -22,8 +22,9 @@ def fields(tiny_screen):
 def test_labels_and_targets_come_from_the_training_side_alone(fields, held_out_pixels):
     split = splits.make_split(fields.table, split="hold-out", hold_out="a")
     train, test = split.train(), split.test()
-    optim = config.Optim(aux_weight=1.0, aux_on_held_out=held_out_pixels, class_weights="balanced", microbatch=2)
-    taught = build_targets(fields, split, optim, World())
+    objective = config.Objective(statistics_weight=1.0, transductive=held_out_pixels)
+    optim = config.Optim(class_weights="balanced", microbatch=2)
+    taught = build_targets(fields, split, objective, optim, World())
     assert (taught.labels[test] == UNKNOWN).all()
     assert not taught.weights[test].any()
     classes = fields.table.mechanisms()
@@ -42,6 +43,6 @@ def test_labels_and_targets_come_from_the_training_side_alone(fields, held_out_p
 def test_without_the_second_task_nothing_is_described(fields, monkeypatch):
     monkeypatch.setattr(FieldReader, "read", lambda *given: 1 / 0)
     split = splits.make_split(fields.table, split="hold-out", hold_out="a")
-    taught = build_targets(fields, split, config.Optim(), World())
+    taught = build_targets(fields, split, config.Objective(), config.Optim(), World())
     assert taught.aux_targets is None
     assert taught.weights.tolist() == (split.side == splits.TRAIN).tolist()

@@ -23,7 +23,7 @@ from tests.checkpoint_content import content_digest
 from tests.conftest import ROOT, run_python
 
 COMMON = ("screen", "--hold-out", "b", "--minibatch", "3", "--epochs", "2", "--lr", "0.003", "--class-weights", "none",
-          "--threads", "1", "--aux-weight", "1", "--ema-decay", "0.9", "--clip-norm", "5",
+          "--threads", "1", "--statistics-weight", "1", "--ema-decay", "0.9", "--clip-norm", "5",
           "--eval-every", "1", "--log-every", "2", "--oversubscribe", "true")
 STEPS = 6
 

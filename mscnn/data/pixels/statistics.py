@@ -1,4 +1,4 @@
-"""Statistics of a field's pixels, which need no labels: the targets of the auxiliary task (--aux-weight).
+"""Statistics of a field's pixels, which need no labels: the targets of the auxiliary task (--statistics-weight).
 
 They are computed from the network's input.  Mirrors and quarter turns change no statistic but the quantiles, which are
 those of every seventh pixel.
