@@ -50,9 +50,10 @@ def main(argv: list[str]) -> None:
     """Train without each compound and score on it; then score the baselines on the same folds, and write the report."""
     settings, training = read(argv)
 
-    from mscnn.data.tables import splits  # here, so that --help comes at once
+    from mscnn.data.pixels import handcrafted  # here, so that --help comes at once
+    from mscnn.data.tables import splits
     from mscnn.distributed import world
-    from mscnn.evaluation import cross_validation, handcrafted, results
+    from mscnn.evaluation import cross_validation, results
     from mscnn.training import prepare_data
 
     out, split, seed = Path(settings.out), training.split, training.run.seed

@@ -13,12 +13,13 @@ import torch
 from mscnn.core import config, files, foreign_table, run_directory
 from mscnn.core.errors import DataError, UsageError
 from mscnn.core.logs import log, progress
+from mscnn.data.pixels import handcrafted
 from mscnn.data.pixels.dataset_scale import DatasetScale
 from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.tables import splits
 from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed import world
-from mscnn.evaluation import aggregate, baselines, handcrafted, results, scoring
+from mscnn.evaluation import aggregate, baselines, results, scoring
 from mscnn.evaluation.results import BASELINES
 from mscnn.evaluation.run_folders import scores_folder, trainings_of
 from mscnn.evaluation.scoring import BaselineResult, BaselineResults, BaselineScores
