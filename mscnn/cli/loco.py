@@ -50,14 +50,15 @@ def main(argv: list[str]) -> None:
     """Train without each compound and score on it; then score the baselines on the same folds, and write the report."""
     settings, training = read(argv)
 
-    from mscnn.data.tables import splits  # here, so that --help comes at once
+    from mscnn.data.pixels import handcrafted  # here, so that --help comes at once
+    from mscnn.data.tables import splits
     from mscnn.distributed import world
-    from mscnn.evaluation import cross_validation, handcrafted, results
+    from mscnn.evaluation import cross_validation, results
     from mscnn.training import prepare_data
 
     out, split, seed = Path(settings.out), training.split, training.run.seed
     candidates = read_candidates(settings.candidates, argv)
-    labelled = prepare_data.load_labelled_sites(training.data, to_train=True)
+    labelled = prepare_data.load_sites(training.data, to_train=True)
     table = prepare_data.with_shape(labelled, training.data.size(), world.World())
     if settings.baselines:  # refused here, not after all trainings
         handcrafted.nuclei_channel(table.channels, settings.nuclei)

@@ -27,8 +27,8 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from mscnn.core import identity
 from mscnn.core.errors import DataError
+from mscnn.data.pixels.handcrafted import PREFIX
 from mscnn.data.tables.site_table import PUBLIC_SITE, SiteTable
-from mscnn.evaluation.handcrafted import PREFIX
 from mscnn.model.lda import EqualPriorLDA
 
 ITERATIONS = 5000  # of the logistic regression; it stops when it has converged
@@ -40,7 +40,7 @@ class Screen:
     """All that baselines may see."""
 
     table: SiteTable                        # labelled sites in the order of the screen's table, controls among them
-    features: pd.DataFrame                  # (S, F), columns Image_Basic_* of mscnn/evaluation/handcrafted.py
+    features: pd.DataFrame                  # (S, F), columns Image_Basic_* of mscnn/data/pixels/handcrafted.py
     untrained_SF: np.ndarray | None = None  # activations of a network with random weights
 
     def __post_init__(self):

@@ -13,12 +13,13 @@ import torch
 from mscnn.core import config, files, foreign_table, run_directory
 from mscnn.core.errors import DataError, UsageError
 from mscnn.core.logs import log, progress
+from mscnn.data.pixels import handcrafted
 from mscnn.data.pixels.dataset_scale import DatasetScale
 from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.tables import splits
 from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed import world
-from mscnn.evaluation import aggregate, baselines, handcrafted, results, scoring
+from mscnn.evaluation import aggregate, baselines, results, scoring
 from mscnn.evaluation.results import BASELINES
 from mscnn.evaluation.run_folders import scores_folder, trainings_of
 from mscnn.evaluation.scoring import BaselineResult, BaselineResults, BaselineScores
@@ -43,7 +44,7 @@ def score_baselines(run: Path, *, features: Path | None, nuclei: str | None, wor
     trainings = trainings_of(run)
     settings = config.from_flat(run_directory.read_settings(trainings[0]))
     settings = dataclasses.replace(settings, data=settings.data.at(moved, image_root))
-    table = prepare_data.load_labelled_sites(settings.data)
+    table = prepare_data.load_sites(settings.data)
     records = results.read_description(scores_folder(run)).splits()
     folds = [_sides(training / "split.csv", table, record) for training, record in zip(trainings, records, strict=True)]
     table = prepare_data.with_shape(table, settings.data.size(), world.World())

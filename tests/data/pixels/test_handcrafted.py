@@ -10,8 +10,8 @@ from skimage.morphology import disk
 
 from mscnn.cli.features import FeaturesSettings
 from mscnn.core.errors import DataError, UsageError
+from mscnn.data.pixels.handcrafted import RADII, SIGMAS, features, nuclei_channel, of_sites
 from mscnn.data.tables.site_table import read_sites
-from mscnn.evaluation.handcrafted import RADII, SIGMAS, features, nuclei_channel, of_sites
 from tests.conftest import run_python
 
 ROWS, COLUMNS = np.mgrid[:256, :256]
