@@ -7,10 +7,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import softmax
-from sklearn.covariance import LedoitWolf
-
-from mscnn.model.lda import fit_lda_layer
 
 LEAST_VARIANCE = 1e-6  # of a direction, in standard deviations squared: untreated wells that are all alike stay finite
 
@@ -24,7 +20,9 @@ class LinearReadout:
 
     def probabilities(self, features_SD: np.ndarray) -> np.ndarray:
         """Return (S, K)."""
-        return softmax(features_SD @ self.weights_KD.T + self.biases_K, axis=1)
+        scores_SK = features_SD @ self.weights_KD.T + self.biases_K
+        odds_SK = np.exp(scores_SK - scores_SK.max(axis=1, keepdims=True))
+        return odds_SK / odds_SK.sum(axis=1, keepdims=True)
 
 
 class Whitening(NamedTuple):
@@ -49,6 +47,8 @@ def fit_linear(features_SD: np.ndarray, labels_S: np.ndarray, num_classes: int,
         inner = fit_linear((features_SD - whitening.centre_D) @ whitening.matrix_DD, labels_S, num_classes)
         weights_KD = inner.weights_KD @ whitening.matrix_DD.T
         return LinearReadout(weights_KD, inner.biases_K - weights_KD @ whitening.centre_D)
+    from mscnn.model.lda import fit_lda_layer  # here: scikit-learn takes as long to load as torch
+
     centre_D, spread_D = _centre_and_spread(features_SD)
     scaled_KD, biases_K = fit_lda_layer((features_SD - centre_D) / spread_D, labels_S, num_classes)
     weights_KD = scaled_KD / spread_D
@@ -60,6 +60,8 @@ def fit_whitening(controls_SD: np.ndarray) -> Whitening:
 
     Shrunk as by Ledoit & Wolf (2004), it has an inverse, but where features are constant.
     """
+    from sklearn.covariance import LedoitWolf
+
     centre_D, spread_D = _centre_and_spread(controls_SD)
     values_D, vectors_DD = np.linalg.eigh(LedoitWolf().fit((controls_SD - centre_D) / spread_D).covariance_)
     roots_D = np.sqrt(np.maximum(values_D, LEAST_VARIANCE))

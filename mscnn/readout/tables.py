@@ -11,6 +11,7 @@ import pandas as pd
 from mscnn.core import identity
 
 NETWORK, STATISTICS = "network", "statistics"
+EMBEDDING, PIXELS = "Image_MCNN_Emb_", "Image_Pixels_"  # names of features of the network, and of statistics of its input
 UNKNOWN = -1  # label of a site whose mechanism is not known, or is none of the classes
 
 
