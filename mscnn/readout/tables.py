@@ -11,7 +11,8 @@ import pandas as pd
 from mscnn.core import identity
 
 NETWORK, STATISTICS = "network", "statistics"
-EMBEDDING, PIXELS = "Image_MCNN_Emb_", "Image_Pixels_"  # names of features of the network, and of statistics of its input
+# Names of features of the network, and of statistics of its input.  Image_ is where pycytominer looks for features.
+EMBEDDING, PIXELS = "Image_MCNN_Emb_", "Image_Pixels_"
 UNKNOWN = -1  # label of a site whose mechanism is not known, or is none of the classes
 
 
