@@ -82,7 +82,6 @@ def choose(losses: dict[str, np.ndarray], notes: dict[str, str], names: list[str
     chosen = next(name for name in judged if more[name].mean() <= error[name])
     scores = f"{losses[chosen].mean():.3f} over {num_compounds} compounds"
     if chosen == best:
-        return Choice(chosen, f"best in inner folds, {scores}, and none simpler is within one standard error of it",
-                      num_compounds, judgements)
+        return Choice(chosen, f"best in inner folds: {scores}", num_compounds, judgements)
     return Choice(chosen, f"simplest within one standard error of the best in inner folds: {scores}, {best} "
                           f"{losses[best].mean():.3f}, standard error {error[chosen]:.3f}", num_compounds, judgements)
