@@ -254,6 +254,11 @@ class Augment(Settings):
     aug_gain: Fraction = setting(0.0, "multiply the contrast of each channel by 1 plus or minus up to this", common=False)
     aug_offset: NonNegativeFloat = setting(0.0, "add up to plus or minus this to each channel, in its scaled unit, as a "
                                                 "rule a standard deviation", common=False)
+    aug_crop: Fraction = setting(0.0, "enlarge a part of the field, of at least this share of its area, as 0.25; 0: the "
+                                      "whole field", common=False)
+    aug_gamma: NonNegativeFloat = setting(0.0, "raise each channel, from 0 to 1 over its range, to a power between "
+                                               "1 / (1 + this) and 1 + this", common=False)
+    aug_dropout: Fraction = setting(0.0, "set each channel to 0 with this probability; at least one is kept", common=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -104,7 +104,8 @@ def build_trainer(settings: config.Config, data: TrainingData, ranks: world.Worl
     objective, optim, classes = settings.objective, settings.optim, data.table.mechanisms()
     aug = settings.augment
     jitter = Jitter(flips=aug.flips, quarter_turns=aug.quarter_turns, rotate=aug.rotate, zoom=aug.aug_zoom,
-                    shift=aug.aug_shift, gain=aug.aug_gain, offset=aug.aug_offset)
+                    shift=aug.aug_shift, gain=aug.aug_gain, offset=aug.aug_offset, crop=aug.aug_crop,
+                    gamma=aug.aug_gamma, dropout=aug.aug_dropout)
     torch.manual_seed(settings.run.seed)
     acceleration, choices = choose_acceleration(settings.compute.accelerate, settings.compute.precision,
                                                 machine.feature_flags())
