@@ -119,7 +119,7 @@ def build_trainer(settings: config.Config, data: TrainingData, ranks: world.Worl
     assert data.table.shape is not None
     asked = settings.network
     network = acceleration.prepare(MCNN(len(classes), *data.table.shape, head_relu=asked.head_relu, gradient=asked.gradient,
-                                        kernel=asked.kernel))
+                                        kernel=asked.kernel, pooling=asked.pooling))
     choices["gradient"] = {"asked": settings.network.gradient,
                            "used": f"sparse in branches {network.sparse_branches()} of 0 to 6"}
     log.info("gradient: asked %s, using %s", *choices["gradient"].values())
