@@ -58,7 +58,7 @@ def main(argv: list[str]) -> None:
 
     out, split, seed = Path(settings.out), training.split, training.run.seed
     candidates = read_candidates(settings.candidates, argv)
-    labelled = prepare_data.load_labelled_sites(training.data, to_train=True)
+    labelled = prepare_data.load_sites(training.data, to_train=True)
     table = prepare_data.with_shape(labelled, training.data.size(), world.World())
     if settings.baselines:  # refused here, not after all trainings
         handcrafted.nuclei_channel(table.channels, settings.nuclei)

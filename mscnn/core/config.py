@@ -190,20 +190,23 @@ class Objective(Settings):
     temperature: PositiveFloat = setting(0.15, "of both contrasts: the smaller, the more the nearest of other compounds "
                                                "count", common=False)
     negatives: Literal["all", "plate"] = setting(
-        "all", "which fields of other compounds repel in the replicate contrast: all of the minibatch, or those of the same "
-               "plate, so that no difference of plates is learnt. plate needs many compounds on each", common=False)
+        "all", "which fields of other compounds repel in the replicate contrast: all of the minibatch, or those of the "
+               "same plate, so that no difference of plates is learnt. plate needs many compounds on each", common=False)
     transductive: bool = setting(
         False, "learn from the images of held-out fields too, never from their mechanisms. The network has then seen their "
                "images, and every score says so", common=False)
 
     def __post_init__(self):
         super().__post_init__()
-        label_free = self.replicate_weight + self.view_weight + self.statistics_weight
-        require(self.mechanism_weight + label_free > 0, "one of mechanism-weight, replicate-weight, view-weight and "
-                "statistics-weight must be more than 0", self.mechanism_weight)
-        require(label_free > 0 or not self.transductive,
+        require(self.mechanism_weight + self.needs_no_labels() > 0, "one of mechanism-weight, replicate-weight, "
+                "view-weight and statistics-weight must be more than 0", self.mechanism_weight)
+        require(self.needs_no_labels() > 0 or not self.transductive,
                 "transductive is for what needs no labels: replicate-weight, view-weight or statistics-weight must be more "
                 "than 0", self.statistics_weight)
+
+    def needs_no_labels(self) -> float:
+        """Return the weights of all losses that need no mechanism, together."""
+        return self.replicate_weight + self.view_weight + self.statistics_weight
 
     @property
     def is_label_free(self) -> bool:
@@ -266,8 +269,8 @@ class Aggregation(Settings):
                 "where it is square and 4 elsewhere", common=False)
     head: Literal["softmax", "lda", "chosen"] = setting(
         "softmax", "last layer. softmax: as trained; lda: linear discriminant analysis of the training fields' features, "
-                   "fitted at the end of training; chosen: fitted at the end of training too, to the features of the network, to "
-                   "statistics of the pixels, or to both, whichever inner folds of the training compounds support best", common=False)
+                   "fitted at the end of training; chosen: the same of the network's features, of pixel statistics, "
+                   "or of both, whichever inner folds of the training compounds support best", common=False)
     readout_folds: SeveralInt = setting(5, "with --head chosen: inner folds, each a group of training compounds",
                                         common=False)
 

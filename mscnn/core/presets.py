@@ -22,10 +22,9 @@ def fields128() -> dict[str, Any]:
     # Statistics as an auxiliary task, and a head that does not favour the training compounds: chosen by inner folds.
     return {"packed": "packs/fields128", "hold_out": "AZ258,emetine", "normalise": "field", "epochs": 40, "minibatch": 16,
             "microbatch": 16, "lr": "0.005;1;0.01;8;0.009;14;0.007;19;0.005;24;0.003;29;0.0015;34;0.0005",
-            "weight_decay": 1e-4, "clip_norm": 5.0, "class_weights": "balanced", "label_smoothing": 0.1, "statistics_weight": 10.0,
-            "ema_decay": 0.98, "tta": "flips-turns", "head": "lda", "rotate": 180.0, "aug_zoom": 0.05, "aug_shift": 0.1,
-            "aug_gain": 0.1,
-            "aug_offset": 0.1}
+            "weight_decay": 1e-4, "clip_norm": 5.0, "class_weights": "balanced", "label_smoothing": 0.1,
+            "statistics_weight": 10.0, "ema_decay": 0.98, "tta": "flips-turns", "head": "lda", "rotate": 180.0,
+            "aug_zoom": 0.05, "aug_shift": 0.1, "aug_gain": 0.1, "aug_offset": 0.1}
 
 
 def bbbc021() -> dict[str, Any]:

@@ -44,7 +44,7 @@ def score_baselines(run: Path, *, features: Path | None, nuclei: str | None, wor
     trainings = trainings_of(run)
     settings = config.from_flat(run_directory.read_settings(trainings[0]))
     settings = dataclasses.replace(settings, data=settings.data.at(moved, image_root))
-    table = prepare_data.load_labelled_sites(settings.data)
+    table = prepare_data.load_sites(settings.data)
     records = results.read_description(scores_folder(run)).splits()
     folds = [_sides(training / "split.csv", table, record) for training, record in zip(trainings, records, strict=True)]
     table = prepare_data.with_shape(table, settings.data.size(), world.World())

@@ -67,7 +67,7 @@ def select_sites(settings: EvaluationSettings, checkpoint: Checkpoint, ranks: Wo
         if is_transductive and identity.in_common(split.held_out, table.frame["compound"]):
             notes.append(SEEN)
     else:
-        table = ranks.run_on_all_or_raise(lambda: prepare_data.load_labelled_sites(data))
+        table = ranks.run_on_all_or_raise(lambda: prepare_data.load_sites(data))
         is_scored = splits.restore(split, table).side == splits.TEST
         notes = [split.leaks] if split.leaks else []
         if is_transductive:

@@ -47,7 +47,7 @@ class Branch(nn.Module):
 class MCNN(nn.Module):
     """The multi-scale CNN: 42,577,261 parameters at 1024x1280, 3 channels and 13 classes.
 
-    num_classes: width of the last layer; in_channels: any number of stains;
+    num_classes: width of the last layer, 0 where a screen has no mechanisms; in_channels: any number of stains;
     height, width: pixels of a field, multiples of 128, fixed because the first linear layer has a weight for each position;
     head_relu: ReLU between the two linear layers (Godinez 2017); the 2018 program computed it but never used it;
     gradient: "sparse" or "dense" for all branches that end in a pool, or "auto": whichever multiplies less at this size;
@@ -59,8 +59,9 @@ class MCNN(nn.Module):
                  head_relu: bool = True, gradient: str = "auto", kernel: str = "auto"):
         super().__init__()
         require_fitting_size(height, width)
-        if num_classes < 2 or in_channels < 1:
-            raise ValueError(f"a network needs at least 2 classes and 1 channel, got {num_classes} and {in_channels}")
+        if num_classes < 0 or in_channels < 1:
+            raise ValueError(f"a network needs 0 or more classes and at least 1 channel, got {num_classes} and "
+                             f"{in_channels}")
         self.in_channels, self.height, self.width, self.head_relu = in_channels, height, width, head_relu
         assert kernel in ("auto", "torch")
         self.branches = nn.ModuleList()

@@ -79,7 +79,7 @@ def train(run: PreparedRun) -> None:
     """Take all steps that are left, and write the summary. Raises Stopped where a rank was asked to stop."""
     trainer, state, ranks = run.trainer, run.state, run.trainer.world
     trainer.warm_up_ddp()
-    schedule = schedule_steps(trainer.targets.train_sites, run.settings.optim, run.settings.run.seed)
+    schedule = schedule_steps(trainer.targets, run.settings.objective, run.settings.optim, run.settings.run.seed)
     started, first_step = time.perf_counter(), state.step
     fit(run, schedule)
     seconds, peak = time.perf_counter() - started, max(ranks.gather(memory.peak_memory_gib()))
@@ -162,9 +162,9 @@ def _log_and_save(run: PreparedRun, schedule: StepSchedule, epoch: int, rate: fl
 def _log_step(state: TrainState, epoch: float, rate: float, means: dict[str, float], metrics: Metrics) -> None:
     """Write a line to the log and to metrics.jsonl."""
     metrics.write(TRAIN, state.step, epoch=epoch, lr=rate, **means)
-    log.info("step %5d/%d  epoch %5.2f  loss %.4f  accuracy %5.1f%%  lr %.1e  %5.1f images/s  data %2.0f%%", state.step,
-             state.total_steps, epoch, means["loss"], 100 * means["accuracy"], rate, means["images_per_second"],
-             100 * means["data_wait"])
+    accuracy = "    -" if means["accuracy"] is None else f"{100 * means['accuracy']:5.1f}%"
+    log.info("step %5d/%d  epoch %5.2f  loss %.4f  accuracy %s  lr %.1e  %5.1f images/s  data %2.0f%%", state.step,
+             state.total_steps, epoch, means["loss"], accuracy, rate, means["images_per_second"], 100 * means["data_wait"])
 
 
 def _has_finished(settings: config.Config, ranks: world.World) -> bool:

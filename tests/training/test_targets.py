@@ -14,7 +14,7 @@ from mscnn.training.targets import CLIP_SD, build_targets
 @pytest.fixture
 def fields(tiny_screen):
     settings = config.Data(sites=str(tiny_screen), normalise="field")
-    table = prepare_data.with_shape(prepare_data.load_labelled_sites(settings), None, World())
+    table = prepare_data.with_shape(prepare_data.load_sites(settings), None, World())
     return FieldReader(table, prepare_data.fit_scale(table, np.arange(len(table)), settings, World()), None)
 
 
