@@ -165,7 +165,7 @@ def score_similarities(frame: pd.DataFrame, likeness_TT: np.ndarray, *, draws: i
         sorted(filter(None, row["Batches"])), int(row["Wells"]),
         **{protocol: matches[protocol][t] for protocol in PROTOCOLS})
         for t, row in enumerate(frame.to_dict("records"))]
-    trained = [_name(frame, t) for t in np.flatnonzero(~frame["Scored"].to_numpy())]
+    trained = [name(frame, t) for t in np.flatnonzero(~frame["Scored"].to_numpy())]
     return ProfileScores(**scores, mechanisms=_by_mechanism(rows), treatments=rows, trained=trained)
 
 
@@ -201,11 +201,11 @@ def _score_protocol(protocol: str, frame: pd.DataFrame, likeness_TT: np.ndarray,
         MeanAveragePrecision(
             float(precision_T[scorable_T].mean()) if scorable_T.any() else None,
             interval(precision_T[scorable_T], compounds_T[scorable_T], draws=draws, seed=seed), permuted(mean_of)),
-        unscorable=[_name(frame, t) for t in np.flatnonzero(~scorable_T & counts_T)],
-        ties=[Tie(_name(frame, t), [_name(frame, u) for u in others])
+        unscorable=[name(frame, t) for t in np.flatnonzero(~scorable_T & counts_T)],
+        ties=[Tie(name(frame, t), [name(frame, u) for u in others])
               for t, others in tied.items() if counts_T[t] and len(set(mechanisms_T[others])) > 1])
     matches = [Match(bool(scorable_T[t]), bool(right_T[t])) if u < 0 else
-               Match(bool(scorable_T[t]), bool(right_T[t]), mechanisms_T[u], _name(frame, u), float(likeness_TT[t, u]),
+               Match(bool(scorable_T[t]), bool(right_T[t]), mechanisms_T[u], name(frame, u), float(likeness_TT[t, u]),
                      float(precision_T[t]) if scorable_T[t] else None)
                for t, u in enumerate(neighbour_T)]
     return score, matches
@@ -231,7 +231,7 @@ def _by_mechanism(rows: list[MatchedTreatment]) -> list[MechanismCounts]:
     return counts
 
 
-def _name(frame: pd.DataFrame, treatment: int | np.integer) -> str:
+def name(frame: pd.DataFrame, treatment: int | np.integer) -> str:
     """Return "taxol 0.3"; the compound alone where no concentration is given."""
     concentration = frame["Metadata_Concentration"].iat[treatment]
     compound = frame["Metadata_Compound"].iat[treatment]

@@ -12,6 +12,7 @@ from mscnn.evaluation.matching import (
     ProfileScores,
     ProtocolScore,
     TreatmentCounts,
+    Treatments,
 )
 from mscnn.evaluation.profile_table import ProfileTable
 from mscnn.evaluation.resampling import Interval, LabelPermutation
@@ -70,6 +71,17 @@ def score(table: ProfileTable, *, similarity: str, normalise: str, sphere: bool,
     sphere: as in aggregate.sphere, after it.
     taxol_controls: "drop" leaves BBBC021's taxol 0.3 uM control wells out; bootstrap, permutations: draws.
     """
+    treatments, counts, names = treatments_of(
+        table, normalise=normalise, sphere=sphere, control=control, aggregate_wells=aggregate_wells,
+        aggregate_treatments=aggregate_treatments, taxol_controls=taxol_controls)
+    scores = matching.score_profiles(treatments, similarity=similarity, draws=bootstrap, permutations=permutations,
+                                     seed=seed)
+    return TableScores(scores, counts, names)
+
+
+def treatments_of(table: ProfileTable, *, normalise: str, sphere: bool, control: str, aggregate_wells: str,
+                  aggregate_treatments: str, taxol_controls: str) -> tuple[Treatments, TreatmentCounts, list[str]]:
+    """Return the profiles of treatments of a table, its counts, and the names of its features; the rest as in score."""
     if taxol_controls == "drop":
         table = table.select(~bbbc021.is_taxol_control(table.sites()).to_numpy())
     if normalise == "standard":
@@ -80,9 +92,7 @@ def score(table: ProfileTable, *, similarity: str, normalise: str, sphere: bool,
         table = aggregate.sphere(table, control)
     treatments, counts = aggregate.treatments(table, control, well_rule=aggregate_wells,
                                               treatment_rule=aggregate_treatments)
-    scores = matching.score_profiles(treatments, similarity=similarity, draws=bootstrap, permutations=permutations,
-                                     seed=seed)
-    return TableScores(scores, counts, table.names)
+    return treatments, counts, table.names
 
 
 def lines(scores: ProfileScores, counts: TreatmentCounts) -> list[str]:
