@@ -42,7 +42,7 @@ class Screen:
 
     table: SiteTable                        # labelled sites in the order of the screen's table, controls among them
     features: pd.DataFrame                  # (S, F), columns Image_Basic_* of mscnn/data/pixels/handcrafted.py
-    statistics_SD: np.ndarray | None = None  # pixel statistics (mscnn/data/pixels/statistics.py), each field scaled by itself
+    statistics_SD: np.ndarray | None = None  # pixel statistics, each field scaled by itself
     untrained_SF: np.ndarray | None = None   # activations of a network with random weights
 
     def __post_init__(self):
