@@ -145,17 +145,16 @@ class Trainer:
         return predict(self.network, self.fields, sites, microbatch=self.microbatch, world=self.world, tta=tta,
                        acceleration=self.acceleration, loader_thread_init=self.loader_thread_init)
 
-    def fit_lda_head(self, sites: np.ndarray, tta: bool) -> None:
-        """Replace the last layer by linear discriminant analysis of these sites' features; a collective.
+    def replace_last_layer(self, features_SF: np.ndarray, labels_S: np.ndarray) -> None:
+        """Replace the last layer by linear discriminant analysis of features of the network with the weights of the EMA.
 
-        With EMA the average weights get the new layer, and the live weights keep theirs.  Features are computed in the
-        precision of training; evaluation predicts in float32.
+        With EMA the average weights get the new layer, and the live weights keep theirs.
         """
         from mscnn.model.lda import fit_lda_layer  # here: scikit-learn takes as long to load as torch, and few runs need it
 
         last = self.network.classify
         with self.ema_weights(), torch.no_grad():
-            fitted = fit_lda_layer(self.predict(sites, tta)[1], self.targets.labels[sites], last.out_features)
+            fitted = fit_lda_layer(features_SF, labels_S, last.out_features)
             for parameter, values in zip((last.weight, last.bias), fitted, strict=True):
                 parameter.copy_(torch.from_numpy(values))
 
