@@ -162,7 +162,7 @@ def _log_and_save(run: PreparedRun, schedule: StepSchedule, epoch: int, rate: fl
 def _log_step(state: TrainState, epoch: float, rate: float, means: dict[str, float], metrics: Metrics) -> None:
     """Write a line to the log and to metrics.jsonl."""
     metrics.write(TRAIN, state.step, epoch=epoch, lr=rate, **means)
-    accuracy = "    -" if means["accuracy"] is None else f"{100 * means['accuracy']:5.1f}%"
+    accuracy = f"{100 * means['accuracy']:5.1f}%" if "accuracy" in means else "-"
     log.info("step %5d/%d  epoch %5.2f  loss %.4f  accuracy %s  lr %.1e  %5.1f images/s  data %2.0f%%", state.step,
              state.total_steps, epoch, means["loss"], accuracy, rate, means["images_per_second"], 100 * means["data_wait"])
 
