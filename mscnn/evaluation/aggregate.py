@@ -17,11 +17,11 @@ from mscnn.core.errors import DataError
 from mscnn.data.tables.site_table import PUBLIC_NAMES, SiteTable
 from mscnn.evaluation.matching import TreatmentCounts, Treatments
 from mscnn.evaluation.profile_table import PLACES, ProfileTable
+from mscnn.readout.tables import EMBEDDING
 
 LEVELS = {"wells": ["Plate", "Week", "Well", "Compound", "Concentration", "MOA"],
           "treatments": ["Compound", "Concentration", "MOA"],
           "compounds": ["Compound", "MOA"]}
-EMBEDDING = "Image_MCNN_Emb_"  # Image_ is where pycytominer looks for features of whole fields
 LEAST_SPREAD = 1e-9            # a feature that varies less in a plate's control wells is centred, not scaled
 
 

@@ -104,7 +104,8 @@ def build_trainer(settings: config.Config, data: TrainingData, ranks: world.Worl
     objective, optim, classes = settings.objective, settings.optim, data.table.mechanisms()
     aug = settings.augment
     jitter = Jitter(flips=aug.flips, quarter_turns=aug.quarter_turns, rotate=aug.rotate, zoom=aug.aug_zoom,
-                    shift=aug.aug_shift, gain=aug.aug_gain, offset=aug.aug_offset)
+                    shift=aug.aug_shift, gain=aug.aug_gain, offset=aug.aug_offset, crop=aug.aug_crop,
+                    gamma=aug.aug_gamma, dropout=aug.aug_dropout)
     torch.manual_seed(settings.run.seed)
     acceleration, choices = choose_acceleration(settings.compute.accelerate, settings.compute.precision,
                                                 machine.feature_flags())
@@ -118,7 +119,7 @@ def build_trainer(settings: config.Config, data: TrainingData, ranks: world.Worl
     assert data.table.shape is not None
     asked = settings.network
     network = acceleration.prepare(MCNN(len(classes), *data.table.shape, head_relu=asked.head_relu, gradient=asked.gradient,
-                                        kernel=asked.kernel))
+                                        kernel=asked.kernel, pooling=asked.pooling))
     choices["gradient"] = {"asked": settings.network.gradient,
                            "used": f"sparse in branches {network.sparse_branches()} of 0 to 6"}
     log.info("gradient: asked %s, using %s", *choices["gradient"].values())

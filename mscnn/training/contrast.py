@@ -85,9 +85,12 @@ class Contrast:
         return Pairs(attract_MM, repel_MM & is_same_plate_MM if self.same_plate else repel_MM)
 
     def views(self, sites_M: np.ndarray) -> Pairs:
-        """Return the pairs of the view contrast: other views of a field attract it, fields of other compounds repel."""
-        attract_MM = _equal(sites_M).fill_diagonal_(False)
-        return Pairs(attract_MM, ~_equal(self.targets.compounds[sites_M]))
+        """Return the pairs of the view contrast: views of one field attract each other, other fields repel.
+
+        Beside a replicate contrast only fields of other compounds repel.
+        """
+        apart_M = self.targets.compounds[sites_M] if self.replicate_weight else sites_M
+        return Pairs(_equal(sites_M).fill_diagonal_(False), ~_equal(apart_M))
 
 
 def build_contrast(objective: config.Objective, targets: Targets) -> Contrast | None:

@@ -97,9 +97,13 @@ def require_replicates(targets: Targets, objective: config.Objective) -> None:
 
 def _numbers(table: SiteTable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return a number for the treatment, the compound and the plate of each site (S,), the same in any spelling."""
-    forms = identity.normal_table(table.frame, {name: name for name in ("compound", "concentration", "plate")})
-    return tuple(forms.groupby(names, dropna=False, sort=False).ngroup().to_numpy()
-                 for names in (["compound", "concentration"], ["compound"], ["plate"]))
+    forms = identity.normal_table(table.frame, {name: name for name in ("compound", "plate")})
+    forms["concentration"] = table.frame["concentration"].to_numpy()
+
+    def numbers(*names: str) -> np.ndarray:
+        return forms.groupby([*names], dropna=False, sort=False).ngroup().to_numpy()
+
+    return numbers("compound", "concentration"), numbers("compound"), numbers("plate")
 
 
 def _statistics_of_sites(fields: FieldReader, sites: np.ndarray, microbatch: int, world: World,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from typing import cast
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ from mscnn.model.acceleration import Acceleration
 from mscnn.training.contrast import Contrast, ContrastResult
 from mscnn.training.ema import EMA
 from mscnn.training.inference import predict
-from mscnn.training.loss import loss_shares
+from mscnn.training.loss import LossModule, loss_shares
 from mscnn.training.targets import Targets
 
 
@@ -71,12 +72,13 @@ class StepMetrics:
         """Count from here."""
         self.__init__()
 
-    def all_reduce(self, world: World) -> dict[str, float | None]:
-        """Return means over all ranks; a collective."""
+    def all_reduce(self, world: World) -> dict[str, float]:
+        """Return means over all ranks; a collective. Without a field that counts there is no accuracy."""
         fields, loss, labelled, correct, waited = world.sum(self.fields, self.loss, self.labelled, self.correct,
                                                             self.waited)
         seconds = time.perf_counter() - self.started
-        return {"loss": loss / self.steps if self.steps else math.nan, "accuracy": correct / labelled if labelled else None,
+        accuracy = {"accuracy": correct / labelled} if labelled else {}
+        return {"loss": loss / self.steps if self.steps else math.nan, **accuracy,
                 "images_per_second": fields / seconds, "data_wait": waited / (seconds * world.size)}
 
 
@@ -143,17 +145,16 @@ class Trainer:
         return predict(self.network, self.fields, sites, microbatch=self.microbatch, world=self.world, tta=tta,
                        acceleration=self.acceleration, loader_thread_init=self.loader_thread_init)
 
-    def fit_lda_head(self, sites: np.ndarray, tta: bool) -> None:
-        """Replace the last layer by linear discriminant analysis of these sites' features; a collective.
+    def replace_last_layer(self, features_SF: np.ndarray, labels_S: np.ndarray) -> None:
+        """Replace the last layer by linear discriminant analysis of features of the network with the weights of the EMA.
 
-        With EMA the average weights get the new layer, and the live weights keep theirs.  Features are computed in the
-        precision of training; evaluation predicts in float32.
+        With EMA the average weights get the new layer, and the live weights keep theirs.
         """
         from mscnn.model.lda import fit_lda_layer  # here: scikit-learn takes as long to load as torch, and few runs need it
 
         last = self.network.classify
         with self.ema_weights(), torch.no_grad():
-            fitted = fit_lda_layer(self.predict(sites, tta)[1], self.targets.labels[sites], last.out_features)
+            fitted = fit_lda_layer(features_SF, labels_S, last.out_features)
             for parameter, values in zip((last.weight, last.bias), fitted, strict=True):
                 parameter.copy_(torch.from_numpy(values))
 
@@ -246,7 +247,7 @@ class Trainer:
 
     def _embed(self, batch: Microbatch) -> Tensor:
         """Return the embeddings (N, E) of a microbatch, without a graph."""
-        loss_module = getattr(self.loss_module, "module", self.loss_module)
+        loss_module = cast(LossModule, getattr(self.loss_module, "module", self.loss_module))  # without its wrapper
         with torch.no_grad(), self.acceleration.autocast():
             return loss_module.embed(self.network.features(batch.images_NCHW))
 
