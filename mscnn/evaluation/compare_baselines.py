@@ -89,10 +89,11 @@ def _folds(trainings: list[Path], description: EvaluationDescription, sites: Sit
     Raises DataError for other sides than its network was scored on.
     """
     records, is_labelled = description.splits(), (sites.frame["mechanism"] != "").to_numpy()
-    is_one = len(set(trainings)) < len(records)
-    sides = [np.where(_is_held_out(sites, record), splits.TEST, splits.TRAIN) if is_one else
-             _sides(training / "split.csv", sites, record)
-             for training, record in zip(trainings * len(records) if is_one else trainings, records, strict=False)]
+    if description.is_one_network and description.folds is not None:
+        sides = [np.where(_is_held_out(sites, record), splits.TEST, splits.TRAIN) for record in records]
+    else:
+        sides = [_sides(training / "split.csv", sites, record)
+                 for training, record in zip(trainings, records, strict=True)]
     return [(np.flatnonzero(side[is_labelled] == splits.TRAIN), np.flatnonzero(side[is_labelled] == splits.TEST))
             for side in sides]
 

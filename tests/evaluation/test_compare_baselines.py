@@ -110,8 +110,9 @@ def test_one_network_of_all_folds_has_the_same_baselines_and_is_compared_by_retr
         f"preset: screen\nsites: {out.parent / 'sites.csv'}\n"
         "mechanism_weight: 0\nreplicate_weight: 1\ntransductive: true\n")
     description = results.read_description(out / "scores")
-    folds = [replace(fold, checkpoint="loco/network/checkpoints/last.safetensors") for fold in description.folds]
-    results.write(results.read_table(out / "scores", "fields"), replace(description, folds=folds), one / "scores")
+    description = replace(description, checkpoint="loco/network/checkpoints/last.safetensors", step=1, compounds=["c0"],
+                          classes=["M", "N"], split=description.folds[0].split)
+    results.write(results.read_table(out / "scores", "fields"), description, one / "scores")
     is_n = (table.frame["mechanism"] == "N").to_numpy()
     told = np.eye(2)[is_n.astype(int)] + np.random.default_rng(0).normal(0, 0.1, (48, 2))
     aggregate.field_profiles(table, told).assign(Metadata_Scored=True).to_parquet(one / "scores" / results.PROFILES)
