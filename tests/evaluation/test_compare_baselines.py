@@ -139,8 +139,16 @@ def test_the_layout_tells_under_a_random_split_and_not_where_compounds_are_left_
     assert "would be learned from a random split; leaving compounds out prevents it" in row[:row.index("</tr>")]
 
 
-def test_features_that_are_given_are_taken(run, tmp_path):
+def test_features_that_are_given_are_taken_and_profiles_of_all_folds_are_compared(run, tmp_path):
+    """A network a fold, each with features in an order of its own; one of them tells the mechanism."""
     out, table, _ = run
+    rng, is_n = np.random.default_rng(1), (table.frame["mechanism"] == "N").to_numpy()
+    for number in range(8):
+        told = np.where(is_n[:, None], 1, -1) * rng.permutation([1, 0, 0]) + rng.normal(0, 0.01, (48, 3))
+        (out / "evaluation" / str(number)).mkdir(parents=True)
+        aggregate.field_profiles(table, told).assign(
+            Metadata_Scored=(table.frame["compound"] == f"c{number}").to_numpy()).to_parquet(
+                out / "evaluation" / str(number) / results.PROFILES)
     with pytest.raises(UsageError, match="is not there; leave it out"):
         compare_baselines.score_baselines(out, features=tmp_path / "none.parquet", nuclei=None, workers=1, microbatch=8,
                            moved=str(out.parent / "sites.csv"))
@@ -152,3 +160,6 @@ def test_features_that_are_given_are_taken(run, tmp_path):
     found = compare_baselines.score_baselines(out, features=tmp_path / "given.parquet", nuclei=None, workers=1,
                                               microbatch=8, moved=str(out.parent / "sites.csv"))
     assert found.baselines["handcrafted features"].held_out.fields.correct == 48  # the one that holds the mechanism
+    assert found.retrieval.network.nsc.mean_average_precision.mean > 0.9
+    assert (found.retrieval.network.nsc.correct, found.retrieval.network.nsc.total) == (8, 8)
+    assert found.retrieval.note == "each treatment by the network of its fold, of 8"
