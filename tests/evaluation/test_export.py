@@ -26,7 +26,7 @@ def run(tmp_path_factory):
     """Two steps of training that hold out compound b; scores as an evaluation would leave them."""
     screen = tiny_screen.__wrapped__(tmp_path_factory.mktemp("screen"))
     run_dir = tmp_path_factory.mktemp("runs") / "tiny"
-    done = run_python("train.py", "screen", "--max-steps", "2", "--minibatch", "3", "--threads", "1", "--sites", screen,
+    done = run_python("train.py", "supervised", "--max-steps", "2", "--minibatch", "3", "--threads", "1", "--sites", screen,
                       "--hold-out", "b", "--run-dir", run_dir)
     assert done.returncode == 0, done.stderr
     (run_dir / "evaluation").mkdir()
