@@ -94,8 +94,8 @@ def _why_unpredictable(saved: Checkpoint, sites: load_run.EvaluationSites) -> st
     if not load_run.is_label_free(saved):
         return ""
     if not saved.resume.has_lda_head:
-        return (f"label-free, and without a read-out of mechanisms yet, at step {saved.step} of {saved.total_steps}: finish "
-                "the training by --resume auto, or train with --head chosen")
+        return (f"label-free, and without a read-out of mechanisms yet, at step {saved.step} of {saved.total_steps}: "
+                "finish the training by --resume auto, or train with --head chosen")
     if len(known) < 2:
         return f"{len(known)} mechanisms are known, and a prediction needs two"
     if sites.over_compounds:

@@ -95,6 +95,8 @@ def measure_statistics(fields: FieldReader, sites: np.ndarray, *, microbatch: in
     """
     table = fields.table
     nuclei = nuclei_of(table.channels)
+    log.info("statistics of %d fields%s", len(sites), "" if nuclei is None else
+             f", and handcrafted features; nuclei in channel {table.channels[nuclei]}")
     measured_ND = np.zeros((len(sites), len(statistics_names(table.channels))))
     share = fields.read_share(sites, microbatch=microbatch, rank=world.rank, size=world.size,
                               thread_init=loader_thread_init)
