@@ -39,9 +39,10 @@ def main(argv: list[str]) -> None:
 
     import pandas as pd  # here, so that --help comes at once
 
+    from mscnn.data.pixels import handcrafted
     from mscnn.data.read_screen import read_screen
     from mscnn.distributed import world
-    from mscnn.evaluation import aggregate, handcrafted
+    from mscnn.evaluation import aggregate
     from mscnn.training import prepare_data
 
     out = Path(settings.out)
@@ -60,7 +61,7 @@ def main(argv: list[str]) -> None:
 @contextlib.contextmanager
 def _output_file(out: Path) -> Iterator[Path]:
     """Yield the path to write to, as write_atomically. Raises UsageError before the work where it cannot be written."""
-    from mscnn.evaluation import handcrafted
+    from mscnn.data.pixels import handcrafted
 
     try:
         if out.exists() and handcrafted.PREFIX.encode() not in out.read_bytes():

@@ -33,7 +33,8 @@ class LocoSettings(Settings):
 
     out: str = setting(REQUIRED, "folder for all folds and their common scores; an unfinished one is resumed",
                        metavar="DIR", written=True)
-    jobs: NonNegativeInt = setting(0, "folds side by side, each on cores of its own; 0: one per core")
+    jobs: NonNegativeInt = setting(0, "folds side by side, each on cores of its own, or ranks of the one network of all "
+                                      "folds; 0: one per core")
     candidates: str | None = setting(None, "YAML file {name: {setting: value}}: for each fold, the settings are chosen "
                                            "among these by inner folds of its training compounds", metavar="FILE")
     inner_folds: SeveralInt = setting(3, "inner folds, each a group of training compounds, by which settings are chosen",
@@ -50,20 +51,23 @@ def main(argv: list[str]) -> None:
     """Train without each compound and score on it; then score the baselines on the same folds, and write the report."""
     settings, training = read(argv)
 
-    from mscnn.data.tables import splits  # here, so that --help comes at once
+    from mscnn.data.pixels import handcrafted  # here, so that --help comes at once
+    from mscnn.data.tables import splits
     from mscnn.distributed import world
-    from mscnn.evaluation import cross_validation, handcrafted, results
+    from mscnn.evaluation import cross_validation, results
     from mscnn.training import prepare_data
 
     out, split, seed = Path(settings.out), training.split, training.run.seed
     candidates = read_candidates(settings.candidates, argv)
-    labelled = prepare_data.load_labelled_sites(training.data, to_train=True)
+    one_network = is_one_network(training, candidates)
+    labelled = prepare_data.load_sites(training.data, to_train=True)
     table = prepare_data.with_shape(labelled, training.data.size(), world.World())
     if settings.baselines:  # refused here, not after all trainings
         handcrafted.nuclei_channel(table.channels, settings.nuclei)
     folds = splits.fold_compounds(table, split=split.split_method, folds=split.folds, seed=seed)
+    most = training.optim.minibatch if one_network else len(folds)
     plan = cross_validation.FoldPlan(out, training.preset, split.split_method, folds,
-                                     settings.jobs or min(cpu_topology.allowed_cores(), len(folds)), candidates,
+                                     settings.jobs or min(cpu_topology.allowed_cores(), most), candidates,
                                      settings.inner_folds)
     cross_validation.open_or_resume(plan, training.flat())
 
@@ -71,7 +75,7 @@ def main(argv: list[str]) -> None:
         splits.write(splits.make_split(table, split=split.split_method, folds=split.folds, fold=number, seed=seed), table,
                      folder)
 
-    scores = cross_validation.run_folds(plan, prepare)
+    scores = cross_validation.run_one_network(plan) if one_network else cross_validation.run_folds(plan, prepare)
     parts = OptionalParts(f"tables and scores are whole in {scores}")
     with parts.part(results.CONFUSION):
         from mscnn.report import confusion
@@ -94,6 +98,22 @@ def read(argv: list[str]) -> tuple[LocoSettings, config.Config]:
     if training.split.split_method not in METHODS:
         raise UsageError(f"split-method must be one of {', '.join(METHODS)} here, got {training.split.split_method}")
     return build(LocoSettings, values), training
+
+
+def is_one_network(training: config.Config, candidates: dict[str, dict[str, Any]]) -> bool:
+    """Return whether one network serves all folds: no mechanism is learnt from, and held-out images may be seen.
+
+    Raises UsageError for settings that ask for several all the same.
+    """
+    if not (training.objective.is_label_free and training.objective.transductive):
+        return False
+    remedy = "give --transductive false, which trains a network for each fold"
+    if training.split.split_method != METHODS[0]:
+        raise UsageError(f"--split-method {training.split.split_method} does not go with one label-free network for all "
+                         f"folds, which leaves compounds out of its read-out; {remedy}")
+    if candidates:
+        raise UsageError(f"--candidates choose settings for each fold, and one label-free network serves all; {remedy}")
+    return True
 
 
 def read_candidates(path: str | None, argv: list[str]) -> dict[str, dict[str, Any]]:

@@ -1,6 +1,7 @@
-"""Match each treatment's profile with its nearest neighbours: NSC and NSCB.
+"""Match each treatment's profile with its neighbours: NSC, NSCB and mAP.
 
-NSC compares with other compounds, NSCB with other compounds of other batches.  How often do the mechanisms agree?
+NSC: how often is the nearest treatment of another compound of the same mechanism?  NSCB: and of another batch?  mAP: how
+high do all treatments of the mechanism rank?
 """
 
 import dataclasses
@@ -20,15 +21,15 @@ class ScoreSettings(Settings):
 
     profiles: str = setting(
         REQUIRED, ".csv, .csv.gz or .parquet with one row per field, well or treatment: Metadata_Compound, "
-                  "Metadata_Concentration, Metadata_MOA, Metadata_Week or Metadata_Batch, and features",
+                  "Metadata_Concentration, Metadata_MOA, Metadata_Week or Metadata_Batch (for NSCB), and features",
         positional=True, metavar="FILE")
     aggregate_treatments: Literal["mean", "median"] = setting("median", "a treatment's profile from those of its wells")
     aggregate_wells: Literal["mean", "median"] = setting(
         "mean", "a well's profile from those of its fields, where the table has Metadata_Plate and Metadata_Well")
     similarity: Literal["cosine", "correlation", "euclidean"] = setting("cosine", "measure by which neighbours are near")
-    normalise: Literal["none", "z", "mad", "percentile"] = setting(
-        "none", "scale each plate by its control rows. z: mean and sd; mad: median and MAD; percentile: 1st and 99th "
-                "percentile")
+    normalise: Literal["none", "standard", "z", "mad", "percentile"] = setting(
+        "none", "standard: scale each feature to mean 0 and sd 1 over all rows. The others scale each plate by its control "
+                "rows; z: mean and sd; mad: median and MAD; percentile: 1st and 99th percentile")
     sphere: bool = setting(False, "whiten (sphere) all features by the control rows of all plates, after --normalise")
     control: str = setting("DMSO", "compound of untreated wells, in any spelling: never a neighbour", metavar="COMPOUND")
     taxol_controls: Literal["drop", "keep"] = setting(
@@ -51,7 +52,7 @@ COMMAND = parse.Command("score", __doc__, ScoreSettings)
 
 
 def main(argv: list[str]) -> None:
-    """Match treatments with their nearest neighbours, log the scores, and write them where asked."""
+    """Match treatments with their neighbours, log the scores, and write them where asked."""
     settings = COMMAND.read(argv)
 
     from mscnn.evaluation import profile_table, score_table  # here, so that --help comes at once

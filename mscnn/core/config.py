@@ -146,6 +146,9 @@ class Split(Settings):
 class Network(Settings):
     """The multi-scale CNN"""
 
+    pooling: Literal["none", "mean-max"] = setting(
+        "none", "what the first linear layer reads. none: each position of the last maps, as in the paper, with 98.5 % of all "
+                "parameters at 1024x1280; mean-max: the mean and maximum of each map over the field", common=False)
     head_relu: bool = setting(True, "ReLU between the two linear layers; false reproduces the 2018 program", common=False)
     gradient: Literal["auto", "sparse", "dense"] = setting(
         "auto", "how branches that end in a max-pool are trained. dense: as PyTorch does; sparse: by the exact sparse "
@@ -190,20 +193,23 @@ class Objective(Settings):
     temperature: PositiveFloat = setting(0.15, "of both contrasts: the smaller, the more the nearest of other compounds "
                                                "count", common=False)
     negatives: Literal["all", "plate"] = setting(
-        "all", "which fields of other compounds repel in the replicate contrast: all of the minibatch, or those of the same "
-               "plate, so that no difference of plates is learnt. plate needs many compounds on each", common=False)
+        "all", "which fields of other compounds repel in the replicate contrast: all of the minibatch, or those of the "
+               "same plate, so that no difference of plates is learnt. plate needs many compounds on each", common=False)
     transductive: bool = setting(
         False, "learn from the images of held-out fields too, never from their mechanisms. The network has then seen their "
                "images, and every score says so", common=False)
 
     def __post_init__(self):
         super().__post_init__()
-        label_free = self.replicate_weight + self.view_weight + self.statistics_weight
-        require(self.mechanism_weight + label_free > 0, "one of mechanism-weight, replicate-weight, view-weight and "
-                "statistics-weight must be more than 0", self.mechanism_weight)
-        require(label_free > 0 or not self.transductive,
+        require(self.mechanism_weight + self.needs_no_labels() > 0, "one of mechanism-weight, replicate-weight, "
+                "view-weight and statistics-weight must be more than 0", self.mechanism_weight)
+        require(self.needs_no_labels() > 0 or not self.transductive,
                 "transductive is for what needs no labels: replicate-weight, view-weight or statistics-weight must be more "
                 "than 0", self.statistics_weight)
+
+    def needs_no_labels(self) -> float:
+        """Return the weights of all losses that need no mechanism, together."""
+        return self.replicate_weight + self.view_weight + self.statistics_weight
 
     @property
     def is_label_free(self) -> bool:
@@ -251,6 +257,11 @@ class Augment(Settings):
     aug_gain: Fraction = setting(0.0, "multiply the contrast of each channel by 1 plus or minus up to this", common=False)
     aug_offset: NonNegativeFloat = setting(0.0, "add up to plus or minus this to each channel, in its scaled unit, as a "
                                                 "rule a standard deviation", common=False)
+    aug_crop: Fraction = setting(0.0, "enlarge a part of the field, of at least this share of its area, as 0.25; 0: the "
+                                      "whole field", common=False)
+    aug_gamma: NonNegativeFloat = setting(0.0, "raise each channel, from 0 to 1 over its range, to a power between "
+                                               "1 / (1 + this) and 1 + this", common=False)
+    aug_dropout: Fraction = setting(0.0, "set each channel to 0 with this probability; at least one is kept", common=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,8 +277,8 @@ class Aggregation(Settings):
                 "where it is square and 4 elsewhere", common=False)
     head: Literal["softmax", "lda", "chosen"] = setting(
         "softmax", "last layer. softmax: as trained; lda: linear discriminant analysis of the training fields' features, "
-                   "fitted at the end of training; chosen: fitted at the end of training too, to the features of the network, to "
-                   "statistics of the pixels, or to both, whichever inner folds of the training compounds support best", common=False)
+                   "fitted at the end of training; chosen: the same of the network's features, of pixel statistics, "
+                   "or of both, whichever inner folds of the training compounds support best", common=False)
     readout_folds: SeveralInt = setting(5, "with --head chosen: inner folds, each a group of training compounds",
                                         common=False)
 

@@ -10,17 +10,18 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 from sklearn.covariance import LedoitWolf
+from sklearn.preprocessing import StandardScaler
 
 from mscnn.core import identity
 from mscnn.core.errors import DataError
 from mscnn.data.tables.site_table import PUBLIC_NAMES, SiteTable
 from mscnn.evaluation.matching import TreatmentCounts, Treatments
 from mscnn.evaluation.profile_table import PLACES, ProfileTable
+from mscnn.readout.tables import EMBEDDING
 
 LEVELS = {"wells": ["Plate", "Week", "Well", "Compound", "Concentration", "MOA"],
           "treatments": ["Compound", "Concentration", "MOA"],
           "compounds": ["Compound", "MOA"]}
-EMBEDDING = "Image_MCNN_Emb_"  # Image_ is where pycytominer looks for features of whole fields
 LEAST_SPREAD = 1e-9            # a feature that varies less in a plate's control wells is centred, not scaled
 
 
@@ -84,6 +85,11 @@ def normalise(profiles: ProfileTable, method: str, control: str) -> ProfileTable
     return ProfileTable(profiles.metadata, features_SF, profiles.names)
 
 
+def standardise(profiles: ProfileTable) -> ProfileTable:
+    """Scale each feature to mean 0 and sd 1 over all rows, also those of the control; to 0 where it is constant."""
+    return ProfileTable(profiles.metadata, StandardScaler().fit_transform(profiles.features_SF), profiles.names)
+
+
 def sphere(profiles: ProfileTable, control: str) -> ProfileTable:
     """Whiten all features (ZCA) so that control wells vary alike and independently in all directions.
 
@@ -107,7 +113,7 @@ def treatments(profiles: ProfileTable, control: str, *, well_rule: str = "mean",
     """Return profiles of treatments, in order of compound and concentration, from those of fields or wells; and counts.
 
     Rows of the control and rows without a mechanism are left out.  In a table without plate and well each row counts as a
-    well.  need_batches: each row must have a week.  Raises DataError naming what cannot be scored.
+    well.  need_batches: all rows have a week, or none has.  Raises DataError naming what cannot be scored.
     """
     table, is_control = profiles.metadata, profiles.is_control(control)
     known = ((table["Metadata_MOA"] != "") & (table["Metadata_Compound"] != "")).to_numpy()
@@ -131,8 +137,10 @@ def _refuse(table: pd.DataFrame, control: str, need_batches: bool) -> None:
     compounds = sorted(set(table["Metadata_Compound"]))
     if len(compounds) < 2:
         raise DataError(f"{compounds[0]} is the only compound with a mechanism; two are needed to compare")
-    if need_batches and (lacks_week := table["Metadata_Week"] == "").any():
-        raise DataError("rows have a mechanism but no week or batch; fill in Metadata_Week",
+    lacks_week = table["Metadata_Week"] == ""
+    if need_batches and lacks_week.any() and not lacks_week.all():
+        raise DataError(f"{lacks_week.sum()} of {len(table)} rows with a mechanism have no week or batch; fill in "
+                        "Metadata_Week, or take the column out: NSCB is left out then",
                         sorted(set(table["Metadata_Compound"][lacks_week])))
     pairs = table.groupby(["Metadata_Compound", "Metadata_Concentration"], dropna=False)["Metadata_MOA"].unique()
     if len(several := pairs[pairs.map(len) > 1]):

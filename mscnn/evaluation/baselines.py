@@ -27,10 +27,11 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from mscnn.core import identity
 from mscnn.core.errors import DataError
+from mscnn.data.pixels.handcrafted import PREFIX
 from mscnn.data.tables.site_table import PUBLIC_SITE, SiteTable
-from mscnn.evaluation.handcrafted import PREFIX
 from mscnn.model.lda import EqualPriorLDA
 
+PIXELS = "Image_Pixels_"  # names of pixel statistics
 ITERATIONS = 5000  # of the logistic regression; it stops when it has converged
 Fold = tuple[np.ndarray, np.ndarray]  # positions of the fields to train on, and of those to predict
 
@@ -40,12 +41,13 @@ class Screen:
     """All that baselines may see."""
 
     table: SiteTable                        # labelled sites in the order of the screen's table, controls among them
-    features: pd.DataFrame                  # (S, F), columns Image_Basic_* of mscnn/evaluation/handcrafted.py
-    untrained_SF: np.ndarray | None = None  # activations of a network with random weights
+    features: pd.DataFrame                  # (S, F), columns Image_Basic_* of mscnn/data/pixels/handcrafted.py
+    statistics_SD: np.ndarray | None = None  # pixel statistics, each field scaled by itself
+    untrained_SF: np.ndarray | None = None   # activations of a network with random weights
 
     def __post_init__(self):
-        others = [self.features] if self.untrained_SF is None else [self.features, self.untrained_SF]
-        assert all(len(other) == len(self.table) for other in others), "a row a site"
+        others = [self.features, self.statistics_SD, self.untrained_SF]
+        assert all(other is None or len(other) == len(self.table) for other in others), "a row a site"
         assert (self.table.frame["mechanism"] != "").all(), "only labelled sites"
 
 
@@ -99,7 +101,22 @@ def random_folds(mechanisms_S: np.ndarray, scored: np.ndarray, *, folds: int = 5
 
 def available(screen: Screen) -> list[str]:
     """Return the names of the baselines whose inputs the screen has, shortcuts first."""
-    return [name for name in BASELINES if name != UNTRAINED or screen.untrained_SF is not None]
+    lacking = {UNTRAINED} if screen.untrained_SF is None else set()
+    lacking |= {f"{STATISTICS}, LDA", f"{BOTH}, LDA"} if screen.statistics_SD is None else set()
+    return [name for name in BASELINES if name not in lacking]
+
+
+def tables(screen: Screen) -> dict[str, pd.DataFrame]:
+    """Return the tables of features that need no training, by name: a row a field."""
+    statistics = statistics_table(screen)
+    return {STATISTICS: statistics, HANDCRAFTED: screen.features, BOTH: pd.concat([statistics, screen.features], axis=1)}
+
+
+def statistics_table(screen: Screen) -> pd.DataFrame:
+    """Return the pixel statistics as Image_Pixels_001, ..., a row a field."""
+    assert screen.statistics_SD is not None
+    names = [f"{PIXELS}{number:03d}" for number in range(1, screen.statistics_SD.shape[1] + 1)]
+    return pd.DataFrame(screen.statistics_SD, columns=names)
 
 
 def align(table: SiteTable, features: pd.DataFrame) -> pd.DataFrame:
@@ -187,6 +204,7 @@ def _letters() -> Pipeline:
 
 
 UNTRAINED = "untrained network"
+HANDCRAFTED, STATISTICS, BOTH = "handcrafted features", "pixel statistics", "both tables"
 SHORTCUTS = {
     "largest class": Baseline(_nothing, _most_frequent),
     "week only": Baseline(lambda screen: screen.table.frame[["week"]], _one_hot),
@@ -197,8 +215,10 @@ SHORTCUTS = {
 }
 REAL = {
     "cell count and histogram": Baseline(lambda screen: _of_kinds(screen, "Nucleus.*|Percentile"), _scaled),
-    "handcrafted features": Baseline(lambda screen: screen.features, _scaled),
-    "handcrafted features, LDA": Baseline(lambda screen: screen.features, _discriminant),
+    HANDCRAFTED: Baseline(lambda screen: screen.features, _scaled),
+    f"{HANDCRAFTED}, LDA": Baseline(lambda screen: screen.features, _discriminant),
+    f"{STATISTICS}, LDA": Baseline(statistics_table, _discriminant),
+    f"{BOTH}, LDA": Baseline(lambda screen: tables(screen)[BOTH], _discriminant),
     UNTRAINED: Baseline(lambda screen: screen.untrained_SF, _scaled),
 }
 BASELINES = SHORTCUTS | REAL

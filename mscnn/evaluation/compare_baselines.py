@@ -4,23 +4,28 @@ A run is a run directory of train.py, or a folder of folds (`mscnn loco`, slurm/
 """
 
 import dataclasses
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 
-from mscnn.core import config, files, foreign_table, run_directory
+from mscnn.core import config, files, foreign_table, identity, run_directory
 from mscnn.core.errors import DataError, UsageError
 from mscnn.core.logs import log, progress
+from mscnn.data.pixels import handcrafted
 from mscnn.data.pixels.dataset_scale import DatasetScale
 from mscnn.data.pixels.reader import FieldReader
+from mscnn.data.pixels.statistics import pixel_statistics
 from mscnn.data.tables import splits
 from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed import world
-from mscnn.evaluation import aggregate, baselines, handcrafted, results, scoring
-from mscnn.evaluation.results import BASELINES
-from mscnn.evaluation.run_folders import scores_folder, trainings_of
+from mscnn.evaluation import aggregate, baselines, profile_table, results, retrieval, scoring
+from mscnn.evaluation.profile_table import ProfileTable
+from mscnn.evaluation.results import BASELINES, EvaluationDescription
+from mscnn.evaluation.retrieval import RetrievalComparison
+from mscnn.evaluation.run_folders import evaluations_of, scores_folder, trainings_of
 from mscnn.evaluation.scoring import BaselineResult, BaselineResults, BaselineScores
 from mscnn.model import MCNN
 from mscnn.model.acceleration import Acceleration
@@ -43,12 +48,12 @@ def score_baselines(run: Path, *, features: Path | None, nuclei: str | None, wor
     trainings = trainings_of(run)
     settings = config.from_flat(run_directory.read_settings(trainings[0]))
     settings = dataclasses.replace(settings, data=settings.data.at(moved, image_root))
-    table = prepare_data.load_labelled_sites(settings.data)
-    records = results.read_description(scores_folder(run)).splits()
-    folds = [_sides(training / "split.csv", table, record) for training, record in zip(trainings, records, strict=True)]
-    table = prepare_data.with_shape(table, settings.data.size(), world.World())
+    sites = prepare_data.load_sites(settings.data, needs_labels=not settings.objective.is_label_free)
+    folds = _folds(trainings, results.read_description(scores_folder(run)), sites)
+    table = prepare_data.with_shape(sites.labelled(), settings.data.size(), world.World())
     measured = baselines.align(table, _features(run, table, features, nuclei, workers))
-    screen = baselines.Screen(table, measured, _untrained(table, settings, microbatch))
+    screen = baselines.Screen(table, measured, _statistics(table, settings, microbatch),
+                              _untrained(table, settings, microbatch))
     held_out = np.concatenate([test for _, test in folds])
     if not len(held_out):
         raise UsageError(f"{run} holds nothing out, so that there is nothing to compare")
@@ -57,7 +62,7 @@ def score_baselines(run: Path, *, features: Path | None, nuclei: str | None, wor
     except DataError as problem:
         log.warning("no random split to compare with: %s", problem)
         at_random = []
-    found = BaselineResults(len(folds), {})
+    found = BaselineResults(len(folds), {}, _retrieval(run, screen, held_out, settings))
     for name in baselines.available(screen):
         held_out = _score(name, screen, folds, settings)
         random = _score(name, screen, at_random, settings) if at_random else None
@@ -65,19 +70,75 @@ def score_baselines(run: Path, *, features: Path | None, nuclei: str | None, wor
         log.info("%-26s %s fields right", name, ", ".join(
             f"{split} {scores.fields.correct}/{scores.fields.total}"
             for split, scores in (("held out", held_out), ("random", random)) if scores))
+    for name, score in (found.retrieval.rows() if found.retrieval else {}).items():
+        log.info("%-26s %s", name, retrieval.line(score))
+    if found.retrieval and found.retrieval.note:
+        log.info("NOTE: %s", found.retrieval.note)
     out = scores_folder(run) / BASELINES
     files.write_json(out, found.to_json())
     log.info("baselines: %s", out)
     return found
 
 
-def _sides(path: Path, table: SiteTable, record: splits.SplitRecord) -> baselines.Fold:
+def _folds(trainings: list[Path], description: EvaluationDescription, sites: SiteTable) -> list[baselines.Fold]:
+    """Return the sides of each fold as positions among the labelled sites.
+
+    One network of several folds has seen all sites; its folds are those of its read-outs, a compound each.
+    Raises DataError for other sides than its network was scored on.
+    """
+    records, is_labelled = description.splits(), (sites.frame["mechanism"] != "").to_numpy()
+    is_one = len(set(trainings)) < len(records)
+    sides = [np.where(_is_held_out(sites, record), splits.TEST, splits.TRAIN) if is_one else
+             _sides(training / "split.csv", sites, record)
+             for training, record in zip(trainings * len(records) if is_one else trainings, records, strict=False)]
+    return [(np.flatnonzero(side[is_labelled] == splits.TRAIN), np.flatnonzero(side[is_labelled] == splits.TEST))
+            for side in sides]
+
+
+def _is_held_out(sites: SiteTable, record: splits.SplitRecord) -> np.ndarray:
+    """Return (S,) bool: the sites of the compounds that a read-out was fitted without."""
+    return identity.normal_forms(sites.frame["compound"]).isin(map(identity.normal_form, record.held_out)).to_numpy()
+
+
+def _sides(path: Path, table: SiteTable, record: splits.SplitRecord) -> np.ndarray:
     """Return the sides of a training's split.csv. Raises DataError for others than its network was scored on."""
     side = splits.read_sides(path, table)
     if splits.to_record(splits.Split(record.method, side, tuple(record.held_out)), table).sha256 != record.sha256:
         raise DataError(f"{path}: is not the split that the network was scored on (its SHA-256 differs); copy it again "
                         "from where the run trained")
-    return np.flatnonzero(side == splits.TRAIN), np.flatnonzero(side == splits.TEST)
+    return side
+
+
+def _retrieval(run: Path, screen: baselines.Screen, held_out: np.ndarray,
+               settings: config.Config) -> RetrievalComparison | None:
+    """Return how tables without training, and the network's profiles, find the held-out treatments; None where none can."""
+    is_scored = np.isin(np.arange(len(screen.table)), held_out)
+    metadata = aggregate.metadata(screen.table).assign(**{profile_table.SCORED: is_scored})
+    try:
+        tables = {name: profile_table.from_frame(pd.concat([metadata, features], axis=1), name)
+                  for name, features in baselines.tables(screen).items()}
+        network, note = _network_profiles(run, tables[baselines.HANDCRAFTED])
+        return retrieval.compare(tables, network, note=note, control=screen.table.control,
+                                 aggregate_wells=settings.aggregation.aggregate_wells,
+                                 aggregate_treatments=settings.aggregation.aggregate_treatments, seed=settings.run.seed)
+    except DataError as problem:
+        log.warning("treatments are not compared by retrieval: %s", problem)
+        return None
+
+
+def _network_profiles(run: Path, fields: ProfileTable) -> tuple[list[ProfileTable], str]:
+    """Return the network's profiles of all labelled fields, a table a fold, and a note; [] and why where some lack."""
+    own = scores_folder(run) / results.PROFILES
+    paths = [own] if own.exists() else [folder / results.PROFILES for folder in evaluations_of(run)]
+    why = (f"profiles of {len(paths)} networks cannot be compared with each other; evaluated with --profiles all, each "
+           "network finds the treatments that it did not see" if len(paths) > 1 else
+           "the network's profiles of all treatments are not there; evaluate it with --profiles all")
+    network = [profile_table.read(path) for path in paths if path.exists()]
+    is_known = [(table.metadata["Metadata_MOA"] != "").to_numpy() for table in network]
+    if len(network) < len(paths) or any(known.sum() < len(fields.metadata) for known in is_known):
+        return [], why
+    network = [table.select(known) for table, known in zip(network, is_known, strict=True)]
+    return network, f"each treatment by the network of its fold, of {len(network)}" if len(network) > 1 else ""
 
 
 def _features(run: Path, table: SiteTable, given: Path | None, nuclei: str | None, workers: int) -> pd.DataFrame:
@@ -100,6 +161,18 @@ def _features(run: Path, table: SiteTable, given: Path | None, nuclei: str | Non
                          **{name: features.finite(name) for name in measured}})
 
 
+def _statistics(table: SiteTable, settings: config.Config, microbatch: int) -> np.ndarray:
+    """Return pixel statistics (S, D) float64 of each field, scaled by itself."""
+    fields = FieldReader(table, DatasetScale("field", (), ()), settings.data.size())
+    shares = fields.read_share(np.arange(len(table)), microbatch=microbatch, rank=0, size=1)
+    parts = []
+    with progress(len(table), "pixel statistics", unit="field") as bar, closing(shares):
+        for positions, images_NCHW in shares:
+            parts.append(pixel_statistics(images_NCHW).double().numpy())
+            bar.advance(len(positions))
+    return np.concatenate(parts)
+
+
 def _untrained(table: SiteTable, settings: config.Config, microbatch: int) -> np.ndarray:
     """Return features (S, 512) of the network that training starts from.
 
@@ -107,7 +180,8 @@ def _untrained(table: SiteTable, settings: config.Config, microbatch: int) -> np
     """
     torch.manual_seed(settings.run.seed)
     acceleration = Acceleration()
-    network = acceleration.prepare(MCNN(len(table.mechanisms()), *table.shape, head_relu=settings.network.head_relu))
+    network = acceleration.prepare(MCNN(len(table.mechanisms()), *table.shape, head_relu=settings.network.head_relu,
+                                          pooling=settings.network.pooling))
     fields = FieldReader(table, DatasetScale("field", (), ()), settings.data.size())
     with progress(len(table), "the untrained network", unit="field") as bar:
         return predict(network, fields, np.arange(len(table)), microbatch=microbatch, world=world.World(),

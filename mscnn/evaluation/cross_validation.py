@@ -7,6 +7,7 @@ OUT/fold-K          run directory of fold K
 OUT/evaluation/K    its evaluation
 OUT/scores          all folds as one
 OUT/log             output of the processes
+OUT/network         run directory of a label-free network that serves all folds; its evaluation is OUT/scores
 OUT/inner/fold-K/CANDIDATE
                     inner folds that choose the settings of fold K; they never read what fold K holds out
 """
@@ -37,6 +38,7 @@ from mscnn.distributed import core_plan, cpu_topology, launchers
 from mscnn.evaluation import results
 
 PROGRAM = (sys.executable, "-m", "mscnn")
+NETWORK = "network"
 CONFIG, FOLDS, CHOSEN = "config.yaml", "folds.yaml", "chosen.json"
 INTERRUPT = 3.0  # seconds in which a process that was interrupted has to end
 _running: set[subprocess.Popen] = set()
@@ -131,6 +133,33 @@ def run_folds(plan: FoldPlan, prepare: Callable[[int, Path], object] = lambda nu
     return plan.out / "scores"
 
 
+def run_one_network(plan: FoldPlan) -> Path:
+    """Train one network for all folds, and score it with a read-out for each; return the folder of the scores.
+
+    For a label-free, transductive network: it would be the same for every held-out compound.  All cores work on it, in
+    plan.jobs ranks.  Raises UsageError with the last line of what failed.
+    """
+    run_dir, scores, cpus = plan.out / NETWORK, plan.out / "scores", cpu_topology.allowed_cpus()
+    ranks = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(plan.jobs)) if plan.jobs > 1 else ()
+
+    def run() -> None:
+        if not (run_dir / run_directory.SUMMARY).exists():
+            _start(plan, NETWORK, cpus, "train", plan.preset, "--config", plan.out / CONFIG, "--split-method", "hold-out",
+                   "--run-dir", run_dir, "--resume", "auto", launcher=ranks)
+        if not _is_done(scores):
+            _start(plan, "evaluation", cpus, "evaluate", "--checkpoint", run_dir, "--out", scores, launcher=ranks)
+
+    log.info("one network for all folds, on %d ranks, then a read-out for each of %d compounds", plan.jobs, len(plan.folds))
+    with _locked(plan.out), _interrupt_children(), ThreadPoolExecutor(1) as pool, _terminate_children(plan.out, pool):
+        try:
+            pool.submit(run).result()
+        except subprocess.CalledProcessError as problem:
+            raise UsageError(f"the network of all folds failed; mend the cause and run the same command again: "
+                             f"{problem.output}") from None
+    results.log_scores(results.read_scores(scores))
+    return scores
+
+
 def _run_fold(plan: FoldPlan, number: int, places: SimpleQueue, prepare: Callable[[int, Path], object]) -> None:
     """Choose settings where there are candidates, train without the fold's compounds, and score on them."""
     options = {}
@@ -190,13 +219,18 @@ def _train_and_score(plan: FoldPlan, name: str, run_dir: Path, evaluation: Path,
         places.put(cpus)
 
 
-def _start(plan: FoldPlan, name: str, cpus: frozenset[int], command: str, *arguments: Any) -> None:
+def _start(plan: FoldPlan, name: str, cpus: frozenset[int], command: str, *arguments: Any,
+           launcher: tuple[str, ...] = ()) -> None:
+    """Run a command of the program; launcher: arguments of Python that start it as several ranks.
+
+    Raises CalledProcessError with the last line of its output.
+    """
     (plan.out / "log").mkdir(exist_ok=True)
     path = (plan.out / "log" / f"{name}.txt").absolute()
     with _starting, path.open("a") as output, cpu_topology.on(cpus):
         if plan.out in _ended:
             raise subprocess.CalledProcessError(1, command, "not started: the command is ending")
-        process = subprocess.Popen([*PROGRAM, command, *map(str, arguments)], stdout=output,
+        process = subprocess.Popen([PROGRAM[0], *launcher, *PROGRAM[1:], command, *map(str, arguments)], stdout=output,
                                    stderr=subprocess.STDOUT, close_fds=False,  # the lock lasts as long as they do
                                    env=launchers.child_env())
         _running.add(process)

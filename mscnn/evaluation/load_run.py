@@ -30,6 +30,8 @@ from mscnn.training.checkpoint import Checkpoint
 from mscnn.training.inference import predict
 
 NOT_MEASURED = "plates that were not measured have the mean light and scale of those that were"
+SEEN_ALL = "one label-free network for all folds: it has seen the images of what it is scored on, without labels " \
+           "(transductive); each compound is predicted by a read-out that was fitted without it"
 SEEN = "the network has seen images of what it is scored on, without labels (--transductive)"
 
 
@@ -48,6 +50,7 @@ class EvaluationSites:
     table: SiteTable
     is_scored: np.ndarray   # (S,) bool: the sites whose predictions count
     notes: list[str]        # what a reader of the scores must know
+    over_compounds: bool = False  # each compound is predicted by a read-out that is fitted to the other ones
 
     def scored(self) -> SiteTable:
         """Return the sites whose predictions count."""
@@ -57,22 +60,27 @@ class EvaluationSites:
 def select_sites(settings: EvaluationSettings, checkpoint: Checkpoint, ranks: World) -> EvaluationSites:
     """Return the held-out sites, or those of another table; with --profiles all, those trained on too; a collective.
 
+    Where a label-free network was trained on all compounds, all are predicted, each by a read-out fitted to the others.
     Raises DataError or UsageError on all ranks alike for sites that the network cannot predict.
     """
     data, split = ranks.run_on_all_or_raise(lambda: _data_settings(settings, checkpoint)), checkpoint.split
-    is_transductive = checkpoint.settings["transductive"]
+    is_transductive, over_compounds = checkpoint.settings["transductive"], False
+    is_label_free = config.from_flat(checkpoint.settings).objective.is_label_free
     if settings.another():
         table = ranks.run_on_all_or_raise(lambda: splits.with_trained_spelling(read_screen(data), split))
         notes, is_scored = [*splits.overlap(split, table), *filter(None, [note_absence(table)])], np.ones(len(table), bool)
         if is_transductive and identity.in_common(split.held_out, table.frame["compound"]):
             notes.append(SEEN)
     else:
-        table = ranks.run_on_all_or_raise(lambda: prepare_data.load_labelled_sites(data))
+        table = ranks.run_on_all_or_raise(lambda: prepare_data.load_sites(data, needs_labels=not is_label_free))
         is_scored = splits.restore(split, table).side == splits.TEST
         notes = [split.leaks] if split.leaks else []
-        if is_transductive:
+        if is_label_free and not is_scored.any():
+            over_compounds, is_scored = True, ~table.is_control()
+            notes.append(SEEN_ALL)
+        elif is_transductive:
             notes.append(SEEN)
-        if settings.profiles == "held-out":
+        if settings.profiles == "held-out" and not over_compounds:
             table, is_scored = table.select(is_scored), np.ones(is_scored.sum(), bool)
     if not is_scored.any():
         raise UsageError("the checkpoint's split held nothing out; name a table to score with --sites")
@@ -81,7 +89,7 @@ def select_sites(settings: EvaluationSettings, checkpoint: Checkpoint, ranks: Wo
     table = prepare_data.with_shape(table, data.size(), ranks)
     ranks.require_equal(data=table.fingerprint(), pixels=prepare_data.sample_digest(table))
     _require_same_shape(table, data, checkpoint)
-    return EvaluationSites(table, is_scored, notes)
+    return EvaluationSites(table, is_scored, notes, over_compounds)
 
 
 def load_scale(checkpoint: Checkpoint, table: SiteTable, ranks: World, *, other_screen: bool) -> LoadedScale:
@@ -141,10 +149,10 @@ def load_network(checkpoint: Checkpoint, acceleration: Acceleration) -> MCNN:
 def predict_sites(checkpoint: Checkpoint, network: MCNN, fields: FieldReader, ranks: World, *, microbatch: int,
                   source: str, loader_thread_init: Callable[[], object] = lambda: None,
                   advance: Callable[[int], object] = lambda number: None) -> tuple[np.ndarray, np.ndarray]:
-    """Return probabilities (S, K) and features (S, 512) of all sites, in float32 for any precision of training.
+    """Return probabilities by the network's last layer (S, K) and features (S, 512) of all sites.
 
-    A collective.  source: of the checkpoint, for errors; the rest as in inference.predict.  Raises DataError for scores
-    that are not finite.
+    In float32 for any precision of training.  A collective.  source: of the checkpoint, for errors; the rest as in
+    inference.predict.  Raises DataError for scores that are not finite.
     """
     probabilities, features = predict(
         network, fields, np.arange(len(fields.table)), microbatch=microbatch, world=ranks,

@@ -1,18 +1,20 @@
-"""Match profiles of treatments with their nearest neighbours: how often do the mechanisms agree?
+"""Match profiles of treatments with their neighbours: how often does the nearest agree, and how do all of them rank?
 
 NSC: not of the same compound (Ljosa et al., J. Biomol. Screen. 18 (2013) 1321-1329).  NSCB: nor of the same batch (Ando et
-al., bioRxiv 161422 (2017)).   mscnn score PROFILES
+al., bioRxiv 161422 (2017)).  mAP: mean average precision of the mechanism, under either (Kalinin et al., Nat. Commun. 16
+(2025) 5181).   mscnn score PROFILES
 
 Shapes: T treatments, F features, M mechanisms, D draws of labels.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
-from mscnn.core.records import KEY, Record
-from mscnn.evaluation.neighbours import barred, judge, match, similarities
+from mscnn.core.records import KEY, Record, Share
+from mscnn.evaluation.neighbours import average_precisions, barred, judge, match, similarities
 from mscnn.evaluation.resampling import Interval, LabelPermutation, interval, permutation_test
 
 PROTOCOLS = {"nsc": "NSC   not same compound", "nscb": "NSCB  nor same batch",
@@ -64,6 +66,15 @@ class ProtocolPermutations(Record):
 
 
 @dataclass(frozen=True)
+class MeanAveragePrecision(Record):
+    """How high the neighbours of a treatment's own mechanism rank: 1 where they come before all others."""
+
+    mean: Share | None      # over the treatments with a permitted neighbour of their mechanism; None without one
+    interval: Interval      # of the mean
+    permuted: ProtocolPermutations
+
+
+@dataclass(frozen=True)
 class ProtocolScore(Record):
     """How many treatments have a nearest neighbour of their own mechanism, under one protocol."""
 
@@ -72,6 +83,7 @@ class ProtocolScore(Record):
     of_all: Count           # unscorable treatments counted as wrong
     interval: Interval
     permuted: ProtocolPermutations
+    mean_average_precision: MeanAveragePrecision
     unscorable: list[str]   # treatments without a permitted neighbour of their mechanism
     ties: list[Tie]         # decided by the order of the table
 
@@ -85,6 +97,7 @@ class Match(Record):
     predicted: str | None = None     # mechanism of the neighbour; None without a permitted neighbour
     neighbour: str | None = None
     similarity: float | None = None  # with the neighbour
+    average_precision: Share | None = None  # of the ranking of all permitted neighbours; None where not scorable
 
 
 @dataclass(frozen=True)
@@ -98,7 +111,7 @@ class MatchedTreatment(Record):
     batches: list[str]
     wells: int
     nsc: Match
-    nscb: Match
+    nscb: Match | None           # None where no week or batch is known
     same_compound_allowed: Match
 
 
@@ -110,7 +123,7 @@ class MechanismCounts(Record):
     treatments: int
     compounds: int
     nsc: Count
-    nscb: Count
+    nscb: Count | None  # None where no week or batch is known
     same_compound_allowed: Count
 
 
@@ -119,7 +132,7 @@ class ProfileScores(Record):
     """The scores of a table of profiles."""
 
     nsc: ProtocolScore
-    nscb: ProtocolScore
+    nscb: ProtocolScore | None          # None where no week or batch is known
     same_compound_allowed: ProtocolScore
     mechanisms: list[MechanismCounts]   # in alphabetical order
     treatments: list[MatchedTreatment]  # in the order of the table
@@ -132,45 +145,33 @@ def score_profiles(treatments: Treatments, *, similarity: str = "cosine", draws:
 
     similarity: as in `similarities`; draws: of compounds, for the intervals; permutations: of labels.
     """
-    likeness_TT = similarities(treatments.profiles_TF, similarity)
-    scores, matches = {}, {}
+    return score_similarities(treatments.frame, similarities(treatments.profiles_TF, similarity), draws=draws,
+                              permutations=permutations, seed=seed)
+
+
+def score_similarities(frame: pd.DataFrame, likeness_TT: np.ndarray, *, draws: int = 5000, permutations: int = 1000,
+                       seed: int = 0) -> ProfileScores:
+    """Score treatments by how alike they are; a row of `likeness_TT` is a query.  NSCB needs weeks: None without any.
+
+    frame: as in Treatments; draws, permutations: as in score_profiles.
+    """
+    scores, matches = dict.fromkeys(PROTOCOLS), dict.fromkeys(PROTOCOLS, [None] * len(frame))
     for protocol in PROTOCOLS:
-        scores[protocol], matches[protocol] = _score_protocol(protocol, treatments, likeness_TT, draws=draws,
-                                                              permutations=permutations, seed=seed)
+        if protocol != "nscb" or any(batch for batches in frame["Batches"] for batch in batches):
+            scores[protocol], matches[protocol] = _score_protocol(protocol, frame, likeness_TT, draws=draws,
+                                                                  permutations=permutations, seed=seed)
     rows = [MatchedTreatment(
         row["Metadata_Compound"], _number(row["Metadata_Concentration"]), row["Metadata_MOA"], bool(row["Scored"]),
-        sorted(row["Batches"]), int(row["Wells"]), **{protocol: matches[protocol][t] for protocol in PROTOCOLS})
-        for t, row in enumerate(treatments.frame.to_dict("records"))]
-    trained = [_name(treatments.frame, t) for t in np.flatnonzero(~treatments.frame["Scored"].to_numpy())]
+        sorted(filter(None, row["Batches"])), int(row["Wells"]),
+        **{protocol: matches[protocol][t] for protocol in PROTOCOLS})
+        for t, row in enumerate(frame.to_dict("records"))]
+    trained = [name(frame, t) for t in np.flatnonzero(~frame["Scored"].to_numpy())]
     return ProfileScores(**scores, mechanisms=_by_mechanism(rows), treatments=rows, trained=trained)
 
 
-def lines(scores: ProfileScores, counts: TreatmentCounts) -> list[str]:
-    """Return the lines that a console shows of the scores; counts: from aggregate.treatments."""
-    total = scores.nsc.of_all.total
-    shown = [f"{counts.rows} rows, {counts.control} of control and {counts.unlabelled} without a mechanism; "
-             f"{counts.wells} wells, {total} treatments, {counts.features} features"]
-    if scores.trained:
-        shown.append(f"the network was trained on {len(scores.trained)} more: neighbours only, they do not count")
-    for protocol, title in PROTOCOLS.items():
-        score: ProtocolScore = getattr(scores, protocol)
-        share = f"{100 * score.correct / score.total:5.1f}%" if score.total else "    -"
-        null, low, high = score.permuted.over_compounds, score.interval.low, score.interval.high
-        shown.append(f"{title:24} {score.correct:4d}/{score.total:<4d} {share}   95 % interval over "
-                     f"{score.interval.compounds} compounds: {100 * low:.0f} to {100 * high:.0f} %"
-                     + ("" if null.p is None or null.mean is None
-                        else f"; permuted labels: {100 * null.mean:.0f} %, p {null.p:.2g}"))
-        if score.unscorable:
-            shown.append(f"      {score.correct}/{total} with {len(score.unscorable)} unscorable ones counted wrong: "
-                         f"{'; '.join(score.unscorable)}")
-        shown += [f"      tie: {tie.treatment} is equally near to {'; '.join(tie.neighbours)}" for tie in score.ties]
-    return shown
-
-
-def _score_protocol(protocol: str, treatments: Treatments, likeness_TT: np.ndarray, *, draws: int, permutations: int,
+def _score_protocol(protocol: str, frame: pd.DataFrame, likeness_TT: np.ndarray, *, draws: int, permutations: int,
                     seed: int) -> tuple[ProtocolScore, list[Match]]:
     """Return the score under one protocol, and the match of each treatment."""
-    frame = treatments.frame
     mechanisms_T, compounds_T = frame["Metadata_MOA"].to_numpy(), frame["Metadata_Compound"].to_numpy()
     counts_T = frame["Scored"].to_numpy()
     allowed_TT = ~barred(protocol, compounds_T, frame["Batches"].to_list())
@@ -183,19 +184,29 @@ def _score_protocol(protocol: str, treatments: Treatments, likeness_TT: np.ndarr
         with np.errstate(invalid="ignore"):
             return (right_DT & counts_T).sum(axis=1) / (scorable_DT & counts_T).sum(axis=1)
 
-    correct = int(right_T.sum())
+    def mean_of(labels_DT: np.ndarray) -> np.ndarray:
+        precisions_DT = average_precisions(labels_DT, likeness_TT, allowed_TT)[:, counts_T]
+        with np.errstate(invalid="ignore"):
+            return np.nansum(precisions_DT, axis=1) / np.isfinite(precisions_DT).sum(axis=1)
+
+    def permuted(share: Callable[[np.ndarray], np.ndarray]) -> ProtocolPermutations:
+        return ProtocolPermutations(*(
+            permutation_test(share, mechanisms_T, compounds_T, groups, draws=permutations, seed=seed)
+            for groups in (None, _batches_of_compounds(frame))))
+
+    correct, precision_T = int(right_T.sum()), average_precisions(mechanisms_T[None], likeness_TT, allowed_TT)[0]
     score = ProtocolScore(
         correct, int(scorable_T.sum()), Count(correct, int(counts_T.sum())),
-        interval(right_T[scorable_T], compounds_T[scorable_T], draws=draws, seed=seed),
-        ProtocolPermutations(
-            permutation_test(share_of, mechanisms_T, compounds_T, draws=permutations, seed=seed),
-            permutation_test(share_of, mechanisms_T, compounds_T, _batches_of_compounds(frame), draws=permutations,
-                             seed=seed)),
-        unscorable=[_name(frame, t) for t in np.flatnonzero(~scorable_T & counts_T)],
-        ties=[Tie(_name(frame, t), [_name(frame, u) for u in others])
+        interval(right_T[scorable_T], compounds_T[scorable_T], draws=draws, seed=seed), permuted(share_of),
+        MeanAveragePrecision(
+            float(precision_T[scorable_T].mean()) if scorable_T.any() else None,
+            interval(precision_T[scorable_T], compounds_T[scorable_T], draws=draws, seed=seed), permuted(mean_of)),
+        unscorable=[name(frame, t) for t in np.flatnonzero(~scorable_T & counts_T)],
+        ties=[Tie(name(frame, t), [name(frame, u) for u in others])
               for t, others in tied.items() if counts_T[t] and len(set(mechanisms_T[others])) > 1])
     matches = [Match(bool(scorable_T[t]), bool(right_T[t])) if u < 0 else
-               Match(bool(scorable_T[t]), bool(right_T[t]), mechanisms_T[u], _name(frame, u), float(likeness_TT[t, u]))
+               Match(bool(scorable_T[t]), bool(right_T[t]), mechanisms_T[u], name(frame, u), float(likeness_TT[t, u]),
+                     float(precision_T[t]) if scorable_T[t] else None)
                for t, u in enumerate(neighbour_T)]
     return score, matches
 
@@ -214,12 +225,13 @@ def _by_mechanism(rows: list[MatchedTreatment]) -> list[MechanismCounts]:
         matches = {protocol: [getattr(row, protocol) for row in members] for protocol in PROTOCOLS}
         counts.append(MechanismCounts(
             mechanism, len(members), len({row.compound for row in members}),
-            **{protocol: Count(sum(match.right for match in found), sum(match.scorable for match in found))
+            **{protocol: None if None in found else Count(sum(match.right for match in found),
+                                                          sum(match.scorable for match in found))
                for protocol, found in matches.items()}))
     return counts
 
 
-def _name(frame: pd.DataFrame, treatment: int | np.integer) -> str:
+def name(frame: pd.DataFrame, treatment: int | np.integer) -> str:
     """Return "taxol 0.3"; the compound alone where no concentration is given."""
     concentration = frame["Metadata_Concentration"].iat[treatment]
     compound = frame["Metadata_Compound"].iat[treatment]

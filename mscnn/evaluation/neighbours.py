@@ -1,6 +1,6 @@
-"""Nearest neighbours among treatments, under a protocol that bars some of them.
+"""Nearest neighbours and rankings of treatments, under a protocol that bars some of them.
 
-Shapes: T treatments, F features, D draws of labels.
+Shapes: T treatments, F features, D draws of labels, R permitted neighbours of a treatment.
 """
 
 import numpy as np
@@ -59,3 +59,23 @@ def judge(labels_DT: np.ndarray, neighbour_T: np.ndarray, allowed_TT: np.ndarray
         has_label_DT = labels_DT == label
         scorable_DT |= has_label_DT & ((has_label_DT.astype(np.float32) @ allowed_TT.T.astype(np.float32)) > 0)
     return right_DT, scorable_DT
+
+
+def average_precisions(labels_DT: np.ndarray, likeness_TT: np.ndarray, allowed_TT: np.ndarray) -> np.ndarray:
+    """Return the average precision of each treatment as a query, (D, T) float64, under each draw of labels.
+
+    The permitted neighbours are ranked by likeness; those with the query's label are relevant.  Without one: NaN.  Equally
+    near neighbours have one rank together (TIE), as in scikit-learn's average_precision_score.
+    """
+    labels_DT = np.unique(labels_DT, return_inverse=True)[1].reshape(np.shape(labels_DT))
+    found_DT = np.full(labels_DT.shape, np.nan)
+    for query, likeness_T in enumerate(likeness_TT):
+        permitted_R = np.flatnonzero(allowed_TT[query])
+        ranked_R = permitted_R[np.argsort(-likeness_T[permitted_R], kind="stable")]
+        ends = np.append(np.flatnonzero(np.diff(likeness_T[ranked_R]) < -TIE), len(ranked_R) - 1)  # of runs of ties
+        end_R = ends[np.searchsorted(ends, np.arange(len(ranked_R)))]
+        relevant_DR = labels_DT[:, ranked_R] == labels_DT[:, [query]]
+        precision_DR = relevant_DR.cumsum(axis=1)[:, end_R] / (end_R + 1)
+        with np.errstate(invalid="ignore"):
+            found_DT[:, query] = (relevant_DR * precision_DR).sum(axis=1) / relevant_DR.sum(axis=1)
+    return found_DT

@@ -13,6 +13,7 @@ from mscnn.evaluation.scoring import LevelScores, count_right
 
 REMEDY = "evaluate the run again"
 PREDICTED, PROBABILITY, DOSE = "Predicted_MOA", "Probability_", "Metadata_Concentration"
+READOUT = "Readout"  # column with the name of the read-out that predicts, where there are several
 ROUNDING = 1e-6  # by which a probability may leave 0 to 1
 
 
@@ -35,6 +36,12 @@ def read(path: Path, level: str) -> pd.DataFrame:
         **{name: table.finite(name, or_missing=True) if name == DOSE else table.text(name) for name in keys},
         PREDICTED: table.text(PREDICTED), **{name: table.finite(name) for name in classes}})
     return _checked(frame if level == "fields" else csv_safe.unescape_table(frame), path)
+
+
+def read_readouts(path: Path) -> dict[str, pd.DataFrame]:
+    """Read the predictions of fields by each read-out alone: {name: table}. Raises DataError as `read` does."""
+    table, names = read(path, "fields"), foreign_table.read_parquet(path, REMEDY).text(READOUT)
+    return {str(name): table[(names == name).to_numpy()].reset_index(drop=True) for name in names.unique()}
 
 
 def require_scores(tables: dict[str, pd.DataFrame], scores: LevelScores, folder: Path) -> None:

@@ -1,7 +1,7 @@
 """Read a table of profiles, of this or any other program: metadata and features.
 
 A row is a field, a well or a treatment.  Columns: Metadata_Compound, Metadata_Concentration, Metadata_MOA, Metadata_Week
-(or Metadata_Batch), optionally Metadata_Plate and Metadata_Well.  All other numeric columns are features.
+(or Metadata_Batch), which NSCB needs, optionally Metadata_Plate and Metadata_Well.  All other numeric columns are features.
 """
 
 from dataclasses import dataclass
@@ -30,8 +30,9 @@ _NAN = ["", "nan", "NaN", "NA", "N/A", "null", "None"]
 class ProfileTable:
     """Profiles with their metadata."""
 
-    metadata: pd.DataFrame   # a row per profile: NEEDED, Metadata_Week, and those of PLACES that the file has; all text but
-                             # the concentration; and Scored: bool, False for a profile that is a neighbour only
+    metadata: pd.DataFrame   # a row per profile: NEEDED, Metadata_Week ("" where not known), and those of PLACES that the
+                             # file has; all text but the concentration; and Scored: bool, False for a profile that is a
+                             # neighbour only
     features_SF: np.ndarray  # (S, F) float64, finite
     names: list[str]         # of the F features
 
@@ -67,7 +68,7 @@ def from_frame(table: pd.DataFrame, source: str, *, prefixes: tuple[str, ...] = 
 def _from_table(table: ForeignTable, *, prefixes: tuple[str, ...], drop_nan: bool) -> ProfileTable:
     source = table.source
     batch = next((name for name in BATCHES if name in table.columns), None)
-    missing = [name for name in NEEDED if name not in table.columns] + ([] if batch else [" or ".join(BATCHES)])
+    missing = [name for name in NEEDED if name not in table.columns]
     if missing:
         raise DataError(f"{source}: no column {', '.join(missing)}; add it, or rename the one that holds it "
                         f"(it has {_some(list(table.columns))})")
@@ -76,8 +77,10 @@ def _from_table(table: ForeignTable, *, prefixes: tuple[str, ...], drop_nan: boo
         raise UsageError(f"{source}: no feature columns" + (f" that start with {' or '.join(prefixes)}" if prefixes else "")
                          + f"; it has {_some(list(table.columns))}")
     columns = {name: name for name in (*NEEDED, *(name for name in PLACES if name in table.columns))}
-    metadata = pd.DataFrame({name: table.text(column).str.strip()
-                             for name, column in (columns | {"Metadata_Week": batch}).items()})
+    columns |= {"Metadata_Week": batch} if batch else {}
+    metadata = pd.DataFrame({name: table.text(column).str.strip() for name, column in columns.items()})
+    if batch is None:
+        metadata["Metadata_Week"] = ""
     metadata["Metadata_Concentration"] = numbers(metadata["Metadata_Concentration"], source)
     for name in ("Metadata_MOA", "Metadata_Week"):
         metadata[name] = metadata[name].where(~metadata[name].map(identity.is_not_known).astype(bool), "")

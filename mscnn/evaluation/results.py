@@ -16,12 +16,15 @@ from mscnn.core.record_files import read_json
 from mscnn.core.records import Count, Record
 from mscnn.data.tables.site_table import PUBLIC_SITE
 from mscnn.data.tables.splits import SplitRecord
-from mscnn.evaluation import aggregate, prediction_table, profile_table, scoring
-from mscnn.evaluation.prediction_table import REMEDY
+from mscnn.evaluation import aggregate, prediction_table, profile_table, readout_scores, scoring
+from mscnn.evaluation.prediction_table import READOUT, REMEDY
+from mscnn.evaluation.readout_scores import EvaluationScores, ReadoutScores
 from mscnn.evaluation.scoring import LevelScores
 
 FIELDS = "predictions.parquet"
 PROFILES = "profiles.parquet"
+STATISTICS = "statistics.parquet"  # what a chosen read-out reads beside the profiles
+READOUTS = "readouts.parquet"      # predictions of the fields by each read-out alone
 EVALUATION = "evaluation.json"
 BASELINES = "baselines.json"      # of compare_baselines.py
 CONFUSION = "confusion.png"       # of report/confusion.py
@@ -30,8 +33,8 @@ SCORES = "scores.json"            # written last: an evaluation without it was c
 OUTDATED = (SCORES, BASELINES, CONFUSION)
 MUST_MATCH = ("control", "aggregate_wells", "aggregate_treatments", "tta", "head")  # what combined folds must share
 Rule = Literal["mean", "median"]
-WRITTEN = (EVALUATION, FIELDS, PROFILES, SCORES, CONFUSION, "predictions.csv", "wells.csv", "treatments.csv",
-           "compounds.csv")
+WRITTEN = (EVALUATION, FIELDS, PROFILES, STATISTICS, READOUTS, SCORES, CONFUSION, "predictions.csv", "wells.csv",
+           "treatments.csv", "compounds.csv")
 _ONE_NETWORK = ("checkpoint", "step", "compounds", "classes", "split")
 
 
@@ -46,7 +49,10 @@ class FoldDescription(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationDescription(Record):
-    """What a reader of scores must know: evaluation.json.  It describes one network, or folds that were combined."""
+    """What a reader of scores must know: evaluation.json.
+
+    It describes one network, folds that were combined, or one label-free network with a read-out for each fold.
+    """
 
     checkpoint: str | None = None              # file that was evaluated; None: folds
     step: Count | None = None                  # optimiser steps it had taken; None: folds
@@ -58,18 +64,24 @@ class EvaluationDescription(Record):
     aggregate_wells: Rule                      # from fields to wells
     aggregate_treatments: Rule                 # from wells to treatments
     tta: Literal["none", "flips-turns"]        # test-time augmentation
-    head: Literal["softmax", "lda"]            # last layer
+    head: Literal["softmax", "lda", "chosen"]  # last layer
     seed: Count                                # of the training
     split: SplitRecord | None = None           # who was trained on and who was held out, without sides; None: folds
     environment: dict[str, Any]                # machine and versions
-    folds: list[FoldDescription] | None = None
+    folds: list[FoldDescription] | None = None  # combined, or each with a read-out of its own on one network
 
     def __post_init__(self):
-        if self.folds is None and (missing := [name for name in _ONE_NETWORK if getattr(self, name) is None]):
+        missing = [name for name in _ONE_NETWORK if getattr(self, name) is None]
+        if missing and (self.folds is None or self.checkpoint is not None):
             raise ValueError(f"lacks {', '.join(missing)}, or folds")
 
+    @property
+    def is_one_network(self) -> bool:
+        """Whether one network was evaluated."""
+        return self.checkpoint is not None
+
     def splits(self) -> list[SplitRecord]:
-        """Return the split of each training."""
+        """Return the split of each training, or of each read-out."""
         if self.folds is not None:
             return [fold.split for fold in self.folds]
         assert self.split is not None
@@ -80,10 +92,12 @@ class EvaluationDescription(Record):
         return next((split.leaks for split in self.splits() if split.leaks), "")
 
 
-def write(fields: pd.DataFrame, description: EvaluationDescription, out: Path) -> LevelScores:
+def write(fields: pd.DataFrame, description: EvaluationDescription, out: Path, readout: ReadoutScores | None = None,
+          candidates: dict[str, pd.DataFrame] | None = None) -> EvaluationScores:
     """Write predictions.csv and .parquet, wells.csv, treatments.csv, compounds.csv and scores.json; return the scores.
 
-    fields: a row per field, as aggregate.field_predictions makes it.
+    fields: a row per field, as aggregate.field_predictions makes it.  readout: what was chosen; None without a choice.
+    candidates: the fields as each read-out alone predicts them.
     """
     _remove(out, *OUTDATED)
     files.write_json(out / EVALUATION, description.to_json())
@@ -92,11 +106,18 @@ def write(fields: pd.DataFrame, description: EvaluationDescription, out: Path) -
     tables["fields"].to_parquet(out / FIELDS, index=False)
     for level, table in tables.items():
         csv_safe.write_csv(table, out / ("predictions.csv" if level == "fields" else f"{level}.csv"))
-    scores = LevelScores(**scoring.scores(tables))
+    if readout and candidates:
+        _write_candidates(candidates, out / READOUTS)
+        readout = readout_scores.with_scores(readout, candidates, description.control,
+                                             well_rule=description.aggregate_wells,
+                                             treatment_rule=description.aggregate_treatments)
+    scores = EvaluationScores(**scoring.scores(tables), readout=readout)
     if scores.fields.total:
         log_scores(scores)
     else:
         log.info("no site has a known mechanism: predictions without scores")
+    if readout:
+        readout_scores.log_readout(readout)
     files.write_json(out / SCORES, scores.to_json())
     log.info("tables and scores: %s", out)
     return scores
@@ -104,7 +125,7 @@ def write(fields: pd.DataFrame, description: EvaluationDescription, out: Path) -
 
 def begin(out: Path) -> None:
     """Remove the files that mark a finished evaluation, and those that an earlier one would leave beside a new one."""
-    _remove(out, *OUTDATED, GALLERY, PROFILES)
+    _remove(out, *OUTDATED, GALLERY, PROFILES, STATISTICS, READOUTS)
 
 
 def require_own(out: Path) -> None:
@@ -121,9 +142,9 @@ def log_scores(scores: LevelScores) -> None:
                      100 * score.interval.low, 100 * score.interval.high)
 
 
-def read_scores(folder: Path) -> LevelScores:
+def read_scores(folder: Path) -> EvaluationScores:
     """Read the scores of a finished evaluation. Raises DataError."""
-    return read_json(folder / SCORES, LevelScores, REMEDY)
+    return read_json(folder / SCORES, EvaluationScores, REMEDY)
 
 
 def read_description(folder: Path) -> EvaluationDescription:
@@ -136,7 +157,7 @@ def read_table(folder: Path, level: str) -> pd.DataFrame:
     return prediction_table.read(folder / (FIELDS if level == "fields" else f"{level}.csv"), level)
 
 
-def combine_folds(evaluations: list[Path], out: Path) -> LevelScores:
+def combine_folds(evaluations: list[Path], out: Path) -> EvaluationScores:
     """Score the folds of a screen, each evaluated into a folder of its own, as one. Raises DataError naming what is wrong.
 
     A treatment's wells may lie in several folds (leave one week out).  Each field must have been predicted once, by a
@@ -162,7 +183,27 @@ def combine_folds(evaluations: list[Path], out: Path) -> LevelScores:
         **{name: getattr(descriptions[0], name) for name in (*MUST_MATCH, "seed", "channels")}, notes=notes,
         environment=machine.environment(),
         folds=[FoldDescription(str(folder), str(description.checkpoint), *description.splits())
-               for folder, description in zip(evaluations, descriptions, strict=True)]), out)
+               for folder, description in zip(evaluations, descriptions, strict=True)]), out,
+        *_combined_readouts(evaluations))
+
+
+def _combined_readouts(evaluations: list[Path]) -> tuple[ReadoutScores | None, dict[str, pd.DataFrame]]:
+    """Return the choices of folds as one, and the predictions by candidates that all folds have; none without a choice."""
+    found = [read_scores(folder).readout for folder in evaluations]
+    parts = [readout for readout in found if readout]
+    if not parts or len(parts) < len(found):
+        return None, {}
+    tables = [prediction_table.read_readouts(folder / READOUTS) if (folder / READOUTS).exists() else {}
+              for folder in evaluations]
+    return readout_scores.merge(parts), {
+        name: pd.concat([table[name] for table in tables], ignore_index=True)
+        for name in tables[0] if all(name in table for table in tables)}
+
+
+def _write_candidates(candidates: dict[str, pd.DataFrame], path: Path) -> None:
+    """Write the predictions of each candidate, of the fields whose mechanism is known."""
+    tables = [table[table["Metadata_MOA"] != ""].assign(**{READOUT: name}) for name, table in candidates.items()]
+    pd.concat(tables, ignore_index=True).to_parquet(path, index=False)
 
 
 def _remove(folder: Path, *names: str) -> None:
@@ -191,7 +232,7 @@ def _read_fold(folder: Path) -> tuple[pd.DataFrame, EvaluationDescription]:
         raise DataError(f"{folder}: no evaluation to read (no {', '.join(missing)}); name a folder that evaluate.py wrote")
     table, description = read_table(folder, "fields"), read_description(folder)
     prediction_table.require_scores({"fields": table}, read_scores(folder), folder)
-    if description.split is None:
+    if description.folds is not None:
         raise DataError(f"{folder}: holds folds that were combined before; name the folder of each fold")
     return table, description
 

@@ -14,8 +14,10 @@ from mscnn.core.logs import log, open_logs, progress
 from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.tables import splits
 from mscnn.distributed import core_binding, core_plan, heartbeat, world
-from mscnn.evaluation import aggregate, load_run, results
-from mscnn.evaluation.results import EvaluationDescription
+from mscnn.evaluation import aggregate, load_run, readout_scores, results
+from mscnn.evaluation.predict_run import Predictions, predict_run
+from mscnn.evaluation.readout_scores import ReadoutScores
+from mscnn.evaluation.results import EvaluationDescription, FoldDescription
 from mscnn.evaluation.settings import EvaluationSettings
 from mscnn.model import MCNN
 from mscnn.model.acceleration import Acceleration
@@ -33,6 +35,9 @@ class Evaluation:
     scored: np.ndarray           # positions among them of the sites that are scored
     predictions: pd.DataFrame    # a row a scored site, as aggregate.field_predictions makes them
     profiles: pd.DataFrame       # of all sites, as aggregate.field_profiles makes them, and Metadata_Scored
+    statistics: pd.DataFrame | None      # the same of the statistics that a chosen read-out reads; None without one
+    candidates: dict[str, pd.DataFrame]  # predictions of the scored sites by each read-out alone; {} without a choice
+    readout: ReadoutScores | None        # what was chosen and why; None likewise
     description: EvaluationDescription
 
 
@@ -52,7 +57,7 @@ def evaluate(settings: EvaluationSettings) -> Evaluation | None:
     heartbeat.write_to(out / "log")
     plan = core_binding.bind_rank(ranks, settings)
     memory.keep_memory()
-    path, saved = ranks.run_on_all_or_raise(lambda: checkpoint.read(Path(settings.checkpoint)))
+    path, saved = ranks.run_on_all_or_raise(lambda: _read(settings))
     ranks.require_equal(checkpoint=f"of step {saved.step} with SHA-256 {saved.sha256[:16]}")
     with errors.details_to_file(out, is_reporter=ranks.rank == 0):
         sites = load_run.select_sites(settings, saved, ranks)
@@ -61,21 +66,48 @@ def evaluate(settings: EvaluationSettings) -> Evaluation | None:
     height, width = saved.image_size
     fields = FieldReader(sites.table, scale, (height, width))
     network = load_run.load_network(saved, Acceleration())
-    probabilities, features = _predict(settings, saved, network, fields, ranks, plan)
+    predicted = _predict(settings, saved, sites, network, fields, ranks, plan)
     ranks.shutdown()
     activity.clear()  # no time limit for pictures
     if ranks.rank:
         return None
-    notes = sites.notes + notes + checkpoint.caveats(path, saved)
+    notes = sites.notes + notes + predicted.notes + checkpoint.caveats(path, saved)
     for note in notes:
         log.warning("NOTE: %s", note)
-    description = _describe(saved, sites, path, notes)
+    description = _describe(saved, sites, path, out, predicted.folds, notes)
     results.begin(out)
     files.write_json(out / results.EVALUATION, description.to_json())  # from here on the folder is known as ours
-    profiles = aggregate.field_profiles(sites.table, features).assign(Metadata_Scored=sites.is_scored)
-    predictions = aggregate.field_predictions(sites.scored(), probabilities[sites.is_scored], saved.classes)
-    return Evaluation(out=out, network=network, fields=fields, scored=np.flatnonzero(sites.is_scored),
-                      predictions=predictions, profiles=profiles, description=description)
+    return _tables(saved, sites, predicted, out, network, fields, description)
+
+
+def _tables(saved: Checkpoint, sites: load_run.EvaluationSites, found: Predictions, out: Path, network: MCNN,
+            fields: FieldReader, description: EvaluationDescription) -> Evaluation:
+    """Return the predictions of the scored sites, and features and statistics of all, as tables."""
+    scored, is_scored, readout = sites.scored(), sites.is_scored, found.readout
+
+    def predictions(probabilities_SK: np.ndarray) -> pd.DataFrame:
+        return aggregate.field_predictions(scored, probabilities_SK[is_scored], saved.classes)
+
+    statistics = None if found.statistics is None else pd.concat(
+        [aggregate.metadata(sites.table), found.statistics], axis=1).assign(Metadata_Scored=is_scored)
+    return Evaluation(
+        out=out, network=network, fields=fields, scored=np.flatnonzero(is_scored),
+        predictions=predictions(found.probabilities_SK), statistics=statistics,
+        profiles=aggregate.field_profiles(sites.table, found.features_SF).assign(Metadata_Scored=is_scored),
+        candidates={name: predictions(of_SK) for name, of_SK in readout.candidates.items()} if readout else {},
+        readout=readout_scores.merge([readout_scores.describe(choice) for choice in readout.choices]) if readout else None,
+        description=description)
+
+
+def _read(settings: EvaluationSettings) -> tuple[Path, Checkpoint]:
+    """Return the checkpoint and its path. Raises DataError where no mechanism can be predicted by it."""
+    path, saved = checkpoint.read(Path(settings.checkpoint))
+    if saved.readout is None and config.from_flat(saved.settings).objective.is_label_free \
+            and not saved.resume.has_lda_head:
+        raise errors.DataError(f"{settings.checkpoint}: label-free, and without a read-out of mechanisms yet (step "
+                               f"{saved.step} of {saved.total_steps}); finish its training with --resume auto, with --head "
+                               "chosen or lda")
+    return path, saved
 
 
 def _hold(out: Path) -> None:
@@ -86,32 +118,37 @@ def _hold(out: Path) -> None:
 
 def write(evaluation: Evaluation) -> None:
     """Score the predictions, and write them at every level; scores.json comes last."""
-    results.write(evaluation.predictions, evaluation.description, evaluation.out)
+    results.write(evaluation.predictions, evaluation.description, evaluation.out, evaluation.readout, evaluation.candidates)
 
 
 def write_profiles(evaluation: Evaluation) -> None:
-    """Write the network's activations of all sites, whole or not at all."""
-    with files.write_atomically(evaluation.out / results.PROFILES) as partial:
-        evaluation.profiles.to_parquet(partial, index=False)
+    """Write the network's activations of all sites, and statistics that a read-out reads, each whole or not at all."""
+    for table, name in ((evaluation.profiles, results.PROFILES), (evaluation.statistics, results.STATISTICS)):
+        if table is not None:
+            with files.write_atomically(evaluation.out / name) as partial:
+                table.to_parquet(partial, index=False)
 
 
-def _predict(settings: EvaluationSettings, saved: Checkpoint, network: MCNN, fields: FieldReader, ranks: world.World,
-             plan: core_plan.Plan) -> tuple[np.ndarray, np.ndarray]:
-    """Return probabilities (S, K) and features (S, 512) of all sites; show the progress."""
+def _predict(settings: EvaluationSettings, saved: Checkpoint, sites: load_run.EvaluationSites, network: MCNN,
+             fields: FieldReader, ranks: world.World, plan: core_plan.Plan) -> Predictions:
+    """Return what the checkpoint computes of all sites; show the progress."""
     num_sites = len(fields.table)
     heartbeat.set_time_limit(settings.step_timeout, "--step-timeout")
     with progress(num_sites, "predicting", ranks.rank, unit="field") as bar:
-        return load_run.predict_sites(
+        return predict_run(
             saved, network, fields, ranks, microbatch=settings.microbatch, source=settings.checkpoint,
+            over_compounds=sites.over_compounds, measure_plates=settings.another(),
             loader_thread_init=core_binding.loader_binding(plan, settings),
             advance=lambda sites: bar.advance(min(sites * ranks.size, num_sites - bar.done)))
 
 
-def _describe(saved: Checkpoint, sites: load_run.EvaluationSites, path: Path, notes: list[str]) -> EvaluationDescription:
+def _describe(saved: Checkpoint, sites: load_run.EvaluationSites, path: Path, out: Path, folds: list[splits.SplitRecord],
+              notes: list[str]) -> EvaluationDescription:
     scored, asked = sites.scored(), config.from_flat(saved.settings)
     return EvaluationDescription(
         checkpoint=str(path), step=saved.step, compounds=splits.treated_compounds(scored), control=scored.control,
         channels=saved.channels, classes=saved.classes, notes=notes, aggregate_wells=asked.aggregation.aggregate_wells,
         aggregate_treatments=asked.aggregation.aggregate_treatments, tta=asked.aggregation.tta,
         head=asked.aggregation.head, seed=asked.run.seed, split=replace(saved.split, sides=[]),
-        environment=machine.environment())
+        environment=machine.environment(),
+        folds=[FoldDescription(str(out), str(path), record) for record in folds] or None)

@@ -29,7 +29,8 @@ def evaluations_of(run: Path) -> list[Path]:
 def _folds(run: Path) -> list[FoldDescription]:
     """Return the folds of a run, [] for one network. Raises DataError where folder and description do not agree."""
     scores = scores_folder(run)
-    folds = results.read_description(scores).folds
+    description = results.read_description(scores)
+    folds = None if description.is_one_network else description.folds
     if folds == [] or (scores.name == "scores") != bool(folds):
         raise DataError(f"{scores / results.EVALUATION}: describes {len(folds or [])} folds, in a folder {scores.name}; "
                         f"{results.REMEDY}")

@@ -4,8 +4,20 @@ from dataclasses import dataclass
 
 from mscnn.data.tables import bbbc021
 from mscnn.evaluation import aggregate, matching
-from mscnn.evaluation.matching import MatchedTreatment, MechanismCounts, ProfileScores, ProtocolScore, TreatmentCounts
+from mscnn.evaluation.matching import (
+    PROTOCOLS,
+    MatchedTreatment,
+    MeanAveragePrecision,
+    MechanismCounts,
+    ProfileScores,
+    ProtocolScore,
+    TreatmentCounts,
+    Treatments,
+)
 from mscnn.evaluation.profile_table import ProfileTable
+from mscnn.evaluation.resampling import Interval, LabelPermutation
+
+RANKED = {"nsc": "mAP   other compounds", "nscb": "mAP   of other batches"}  # protocols whose mAP a console shows
 
 
 @dataclass(frozen=True, repr=False)
@@ -22,8 +34,8 @@ class TableScores:
         return self.scores.nsc
 
     @property
-    def nscb(self) -> ProtocolScore:
-        """Return the score where no neighbour is of the same compound or the same batch."""
+    def nscb(self) -> ProtocolScore | None:
+        """Return the score where no neighbour is of the same compound or the same batch; None where no row has a batch."""
         return self.scores.nscb
 
     @property
@@ -43,7 +55,7 @@ class TableScores:
 
     def lines(self) -> list[str]:
         """Return the lines that a console shows."""
-        return matching.lines(self.scores, self.counts)
+        return lines(self.scores, self.counts)
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
@@ -53,19 +65,67 @@ class TableScores:
 
 def score(table: ProfileTable, *, similarity: str, normalise: str, sphere: bool, control: str, aggregate_wells: str,
           aggregate_treatments: str, taxol_controls: str, bootstrap: int, permutations: int, seed: int) -> TableScores:
-    """Match each treatment with its nearest neighbours, and score the matches. Raises DataError for what cannot be scored.
+    """Match each treatment with its neighbours, and score the matches. Raises DataError for what cannot be scored.
 
-    normalise: none, z, mad or percentile, as in aggregate.normalise; sphere: as in aggregate.sphere, after it;
+    normalise: none; standard, as in aggregate.standardise; z, mad or percentile, as in aggregate.normalise.
+    sphere: as in aggregate.sphere, after it.
     taxol_controls: "drop" leaves BBBC021's taxol 0.3 uM control wells out; bootstrap, permutations: draws.
     """
+    treatments, counts, names = treatments_of(
+        table, normalise=normalise, sphere=sphere, control=control, aggregate_wells=aggregate_wells,
+        aggregate_treatments=aggregate_treatments, taxol_controls=taxol_controls)
+    scores = matching.score_profiles(treatments, similarity=similarity, draws=bootstrap, permutations=permutations,
+                                     seed=seed)
+    return TableScores(scores, counts, names)
+
+
+def treatments_of(table: ProfileTable, *, normalise: str, sphere: bool, control: str, aggregate_wells: str,
+                  aggregate_treatments: str, taxol_controls: str) -> tuple[Treatments, TreatmentCounts, list[str]]:
+    """Return the profiles of treatments of a table, its counts, and the names of its features; the rest as in score."""
     if taxol_controls == "drop":
         table = table.select(~bbbc021.is_taxol_control(table.sites()).to_numpy())
-    if normalise != "none":
+    if normalise == "standard":
+        table = aggregate.standardise(table)
+    elif normalise != "none":
         table = aggregate.normalise(table, normalise, control)
     if sphere:
         table = aggregate.sphere(table, control)
     treatments, counts = aggregate.treatments(table, control, well_rule=aggregate_wells,
                                               treatment_rule=aggregate_treatments)
-    scores = matching.score_profiles(treatments, similarity=similarity, draws=bootstrap, permutations=permutations,
-                                     seed=seed)
-    return TableScores(scores, counts, table.names)
+    return treatments, counts, table.names
+
+
+def lines(scores: ProfileScores, counts: TreatmentCounts) -> list[str]:
+    """Return the lines that a console shows of the scores; counts: from aggregate.treatments."""
+    total = scores.nsc.of_all.total
+    shown = [f"{counts.rows} rows, {counts.control} of control and {counts.unlabelled} without a mechanism; "
+             f"{counts.wells} wells, {total} treatments, {counts.features} features"]
+    if scores.trained:
+        shown.append(f"the network was trained on {len(scores.trained)} more: neighbours only, they do not count")
+    for protocol, title in PROTOCOLS.items():
+        score: ProtocolScore | None = getattr(scores, protocol)
+        if score is None:
+            shown.append(f"{title:24} not scored: no row has a week or batch (Metadata_Week, Metadata_Batch)")
+            continue
+        share = f"{100 * score.correct / score.total:5.1f}%" if score.total else "    -"
+        shown.append(f"{title:24} {score.correct:4d}/{score.total:<4d} {share}   "
+                     + _chance(score.interval, score.permuted.over_compounds, 100, ".0f", " %"))
+        if score.unscorable:
+            shown.append(f"      {score.correct}/{total} with {len(score.unscorable)} unscorable ones counted wrong: "
+                         f"{'; '.join(score.unscorable)}")
+        shown += [f"      tie: {tie.treatment} is equally near to {'; '.join(tie.neighbours)}" for tie in score.ties]
+    for protocol, title in RANKED.items():
+        score = getattr(scores, protocol)
+        if score and score.mean_average_precision.mean is not None:
+            ranked: MeanAveragePrecision = score.mean_average_precision
+            shown.append(f"{title:24} {ranked.mean:9.3f}          "
+                         + _chance(ranked.interval, ranked.permuted.over_compounds, 1, ".2f", ""))
+    return shown
+
+
+def _chance(interval: Interval, null: LabelPermutation, factor: int, form: str, unit: str) -> str:
+    """Return the interval and the null distribution of a share in words."""
+    words = (f"95 % interval over {interval.compounds} compounds: {factor * interval.low:{form}} to "
+             f"{factor * interval.high:{form}}{unit}")
+    return words if null.p is None or null.mean is None else (
+        f"{words}; permuted labels: {factor * null.mean:{form}}{unit}, p {null.p:.2g}")

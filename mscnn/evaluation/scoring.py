@@ -11,6 +11,7 @@ import pandas as pd
 
 from mscnn.core.records import KEY, Count, Record
 from mscnn.evaluation.resampling import Interval, LabelPermutation, interval, permutation_test
+from mscnn.evaluation.retrieval import RetrievalComparison
 
 LEVELS = ("fields", "wells", "treatments", "compounds")
 
@@ -74,6 +75,7 @@ class BaselineResults(Record):
 
     folds: Count                          # of the network
     baselines: dict[str, BaselineResult]  # by name, shortcuts first
+    retrieval: RetrievalComparison | None = None  # None where no treatments can be compared
 
 
 def scores(tables: dict[str, pd.DataFrame], *, draws: int = 5000, permutations: int = 1000,

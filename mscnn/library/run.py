@@ -24,6 +24,7 @@ from mscnn.data.pixels.scale import scale_from_record
 from mscnn.distributed.world import World
 from mscnn.evaluation import aggregate, profile_table
 from mscnn.evaluation import load_run as loading
+from mscnn.evaluation.predict_run import predict_run
 from mscnn.library.fields import Fields, choose_scale, to_fields
 from mscnn.model import MCNN
 from mscnn.model.acceleration import Acceleration
@@ -113,7 +114,7 @@ class Run:
             as neighbours only (drop the column to count them all); Image_MCNN_Emb_001 to _512, float32, as in
             profiles.parquet of `mscnn evaluate`.
         """
-        found = self._compute(fields, metadata, plates, microbatch, progress)
+        found = self._compute(fields, metadata, plates, microbatch, progress, with_readout=False)
         given = found.fields
         if "Metadata_Compound" in given.metadata:
             compounds = given.metadata["Metadata_Compound"]
@@ -151,8 +152,11 @@ class Run:
                            maps.scales_7hw.numpy(), maps.score, maps.baseline_score)
 
     def _compute(self, fields: Any, metadata: pd.DataFrame | None, plates: Any, microbatch: int,
-                 progress: bool) -> "_Computed":
-        """Run the network on the fields. Called by public methods alone: warnings point at their caller."""
+                 progress: bool, *, with_readout: bool = True) -> "_Computed":
+        """Run the network, and as a rule its read-out, on the fields.
+
+        Called by public methods alone: warnings point at their caller.
+        """
         if microbatch < 1:
             raise UsageError(f"microbatch must be at least 1, got {microbatch}")
         given = to_fields(fields, metadata, self._saved)
@@ -162,11 +166,14 @@ class Run:
         reader = FieldReader(given.table, scale, self.image_size)
         with tqdm(total=len(given.table), desc="predicting", unit="field", disable=not progress) as bar:
             try:
-                return _Computed(given, reader, *loading.predict_sites(
-                    self._saved, self._network, reader, World(), microbatch=microbatch, source=str(self.path),
-                    advance=bar.update))
+                saved = self._saved if with_readout else dataclasses.replace(self._saved, readout=None)
+                found = predict_run(saved, self._network, reader, World(), microbatch=microbatch, source=str(self.path),
+                                    measure_plates=isinstance(plates, str) and plates == "measure", advance=bar.update)
             finally:
                 activity.clear()
+        for note in found.notes:
+            warnings.warn(note, stacklevel=3)
+        return _Computed(given, reader, found.probabilities_SK, found.features_SF)
 
 
 def load_run(run_or_file: str | os.PathLike) -> Run:

@@ -1,4 +1,4 @@
-"""mscnn.score_profiles: NSC and NSCB of a data frame of profiles, the same numbers as `mscnn score`."""
+"""mscnn.score_profiles: NSC, NSCB and mAP of a data frame of profiles, the same numbers as `mscnn score`."""
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,8 @@ from mscnn.evaluation import profile_table, score_table
 from mscnn.evaluation.score_table import TableScores
 
 __all__ = ["TableScores", "score_profiles"]
-_CHOICES = {"similarity": ("cosine", "correlation", "euclidean"), "normalise": ("none", "z", "mad", "percentile"),
+_CHOICES = {"similarity": ("cosine", "correlation", "euclidean"),
+            "normalise": ("none", "standard", "z", "mad", "percentile"),
             "aggregate_wells": ("mean", "median"), "aggregate_treatments": ("median", "mean"),
             "taxol_controls": ("drop", "keep")}
 
@@ -19,19 +20,20 @@ def score_profiles(frame: pd.DataFrame, *, similarity: str = "cosine", normalise
                    control: str = "DMSO", aggregate_wells: str = "mean", aggregate_treatments: str = "median",
                    taxol_controls: str = "drop", features: list[str] | None = None, drop_nan: bool = False,
                    bootstrap: int = 5000, permutations: int = 1000, seed: int = 0) -> TableScores:
-    """Match each treatment's profile with its nearest neighbours: how often do the mechanisms agree?
+    """Match each treatment's profile with its neighbours: how often does the nearest agree, and how do all of them rank?
 
-    NSC compares with other compounds, NSCB with other compounds of other batches.  Defaults and numbers are those of
-    `mscnn score`.
+    NSC compares with other compounds, NSCB with other compounds of other batches.  Each has a mean average precision.
+    Defaults and numbers are those of `mscnn score`.
 
     Args:
         frame: a row a field, a well or a treatment: Metadata_Compound, Metadata_Concentration (micromolar, empty where not
-            given), Metadata_MOA (empty where not known), Metadata_Week or Metadata_Batch, optionally Metadata_Plate and
-            Metadata_Well; all other numeric columns are features.  `run.embed` makes such a table.  Where a column
-            Metadata_Scored is False the network was trained on the compound: it may be a neighbour, and does not count.
+            given), Metadata_MOA (empty where not known), Metadata_Week or Metadata_Batch (for NSCB), optionally
+            Metadata_Plate and Metadata_Well; all other numeric columns are features.  `run.embed` makes such a table.
+            Where a column Metadata_Scored is False the network was trained on the compound: it may be a neighbour, and
+            does not count.
         similarity: cosine, correlation or euclidean.
-        normalise: scale each plate by its control rows.  z: mean and sd; mad: median and MAD; percentile: 1st and 99th
-            percentile; none.
+        normalise: standard: each feature to mean 0 and sd 1 over all rows; by each plate's control rows: z (mean and sd),
+            mad (median and MAD) or percentile (1st and 99th percentile); none.
         sphere: whiten all features by the control rows of all plates, after `normalise`.
         control: compound of the untreated wells, in any spelling: never a neighbour.
         aggregate_wells: mean or median: a well's profile from those of its fields.
@@ -44,8 +46,9 @@ def score_profiles(frame: pd.DataFrame, *, similarity: str = "cosine", normalise
         seed: of both, 0 or more.
 
     Returns:
-        Scores with nsc, nscb and same_compound_allowed (each with correct, total, interval, permuted), mechanisms,
-        treatments, counts and features.  str() gives the lines that `mscnn score` logs.
+        Scores with nsc, nscb and same_compound_allowed (each with correct, total, interval, permuted and
+        mean_average_precision; nscb is None where no row has a week or batch), mechanisms, treatments, counts and
+        features.  str() gives the lines that `mscnn score` logs.
 
     Raises:
         ValueError: columns are missing or hold other values, or nothing can be scored; the message names the remedy.

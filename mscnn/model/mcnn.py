@@ -47,8 +47,10 @@ class Branch(nn.Module):
 class MCNN(nn.Module):
     """The multi-scale CNN: 42,577,261 parameters at 1024x1280, 3 channels and 13 classes.
 
-    num_classes: width of the last layer; in_channels: any number of stains;
+    num_classes: width of the last layer, 0 where a screen has no mechanisms; in_channels: any number of stains;
     height, width: pixels of a field, multiples of 128, fixed because the first linear layer has a weight for each position;
+    pooling: "none" has a weight for each position of the 1024 combined maps (Godinez 2017); "mean-max" takes the mean and
+    the maximum of each map over the field, 1.5 M parameters at any size;
     head_relu: ReLU between the two linear layers (Godinez 2017); the 2018 program computed it but never used it;
     gradient: "sparse" or "dense" for all branches that end in a pool, or "auto": whichever multiplies less at this size;
     kernel: "auto": sparse branches of 16 channels run in compiled C++ where that is available; "torch": never.
@@ -56,12 +58,14 @@ class MCNN(nn.Module):
     """
 
     def __init__(self, num_classes: int, in_channels: int = 3, height: int = 1024, width: int = 1280,
-                 head_relu: bool = True, gradient: str = "auto", kernel: str = "auto"):
+                 head_relu: bool = True, gradient: str = "auto", kernel: str = "auto", pooling: str = "none"):
         super().__init__()
         require_fitting_size(height, width)
-        if num_classes < 2 or in_channels < 1:
-            raise ValueError(f"a network needs at least 2 classes and 1 channel, got {num_classes} and {in_channels}")
+        if num_classes < 0 or in_channels < 1:
+            raise ValueError(f"a network needs 0 or more classes and at least 1 channel, got {num_classes} and "
+                             f"{in_channels}")
         self.in_channels, self.height, self.width, self.head_relu = in_channels, height, width, head_relu
+        self.pooling = pooling
         assert kernel in ("auto", "torch")
         self.branches = nn.ModuleList()
         for i, channels in enumerate(BRANCH_CHANNELS):
@@ -72,7 +76,7 @@ class MCNN(nn.Module):
             self.branches.append(Branch(in_channels, channels, pool, sparse=sparse, compiled=compiled))
         self.combine = nn.Conv2d(sum(BRANCH_CHANNELS), COMBINED_CHANNELS, kernel_size=1)
         grid = (height // SIZE_MULTIPLE) * (width // SIZE_MULTIPLE)
-        self.hidden = nn.Linear(COMBINED_CHANNELS * grid, NUM_FEATURES)
+        self.hidden = nn.Linear(COMBINED_CHANNELS * (grid if pooling == "none" else 2), NUM_FEATURES)
         self.classify = nn.Linear(NUM_FEATURES, num_classes)
         self.apply(_initialise)
 
@@ -86,7 +90,9 @@ class MCNN(nn.Module):
 
     def head(self, scales_NBhw: Tensor) -> Tensor:
         """Map the concatenated branches (N, 208, H/64, W/64) to the 512 activations (N, 512)."""
-        combined = F.max_pool2d(F.relu(self.combine(scales_NBhw), inplace=True), 2)
+        combined = F.relu(self.combine(scales_NBhw), inplace=True)
+        combined = (F.max_pool2d(combined, 2) if self.pooling == "none" else
+                    torch.cat([combined.mean((2, 3)), combined.amax((2, 3))], dim=1))
         with torch.autocast("cpu", enabled=False):  # 160 MiB of weights, read once: copying them to bfloat16 costs more
             hidden = self.hidden(combined.flatten(1).to(self.hidden.weight.dtype))
         return F.relu(hidden) if self.head_relu else hidden

@@ -19,7 +19,7 @@ from mscnn.evaluation import aggregate, profile_table, scoring
 from mscnn.evaluation.scoring import LEVELS, Score
 from mscnn.report import figures, palette, verdicts
 from mscnn.report.run import Example, Run
-from mscnn.report.verdicts import CHANCE, LARGEST_CLASS, Comparison, Shortcut
+from mscnn.report.verdicts import CHANCE, LARGEST_CLASS, Comparison, RetrievalVerdict, Shortcut
 
 ROWS = 500          # rows of a table, at most
 DOSES = 60          # compounds whose dose curves are drawn, at most
@@ -83,6 +83,7 @@ class ShownRun:
 
     run: Run
     compared: Comparison | None
+    retrieved: RetrievalVerdict | None
     shortcuts: list[Shortcut]
     bars: dict[str, Picture]                      # {level: shares right of the network and of baselines}
     confusion: dict[str, Picture]                 # {level: matrix}
@@ -115,7 +116,8 @@ def _shown(run: Run) -> ShownRun:
     scored = [level for level in ("fields", "treatments") if run.scores.by_level()[level].total]
     matrices = {level: scoring.confusion(run.tables[level]) for level in scored}
     return ShownRun(
-        run=run, compared=verdicts.compare(run.baselines, fields), shortcuts=verdicts.judge_shortcuts(run.baselines),
+        run=run, compared=verdicts.compare(run.baselines, fields), retrieved=verdicts.judge_retrieval(run.retrieval),
+        shortcuts=verdicts.judge_shortcuts(run.baselines),
         bars={level: _picture(figures.compared(_bars(run, level), level), f"bars of {level} right") for level in scored},
         confusion={level: _picture(drawn, f"confusion matrix of {level}")
                    for level, drawn in figures.confusions(matrices).items()},

@@ -14,6 +14,7 @@ from mscnn.core.records import Count, NonNegative, Record, Share
 from mscnn.data.tables.splits import SplitRecord
 from mscnn.evaluation import prediction_table, results
 from mscnn.evaluation.results import EvaluationDescription
+from mscnn.evaluation.retrieval import RetrievalComparison
 from mscnn.evaluation.run_folders import evaluations_of, scores_folder, trainings_of
 from mscnn.evaluation.scoring import LEVELS, BaselineResult, BaselineResults, LevelScores
 
@@ -86,6 +87,7 @@ class Run:
     description: EvaluationDescription
     tables: dict[str, pd.DataFrame]          # {level: predictions}
     baselines: dict[str, BaselineResult]     # by name; {} where they were not run
+    retrieval: RetrievalComparison | None    # None where baselines were not run, or nothing can be compared
     folds: list[Fold]
     gallery: list[tuple[Path, Example]]      # folder and example
     profiles: Path | None                    # features of one network; None where there are several
@@ -106,9 +108,10 @@ def read(path: Path) -> Run:
     tables = {level: results.read_table(scores, level) for level in LEVELS}
     prediction_table.require_scores(tables, of_levels, scores)
     _require_intervals(of_levels, scores / results.SCORES, results.REMEDY)
+    baselines = _baselines(scores / results.BASELINES)
     return Run(path=path, settings=config.from_flat(run_directory.read_settings(trainings[0])).flat(),
                scores=of_levels, description=description, tables=tables,
-               baselines=_baselines(scores / results.BASELINES),
+               baselines=baselines.baselines, retrieval=baselines.retrieval,
                folds=[_fold(folder) for folder in trainings],
                profiles=scores / results.PROFILES if (scores / results.PROFILES).exists() else None,
                gallery=[example for folder in evaluations_of(path)
@@ -123,14 +126,15 @@ def read_metrics(path: Path) -> pd.DataFrame:
     return table.astype({"epoch": float, "loss": float})
 
 
-def _baselines(path: Path) -> dict[str, BaselineResult]:
+def _baselines(path: Path) -> BaselineResults:
+    """Return baselines.json; no baselines without it. Raises DataError."""
     remedy = "run `mscnn baselines` again, or remove it"
-    baselines = read_json(path, BaselineResults, remedy).baselines if path.exists() else {}
-    for result in baselines.values():
+    found = read_json(path, BaselineResults, remedy) if path.exists() else BaselineResults(0, {})
+    for result in found.baselines.values():
         for scores in (result.held_out, result.random):
             if scores:
                 _require_intervals(scores, path, remedy)
-    return baselines
+    return found
 
 
 def _require_intervals(scores: LevelScores, path: Path, remedy: str) -> None:

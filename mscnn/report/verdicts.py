@@ -7,6 +7,7 @@ import pandas as pd
 
 from mscnn.evaluation import resampling, scoring
 from mscnn.evaluation.resampling import Difference
+from mscnn.evaluation.retrieval import RetrievalComparison
 from mscnn.evaluation.scoring import BaselineResult, BaselineScores, Score
 
 LARGEST_CLASS = "largest class"
@@ -23,6 +24,18 @@ class Comparison:
     difference: Difference    # of the shares of fields right
     verdict: str
     few: bool                 # compounds are too few to compare
+
+
+@dataclass(frozen=True)
+class RetrievalVerdict:
+    """The network's profiles beside the best table that needs no training, by mean average precision (mAP)."""
+
+    name: str               # of the table
+    ours: float             # mAP
+    theirs: float           # mAP
+    difference: Difference  # ours less theirs
+    verdict: str
+    few: bool               # compounds are too few to compare
 
 
 @dataclass(frozen=True)
@@ -57,10 +70,27 @@ def compare(baselines: dict[str, BaselineResult], fields: pd.DataFrame) -> Compa
     counts = np.array([(ours[name][0], theirs[name][0], ours[name][1]) for name in compounds])
     difference = resampling.difference(*counts.T)
     few = len(compounds) < resampling.FEW
-    verdict = ("so few compounds cannot tell which is better" if few
-               else "by compound, the difference is more than chance" if difference.low > 0 or difference.high < 0
-               else "by compound, chance may make such a difference")
-    return Comparison(best, real[best].held_out, int(counts[:, 0].sum() - counts[:, 1].sum()), difference, verdict, few)
+    return Comparison(best, real[best].held_out, int(counts[:, 0].sum() - counts[:, 1].sum()), difference,
+                      _verdict(difference, few), few)
+
+
+def judge_retrieval(retrieval: RetrievalComparison | None) -> RetrievalVerdict | None:
+    """Compare the network's profiles with the best table that needs no training; None where either has no mAP."""
+    if retrieval is None or retrieval.network is None or retrieval.difference is None:
+        return None
+    ours = retrieval.network.nsc.mean_average_precision
+    theirs = retrieval.tables[retrieval.best].nsc.mean_average_precision
+    if ours.mean is None or theirs.mean is None:
+        return None
+    few = ours.interval.compounds < resampling.FEW
+    return RetrievalVerdict(retrieval.best, ours.mean, theirs.mean, retrieval.difference,
+                            _verdict(retrieval.difference, few), few)
+
+
+def _verdict(difference: Difference, few: bool) -> str:
+    return ("so few compounds cannot tell which is better" if few
+            else "by compound, the difference is more than chance" if difference.low > 0 or difference.high < 0
+            else "by compound, chance may make such a difference")
 
 
 def judge_shortcuts(baselines: dict[str, BaselineResult]) -> list[Shortcut]:

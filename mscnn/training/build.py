@@ -19,6 +19,7 @@ from mscnn.model import MCNN, kernel
 from mscnn.model.acceleration import choose_acceleration, nesterov_sgd
 from mscnn.training import checkpoint, prepare_data
 from mscnn.training.checkpoint import Checkpoint
+from mscnn.training.contrast import build_contrast
 from mscnn.training.ema import EMA
 from mscnn.training.loss import LossModule
 from mscnn.training.stop_signal import StopRequest
@@ -40,16 +41,18 @@ class TrainingData:
 
 def load_data(settings: config.Config, ranks: world.World) -> TrainingData:
     """Read the table, split it, find the checkpoint to resume from, fit the scale and measure the counts; a collective."""
-    table = ranks.run_on_all_or_raise(lambda: prepare_data.load_labelled_sites(settings.data, to_train=True))
+    table = ranks.run_on_all_or_raise(lambda: prepare_data.load_sites(
+        settings.data, to_train=True, needs_labels=not settings.objective.is_label_free))
     table = prepare_data.with_shape(table, settings.data.size(), ranks)
     asked = settings.split
     outer = Path(asked.split_within) if asked.split_within else None
     within = ranks.run_on_all_or_raise(lambda: splits.training_side(outer, table)) if outer else None
     split = splits.make_split(table, split=asked.split_method, hold_out=asked.hold_out, folds=asked.folds, fold=asked.fold,
-                              test_fraction=asked.test_fraction, seed=settings.run.seed, within=within)
+                              test_fraction=asked.test_fraction, seed=settings.run.seed, within=within,
+                              needs_labels=not settings.objective.is_label_free)
     pixels = ranks.run_on_all_or_raise(lambda: prepare_data.sample_digest(table))
     ranks.require_equal(data=table.fingerprint(), pixels=pixels, split=splits.to_record(split, table).sha256)
-    if settings.aggregation.head == "lda":
+    if settings.aggregation.head != "softmax":
         require_enough_for_lda(split, table)
     log.info("split: %s", splits.describe(split, table))
     if not len(split.test()):
@@ -68,8 +71,9 @@ def load_data(settings: config.Config, ranks: world.World) -> TrainingData:
 
 def require_enough_for_lda(split: splits.Split, table: SiteTable) -> None:
     """Raise UsageError for a training side on which the discriminant analysis at the end of training cannot be fitted."""
-    fields, mechanisms = len(split.train()), len(splits.trained_on(split, table, "mechanism"))
-    if fields <= mechanisms:
+    labels = table.frame["mechanism"].iloc[split.train()]
+    fields, mechanisms = int((labels != "").sum()), labels[labels != ""].nunique()
+    if fields and fields <= mechanisms:
         raise errors.UsageError(f"--head lda needs more training fields than mechanisms, got {fields} fields of "
                                 f"{mechanisms}; hold out fewer, or use --head softmax")
 
@@ -100,20 +104,22 @@ def build_trainer(settings: config.Config, data: TrainingData, ranks: world.Worl
     objective, optim, classes = settings.objective, settings.optim, data.table.mechanisms()
     aug = settings.augment
     jitter = Jitter(flips=aug.flips, quarter_turns=aug.quarter_turns, rotate=aug.rotate, zoom=aug.aug_zoom,
-                    shift=aug.aug_shift, gain=aug.aug_gain, offset=aug.aug_offset)
+                    shift=aug.aug_shift, gain=aug.aug_gain, offset=aug.aug_offset, crop=aug.aug_crop,
+                    gamma=aug.aug_gamma, dropout=aug.aug_dropout)
     torch.manual_seed(settings.run.seed)
     acceleration, choices = choose_acceleration(settings.compute.accelerate, settings.compute.precision,
                                                 machine.feature_flags())
-    if acceleration.backend == "ipex" and (objective.statistics_weight or optim.ema_decay or settings.aggregation.head == "lda"):
-        raise errors.UsageError("--statistics-weight, --ema-decay and --head lda do not go with --accelerate ipex, which packs "
-                                "the weights; use --accelerate native")
+    needs_plain_weights = objective.needs_no_labels() or optim.ema_decay or settings.aggregation.head != "softmax"
+    if acceleration.backend == "ipex" and needs_plain_weights:
+        raise errors.UsageError("--statistics-weight, --replicate-weight, --view-weight, --ema-decay and --head lda or "
+                                "chosen do not go with --accelerate ipex, which packs the weights; use --accelerate native")
     choices["kernel"] = kernel.report(settings.network.kernel)
     for name, report in choices.items():
         log.info("%s: asked %s, using %s: %s", name, *report.values())
     assert data.table.shape is not None
     asked = settings.network
     network = acceleration.prepare(MCNN(len(classes), *data.table.shape, head_relu=asked.head_relu, gradient=asked.gradient,
-                                        kernel=asked.kernel))
+                                        kernel=asked.kernel, pooling=asked.pooling))
     choices["gradient"] = {"asked": settings.network.gradient,
                            "used": f"sparse in branches {network.sparse_branches()} of 0 to 6"}
     log.info("gradient: asked %s, using %s", *choices["gradient"].values())
@@ -121,13 +127,15 @@ def build_trainer(settings: config.Config, data: TrainingData, ranks: world.Worl
     fields = FieldReader(data.table, data.scale, settings.data.size())
     bind_loader = core_binding.loader_binding(plan, settings.parallel)
     targets = build_targets(fields, data.split, objective, optim, ranks, bind_loader)
+    contrast = build_contrast(objective, targets)
     loss_module = LossModule(network, optim.label_smoothing, objective.statistics_weight,
-                             0 if targets.aux_targets is None else targets.aux_targets.shape[1])
+                             0 if targets.aux_targets is None else targets.aux_targets.shape[1],
+                             objective.mechanism_weight, contrast=contrast is not None)
     optimiser = nesterov_sgd(loss_module, momentum=optim.momentum, weight_decay=optim.weight_decay)
     acceleration.take_over(network, optimiser)
     return Trainer(
         world=ranks, acceleration=acceleration, network=network, targets=targets, fields=fields, jitter=jitter,
         loss_module=ranks.to_ddp(loss_module, settings.compute.compress), optimiser=optimiser,
-        microbatch=optim.microbatch, clip_norm=optim.clip_norm, seed=settings.run.seed,
+        microbatch=optim.microbatch, clip_norm=optim.clip_norm, seed=settings.run.seed, contrast=contrast,
         ema=EMA(network, optim.ema_decay) if optim.ema_decay else None, stop_requested=stop,
         loader_thread_init=bind_loader), choices

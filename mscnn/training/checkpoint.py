@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
@@ -29,10 +30,11 @@ from mscnn.core.logs import log
 from mscnn.data.pixels.count_statistics import CountsRecord
 from mscnn.data.pixels.scale import ScaleRecord
 from mscnn.data.tables.splits import SplitRecord
+from mscnn.readout.record import ReadoutRecord
 from mscnn.training import checkpoint_schema
 
-FORMAT = 4
-COUNTLESS = 3  # the format without `counts`, which is read too
+FORMAT = 5
+MISSING = {"3": ("counts", "readout"), "4": ("readout",)}  # entries that older formats, which are read too, do not have
 FOLDER, LAST, BEST, GOOD = "checkpoints", "last.safetensors", "best.safetensors", "good.safetensors"
 SPARE = 2**20  # bytes that must stay free beside a checkpoint
 # Bytes of the largest file that is opened.  Weights, momentum and averages take 0.48 GiB for fields of 1024x1280, and 6 GiB
@@ -73,6 +75,7 @@ class Checkpoint:
     network: dict[str, Tensor]       # the weights to predict with: the moving average, where one is kept
     resume: ResumeRecord
     counts: CountsRecord | None = None  # sample type and distribution of the training images; None in format 3
+    readout: ReadoutRecord | None = None  # of --head chosen: what predicts; None for other heads, and before it is fitted
     sha256: str = ""                 # over all the above, as read from a file; "" before it is written
 
 
@@ -122,7 +125,7 @@ def set_latest(folder: Path, path: Path, *, is_best: bool) -> None:
 
 def caveats(path: Path, checkpoint: Checkpoint) -> list[str]:
     """Return what a reader of scores must know: the checkpoint is not the end of its training, or not the newest."""
-    notes, wants_lda = [], checkpoint.settings["head"] == "lda"
+    notes, wants_lda = [], checkpoint.settings["head"] != "softmax"
     if checkpoint.step < checkpoint.total_steps:
         notes.append(f"training had not come to its end: step {checkpoint.step} of {checkpoint.total_steps}"
                      + (", its last layer as trained" if wants_lda else ""))
@@ -216,16 +219,15 @@ def _read(path: Path) -> Checkpoint | str:
     tensors = safetensors.torch.load(data)
     header = json.loads(data[8:8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
     del data
-    if header.get("format") not in (str(FORMAT), str(COUNTLESS)):
-        return f"checkpoint format {header.get('format')!r}, this version reads {COUNTLESS} and {FORMAT}; use the one " \
-               "that wrote it"
+    if header.get("format") not in (str(FORMAT), *MISSING):
+        return f"checkpoint format {header.get('format')!r}, this version reads {', '.join(MISSING)} and {FORMAT}; use " \
+               "the one that wrote it"
     if (sha256 := digest(header["content"], tensors)) != header["sha256"]:
         return "not what was written (its SHA-256 differs); use another one"
     if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values() if tensor.is_floating_point()):
         return "holds numbers that are not finite; use another one"
     content = _with_tensors(json.loads(header["content"], parse_constant=_refuse_constant), tensors)
-    if header["format"] == str(COUNTLESS):
-        content["counts"] = None
+    content |= dict.fromkeys(MISSING.get(header["format"], ()))
     if wrong := next(checkpoint_schema.schema_errors(content), None):
         return f"its {wrong} is not as this program writes it; use another one"
     return _from_content(content, sha256)
@@ -236,22 +238,29 @@ def _content(checkpoint: Checkpoint) -> dict[str, Any]:
     def shallow(record: Any) -> dict[str, Any]:
         return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
 
-    arrays = {name: torch.from_numpy(array) for name, array in checkpoint.scale.arrays.items()}
+    def with_arrays(record: ScaleRecord | ReadoutRecord) -> dict[str, Any]:
+        return {"facts": record.facts, "arrays": {name: torch.from_numpy(array) for name, array in record.arrays.items()}}
+
     content = shallow(checkpoint)
     del content["sha256"]
     return content | {"counts": checkpoint.counts.to_json() if checkpoint.counts else None,
-                      "scale": {"facts": checkpoint.scale.facts, "arrays": arrays},
+                      "scale": with_arrays(checkpoint.scale),
+                      "readout": with_arrays(checkpoint.readout) if checkpoint.readout else None,
                       "split": dataclasses.asdict(checkpoint.split), "resume": shallow(checkpoint.resume)}
 
 
 def _from_content(content: dict[str, Any], sha256: str) -> Checkpoint:
     """Return the inverse of _content."""
-    scale, resume, counts = content["scale"], content["resume"], content["counts"]
+    resume, counts, readout = content["resume"], content["counts"], content["readout"]
     states = {int(number): state for number, state in resume["optimiser"]["state"].items()}  # JSON has no numbers as keys
-    arrays = {name: tensor.numpy() for name, tensor in scale["arrays"].items()}
+    def taken(record: dict[str, Any]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        return record["facts"], {name: tensor.numpy() for name, tensor in record["arrays"].items()}
+
     return Checkpoint(**content | {
-        "sha256": sha256, "scale": ScaleRecord(scale["facts"], arrays), "split": SplitRecord.from_json(content["split"]),
+        "sha256": sha256, "scale": ScaleRecord(*taken(content["scale"])),
+        "split": SplitRecord.from_json(content["split"]),
         "counts": None if counts is None else CountsRecord.from_json(counts),
+        "readout": None if readout is None else ReadoutRecord(*taken(readout)),
         "resume": ResumeRecord(**resume | {"optimiser": resume["optimiser"] | {"state": states}})})
 
 

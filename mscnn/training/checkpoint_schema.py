@@ -13,12 +13,13 @@ from mscnn.data.pixels.count_statistics import CountsRecord
 from mscnn.data.pixels.scale import ScaleRecord, scale_from_record
 from mscnn.data.tables import splits
 from mscnn.model import MCNN
+from mscnn.readout.record import ReadoutRecord, from_record
 
 # {key: schema}, [schema of each item], a type, or a tuple of types.
 SCHEMA = {
     "step": int, "total_steps": int, "classes": [str], "channels": [str], "image_size": [int], "network": dict,
     "settings": {"preset": str, "head_relu": bool, "transductive": bool, "head": str},
-    "counts": (dict, type(None)), "scale": {"facts": {"mode": str}, "arrays": dict},
+    "counts": (dict, type(None)), "readout": (dict, type(None)), "scale": {"facts": {"mode": str}, "arrays": dict},
     "split": {"method": str, "held_out": [str], "leaks": str, "sha256": str, "sides": [str], "sites": dict,
               "trained": {"compounds": [str], "mechanisms": [str]}, "unlearnable": [str]},
     "resume": {"loss_module": dict, "optimiser": {"state": dict, "param_groups": [dict]}, "ema": (dict, type(None)),
@@ -57,6 +58,10 @@ def schema_errors(content: dict[str, Any]) -> Iterator[str]:
     weights = content["network"]
     yield from (f"network {name!r}" for name in [*expected, *weights] if name not in expected or name not in weights
                 or (weights[name].shape, weights[name].dtype) != (expected[name].shape, expected[name].dtype))
+    if (readout := content["readout"]) is not None:
+        yield from _mismatches(readout, {"facts": dict, "arrays": dict}, "readout")
+        from_record(ReadoutRecord(readout["facts"], {name: tensor.numpy() for name, tensor in readout["arrays"].items()}),
+                    len(classes))
     if content["counts"] is not None and len(CountsRecord.from_json(content["counts"]).channels) != len(channels):
         yield "counts"
 

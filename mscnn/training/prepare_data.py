@@ -40,16 +40,17 @@ from mscnn.model import require_fitting_size
 SAMPLED = 4  # image files whose bytes ranks compare
 
 
-def load_labelled_sites(settings: config.Data, *, to_train: bool = False) -> SiteTable:
-    """Return the sites whose mechanism is known. Raises DataError where there are none.
+def load_sites(settings: config.Data, *, to_train: bool = False, needs_labels: bool = True) -> SiteTable:
+    """Return the sites to learn from, or to predict: those whose mechanism is known, or all that label-free training reads.
 
-    to_train: raise UsageError where untreated wells would be trained on as a compound.
+    to_train: raise UsageError where untreated wells would be trained on as a compound.  needs_labels: leave out sites
+    whose mechanism is not known; raise DataError where it is known of none.
     """
     table = read_screen(settings)
     if to_train:
         control.require_control(table)
     labelled = table.labelled()
-    unread = int((table.is_control() & (table.frame["mechanism"] == "")).sum())
+    unread = int((table.is_control() & (table.frame["mechanism"] == "")).sum()) if needs_labels else 0
     if unread and settings.normalise == "plate":
         raise DataError(f"{unread} sites of {table.control}, in which plates are measured, have no mechanism and would not "
                         f"be read; fill it in, for example with {table.control}")
@@ -57,9 +58,12 @@ def load_labelled_sites(settings: config.Data, *, to_train: bool = False) -> Sit
     for note in (control.note_absence(table), mixed_pixel_sizes(table.frame.get(PIXEL_SIZE))):
         if note:
             log.warning("%s", note)
+    if not needs_labels:
+        return table
     if len(labelled) == 0:
         raise DataError(f"{settings.packed or settings.bbbc021 or settings.sites}: no site has a known mechanism; fill in "
-                        "that column, or name it with --columns mechanism=COLUMN (of a pack: pack again with it)")
+                        "that column, name it with --columns mechanism=COLUMN (of a pack: pack again with it), or learn "
+                        "without it by --mechanism-weight 0 --replicate-weight 1")
     return labelled
 
 

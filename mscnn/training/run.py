@@ -79,7 +79,7 @@ def train(run: PreparedRun) -> None:
     """Take all steps that are left, and write the summary. Raises Stopped where a rank was asked to stop."""
     trainer, state, ranks = run.trainer, run.state, run.trainer.world
     trainer.warm_up_ddp()
-    schedule = schedule_steps(trainer.targets.train_sites, run.settings.optim, run.settings.run.seed)
+    schedule = schedule_steps(trainer.targets, run.settings.objective, run.settings.optim, run.settings.run.seed)
     started, first_step = time.perf_counter(), state.step
     fit(run, schedule)
     seconds, peak = time.perf_counter() - started, max(ranks.gather(memory.peak_memory_gib()))
@@ -94,7 +94,7 @@ def train(run: PreparedRun) -> None:
 
 
 def fit(run: PreparedRun, schedule: StepSchedule) -> None:
-    """Take the steps of all epochs that are left, then fit the LDA head if asked for. Raises Stopped."""
+    """Take the steps of all epochs that are left, then fit the head that is asked for. Raises Stopped."""
     settings, trainer, state, first_step = run.settings, run.trainer, run.state, run.state.step
     state.total_steps, rank = schedule.total_steps, trainer.world.rank
     epochs = schedule.epochs(first_step)
@@ -112,11 +112,11 @@ def fit(run: PreparedRun, schedule: StepSchedule) -> None:
                 state.record_step(result, trainer, settings.run.max_nonfinite_steps)
                 bar.advance(note=f"epoch {epoch + 1}/{settings.optim.epochs}")
                 _log_and_save(run, schedule, epoch, rate, result, step_metrics, metrics)
-        if settings.aggregation.head == "lda" and not state.has_lda_head:
-            sites = run.data.split.train()
-            trainer.fit_lda_head(sites, tta=settings.aggregation.tta == "flips-turns")
+        if settings.aggregation.head != "softmax" and not state.has_lda_head:
+            from mscnn.training.readout import fit_head  # here: it takes as long to load as torch, and few runs need it
+
+            state.readout = fit_head(trainer, settings, run.data.split)
             state.has_lda_head = True
-            log.info("head: linear discriminant analysis of %d fields", len(sites))
             state.save(settings, trainer, run.data.split, run.run_dir, is_last=True)
         evaluate_if_due(run, schedule, metrics)
 
@@ -152,7 +152,7 @@ def _log_and_save(run: PreparedRun, schedule: StepSchedule, epoch: int, rate: fl
     if state.step % asked.log_every == 0 or ends_epoch or saves:
         _log_step(state, state.step / schedule.steps_per_epoch, rate, step_metrics.all_reduce(run.trainer.world), metrics)
         step_metrics.reset()
-    continues = state.step < schedule.total_steps or run.settings.aggregation.head == "lda"
+    continues = state.step < schedule.total_steps or run.settings.aggregation.head != "softmax"
     if saves:
         state.save(run.settings, run.trainer, run.data.split, run.run_dir, is_last=result.stop_requested or not continues)
     if result.stop_requested and continues:  # the job is about to end
@@ -162,9 +162,9 @@ def _log_and_save(run: PreparedRun, schedule: StepSchedule, epoch: int, rate: fl
 def _log_step(state: TrainState, epoch: float, rate: float, means: dict[str, float], metrics: Metrics) -> None:
     """Write a line to the log and to metrics.jsonl."""
     metrics.write(TRAIN, state.step, epoch=epoch, lr=rate, **means)
-    log.info("step %5d/%d  epoch %5.2f  loss %.4f  accuracy %5.1f%%  lr %.1e  %5.1f images/s  data %2.0f%%", state.step,
-             state.total_steps, epoch, means["loss"], 100 * means["accuracy"], rate, means["images_per_second"],
-             100 * means["data_wait"])
+    accuracy = f"{100 * means['accuracy']:5.1f}%" if "accuracy" in means else "-"
+    log.info("step %5d/%d  epoch %5.2f  loss %.4f  accuracy %s  lr %.1e  %5.1f images/s  data %2.0f%%", state.step,
+             state.total_steps, epoch, means["loss"], accuracy, rate, means["images_per_second"], 100 * means["data_wait"])
 
 
 def _has_finished(settings: config.Config, ranks: world.World) -> bool:

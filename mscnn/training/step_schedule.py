@@ -7,6 +7,7 @@ import numpy as np
 
 from mscnn.core import config, lr_schedule
 from mscnn.data.tables import sampler
+from mscnn.training.targets import Targets
 
 
 @dataclass(frozen=True)
@@ -14,11 +15,14 @@ class StepSchedule:
     """All steps of a training."""
 
     train_sites: np.ndarray                 # positions in the table of the sites that are learnt from
-    minibatch: int                          # fields of a step, over all ranks
+    minibatch: int                          # fields of a step, over all ranks, at most
     steps_per_epoch: int
     total_steps: int
     lr_segments: list[tuple[float, float]]  # end epoch and learning rate of each
     seed: int
+    views: int = 1                          # of each field in a minibatch
+    replicates: tuple[np.ndarray, np.ndarray] | None = None  # treatment and plate of each training site, to take them in
+                                                             # pairs of replicates; None: any order
 
     def epochs(self, first_step: int) -> range:
         """Return the epochs that are left after so many steps."""
@@ -27,9 +31,13 @@ class StepSchedule:
         return range(first_step // self.steps_per_epoch, math.ceil(self.total_steps / self.steps_per_epoch))
 
     def minibatches(self, epoch: int, first_step: int = 0) -> list[np.ndarray]:
-        """Return the global minibatches of an epoch, as positions in the table, without those of earlier steps."""
-        order = sampler.epoch_minibatches(len(self.train_sites), self.minibatch, seed=self.seed, epoch=epoch)
-        return [self.train_sites[part] for part in order[:self._steps_of(epoch)]][self._taken(epoch, first_step):]
+        """Return the global minibatches of an epoch, as positions in the table, without those of earlier steps.
+
+        A site of which there are several views is there as often.
+        """
+        parts = _epoch(len(self.train_sites), self.minibatch // self.views, self.replicates, seed=self.seed, epoch=epoch)
+        return [np.repeat(self.train_sites[part], self.views)
+                for part in parts[:self._steps_of(epoch)]][self._taken(epoch, first_step):]
 
     def rates(self, epoch: int, first_step: int = 0) -> list[float]:
         """Return the learning rates of the same steps."""
@@ -51,9 +59,19 @@ class StepSchedule:
         return max(first_step - epoch * self.steps_per_epoch, 0)
 
 
-def schedule_steps(train_sites: np.ndarray, optim: config.Optim, seed: int) -> StepSchedule:
-    """Return the steps of a training on these sites."""
-    steps_per_epoch = sampler.steps_per_epoch(len(train_sites), optim.minibatch)
+def schedule_steps(targets: Targets, objective: config.Objective, optim: config.Optim, seed: int) -> StepSchedule:
+    """Return the steps of a training on the sites of these targets."""
+    sites, views = targets.train_sites, 2 if objective.view_weight else 1
+    replicates = (targets.treatments[sites], targets.plates[sites]) if objective.replicate_weight else None
+    steps_per_epoch = len(_epoch(len(sites), optim.minibatch // views, replicates, seed=seed, epoch=0))
     all_epochs = optim.epochs * steps_per_epoch
-    return StepSchedule(train_sites, optim.minibatch, steps_per_epoch, min(all_epochs, optim.max_steps or all_epochs),
-                        lr_schedule.parse_schedule(optim.lr), seed)
+    return StepSchedule(sites, optim.minibatch, steps_per_epoch, min(all_epochs, optim.max_steps or all_epochs),
+                        lr_schedule.parse_schedule(optim.lr), seed, views, replicates)
+
+
+def _epoch(num_sites: int, minibatch: int, replicates: tuple[np.ndarray, np.ndarray] | None, *, seed: int,
+           epoch: int) -> list[np.ndarray]:
+    """Return the minibatches of an epoch; their number is the same in all."""
+    if replicates is None:
+        return sampler.epoch_minibatches(num_sites, minibatch, seed=seed, epoch=epoch)
+    return sampler.paired_minibatches(*replicates, minibatch, seed=seed, epoch=epoch)

@@ -1,20 +1,23 @@
-"""Targets of each site: the label of its mechanism, and the pixel statistics of the auxiliary task.
+"""Targets of each site: its mechanism, its treatment and plate, and statistics of its pixels.
 
 Shapes: S sites of the table, N sites that are read, D statistics.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
-from mscnn.core import config
+from mscnn.core import config, identity
+from mscnn.core.errors import UsageError
 from mscnn.core.logs import log
 from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.pixels.statistics import pixel_statistics
 from mscnn.data.tables import splits
+from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed.world import World
 from mscnn.training.loss import UNKNOWN, class_weights
 
@@ -28,22 +31,34 @@ class Targets:
     train_sites: np.ndarray            # positions of the sites that training reads
     labels: np.ndarray                 # (S,) of the mechanism; UNKNOWN unless on the training side
     weights: np.ndarray                # (S,) in the loss of the mechanism; 0 unless on the training side
+    treatments: np.ndarray             # (S,) number of compound and dose together, in any spelling
+    compounds: np.ndarray              # (S,) number of the compound
+    plates: np.ndarray                 # (S,) number of the plate
+    on_one_plate: np.ndarray           # (S,) bool: all fields of its treatment that are read lie on one plate
     aux_targets: Tensor | None = None  # (S, D) of the auxiliary task; None without it
 
 
 def build_targets(fields: FieldReader, split: splits.Split, objective: config.Objective, optim: config.Optim, world: World,
                   loader_thread_init: Callable[[], object] = lambda: None) -> Targets:
-    """Return labels of the training side alone, and auxiliary targets of all sites that are read. A collective.
+    """Return labels of the training side alone, and targets without labels of all sites that are read. A collective.
 
-    Auxiliary targets are in standard deviations of the training side.
+    Auxiliary targets are in standard deviations of the training side.  Raises UsageError, on all ranks alike, for a
+    contrast that these sites do not allow.
     """
     classes, train = fields.table.mechanisms(), split.train()
     labels, weights = np.full(len(fields.table), UNKNOWN), np.zeros(len(fields.table))
-    labels[train] = fields.table.frame["mechanism"].iloc[train].map(classes.index)
-    weights[train] = class_weights(labels[train], len(classes), optim.class_weights)[labels[train]]
-    if not objective.statistics_weight:
-        return Targets(train, labels, weights)
+    labelled = train[(fields.table.frame["mechanism"].iloc[train] != "").to_numpy()]
+    labels[labelled] = fields.table.frame["mechanism"].iloc[labelled].map(classes.index)
+    if objective.mechanism_weight:
+        weights[labelled] = class_weights(labels[labelled], len(classes), optim.class_weights)[labels[labelled]]
     sites = np.sort(np.concatenate([train, split.test()])) if objective.transductive else train
+    treatments, compounds, plates = _numbers(fields.table)
+    on_one_plate = pd.Series(plates[sites]).groupby(treatments[sites]).nunique().reindex(treatments).to_numpy() == 1
+    targets = Targets(sites, labels, weights, treatments, compounds, plates, on_one_plate)
+    if objective.replicate_weight:
+        require_replicates(targets, objective)
+    if not objective.statistics_weight:
+        return targets
     statistics_ND = _statistics_of_sites(fields, sites, optim.microbatch, world, loader_thread_init)
     of_train_ND = statistics_ND[np.isin(sites, train)]
     sd_D = of_train_ND.std(axis=0)
@@ -52,7 +67,43 @@ def build_targets(fields: FieldReader, split: splits.Split, objective: config.Ob
     targets_SD[sites] = torch.from_numpy(scaled_ND.clip(-CLIP_SD, CLIP_SD)).float()
     log.info("auxiliary task: %d statistics of %d fields%s", targets_SD.shape[1], len(sites),
              f", {len(sites) - len(train)} of them held out" if objective.transductive else "")
-    return Targets(sites, labels, weights, targets_SD)
+    return replace(targets, aux_targets=targets_SD)
+
+
+def require_replicates(targets: Targets, objective: config.Objective) -> None:
+    """Raise UsageError for sites on which the replicate contrast attracts or repels nothing; log doubts."""
+    sites = targets.train_sites
+    treatments, plates = targets.treatments[sites], targets.plates[sites]
+    fields = pd.Series(treatments).value_counts()
+    if (fields < 2).all():
+        raise UsageError(f"--replicate-weight {objective.replicate_weight:g} needs treatments of several fields, got "
+                         f"{len(fields)} treatments of one field; use --view-weight, which needs no replicates")
+    apart = pd.Series(targets.compounds[sites]).groupby(plates if objective.negatives == "plate" else 0 * plates).nunique()
+    if (apart < 2).all():
+        remedy = "use --negatives all" if objective.negatives == "plate" and len(set(targets.compounds[sites])) > 1 else \
+            "use --view-weight, which needs no other compound"
+        raise UsageError(f"--replicate-weight {objective.replicate_weight:g} --negatives {objective.negatives} needs "
+                         f"several compounds, and no {'plate' if objective.negatives == 'plate' else 'table'} has two; "
+                         f"{remedy}")
+    log.info("replicate contrast: %d treatments on %d plates", len(fields), len(set(plates)))
+    one_plate = len(np.unique(treatments[targets.on_one_plate[sites]]))
+    for number, what in ((int((fields == 1).sum()), "have one field and attract none"),
+                         (one_plate, "are on one plate only, so that what is special to the plate may be learnt"),
+                         (int((apart < 2).sum()) if objective.negatives == "plate" else 0,
+                          "plates hold one compound, where nothing repels (--negatives all)")):
+        if number:
+            log.warning("replicate contrast: %d of them %s", number, what)
+
+
+def _numbers(table: SiteTable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return a number for the treatment, the compound and the plate of each site (S,), the same in any spelling."""
+    forms = identity.normal_table(table.frame, {name: name for name in ("compound", "plate")})
+    forms["concentration"] = table.frame["concentration"].to_numpy()
+
+    def numbers(*names: str) -> np.ndarray:
+        return forms.groupby([*names], dropna=False, sort=False).ngroup().to_numpy()
+
+    return numbers("compound", "concentration"), numbers("compound"), numbers("plate")
 
 
 def _statistics_of_sites(fields: FieldReader, sites: np.ndarray, microbatch: int, world: World,

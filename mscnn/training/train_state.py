@@ -20,6 +20,7 @@ from mscnn.data.pixels.count_statistics import CountsRecord
 from mscnn.data.tables import splits
 from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed import heartbeat
+from mscnn.readout.record import ReadoutRecord
 from mscnn.training import checkpoint
 from mscnn.training.checkpoint import Checkpoint, ResumeRecord
 from mscnn.training.trainer import StepResult, Trainer
@@ -45,6 +46,7 @@ class TrainState:
     epoch_mean: float | None = None         # mean loss of the epoch just ended; None if the run does not save after it
     nonfinite_steps: int = 0                # in a row, up to now
     has_lda_head: bool = False              # the last layer is the discriminant analysis
+    readout: ReadoutRecord | None = None    # of --head chosen, once it is fitted
     failed_saves: int = 0                   # checkpoints that could not be written
     recent_losses: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))  # by which a spike is recognised
 
@@ -117,7 +119,8 @@ class TrainState:
                 step=self.step, total_steps=self.total_steps, settings=config.absolute(settings).flat(),
                 classes=table.mechanisms(), channels=list(table.channels), image_size=list(table.shape[1:]),
                 scale=trainer.fields.scale.to_record(), split=splits.to_record(split, table),
-                network=trainer.network.state_dict(), resume=resume, counts=self.counts)
+                network=trainer.network.state_dict(), resume=resume, counts=self.counts,
+                readout=self.readout)
 
     def load(self, saved: Checkpoint, trainer: Trainer) -> None:
         """Restore the training to where a checkpoint was saved. Raises DataError where it is of another network."""
@@ -134,6 +137,7 @@ class TrainState:
         self.step, self.epoch_losses = saved.step, list(resume.epoch_losses)
         self.best_epoch_mean = math.inf if resume.best_epoch_mean is None else resume.best_epoch_mean
         self.nonfinite_steps, self.has_lda_head = resume.nonfinite_steps, resume.has_lda_head
+        self.readout = saved.readout
         self.recent_losses.extend(resume.recent_losses)
         changed = [f"{name} {resume.numerics.get(name)}, now {value}" for name, value in self.numerics.items()
                    if resume.numerics.get(name) != value]

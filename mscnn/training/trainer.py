@@ -1,6 +1,7 @@
 """A training step over a global minibatch, and the passes beside it: warm-up, prediction, the LDA head.
 
-Shapes: S sites, N fields of a microbatch, C channels, H W pixels, D statistics of the auxiliary task.
+Shapes: S sites, M fields of the global minibatch, N fields of a microbatch, C channels, H W pixels, E numbers of an
+embedding, D statistics of the auxiliary task.
 """
 
 import math
@@ -9,6 +10,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from typing import cast
 
 import numpy as np
 import torch
@@ -18,13 +20,14 @@ from mscnn.core import activity
 from mscnn.data.pixels.augment import Jitter
 from mscnn.data.pixels.prefetch import prefetch
 from mscnn.data.pixels.reader import FieldReader
-from mscnn.data.tables.sampler import microbatches, shard
+from mscnn.data.tables.sampler import microbatches, occurrences, shard
 from mscnn.distributed.world import World
 from mscnn.model import MCNN
 from mscnn.model.acceleration import Acceleration
+from mscnn.training.contrast import Contrast, ContrastResult
 from mscnn.training.ema import EMA
 from mscnn.training.inference import predict
-from mscnn.training.loss import loss_shares
+from mscnn.training.loss import LossModule, loss_shares
 from mscnn.training.targets import Targets
 
 
@@ -38,6 +41,8 @@ class Microbatch:
     aux_targets_ND: Tensor | None # of the auxiliary task; None without it
     aux_shares_N: Tensor        # shares of the auxiliary loss: the same for all fields, 0 for padding
     sites_N: np.ndarray         # positions in the table
+    places_N: np.ndarray        # in the global minibatch; none for padding
+    minibatch_M: np.ndarray     # sites of the global minibatch
     is_last: bool               # of its step
 
 
@@ -58,8 +63,8 @@ class StepMetrics:
     steps: int = 0         # without skipped ones
     fields: int = 0        # without padding
     loss: float = 0.0      # this rank's part of the sum over steps of the minibatch's mean loss
-    labelled: int = 0      # fields that count in the cross-entropy
-    correct: int = 0       # of these
+    labelled: int = 0      # fields that count in the cross-entropy; label-free: fields that another one attracts
+    correct: int = 0       # of these; label-free: those whose nearest other field attracts them
     waited: float = 0.0    # seconds that this rank waited for data
     started: float = field(default_factory=time.perf_counter)
 
@@ -68,11 +73,12 @@ class StepMetrics:
         self.__init__()
 
     def all_reduce(self, world: World) -> dict[str, float]:
-        """Return means over all ranks; a collective."""
+        """Return means over all ranks; a collective. Without a field that counts there is no accuracy."""
         fields, loss, labelled, correct, waited = world.sum(self.fields, self.loss, self.labelled, self.correct,
                                                             self.waited)
         seconds = time.perf_counter() - self.started
-        return {"loss": loss / self.steps if self.steps else math.nan, "accuracy": correct / max(labelled, 1),
+        accuracy = {"accuracy": correct / labelled} if labelled else {}
+        return {"loss": loss / self.steps if self.steps else math.nan, **accuracy,
                 "images_per_second": fields / seconds, "data_wait": waited / (seconds * world.size)}
 
 
@@ -92,6 +98,7 @@ class Trainer:
     clip_norm: float                         # 0: off
     seed: int
     ema: EMA | None = None                   # of the weights, updated after every step
+    contrast: Contrast | None = None         # losses over the embeddings of the global minibatch
     stop_requested: Callable[[], bool] = lambda: False  # whether this rank was asked to stop
     loader_thread_init: Callable[[], object] = lambda: None  # what the thread that reads ahead calls first
 
@@ -100,9 +107,9 @@ class Trainer:
 
         epochs: the number of each and its global minibatches, as positions in the table.
         """
-        jobs = (partial(self._load_microbatch, minibatch, sites, is_real, is_last, epoch)
+        jobs = (partial(self._load_microbatch, minibatch, places, is_real, is_last, epoch)
                 for epoch, minibatches in epochs for minibatch in minibatches
-                for sites, is_real, is_last in self._own_microbatches(minibatch))
+                for places, is_real, is_last in self._own_microbatches(minibatch))
         return prefetch(jobs, thread_init=self.loader_thread_init)
 
     def steps(self, loaded: Iterator[Microbatch], rates: list[float],
@@ -121,9 +128,10 @@ class Trainer:
         """
         if self.world.size > 1:
             first = self.targets.train_sites[:1]
-            batch = self._load_microbatch(first, first, is_real=False, is_last=True, epoch=0)
+            batch = self._load_microbatch(first, np.zeros(1, dtype=int), is_real=False, is_last=True, epoch=0)
             with self.world.sync_only_if(self.loss_module, last=True):
-                loss = self._forward(batch)["loss"]
+                result = self._forward(batch)
+                loss = result["loss"] + (result["embeddings_NE"].sum() * 0 if self.contrast else 0)
                 with activity.during(activity.EXCHANGE):
                     loss.backward()
             self.optimiser.zero_grad()
@@ -137,17 +145,16 @@ class Trainer:
         return predict(self.network, self.fields, sites, microbatch=self.microbatch, world=self.world, tta=tta,
                        acceleration=self.acceleration, loader_thread_init=self.loader_thread_init)
 
-    def fit_lda_head(self, sites: np.ndarray, tta: bool) -> None:
-        """Replace the last layer by linear discriminant analysis of these sites' features; a collective.
+    def replace_last_layer(self, features_SF: np.ndarray, labels_S: np.ndarray) -> None:
+        """Replace the last layer by linear discriminant analysis of features of the network with the weights of the EMA.
 
-        With EMA the average weights get the new layer, and the live weights keep theirs.  Features are computed in the
-        precision of training; evaluation predicts in float32.
+        With EMA the average weights get the new layer, and the live weights keep theirs.
         """
         from mscnn.model.lda import fit_lda_layer  # here: scikit-learn takes as long to load as torch, and few runs need it
 
         last = self.network.classify
         with self.ema_weights(), torch.no_grad():
-            fitted = fit_lda_layer(self.predict(sites, tta)[1], self.targets.labels[sites], last.out_features)
+            fitted = fit_lda_layer(features_SF, labels_S, last.out_features)
             for parameter, values in zip((last.weight, last.bias), fitted, strict=True):
                 parameter.copy_(torch.from_numpy(values))
 
@@ -163,17 +170,9 @@ class Trainer:
 
         The gradient is the same on all ranks then, and so is the decision to skip one that is not finite.
         """
-        is_last, own_loss, nonfinite_sites = False, 0.0, []
-        while not is_last:
-            waiting = time.perf_counter()
-            batch = next(loaded)
-            is_last = batch.is_last
-            metrics.waited += time.perf_counter() - waiting
-            activity.set_activity("computing")
-            with self.world.sync_only_if(self.loss_module, last=is_last):
-                result = self._forward(batch)
-                with activity.during(activity.EXCHANGE if is_last and self.world.size > 1 else "computing"):
-                    (result["loss"] * self.world.size).backward()  # DDP averages over ranks, the shares must add up
+        own_loss, nonfinite_sites = 0.0, []
+        batches = self._batches_of_step(loaded, metrics)
+        for batch, result in self._contrasted(list(batches), metrics) if self.contrast else self._backpropagated(batches):
             own_loss += result["loss"].item()
             nonfinite_sites += batch.sites_N[~(result["finite_N"] | (batch.aux_shares_N == 0)).numpy()].tolist()
             metrics.correct += int(result["correct"])
@@ -190,6 +189,73 @@ class Trainer:
         self.optimiser.zero_grad()
         return StepResult(loss, is_skipped, nonfinite_sites, stops > 0)
 
+    def _batches_of_step(self, loaded: Iterator[Microbatch], metrics: StepMetrics) -> Iterator[Microbatch]:
+        """Yield this rank's microbatches of a step; count how long each was waited for."""
+        is_last = False
+        while not is_last:
+            waiting = time.perf_counter()
+            batch = next(loaded)
+            is_last = batch.is_last
+            metrics.waited += time.perf_counter() - waiting
+            activity.set_activity("computing")
+            yield batch
+
+    def _backpropagated(self, batches: Iterable[Microbatch]) -> Iterator[tuple[Microbatch, dict[str, Tensor]]]:
+        """Go forward and back with each microbatch; yield it with what _forward returns."""
+        for batch in batches:
+            with self.world.sync_only_if(self.loss_module, last=batch.is_last):
+                result = self._forward(batch)
+                self._backward(result["loss"], batch)
+            yield batch, result
+
+    def _contrasted(self, batches: list[Microbatch],
+                    metrics: StepMetrics) -> Iterator[tuple[Microbatch, dict[str, Tensor]]]:
+        """Do the same where the loss compares the embeddings of the global minibatch; a collective.
+
+        All embeddings come first, then each microbatch goes back from their gradients.  The first microbatch goes forward
+        once, the others twice.
+        """
+        first, others = batches[0], batches[1:]
+        with self.world.sync_only_if(self.loss_module, last=first.is_last):
+            result = self._forward(first)
+            embeddings = [result["embeddings_NE"].detach(), *map(self._embed, others)]
+            contrast = self._contrast_of_step(batches, embeddings, metrics)
+            surrogate = result["loss"] + _inner(result["embeddings_NE"], contrast.gradients_ME[first.places_N])
+            self._backward(surrogate, first)
+        yield first, {**result, "loss": result["loss"].detach() + contrast.loss / self.world.size}  # ranks add up losses
+        for batch in others:
+            with self.world.sync_only_if(self.loss_module, last=batch.is_last):
+                result = self._forward(batch)
+                surrogate = result["loss"] + _inner(result["embeddings_NE"], contrast.gradients_ME[batch.places_N])
+                self._backward(surrogate, batch)
+            yield batch, result
+
+    def _contrast_of_step(self, batches: list[Microbatch], embeddings: list[Tensor],
+                          metrics: StepMetrics) -> ContrastResult:
+        """Return the contrast of the global minibatch from the embeddings of this rank's microbatches; a collective."""
+        assert self.contrast is not None
+        sites_M = batches[0].minibatch_M
+        embeddings_ME = torch.zeros(len(sites_M), embeddings[0].shape[1])
+        for batch, embeddings_NE in zip(batches, embeddings, strict=True):
+            embeddings_ME[batch.places_N] = embeddings_NE[:len(batch.places_N)]
+        self.world.sum_in_place(embeddings_ME)  # each place is filled on one rank: the sum is exact
+        result = self.contrast.loss(embeddings_ME, sites_M)
+        if self.world.rank == 0 and not self.targets.weights.any():
+            metrics.correct += result.matched
+            metrics.labelled += result.anchors
+        return result
+
+    def _embed(self, batch: Microbatch) -> Tensor:
+        """Return the embeddings (N, E) of a microbatch, without a graph."""
+        loss_module = cast(LossModule, getattr(self.loss_module, "module", self.loss_module))  # without its wrapper
+        with torch.no_grad(), self.acceleration.autocast():
+            return loss_module.embed(self.network.features(batch.images_NCHW))
+
+    def _backward(self, loss: Tensor, batch: Microbatch) -> None:
+        """Go back through the network; ranks exchange gradients at the last microbatch."""
+        with activity.during(activity.EXCHANGE if batch.is_last and self.world.size > 1 else "computing"):
+            (loss * self.world.size).backward()  # DDP averages over ranks, the shares must add up
+
     def _forward(self, batch: Microbatch) -> dict[str, Tensor]:
         """Return what LossModule.forward does, in the precision asked for."""
         with self.acceleration.autocast():
@@ -205,22 +271,29 @@ class Trainer:
         return bool(torch.isfinite(norm))
 
     def _own_microbatches(self, minibatch: np.ndarray) -> list[tuple[np.ndarray, bool, bool]]:
-        """Return this rank's microbatches of a minibatch: sites, whether they are real, whether it is the last.
+        """Return this rank's microbatches of a minibatch: places in it, whether they are real, whether it is the last.
 
         A rank without fields gets one field of padding.
         """
-        own = shard(minibatch, rank=self.world.rank, size=self.world.size)
+        own = shard(np.arange(len(minibatch)), rank=self.world.rank, size=self.world.size)
         if len(own) == 0:
-            return [(minibatch[:1], False, True)]
+            return [(np.zeros(1, dtype=int), False, True)]
         parts = microbatches(own, self.microbatch)
-        return [(sites, True, number == len(parts)) for number, sites in enumerate(parts, 1)]
+        return [(places, True, number == len(parts)) for number, places in enumerate(parts, 1)]
 
-    def _load_microbatch(self, minibatch: np.ndarray, sites: np.ndarray, is_real: bool, is_last: bool,
+    def _load_microbatch(self, minibatch: np.ndarray, places: np.ndarray, is_real: bool, is_last: bool,
                          epoch: int) -> Microbatch:
-        images_NCHW = self.acceleration.place(self.fields.read(sites, self.jitter, (self.seed, epoch)))
-        targets = self.targets
+        sites, targets = minibatch[places], self.targets
+        images_NCHW = self.acceleration.place(
+            self.fields.read(sites, self.jitter, (self.seed, epoch), occurrences(minibatch)[places]))
         return Microbatch(
             images_NCHW=images_NCHW, labels_N=torch.from_numpy(targets.labels[sites]),
             weights_N=loss_shares(targets.weights, minibatch, sites) * is_real,
             aux_targets_ND=None if targets.aux_targets is None else targets.aux_targets[sites],
-            aux_shares_N=torch.full((len(sites),), is_real / len(minibatch)), sites_N=sites, is_last=is_last)
+            aux_shares_N=torch.full((len(sites),), is_real / len(minibatch)), sites_N=sites,
+            places_N=places[:len(places) * is_real], minibatch_M=minibatch, is_last=is_last)
+
+
+def _inner(embeddings_NE: Tensor, gradients_NE: Tensor) -> Tensor:
+    """Return the sum whose gradient by the embeddings is the one given; 0 for padding, whose gradients are none."""
+    return (embeddings_NE[:len(gradients_NE)] * gradients_NE).sum()

@@ -10,9 +10,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
 from mscnn.core.errors import DataError
+from mscnn.data.pixels import handcrafted
 from mscnn.data.tables.site_table import SiteTable, read_sites
 from mscnn.data.tables.splits import make_split, treated_compounds
-from mscnn.evaluation import aggregate, baselines, handcrafted, scoring
+from mscnn.evaluation import aggregate, baselines, scoring
 from mscnn.evaluation.baselines import Screen, align, over_folds, probabilities, random_folds
 from tests.conftest import make_table
 

@@ -6,16 +6,20 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+import mscnn
 from mscnn.core.errors import UsageError
 from mscnn.data.pixels.images import read_site
+from mscnn.data.pixels.statistics import pixel_statistics
 from mscnn.data.tables import splits
-from mscnn.data.tables.site_table import read_sites
+from mscnn.data.tables.site_table import SiteTable, read_sites
 from mscnn.evaluation import aggregate, compare_baselines, results, scoring
+from mscnn.evaluation.retrieval import RetrievalComparison
 from mscnn.report import html
 from mscnn.report import run as runs
 
@@ -56,22 +60,68 @@ def run(tmp_path_factory):
     return out, table, found.baselines
 
 
+def statistics_of(table: SiteTable) -> np.ndarray:
+    """Pixel statistics of fields that are scaled to mean 0 and sd 1 by themselves."""
+    fields = np.stack([read_site(files).astype(np.float64) for files in table.frame["files"]])
+    scaled = (fields - fields.mean(axis=(2, 3), keepdims=True)) / fields.std(axis=(2, 3), keepdims=True)
+    return pixel_statistics(torch.from_numpy(scaled.astype(np.float32))).double().numpy()
+
+
 def test_a_baseline_is_fitted_on_each_folds_training_side_alone(run):
     out, table, found = run
     measured = pd.read_parquet(out / compare_baselines.FEATURES)
     assert measured["Metadata_Plate"].tolist() == table.frame["plate"].tolist()
-    features, labels = measured.filter(like="Image_Basic_").to_numpy(), table.frame["mechanism"].to_numpy()
-    for name, classifier in (("handcrafted features", LogisticRegression(class_weight="balanced", max_iter=5000)),
-                             ("handcrafted features, LDA", LinearDiscriminantAnalysis(
-                                 solver="lsqr", shrinkage="auto", priors=[0.5, 0.5]))):
+    handcrafted, labels = measured.filter(like="Image_Basic_").to_numpy(), table.frame["mechanism"].to_numpy()
+    statistics = statistics_of(table)
+    regression = LogisticRegression(class_weight="balanced", max_iter=5000)
+    discriminant = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=[0.5, 0.5])
+    for name, features, classifier in (
+            ("handcrafted features", handcrafted, regression), ("handcrafted features, LDA", handcrafted, discriminant),
+            ("pixel statistics, LDA", statistics, discriminant),
+            ("both tables, LDA", np.hstack([statistics, handcrafted]), discriminant)):
         right = {}
         for compound in sorted(set(table.frame["compound"])):
             test = (table.frame["compound"] == compound).to_numpy()
             model = make_pipeline(StandardScaler(), classifier).fit(features[~test], labels[~test])
             right[compound] = [int((model.predict(features[test]) == labels[test]).sum()), 6]
         assert found[name].held_out.compounds_fields == right
-    written = json.loads((out / "scores" / "baselines.json").read_text())["baselines"]
-    assert {name: scoring.BaselineResult.from_json(result) for name, result in written.items()} == found
+    written = scoring.BaselineResults.from_json(json.loads((out / "scores" / "baselines.json").read_text()))
+    assert written.baselines == found
+
+
+def test_tables_without_training_are_scored_as_by_mscnn_score(run):
+    out, _, _ = run
+    written = json.loads((out / "scores" / "baselines.json").read_text())["retrieval"]
+    found = RetrievalComparison.from_json(written)
+    assert list(found.tables) == ["pixel statistics", "handcrafted features", "both tables"]
+    scored = mscnn.score_profiles(pd.read_parquet(out / compare_baselines.FEATURES), normalise="standard")
+    assert found.tables["handcrafted features"].nsc == scored.nsc
+    assert found.tables["handcrafted features"].nscb == scored.nscb
+    assert (found.network, found.difference) == (None, None)
+    assert "profiles of 8 networks cannot be compared with each other" in found.note
+
+
+def test_one_network_of_all_folds_has_the_same_baselines_and_is_compared_by_retrieval(run, tmp_path):
+    """A label-free network: its folds are those of its read-outs."""
+    out, table, expected = run
+    one = tmp_path / "loco"
+    (one / "network").mkdir(parents=True)
+    (one / "network" / "config.yaml").write_text(
+        f"preset: screen\nsites: {out.parent / 'sites.csv'}\nmechanism_weight: 0\nreplicate_weight: 1\n")
+    description = results.read_description(out / "scores")
+    folds = [replace(fold, checkpoint="loco/network/checkpoints/last.safetensors") for fold in description.folds]
+    results.write(results.read_table(out / "scores", "fields"), replace(description, folds=folds), one / "scores")
+    is_n = (table.frame["mechanism"] == "N").to_numpy()
+    told = np.eye(2)[is_n.astype(int)] + np.random.default_rng(0).normal(0, 0.1, (48, 2))
+    aggregate.field_profiles(table, told).assign(Metadata_Scored=True).to_parquet(one / "scores" / results.PROFILES)
+    found = compare_baselines.score_baselines(one, features=out / compare_baselines.FEATURES, nuclei=None, workers=1,
+                                              microbatch=8)
+    assert found.baselines == expected
+    assert found.retrieval.network.nsc.mean_average_precision.mean == 1
+    assert (found.retrieval.network.nsc.correct, found.retrieval.network.nsc.total) == (8, 8)
+    assert found.retrieval.difference.difference == pytest.approx(
+        1 - found.retrieval.tables[found.retrieval.best].nsc.mean_average_precision.mean)
+    assert found.retrieval.note == ""
 
 
 def test_the_layout_tells_under_a_random_split_and_not_where_compounds_are_left_out(run):

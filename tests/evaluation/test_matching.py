@@ -5,10 +5,12 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import average_precision_score
 from sklearn.neighbors import NearestNeighbors
 
-from mscnn.evaluation.matching import PROTOCOLS, ProfileScores, TreatmentCounts, Treatments, lines, score_profiles
-from mscnn.evaluation.neighbours import barred, match, similarities
+from mscnn.evaluation.matching import PROTOCOLS, ProfileScores, TreatmentCounts, Treatments, score_profiles
+from mscnn.evaluation.neighbours import average_precisions, barred, match, similarities
+from mscnn.evaluation.score_table import lines
 
 DRAWS = {"draws": 200, "permutations": 200}
 COUNTED = TreatmentCounts(rows=9, control=1, unlabelled=2, wells=6, features=2)
@@ -108,15 +110,71 @@ def test_neighbours_are_scikit_learns(kind):
             assert found[t] == allowed[oracle.kneighbors(profiles[[t]], return_distance=False)[0, 0]]
 
 
+def test_mean_average_precision_by_hand():
+    result = score(BY_HAND)
+    # a 1 (and a 3) rank b, c, d, e, f: b and d have its mechanism.  b: a 3, a 1, c, d.  d: c, b, e, a 3, a 1.
+    # c: b 1, d, a 3, a 1, e.  e: d, c.  f is the only one of its mechanism.
+    of_a = (1 + 2 / 3) / 2
+    expected = [of_a, of_a, (1 + 1 + 3 / 4) / 3, 1 / 5, (1 / 2 + 2 / 4 + 3 / 5) / 3, 1 / 2, None]
+    assert [row["nsc"].get("average_precision") for row in result["treatments"]] == [
+        value if value is None else pytest.approx(value) for value in expected]
+    assert result["nsc"]["mean_average_precision"]["mean"] == pytest.approx(np.mean(expected[:-1]))
+    # In NSCB a 1 (W1) ranks c, d, e, f; b the same; d (W2) ranks b, e, a 3, a 1, f.
+    expected = [1 / 2, 1 / 2, 1 / 2, None, (1 + 2 / 3 + 3 / 4) / 3, None, None]
+    assert [row["nscb"].get("average_precision") for row in result["treatments"]] == [
+        value if value is None else pytest.approx(value) for value in expected]
+    assert result["nscb"]["mean_average_precision"]["interval"]["compounds"] == 3
+
+
+def drawn(number: int = 40) -> Treatments:
+    """Five mechanisms, two treatments a compound, batches of eight; profiles that tell a little."""
+    rng = np.random.default_rng(5)
+    return treatments(*((f"c{n // 2:02}", float(n % 2), f"m{n // 2 % 5}", f"W{n // 8}",
+                         0.5 * np.eye(5)[n // 2 % 5] + rng.normal(size=5)) for n in range(number)))
+
+
+@pytest.mark.parametrize("steps", [1000, 4])
+def test_average_precision_is_scikit_learns(steps):
+    """Of 4 steps of similarity most are ties."""
+    table = drawn()
+    labels = table.frame["Metadata_MOA"].to_numpy()
+    labels_DT = np.stack([labels, np.random.default_rng(0).permutation(labels)])
+    likeness = np.round(similarities(table.profiles_TF, "cosine") * steps) / steps
+    for protocol in PROTOCOLS:
+        allowed = ~barred(protocol, table.frame["Metadata_Compound"].to_numpy(), table.frame["Batches"].to_list())
+        expected = [[average_precision_score(draw[allowed[t]] == draw[t], likeness[t][allowed[t]])
+                     if (draw[allowed[t]] == draw[t]).any() else np.nan for t in range(len(labels))] for draw in labels_DT]
+        np.testing.assert_allclose(average_precisions(labels_DT, likeness, allowed), expected, rtol=1e-12)
+
+
+def test_mean_average_precision_is_copairs():
+    copairs = pytest.importorskip("copairs.map", reason="copairs is not installed: requirements-profiling.txt")
+    table = drawn()
+    frame = table.frame.assign(Metadata_Week=[next(iter(batches)) for batches in table.frame["Batches"]])
+    result = score_profiles(table, **DRAWS).to_json()
+    for protocol, barred_columns in (("nsc", ["Metadata_Compound"]), ("nscb", ["Metadata_Compound", "Metadata_Week"])):
+        found = copairs.average_precision(
+            frame.drop(columns=["Batches", "Wells", "Scored"]), table.profiles_TF, pos_sameby=["Metadata_MOA"],
+            pos_diffby=barred_columns, neg_sameby=[], neg_diffby=["Metadata_MOA", *barred_columns])
+        ours = [row[protocol]["average_precision"] for row in result["treatments"]]
+        np.testing.assert_allclose(found["average_precision"].to_numpy(), ours, rtol=1e-6)
+        assert result[protocol]["mean_average_precision"]["mean"] == pytest.approx(found["average_precision"].mean(), 1e-6)
+
+
 def test_profiles_without_information_score_inside_the_null_and_informed_ones_far_above():
     rng = np.random.default_rng(1)
     rows = [(f"{mechanism}{compound}", float(dose), mechanism, f"W{(compound + number) % 5}", mechanism)
             for number, mechanism in enumerate("MNOP") for compound, dose in itertools.product(range(5), range(3))]
     centres = dict(zip("MNOP", rng.normal(size=(4, 8)), strict=True))
-    noise = score(treatments(*((*row[:4], rng.normal(size=8)) for row in rows)))["nscb"]["permuted"]
+    noise = score(treatments(*((*row[:4], rng.normal(size=8)) for row in rows)))["nscb"]
+    noise_of_ranks, noise = noise["mean_average_precision"]["permuted"], noise["permuted"]
     signal = score(treatments(*((*row[:4], centres[row[4]] + 0.2 * rng.normal(size=8)) for row in rows)))["nscb"]
     for null in noise.values():
         assert null["p"] > 0.05
+    for null in noise_of_ranks.values():
+        assert null["p"] > 0.05
+    assert signal["mean_average_precision"]["mean"] > 0.99
+    assert signal["mean_average_precision"]["permuted"]["over compounds"]["p"] == pytest.approx(1 / 201)
     assert signal["correct"] == signal["total"] == 60
     for null in signal["permuted"].values():
         assert null["p"] == pytest.approx(1 / 201)

@@ -27,14 +27,36 @@ def drawn_table() -> ProfileTable:
 def test_a_table_is_normalised_then_sphered_where_asked():
     table = drawn_table()
     plain = score_table.score(table, **OPTIONS).scores
-    for normalise in ("none", "z", "mad", "percentile"):
+    over_rows = (table.features_SF - table.features_SF.mean(axis=0)) / table.features_SF.std(axis=0)
+    for normalise in ("none", "standard", "z", "mad", "percentile"):
         for sphere in (False, True):
-            by_hand = table if normalise == "none" else aggregate.normalise(table, normalise, "DMSO")
+            by_hand = (table if normalise == "none" else ProfileTable(table.metadata, over_rows, table.names)
+                       if normalise == "standard" else aggregate.normalise(table, normalise, "DMSO"))
             by_hand = aggregate.sphere(by_hand, "DMSO") if sphere else by_hand
             expected = score_table.score(by_hand, **OPTIONS).scores
             got = score_table.score(table, **OPTIONS | {"normalise": normalise, "sphere": sphere}).scores
             assert got == expected
             assert (got == plain) == (normalise == "none" and not sphere)
+
+
+def test_standard_needs_no_plate_and_leaves_a_constant_feature_at_0():
+    table = drawn_table()
+    constant = ProfileTable(table.metadata.drop(columns=["Metadata_Plate", "Metadata_Well"]),
+                            np.column_stack([table.features_SF, np.full(len(table.metadata), 0.1)]), [*table.names, "e"])
+    assert (np.abs(aggregate.standardise(constant).features_SF[:, 4]) < 1e-12).all()
+    assert score_table.score(constant, **OPTIONS | {"normalise": "standard"}).nsc.total == 7  # c0 to c5, and taxol
+
+
+def test_a_screen_without_weeks_has_all_scores_but_nscb():
+    table = drawn_table()
+    without = ProfileTable(table.metadata.assign(Metadata_Week=""), table.features_SF, table.names)
+    scored, expected = (score_table.score(one, **OPTIONS) for one in (without, table))
+    assert scored.nscb is None
+    assert [row.nscb for row in (*scored.treatments, *scored.mechanisms)] == [None] * (len(scored.treatments) + 2)
+    assert scored.nsc.mean_average_precision.mean == expected.nsc.mean_average_precision.mean
+    assert "NSCB  nor same batch     not scored: no row has a week or batch" in str(scored)
+    assert "mAP   of other batches" not in str(scored)
+    assert scored.scores.from_json(scored.scores.to_json()) == scored.scores
 
 
 def test_taxol_controls_are_dropped_where_asked():

@@ -17,8 +17,9 @@ from tests import forked_process
 from tests.checkpoint_content import content_digest
 from tests.conftest import OVER_MPI, ROOT, processes_with, started_ranks, tiny_screen
 
-SETTINGS = ("--hold-out", "b", "--minibatch", "3", "--epochs", "2", "--lr", "0.003", "--threads", "1", "--statistics-weight", "1",
-            "--ema-decay", "0.9", "--class-weights", "none", "--log-every", "1", "--oversubscribe", "true",
+SETTINGS = ("--hold-out", "b", "--minibatch", "3", "--epochs", "2", "--lr", "0.003",
+            "--threads", "1", "--statistics-weight", "1", "--ema-decay", "0.9",
+            "--class-weights", "none", "--log-every", "1", "--oversubscribe", "true",
             "--checkpoint-steps", "1", "--resume", "auto")
 STEPS = 6
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--signals-to-handle", "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1",

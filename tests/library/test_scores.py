@@ -70,7 +70,7 @@ def test_profiles_of_a_run_can_be_scored(run, screen):
 
 @pytest.mark.parametrize(("change", "message"), [
     ({"similarity": "cosin"}, "similarity must be one of cosine, correlation, euclidean, got 'cosin'"),
-    ({"normalise": None}, "normalise must be one of none, z, mad, percentile, got None"),
+    ({"normalise": None}, "normalise must be one of none, standard, z, mad, percentile, got None"),
     ({"permutations": 0}, "permutations must be at least 1, got 0"),
     ({"features": "Cells_"}, r"list of prefixes, got the text 'Cells_'; write \['Cells_'\]"),
     ({"features": ["Other_"]}, "no feature columns that start with Other_"),

@@ -1,6 +1,6 @@
 """Started as one or several ranks by test_ranks.py: three training steps and a prediction.
 
-take_steps.py TABLE OUT [BACKEND [BROKEN]]        BROKEN: a site whose pixels are not finite
+take_steps.py TABLE OUT [BACKEND [BROKEN [LEARNT]]]     BROKEN: a site with pixels not finite; LEARNT: of OBJECTIVES
 """
 
 import sys
@@ -17,11 +17,14 @@ from mscnn.distributed import world
 from mscnn.model import MCNN
 from mscnn.model.acceleration import Acceleration, nesterov_sgd
 from mscnn.training import prepare_data, targets
+from mscnn.training.contrast import build_contrast
 from mscnn.training.loss import LossModule
 from mscnn.training.trainer import StepMetrics, Trainer
 
 MINIBATCHES = [[0, 5, 3, 7, 9], [2, 8], [1, 4, 6, 10, 11, 0, 3]]  # uneven shares; two sites leave a third rank with none
 RATES = [0.01, 0.02, 0.01]
+OBJECTIVES = {"mechanism": config.Objective(statistics_weight=0.5),
+              "contrast": config.Objective(mechanism_weight=0, replicate_weight=1, view_weight=0.3, statistics_weight=0.5)}
 
 
 class Broken(FieldReader):
@@ -35,29 +38,32 @@ class Broken(FieldReader):
         return fields_NCHW
 
 
-def main(table_csv: str, out: str, backend: str = "gloo", broken: str = "-1") -> None:
+def main(table_csv: str, out: str, backend: str = "gloo", broken: str = "-1",
+         learnt: str = "mechanism") -> None:
     """Write the trained parameters, sums and predictions of rank 0."""
     ranks = world.init(backend)
     torch.set_num_threads(1)
     settings = config.Data(sites=table_csv)
-    table = prepare_data.with_shape(prepare_data.load_labelled_sites(settings), None, ranks)
+    table = prepare_data.with_shape(prepare_data.load_sites(settings), None, ranks)
     normalisation = prepare_data.fit_scale(table, np.arange(len(table)), settings, ranks)
     counts = prepare_data.measure_counts(table, np.arange(len(table)), ranks)
     Broken.site = int(broken)
     fields, everything = Broken(table, normalisation, None), splits.make_split(table, split="hold-out")
-    objective, optim = config.Objective(statistics_weight=0.5), config.Optim(class_weights="balanced", microbatch=2)
+    objective, optim = OBJECTIVES[learnt], config.Optim(class_weights="balanced", microbatch=2)
     taught = targets.build_targets(FieldReader(table, normalisation, None), everything, objective, optim, ranks)
     torch.manual_seed(0)
     acceleration = Acceleration()
     network = acceleration.prepare(MCNN(len(table.mechanisms()), *table.shape))
-    loss_module = LossModule(network, 0.1, objective.statistics_weight, taught.aux_targets.shape[1])
+    contrast = build_contrast(objective, taught)
+    loss_module = LossModule(network, 0.1, objective.statistics_weight, taught.aux_targets.shape[1],
+                             objective.mechanism_weight, contrast=contrast is not None)
     trainer = Trainer(
         world=ranks, acceleration=acceleration, network=network, targets=taught, loss_module=ranks.to_ddp(loss_module),
         optimiser=nesterov_sgd(loss_module, momentum=0.9, weight_decay=5e-5), fields=fields,
-        jitter=Jitter(flips=True, quarter_turns=True, gain=0.2), microbatch=2, clip_norm=1.0, seed=0)
+        jitter=Jitter(flips=True, quarter_turns=True, gain=0.2), microbatch=2, clip_norm=1.0, seed=0, contrast=contrast)
     trainer.warm_up_ddp()
     tally = StepMetrics()
-    minibatches = [np.array(sites) for sites in MINIBATCHES]
+    minibatches = [np.repeat(sites, 2 if contrast else 1) for sites in MINIBATCHES]  # two views of each
     taken = list(trainer.steps(trainer.prefetch([(0, minibatches)]), RATES, tally))
     named = [sorted(site for own in ranks.gather(step.nonfinite_sites) for site in own) for _, step in taken]
     numbers = tally.all_reduce(ranks)

@@ -11,11 +11,11 @@ pytestmark = pytest.mark.ranks
 PROGRAM = ROOT / "tests" / "ranks" / "take_steps.py"
 
 
-def take_steps(table, ranks: int, mpiexec: str | None = None, broken: int = -1) -> dict:
+def take_steps(table, ranks: int, mpiexec: str | None = None, broken: int = -1, learnt: str = "mechanism") -> dict:
     """What rank 0 wrote; over MPI where there is an mpiexec to start it."""
     out = table.parent / f"{ranks}-ranks.pt"
-    done = (run_mpi(mpiexec, ranks, "-m", "mpi4py", PROGRAM, table, out, "mpi") if mpiexec else
-            run_python(PROGRAM, table, out, "gloo", broken, ranks=ranks))
+    done = (run_mpi(mpiexec, ranks, "-m", "mpi4py", PROGRAM, table, out, "mpi", broken, learnt) if mpiexec else
+            run_python(PROGRAM, table, out, "gloo", broken, learnt, ranks=ranks))
     assert done.returncode == 0, done.stderr
     return torch.load(out, weights_only=True)
 
@@ -35,6 +35,18 @@ def test_ranks_train_and_predict_like_one_process(tiny_screen, request, backend,
         assert together["counts"] == alone["counts"]
         torch.testing.assert_close(together["probabilities"], alone["probabilities"], rtol=1e-4, atol=1e-5)
         assert together["everyone"] == [{"rank": rank, "any": True, "text": "µ" * rank} for rank in range(ranks)]
+
+
+def test_the_contrast_of_ranks_and_microbatches_is_that_of_the_whole_minibatch(tiny_screen):
+    """Two sites of two views leave a fourth rank one field, and a fifth none."""
+    expected, accuracy = plain_contrast_steps(tiny_screen)
+    for ranks in (1, 2, 3, 5):
+        found = take_steps(tiny_screen, ranks, learnt="contrast")
+        assert found["accuracy"] == pytest.approx(accuracy, rel=1e-6)
+        for name, parameter in expected.items():
+            torch.testing.assert_close(found["parameters"][name], parameter, rtol=1e-4 if ranks == 1 else 1e-5, atol=2e-6,
+                                       msg=name)
+            expected[name] = found["parameters"][name] if ranks == 1 else parameter  # of float32 in the program's order
 
 
 def test_a_field_that_is_not_finite_is_skipped_by_all_ranks_and_named(tiny_screen):
@@ -72,7 +84,7 @@ def plain_steps(table_csv) -> dict:
     from tests.ranks.take_steps import MINIBATCHES, RATES
 
     ranks, settings = world.World(), config.Data(sites=str(table_csv))
-    table = prepare_data.with_shape(prepare_data.load_labelled_sites(settings), None, ranks)
+    table = prepare_data.with_shape(prepare_data.load_sites(settings), None, ranks)
     fields = FieldReader(table, prepare_data.fit_scale(table, np.arange(len(table)), settings, ranks), None)
     labels = torch.tensor([table.mechanisms().index(name) for name in table.frame["mechanism"]])
     weights = torch.tensor(compute_sample_weight("balanced", labels.numpy()), dtype=torch.float32)
@@ -98,3 +110,63 @@ def plain_steps(table_csv) -> dict:
         optimiser.zero_grad()
     assert all((network.state_dict()[name] != before[name]).any() for name in before)
     return network.state_dict()
+
+
+def plain_contrast_steps(table_csv) -> tuple[dict, float]:
+    """The textbook loop, losses of single fields written out; returns parameters, and the share of fields matched."""
+    import numpy as np
+    import torch.nn.functional as F
+
+    from mscnn.core import config
+    from mscnn.data.pixels.augment import Jitter
+    from mscnn.data.pixels.reader import FieldReader
+    from mscnn.data.pixels.statistics import pixel_statistics
+    from mscnn.distributed import world
+    from mscnn.model import MCNN
+    from mscnn.training import prepare_data
+    from mscnn.training.loss import LossModule
+    from tests.ranks.take_steps import MINIBATCHES, RATES
+
+    ranks, settings = world.World(), config.Data(sites=str(table_csv))
+    table = prepare_data.with_shape(prepare_data.load_sites(settings), None, ranks)
+    fields = FieldReader(table, prepare_data.fit_scale(table, np.arange(len(table)), settings, ranks), None)
+    compound, jitter = table.frame["compound"].tolist(), Jitter(flips=True, quarter_turns=True, gain=0.2)
+    torch.manual_seed(0)
+    network = MCNN(len(table.mechanisms()), *table.shape)
+    described = pixel_statistics(fields.read(np.arange(len(table))))
+    targets = ((described - described.mean(0)) / described.std(0, correction=0)).nan_to_num(0).clamp(-4, 4)
+    module = LossModule(network, 0.0, 0.5, targets.shape[1], 0.0, contrast=True)
+    learnt = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    assert len(learnt) == len(list(module.parameters())) - 2  # all but the classifier
+    optimiser = torch.optim.SGD(learnt, lr=0.0, momentum=0.9, nesterov=True, weight_decay=5e-5, foreach=False)
+    matched = anchors = 0
+    for sites, rate in zip(MINIBATCHES, RATES, strict=True):
+        first = fields.read(np.array(sites), jitter, (0, 0))
+        second = fields.read(np.array(sites), jitter, (0, 0), np.ones(len(sites), int))
+        images = torch.stack([first, second], 1).flatten(0, 1)
+        both = np.repeat(sites, 2).tolist()
+        features = network.features(images)
+        unit = F.normalize(module.embed(features), dim=1)
+        likeness = unit @ unit.T
+        losses = {"replicates": [], "views": []}
+        for one in range(len(both)):
+            others = [other for other in range(len(both)) if other != one]
+            repel = [other for other in others if compound[both[other]] != compound[both[one]]]
+            same = {"replicates": [other for other in others if compound[both[other]] == compound[both[one]]
+                                   and both[other] != both[one]],
+                    "views": [other for other in others if both[other] == both[one]]}
+            nearest = max(others, key=lambda other: likeness[one, other].item())
+            anchors += 1
+            matched += nearest in same["replicates"] + same["views"]
+            for kind, attract in same.items():
+                if attract:
+                    total = sum(torch.exp(likeness[one, other] / 0.15) for other in attract + repel)
+                    losses[kind].append(sum(-torch.log(torch.exp(likeness[one, other] / 0.15) / total)
+                                            for other in attract) / len(attract))
+        replicates, views = (sum(each) / max(len(each), 1) for each in losses.values())
+        (replicates + 0.3 * views + 0.5 * F.smooth_l1_loss(module.aux_head(features), targets[both])).backward()
+        torch.nn.utils.clip_grad_norm_(learnt, 1.0)
+        optimiser.param_groups[0]["lr"] = rate
+        optimiser.step()
+        optimiser.zero_grad()
+    return network.state_dict(), matched / anchors

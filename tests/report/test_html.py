@@ -12,7 +12,8 @@ from PIL import Image
 
 from mscnn.core.errors import DataError
 from mscnn.data.tables.splits import SplitRecord
-from mscnn.evaluation import aggregate, results, scoring
+from mscnn.evaluation import aggregate, results, retrieval, scoring
+from mscnn.evaluation.profile_table import ProfileTable
 from mscnn.evaluation.results import EvaluationDescription, FoldDescription
 from mscnn.evaluation.scoring import BaselineResult, BaselineResults, BaselineScores
 from mscnn.report import figures, html, run
@@ -126,6 +127,38 @@ def test_a_network_below_its_baseline_is_said_to_be(folds, tmp_path):
     text = plain(written(folds, out=tmp_path / "report.html"))
     assert "The network stays below a baseline" in text
     assert "-100.0 points (95 % interval over compounds: -100.0 to -100.0); by compound, the difference is" in text
+
+
+def profiles(*, opposed: bool) -> ProfileTable:
+    """Profiles of COMPOUNDS by mechanism; opposed: each is like those of the other mechanism."""
+    numbers = range(len(COMPOUNDS))
+    metadata = pd.DataFrame({"Metadata_Compound": [*COMPOUNDS], "Metadata_Concentration": 1.0,
+                             "Metadata_MOA": [CLASSES[true] for true in COMPOUNDS.values()],
+                             "Metadata_Week": [f"W{number}" for number in numbers], "Scored": True})
+    angles = np.array([true + (number % 3 if opposed else 0) for number, true in enumerate(COMPOUNDS.values())])
+    points_SF = np.column_stack([np.cos(2 * angles), np.sin(2 * angles)]) + 0.01 * np.eye(6, 2)
+    return ProfileTable(metadata, points_SF, ["x", "y"])
+
+
+@pytest.mark.parametrize("below", [True, False])
+def test_profiles_of_the_network_stand_beside_tables_without_training(folds, tmp_path, below):
+    written_before = BaselineResults.from_json(json.loads((folds / "scores" / "baselines.json").read_text()))
+    compared = retrieval.compare({EVIL: profiles(opposed=not below)}, [profiles(opposed=below)], note="a <b>note</b>")
+    (folds / "scores" / "baselines.json").write_text(json.dumps(replace(written_before, retrieval=compared).to_json()))
+    html_text = written(folds, out=tmp_path / "report.html")
+    text = plain(html_text)
+    means = [table.nsc.mean_average_precision.mean for table in (compared.network, compared.tables[EVIL])]
+    assert (means[0] < means[1]) == below
+    assert ("The network's profiles stay below a table that needs no training" in text) == below
+    assert ("The network's profiles are above all tables that need no training" in text) != below
+    assert f"mean average precision {means[0]:.3f}, " in text
+    assert f"The difference is {means[0] - means[1]:+.3f} (95 % interval over compounds:" in text
+    row = text[text.index("mAP, label permutation the network"):]
+    assert f"the network {means[0]:.3f} ({compared.network.nsc.mean_average_precision.interval.low:.2f} to" in row
+    assert f"{compared.network.nsc.correct}/6 (" in row
+    assert EVIL not in html_text
+    assert "<b>note</b>" not in html_text
+    assert text.index("The network's profiles") < text.index("Scores, baselines")
 
 
 def test_of_few_compounds_no_more_is_said_than_they_can_tell(folds, tmp_path):

@@ -20,7 +20,7 @@ ALONE = world.World(rank=0, size=1, local_rank=0, local_size=1)
 
 
 def open_screen(path, size=None, **settings):
-    return prepare_data.with_shape(prepare_data.load_labelled_sites(config.Data(sites=str(path), **settings)), size, ALONE)
+    return prepare_data.with_shape(prepare_data.load_sites(config.Data(sites=str(path), **settings)), size, ALONE)
 
 
 def test_a_generic_screen_opens_with_channels_and_shape(tiny_screen):
@@ -86,7 +86,7 @@ def test_the_shared_fields_and_originals_open(shared_data):
 def test_plates_are_measured_in_their_untreated_wells_and_read_by_their_own_numbers(tiny_screen):
     """Brighter treated wells change nothing; each field is scaled before it is cropped and turned."""
     settings = config.Data(sites=str(tiny_screen), normalise="plate", plate_camera_offset=0)
-    table = prepare_data.with_shape(prepare_data.load_labelled_sites(settings), None, ALONE)
+    table = prepare_data.with_shape(prepare_data.load_sites(settings), None, ALONE)
     training = np.flatnonzero(table.frame["compound"] != "b")
     found = prepare_data.fit_scale(table, training, settings, ALONE)
     controls = np.flatnonzero(table.is_control())
@@ -109,12 +109,12 @@ def test_plates_are_measured_in_their_untreated_wells_and_read_by_their_own_numb
 def test_untreated_wells_that_would_be_left_out_are_pointed_at(tiny_screen):
     tiny_screen.write_text(tiny_screen.read_text().replace(",DMSO\n", ",\n"))  # their mechanism
     with pytest.raises(DataError, match="3 sites of DMSO, in which plates are measured, have no mechanism"):
-        prepare_data.load_labelled_sites(config.Data(sites=str(tiny_screen), normalise="plate"))
-    assert len(prepare_data.load_labelled_sites(config.Data(sites=str(tiny_screen)))) == 9
+        prepare_data.load_sites(config.Data(sites=str(tiny_screen), normalise="plate"))
+    assert len(prepare_data.load_sites(config.Data(sites=str(tiny_screen)))) == 9
 
 
 def test_ranks_find_that_their_images_differ(tiny_screen):
-    table = prepare_data.load_labelled_sites(config.Data(sites=str(tiny_screen)))
+    table = prepare_data.load_sites(config.Data(sites=str(tiny_screen)))
     before = prepare_data.sample_digest(table)
     assert prepare_data.sample_digest(table) == before
     path = Path(table.frame["files"].iat[0][0])

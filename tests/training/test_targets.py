@@ -1,7 +1,10 @@
+import re
+
 import numpy as np
 import pytest
 
 from mscnn.core import config
+from mscnn.core.errors import UsageError
 from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.pixels.statistics import pixel_statistics
 from mscnn.data.tables import splits
@@ -9,12 +12,13 @@ from mscnn.distributed.world import World
 from mscnn.training import prepare_data
 from mscnn.training.loss import UNKNOWN
 from mscnn.training.targets import CLIP_SD, build_targets
+from tests.conftest import make_table
 
 
 @pytest.fixture
 def fields(tiny_screen):
     settings = config.Data(sites=str(tiny_screen), normalise="field")
-    table = prepare_data.with_shape(prepare_data.load_labelled_sites(settings), None, World())
+    table = prepare_data.with_shape(prepare_data.load_sites(settings), None, World())
     return FieldReader(table, prepare_data.fit_scale(table, np.arange(len(table)), settings, World()), None)
 
 
@@ -46,3 +50,46 @@ def test_without_the_second_task_nothing_is_described(fields, monkeypatch):
     taught = build_targets(fields, split, config.Objective(), config.Optim(), World())
     assert taught.aux_targets is None
     assert taught.weights.tolist() == (split.side == splits.TRAIN).tolist()
+
+
+def targets_of(rows, objective, columns="plate compound concentration mechanism"):
+    table = make_table(rows, columns)
+    split = splits.make_split(table, split="hold-out", needs_labels=False)
+    return build_targets(FieldReader(table, None, None), split, objective, config.Optim(class_weights="balanced"), World())
+
+
+def test_treatments_are_compound_and_dose_in_any_spelling():
+    found = targets_of([("P1", "Taxol", 1.0, "a"), ("P2", "taxol ", 1.0, "a"), ("P1", "taxol", 3.0, "a"),
+                        ("P3", "TAXOL", 3.0, ""), ("P1", "DMSO", np.nan, ""), ("P2", "DMSO", np.nan, "")],
+                       config.Objective(mechanism_weight=0, replicate_weight=1))
+    assert found.treatments.tolist() == [0, 0, 1, 1, 2, 2]
+    assert found.compounds.tolist() == [0, 0, 0, 0, 1, 1]
+    assert found.plates.tolist() == [0, 1, 0, 2, 0, 1]
+    assert not found.on_one_plate.any()
+    assert not found.weights.any()  # label-free: no mechanism counts
+
+
+def test_sites_without_a_mechanism_have_no_label():
+    found = targets_of([("P1", "a", 1.0, "x"), ("P1", "b", 1.0, ""), ("P1", "c", 1.0, "y")], config.Objective())
+    assert found.labels.tolist() == [0, UNKNOWN, 1]
+    assert found.weights.tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize(("rows", "negatives", "message"), [
+    ([("P1", "a", 1.0, ""), ("P1", "b", 1.0, "")], "all",
+     "needs treatments of several fields, got 2 treatments of one field; use --view-weight"),
+    ([("P1", "a", 1.0, ""), ("P2", "a", 1.0, "")], "all", "no table has two; use --view-weight"),
+    ([("P1", "a", 1.0, ""), ("P1", "a", 1.0, ""), ("P2", "b", 1.0, "")], "plate", "no plate has two; use --negatives all"),
+])
+def test_what_cannot_be_contrasted_is_refused_with_a_remedy(rows, negatives, message):
+    objective = config.Objective(mechanism_weight=0, replicate_weight=0.5, negatives=negatives)
+    with pytest.raises(UsageError, match=re.escape(message)):
+        targets_of(rows, objective)
+
+
+def test_one_plate_and_single_fields_are_told_and_learnt_from(caplog):
+    found = targets_of([("P1", "a", 1.0, ""), ("P1", "a", 1.0, ""), ("P1", "b", 1.0, ""), ("P2", "c", 1.0, "")],
+                       config.Objective(mechanism_weight=0, replicate_weight=1))
+    assert found.on_one_plate.all()
+    assert "2 of them have one field and attract none" in caplog.text
+    assert "3 of them are on one plate only" in caplog.text

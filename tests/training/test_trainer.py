@@ -13,14 +13,15 @@ from mscnn.training.trainer import Trainer
 def test_the_next_epochs_first_fields_are_read_while_this_ones_last_are_computed():
     read = []
 
-    def remember(sites, jitter, key):
+    def remember(sites, jitter, key, views):
+        assert not views.any()
         read.append((key, sites.tolist()))
         return torch.zeros(len(sites), 1)
 
     trainer = Trainer(
         world=World(), acceleration=SimpleNamespace(place=lambda fields: fields), network=None, loss_module=None,
         optimiser=None, fields=SimpleNamespace(read=remember), jitter=None,
-        targets=Targets(np.arange(9), np.arange(9), np.ones(9)), microbatch=2, clip_norm=0.0, seed=5)
+        targets=Targets(np.arange(9), np.arange(9), np.ones(9), *[np.zeros(9)] * 4), microbatch=2, clip_norm=0.0, seed=5)
     loaded = trainer.prefetch([(0, [np.array([4, 2, 0])]), (1, [np.array([1, 3])])])
     labels = [next(loaded).labels_N.tolist(), next(loaded).labels_N.tolist()]
     assert labels == [[4, 2], [0]]  # epoch 0 is being computed

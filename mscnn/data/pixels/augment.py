@@ -23,10 +23,13 @@ class Jitter:
     shift: float = 0.0           # move by up to this share of the sides
     gain: float = 0.0            # multiply each channel by 1 plus or minus up to this
     offset: float = 0.0          # add up to plus or minus this to each channel, in its scaled unit
+    crop: float = 0.0            # enlarge a part of the field, of at least this share of its area; 0: the whole field
+    gamma: float = 0.0           # raise each channel, from 0 to 1 over its range, to a power of 1 / (1 + this) to 1 + this
+    dropout: float = 0.0         # set each channel to 0 with this probability, but for one of them
 
     def resamples(self) -> bool:
         """Return whether fields are resampled."""
-        return bool(self.rotate or self.zoom or self.shift)
+        return bool(self.rotate or self.zoom or self.shift or self.crop)
 
 
 @dataclass(frozen=True)
@@ -42,19 +45,29 @@ class Change:
     down: float          # share of the height
     gains: np.ndarray    # (C,) factors
     offsets: np.ndarray  # (C,) in scaled units
+    gammas: np.ndarray   # (C,) powers
+    kept: np.ndarray     # (C,) bool: channels that are not set to 0
 
 
 def draw(jitter: Jitter, rng: np.random.Generator, *, channels: int, square: bool) -> Change:
     """Draw the change of one field; rng: a generator of this field alone.
 
-    The same numbers are drawn whatever is switched on, so that no setting changes the draws of another.
+    The same numbers are drawn whatever is switched on, so that no setting changes the draws of another; those of crop,
+    gamma and dropout come last.
     """
     left_right, up_down = (rng.random(2) < 0.5) & jitter.flips
     turns = int(rng.integers(4)) * jitter.quarter_turns
     angle, zoom, right, down = rng.uniform(-1, 1, 4) * (jitter.rotate, jitter.zoom, jitter.shift, jitter.shift)
     gains, offsets = rng.uniform(-1, 1, (2, channels))
+    if jitter.crop:
+        side = math.sqrt(rng.uniform(jitter.crop, 1))  # of the part, as a share of the field's
+        zoom, (right, down) = (1 + zoom) / side - 1, (right, down) + rng.uniform(-1, 1, 2) * (1 - side) / (2 * side)
+    powers = rng.uniform(-1, 1, channels) if jitter.gamma else np.zeros(channels)
+    kept = rng.random(channels) >= jitter.dropout if jitter.dropout else np.ones(channels, bool)
+    if jitter.dropout:
+        kept[rng.integers(channels)] = True
     return Change(bool(left_right), bool(up_down), turns if square else 2 * (turns % 2), angle, zoom, right, down,
-                  1 + gains * jitter.gain, offsets * jitter.offset)
+                  1 + gains * jitter.gain, offsets * jitter.offset, (1 + jitter.gamma) ** powers, kept)
 
 
 def orient(site_CHW: np.ndarray, change: Change) -> np.ndarray:
@@ -64,16 +77,23 @@ def orient(site_CHW: np.ndarray, change: Change) -> np.ndarray:
 
 
 def augment(fields_NCHW: Tensor, changes: list[Change], jitter: Jitter) -> None:
-    """Resample a minibatch of scaled fields in place, and change gains and offsets; orient has mirrored and turned them."""
+    """Resample a minibatch of scaled fields in place, and change their channels; orient has mirrored and turned them."""
     if jitter.resamples():
         height, width = fields_NCHW.shape[2:]
         for field_CHW, change in zip(fields_NCHW, changes, strict=True):
             field_CHW.copy_(affine(field_CHW, angle=change.angle, scale=1 + change.zoom, right=change.right * width,
                                    down=change.down * height))
+    if jitter.gamma:
+        low_NC11, high_NC11 = fields_NCHW.amin((2, 3), keepdim=True), fields_NCHW.amax((2, 3), keepdim=True)
+        range_NC11 = (high_NC11 - low_NC11).clamp_min(torch.finfo(torch.float32).tiny)
+        powers_NC11 = torch.tensor(np.stack([change.gammas for change in changes]), dtype=torch.float32)[:, :, None, None]
+        fields_NCHW.sub_(low_NC11).div_(range_NC11).pow_(powers_NC11).mul_(range_NC11).add_(low_NC11)
     if jitter.gain or jitter.offset:
         gains_NC, offsets_NC = (torch.tensor(np.stack(values), dtype=torch.float32)[:, :, None, None] for values in
                                 zip(*((change.gains, change.offsets) for change in changes), strict=True))
         fields_NCHW.mul_(gains_NC).add_(offsets_NC)
+    if jitter.dropout:
+        fields_NCHW.mul_(torch.tensor(np.stack([change.kept for change in changes]))[:, :, None, None])
 
 
 def affine(field_CHW: Tensor, *, angle: float, scale: float, right: float, down: float) -> Tensor:

@@ -28,11 +28,12 @@ class FieldReader:
     scale: Scale
     size: tuple[int, int] | None  # crop or pad to (height, width)
 
-    def read(self, sites: np.ndarray, jitter: Jitter | None = None, key: tuple[int, int] = (0, 0)) -> Tensor:
+    def read(self, sites: np.ndarray, jitter: Jitter | None = None, key: tuple[int, int] = (0, 0),
+             views: np.ndarray | None = None) -> Tensor:
         """Return the fields (N, C, H, W) float32 of the sites at these positions in the table.
 
-        With jitter each field is augmented by a generator of its own, keyed by (seed, epoch) and the site: the same
-        change on any rank and in any order.  key: (seed, epoch).
+        With jitter each field is augmented by a generator of its own, keyed by (seed, epoch), the site and its view: the
+        same change on any rank and in any order.  key: (seed, epoch); views: (N,) number of each view, None: 0.
         """
         fields_NCHW, changes, plates = torch.empty(0), [], self.table.frame["plate"]
         for position, site in enumerate(sites):
@@ -43,7 +44,8 @@ class FieldReader:
             if position == 0:
                 fields_NCHW = torch.empty(len(sites), *site_CHW.shape)
             if jitter is not None:
-                rng = np.random.default_rng([Stream.AUGMENTATION, *key, int(site)])
+                view = [] if views is None or views[position] == 0 else [int(views[position])]
+                rng = np.random.default_rng([Stream.AUGMENTATION, *key, int(site), *view])
                 changes.append(draw(jitter, rng, channels=len(site_CHW), square=site_CHW.shape[1] == site_CHW.shape[2]))
                 site_CHW = orient(site_CHW, changes[-1])
             if self.scale.before_crop:

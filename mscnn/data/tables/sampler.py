@@ -4,6 +4,7 @@ from enum import IntEnum
 from typing import Any, TypeVar, cast
 
 import numpy as np
+import pandas as pd
 
 Rows = TypeVar("Rows", bound=np.ndarray | list[Any])
 
@@ -12,7 +13,7 @@ class Stream(IntEnum):
     """First number of a random stream's key: what it is for, so that no two streams of one seed coincide."""
 
     ORDER = 1         # (seed, epoch)
-    AUGMENTATION = 2  # (seed, epoch, site)
+    AUGMENTATION = 2  # (seed, epoch, site), and the view from the second on
     FOLDS = 3         # (seed)
     RANDOM_SPLIT = 4  # (seed)
     COUNTS = 5        # ()
@@ -27,6 +28,33 @@ def epoch_minibatches(num_sites: int, minibatch: int, *, seed: int, epoch: int) 
     """Every site once, in random order, in global minibatches of equal size give or take one, `minibatch` at most."""
     order = np.random.default_rng([Stream.ORDER, seed, epoch]).permutation(num_sites)
     return np.array_split(order, steps_per_epoch(num_sites, minibatch))
+
+
+def paired_minibatches(groups: np.ndarray, plates: np.ndarray, minibatch: int, *, seed: int,
+                       epoch: int) -> list[np.ndarray]:
+    """Every site once, in random order, replicates in pairs: global minibatches of `minibatch` sites at most.
+
+    groups, plates: (S,) of each site, numbers.  The partners of a pair are of one group, and of different plates for as
+    long as its sites allow it; pairs are not parted.  A group with an odd number of sites leaves one single.
+    """
+    rng = np.random.default_rng([Stream.ORDER, seed, epoch])
+    order = rng.permutation(len(groups))
+    units = []
+    for group in np.unique(groups):
+        own = order[groups[order] == group]
+        _, plate_of_own, counts = np.unique(plates[own], return_inverse=True, return_counts=True)
+        by_plate = own[np.lexsort((plate_of_own, -counts[plate_of_own]))]  # stable: plates in turn, the fullest first,
+        half = (len(own) + 1) // 2                                         # so that those half a list apart are of two
+        units += [by_plate[start::half] for start in range(half)]
+    shuffled = [units[number] for number in rng.permutation(len(units))]
+    per_step = max(1, minibatch // 2)
+    parts = np.array_split(np.arange(len(units)), -(-len(units) // per_step))
+    return [np.concatenate([shuffled[number] for number in part]) for part in parts]
+
+
+def occurrences(sites: np.ndarray) -> np.ndarray:
+    """Return how often the site at each place stands before it: 0 at its first place, 1 at its second."""
+    return pd.Series(sites).groupby(sites).cumcount().to_numpy()
 
 
 def shard(sites: Rows, *, rank: int, size: int) -> Rows:

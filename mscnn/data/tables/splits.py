@@ -1,5 +1,7 @@
 """Splits of the sites into training and test side: pure functions of the site table, checked, and written to a file.
 
+Sites without a mechanism are on the training side, where only label-free training reads them, unless they are named.
+
 DMSO wells are controls: they may train, and only a random split tests them.
 """
 
@@ -66,32 +68,36 @@ class SplitRecord:
 
 
 def make_split(table: SiteTable, *, split: str, hold_out: str = "none", folds: int = 5, fold: int = 0,
-               test_fraction: float = 0.1, seed: int = 0, within: np.ndarray | None = None) -> Split:
-    """Split labelled sites by compound, week or at random. Raises UsageError or DataError naming what does not fit.
+               test_fraction: float = 0.1, seed: int = 0, within: np.ndarray | None = None,
+               needs_labels: bool = True) -> Split:
+    """Split sites by compound, week or at random. Raises UsageError or DataError naming what does not fit.
 
     within: (S,) bool, the sites that are split; the others are on neither side.
+    needs_labels: refuse a training side with fewer than two mechanisms.
     """
-    assert (table.frame["mechanism"] != "").all(), "only labelled sites are split"
     if within is not None:
         inner = make_split(table.select(within), split=split, hold_out=hold_out, folds=folds, fold=fold,
-                           test_fraction=test_fraction, seed=seed)
+                           test_fraction=test_fraction, seed=seed, needs_labels=needs_labels)
         side = np.full(len(table), UNUSED, dtype=object)
         side[within] = inner.side
-        return _checked(replace(inner, side=side.astype(str)), table)
+        return _checked(replace(inner, side=side.astype(str)), table, needs_labels)
     if split == "random":
-        return _random(table, test_fraction, seed)
+        return _checked(_random(table, test_fraction, seed), table, needs_labels)
     held_out = parse_names(hold_out, treated_compounds(table)) if split == "hold-out" else _pick(
         fold_compounds(table, split=split, folds=folds, seed=seed), fold, split)
     if split == "leave-week-out":
-        return _leave_week_out(table, set(held_out))
+        return _checked(_leave_week_out(table, set(held_out)), table, needs_labels)
     side = np.where(_is_among(table, "compound", held_out), TEST, TRAIN)
-    return _checked(Split(split, side, tuple(sorted(set(table.frame["compound"][side == TEST])))), table)
+    return _checked(Split(split, side, tuple(sorted(set(table.frame["compound"][side == TEST])))), table, needs_labels)
 
 
 def fold_compounds(table: SiteTable, *, split: str, folds: int = 5, seed: int = 0) -> list[list[str]]:
-    """Return the compounds that each fold holds out, in the order of --fold."""
+    """Return the compounds that each fold holds out, in the order of --fold; of leave-week-out all of the week.
+
+    Compounds without a mechanism are in no other fold.
+    """
     if split == "leave-compound-out":
-        return [[compound] for compound in treated_compounds(table)]
+        return [[compound] for compound in treated_compounds(table.labelled())]
     if split == "k-fold":
         return grouped_folds(table, folds, seed)
     assert split == "leave-week-out", split
@@ -122,8 +128,9 @@ def treated_compounds(table: SiteTable) -> list[str]:
 
 def grouped_folds(table: SiteTable, folds: int, seed: int) -> list[list[str]]:
     """Return the compounds in `folds` groups of near equal size, each mechanism spread over the groups."""
-    mechanism_of = dict(zip(table.frame["compound"], table.frame["mechanism"], strict=True))
-    compounds = treated_compounds(table)
+    labelled = table.labelled()
+    mechanism_of = dict(zip(labelled.frame["compound"], labelled.frame["mechanism"], strict=True))
+    compounds = treated_compounds(labelled)
     if folds > len(compounds):
         raise UsageError(f"folds is {folds}, but there are only {len(compounds)} compounds; use at most that many")
     shuffled = np.random.default_rng([Stream.FOLDS, seed]).permutation(compounds).tolist()
@@ -170,8 +177,8 @@ def restore(record: SplitRecord, table: SiteTable) -> Split:
 
 
 def trained_on(split: Split, table: SiteTable, column: str) -> list[str]:
-    """Return the compounds, mechanisms or weeks on the training side."""
-    return sorted(set(table.frame[column][split.side == TRAIN]))
+    """Return the compounds, mechanisms or weeks on the training side; an unknown one is left out."""
+    return sorted(set(table.frame[column][split.side == TRAIN]) - {""})
 
 
 def with_trained_spelling(table: SiteTable, record: SplitRecord) -> SiteTable:
@@ -190,7 +197,7 @@ def overlap(record: SplitRecord, table: SiteTable) -> list[str]:
 
 def unlearnable(split: Split, table: SiteTable) -> list[str]:
     """Return the mechanisms that are only on the test side, so that no network can learn them."""
-    held_out = set(table.frame["mechanism"][split.side == TEST])
+    held_out = set(table.frame["mechanism"][split.side == TEST]) - {""}
     return sorted(held_out - set(identity.in_common(held_out, trained_on(split, table, "mechanism"))))
 
 
@@ -227,7 +234,7 @@ def _random(table: SiteTable, test_fraction: float, seed: int) -> Split:
     side[order[:num_test]] = TEST
     held_out = tuple(sorted(set(table.frame["compound"][side == TEST])))
     leaks = "fields of the same wells, plates and compounds are on both sides; this score says nothing of new compounds"
-    return _checked(Split("random", side.astype(str), held_out, leaks), table)
+    return Split("random", side.astype(str), held_out, leaks)
 
 
 def _leave_week_out(table: SiteTable, compounds: set[str]) -> Split:
@@ -236,10 +243,10 @@ def _leave_week_out(table: SiteTable, compounds: set[str]) -> Split:
     in_week = _is_among(table, "week", [home_weeks(table)[min(compounds)]])
     side = np.select([is_held_out & in_week, is_held_out | in_week], [TEST, UNUSED], TRAIN)
     held_out = tuple(sorted(set(table.frame["compound"][side == TEST])))
-    return _checked(Split("leave-week-out", side, held_out), table)
+    return Split("leave-week-out", side, held_out)
 
 
-def _checked(split: Split, table: SiteTable) -> Split:
+def _checked(split: Split, table: SiteTable, needs_labels: bool) -> Split:
     """Assert that nothing leaks where nothing may, and refuse a split that leaves nothing to learn from."""
     frame = table.frame
     train, test = frame[split.side == TRAIN], frame[split.side == TEST]
@@ -249,9 +256,10 @@ def _checked(split: Split, table: SiteTable) -> Split:
         assert not table.is_control()[split.side == TEST].any(), "control wells are held out"
     if split.method == "leave-week-out":
         assert not identity.in_common(train["week"], test["week"]), "a week is on both sides"
-    if train["mechanism"].nunique() < 2:
-        raise UsageError(f"holding out {', '.join(split.held_out) or 'nothing'} leaves "
-                         f"{train['mechanism'].nunique()} mechanisms to train on; hold out fewer compounds")
+    mechanisms = set(train["mechanism"]) - {""}
+    if needs_labels and len(mechanisms) < 2:
+        raise UsageError(f"holding out {', '.join(split.held_out) or 'nothing'} leaves {len(mechanisms)} "
+                         "mechanisms to train on; hold out fewer compounds")
     return split
 
 

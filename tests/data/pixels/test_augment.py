@@ -154,3 +154,54 @@ def test_moves_move_a_spot_within_their_setting(setting, amount, moved_px):
     away = np.hypot(*(np.array(places) - (32, 62)).T)
     assert 0.5 * moved_px < away.max() <= moved_px * 1.5
     assert len({tuple(place) for place in places}) > 5
+
+
+def test_a_crop_is_a_part_of_the_field_of_at_least_its_share():
+    """Coordinates stand for pixels: those of the enlarged part lie within the field, as far apart as its share says."""
+    rows, columns = torch.meshgrid(torch.arange(64.0), torch.arange(96.0), indexing="ij")
+    sides, starts = [], []
+    for seed in range(60):
+        found = augmented(torch.stack([rows, columns]), Jitter(crop=0.25), np.random.default_rng(seed))
+        inner = found[:, 2:-2, 2:-2]  # the outermost pixels are blended with the background
+        high, wide = ((plane.max() - plane.min()).item() / (length - 5)
+                      for plane, length in zip(inner, (64, 96), strict=True))
+        assert high == pytest.approx(wide, abs=0.02)  # the aspect is kept
+        sides.append(high)
+        starts.append(inner[1].min().item())
+    assert 0.5 - 0.02 <= min(sides) < 0.6 < 0.9 < max(sides) <= 1.01  # a quarter of the area is half a side
+    assert min(starts) < 10 < 30 < max(starts)
+
+
+def test_gamma_keeps_the_range_and_the_order_of_each_channel():
+    start = field(16, 16)
+    powers = []
+    for seed in range(40):
+        found = augmented(start, Jitter(gamma=1.0), np.random.default_rng(seed))
+        for before, after in zip(start, found, strict=True):
+            assert after.min().item() == pytest.approx(before.min().item(), abs=1e-5)
+            assert after.max().item() == pytest.approx(before.max().item(), abs=1e-5)
+            assert torch.equal(before.flatten().argsort(), after.flatten().argsort())
+            share = ((before - before.min()) / (before.max() - before.min())).flatten()
+            of_after = ((after - after.min()) / (after.max() - after.min())).flatten()
+            middle = share.sub(0.5).abs().argmin()
+            powers.append((of_after[middle].log() / share[middle].log()).item())
+    assert 0.5 <= min(powers) < 0.6 < 1.8 < max(powers) <= 2.001
+
+
+def test_dropout_sets_channels_to_0_but_never_all():
+    start, kept = torch.ones(3, 4, 4), []
+    for seed in range(200):
+        found = augmented(start, Jitter(dropout=0.5), np.random.default_rng(seed)).mean((1, 2))
+        assert set(found.tolist()) <= {0.0, 1.0}
+        kept.append(int(found.sum()))
+    assert set(kept) == {1, 2, 3}
+    assert augmented(torch.zeros(1, 2, 2), Jitter(gamma=0.5), np.random.default_rng(0)).tolist() == [[[0, 0], [0, 0]]]
+
+
+def test_later_changes_move_no_draw_of_earlier_ones():
+    plain, more = (draw(jitter, np.random.default_rng(5), channels=2, square=True) for jitter in (
+        Jitter(flips=True, quarter_turns=True, rotate=9, shift=0.1, gain=0.2, offset=0.1),
+        Jitter(flips=True, quarter_turns=True, rotate=9, shift=0.1, gain=0.2, offset=0.1, gamma=0.3, dropout=0.2)))
+    for name in ("left_right", "up_down", "quarter_turns", "angle", "right", "down"):
+        assert getattr(plain, name) == getattr(more, name)
+    np.testing.assert_array_equal(plain.gains, more.gains)

@@ -505,7 +505,7 @@ def test_bbbc021s_taxol_controls_are_dropped_when_training_says_so(tmp_path):
                                concentration=[0.3, 1.0, 0.3, 0.3, 0.1, 0.3])
     packing.pack(SiteTable(frame, table.channels), Header(*SHAPE, "uint16"), tmp_path / "pack", screen="bbbc021")
     for taxol, sites in (("keep", [0, 1, 2, 3, 4, 5]), ("drop", [1, 2, 4, 5])):
-        found = prepare_data.load_labelled_sites(config.Data(packed=str(tmp_path / "pack"), taxol_controls=taxol))
+        found = prepare_data.load_sites(config.Data(packed=str(tmp_path / "pack"), taxol_controls=taxol))
         assert found.fingerprint() == SiteTable(frame, table.channels).select(np.array(sites)).fingerprint()
 
 

@@ -1,7 +1,17 @@
+from collections import Counter
+
 import numpy as np
 import pytest
 
-from mscnn.data.tables.sampler import epoch_minibatches, evenly_spaced, microbatches, shard, steps_per_epoch
+from mscnn.data.tables.sampler import (
+    epoch_minibatches,
+    evenly_spaced,
+    microbatches,
+    occurrences,
+    paired_minibatches,
+    shard,
+    steps_per_epoch,
+)
 
 
 @pytest.mark.parametrize(("num_sites", "minibatch"), [(10, 4), (264, 16), (7, 7), (5, 8), (9, 1)])
@@ -39,3 +49,33 @@ def test_microbatches_keep_order_and_bound():
 def test_a_sample_is_spread_over_the_table():
     assert evenly_spaced(5, 10).tolist() == [0, 1, 2, 3, 4]
     assert evenly_spaced(101, 3).tolist() == [0, 50, 100]
+
+
+GROUPS = np.repeat([0, 1, 2, 3], [7, 4, 5, 1])
+PLATES = np.array([*[0, 0, 0, 0, 1, 1, 2], *[0, 0, 0, 0], *[0, 1, 2, 3, 4], 0])
+
+
+@pytest.mark.parametrize("minibatch", [2, 4, 6, 7, 100])
+def test_an_epoch_of_pairs_takes_every_site_once(minibatch):
+    epochs = [paired_minibatches(GROUPS, PLATES, minibatch, seed=3, epoch=epoch) for epoch in range(10)]
+    for parts in epochs:
+        assert sorted(np.concatenate(parts).tolist()) == list(range(len(GROUPS)))
+        sizes = [len(part) for part in parts]
+        assert max(sizes) <= minibatch
+        assert max(sizes) - min(sizes) <= 4  # a pair more or less, and two singles
+    assert len({len(parts) for parts in epochs}) == 1
+    assert len({tuple(np.concatenate(parts).tolist()) for parts in epochs}) == 10
+
+
+def test_pairs_are_of_one_group_and_of_two_plates_where_there_are_two():
+    for epoch in range(20):
+        pairs = [part for part in paired_minibatches(GROUPS, PLATES, 2, seed=3, epoch=epoch) if len(part) == 2]
+        assert all(GROUPS[one] == GROUPS[other] for one, other in pairs)
+        assert Counter(GROUPS[one] for one, _ in pairs) == {0: 3, 1: 2, 2: 2}  # of 7, 4 and 5 sites
+        apart = Counter(GROUPS[one] for one, other in pairs if PLATES[one] != PLATES[other])
+        assert apart == {0: 3, 2: 2}  # all that can be: of the 7 four are on one plate; group 1 has one plate
+
+
+def test_occurrences_count_each_site_from_0():
+    assert occurrences(np.array([5, 3, 5, 5, 3])).tolist() == [0, 0, 1, 2, 1]
+    assert occurrences(np.array([], dtype=int)).tolist() == []

@@ -116,10 +116,10 @@ def test_leaks_are_caught_whoever_makes_them():
             side = side.copy()
             side[0] = TEST  # one site of a, whose other site trains
         with pytest.raises(AssertionError, match="both sides"):
-            _checked(Split(method, side, tuple(sorted(set(TABLE.frame["compound"][side == TEST])))), TABLE)
+            _checked(Split(method, side, tuple(sorted(set(TABLE.frame["compound"][side == TEST])))), TABLE, True)
     control = np.where(TABLE.is_control(), TEST, TRAIN)
     with pytest.raises(AssertionError, match="control wells"):
-        _checked(Split("hold-out", control, ("DMSO",)), TABLE)
+        _checked(Split("hold-out", control, ("DMSO",)), TABLE, True)
 
 
 def test_the_control_is_never_held_out_however_it_is_written():
@@ -202,3 +202,20 @@ def test_the_split_of_another_table_is_refused(tmp_path):
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(DataError, match="is no split of this table"):
         training_side(tmp_path / "other.csv", TABLE)
+
+
+def test_sites_without_a_mechanism_are_trained_on_and_in_no_fold():
+    table = make_table([("a", "x", "P1"), ("b", "", "P1"), ("c", "y", "P1"), ("DMSO", "", "P1"), ("d", "y", "P1")],
+                       "compound mechanism plate")
+    assert fold_compounds(table, split="leave-compound-out") == [["a"], ["c"], ["d"]]
+    groups = fold_compounds(table, split="k-fold", folds=2)
+    assert sorted(compound for group in groups for compound in group) == ["a", "c", "d"]
+    split = make_split(table, split="leave-compound-out", fold=1)
+    assert split.side.tolist() == [TRAIN, TRAIN, TEST, TRAIN, TRAIN]
+    record = to_record(split, table)
+    assert record.trained["mechanisms"] == ["x", "y"]
+    assert record.trained["compounds"] == ["DMSO", "a", "b", "d"]
+    with pytest.raises(UsageError, match="leaves 1 mechanisms to train on"):
+        make_split(table, split="hold-out", hold_out="a")
+    assert make_split(table, split="hold-out", hold_out="a", needs_labels=False).held_out == ("a",)
+    assert make_split(table, split="hold-out", hold_out="b").held_out == ("b",)  # predicted, and not scored

@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+from scipy import ndimage
 from skimage.morphology import disk
 
 from mscnn.cli.features import FeaturesSettings
 from mscnn.core.errors import DataError, UsageError
+from mscnn.data.pixels.handcrafted import RADII, SIGMAS, features, nuclei_channel, of_sites, opened
 from mscnn.data.tables.site_table import read_sites
-from mscnn.evaluation.handcrafted import RADII, SIGMAS, features, nuclei_channel, of_sites
 from tests.conftest import run_python
 
 ROWS, COLUMNS = np.mgrid[:256, :256]
@@ -87,6 +88,14 @@ def test_an_opening_takes_away_what_its_disc_does_not_fit_in():
     assert sum(found[f"Granularity_DNA_{radius}"] for radius in RADII) == pytest.approx(light[:2].sum())
     assert measured(placed(twos))["Granularity_DNA_4"] == pytest.approx(1)
     assert measured(placed(twos) + np.uint8(50))["Granularity_DNA_4"] == pytest.approx(1)  # whatever the background
+
+
+@pytest.mark.parametrize("shape", [(40, 33), (7, 50), (3, 2), (1, 1)])
+def test_an_opening_is_scipys_to_the_last_bit(shape):
+    """Also where the disc is larger than the field, and mirrored more than once."""
+    plane_HW = np.random.default_rng(0).gamma(2, size=shape)
+    for radius in RADII:
+        np.testing.assert_array_equal(opened(plane_HW, radius), ndimage.grey_opening(plane_HW, footprint=disk(radius)))
 
 
 def test_moments_and_percentiles():

@@ -1,0 +1,75 @@
+"""A linear read-out: standardised features, then linear discriminant analysis, as one layer.
+
+Shapes: S sites, D features, K classes.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+LEAST_VARIANCE = 1e-6  # of a direction, in standard deviations squared: untreated wells that are all alike stay finite
+
+
+@dataclass(frozen=True)
+class LinearReadout:
+    """A layer whose softmax is the posterior probability of each class."""
+
+    weights_KD: np.ndarray  # float64; standardising, and sphering where it is done, are part of them
+    biases_K: np.ndarray    # float64
+
+    def probabilities(self, features_SD: np.ndarray) -> np.ndarray:
+        """Return (S, K)."""
+        scores_SK = features_SD @ self.weights_KD.T + self.biases_K
+        odds_SK = np.exp(scores_SK - scores_SK.max(axis=1, keepdims=True))
+        return odds_SK / odds_SK.sum(axis=1, keepdims=True)
+
+
+class Whitening(NamedTuple):
+    """A linear map that makes untreated wells vary alike and independently in all directions."""
+
+    centre_D: np.ndarray
+    matrix_DD: np.ndarray
+
+
+def can_fit(labels_S: np.ndarray) -> bool:
+    """Return whether there are two classes, and more sites than classes."""
+    return 2 <= len(np.unique(labels_S)) < len(labels_S)
+
+
+def fit_linear(features_SD: np.ndarray, labels_S: np.ndarray, num_classes: int,
+               whitening: Whitening | None = None) -> LinearReadout:
+    """Fit StandardScaler and EqualPriorLDA to sites whose class is known; see can_fit.
+
+    whitening: of all features, first; None: none.
+    """
+    if whitening:
+        inner = fit_linear((features_SD - whitening.centre_D) @ whitening.matrix_DD, labels_S, num_classes)
+        weights_KD = inner.weights_KD @ whitening.matrix_DD.T
+        return LinearReadout(weights_KD, inner.biases_K - weights_KD @ whitening.centre_D)
+    from mscnn.model.lda import fit_lda_layer  # here: scikit-learn takes as long to load as torch
+
+    centre_D, spread_D = _centre_and_spread(features_SD)
+    scaled_KD, biases_K = fit_lda_layer((features_SD - centre_D) / spread_D, labels_S, num_classes)
+    weights_KD = scaled_KD / spread_D
+    return LinearReadout(weights_KD, biases_K - weights_KD @ centre_D)
+
+
+def fit_whitening(controls_SD: np.ndarray) -> Whitening:
+    """Return the whitening (ZCA) of untreated wells: features are standardised, and their covariance is shrunk.
+
+    Shrunk as by Ledoit & Wolf (2004), it has an inverse, but where features are constant.
+    """
+    from sklearn.covariance import LedoitWolf
+
+    centre_D, spread_D = _centre_and_spread(controls_SD)
+    values_D, vectors_DD = np.linalg.eigh(LedoitWolf().fit((controls_SD - centre_D) / spread_D).covariance_)
+    roots_D = np.sqrt(np.maximum(values_D, LEAST_VARIANCE))
+    return Whitening(centre_D, (vectors_DD / roots_D) @ vectors_DD.T / spread_D[:, None])
+
+
+def _centre_and_spread(features_SD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation, as StandardScaler: 1 for a feature that is constant but for rounding."""
+    mean_D, sd_D = features_SD.mean(axis=0), features_SD.std(axis=0)
+    rounding_D = len(features_SD) * np.finfo(float).eps * np.abs(mean_D)
+    return mean_D, np.where(sd_D > rounding_D, sd_D, 1.0)

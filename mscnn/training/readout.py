@@ -1,0 +1,110 @@
+"""The head that is fitted at the end of a training, and the statistics of pixels that a chosen read-out reads.
+
+Shapes: S sites of the table, N sites that are measured, D statistics.
+"""
+
+from collections.abc import Callable
+from contextlib import closing
+
+import numpy as np
+import torch
+
+from mscnn.core import activity, config
+from mscnn.core.errors import UsageError
+from mscnn.core.logs import log
+from mscnn.data.pixels import handcrafted
+from mscnn.data.pixels.read_pixels import read_pixels
+from mscnn.data.pixels.reader import FieldReader
+from mscnn.data.pixels.statistics import pixel_statistics
+from mscnn.data.tables import splits
+from mscnn.distributed.world import World
+from mscnn.model import NUM_FEATURES
+from mscnn.readout.readout import fit_readout
+from mscnn.readout.record import ReadoutRecord, to_record
+from mscnn.readout.tables import EMBEDDING, NETWORK, PIXELS, STATISTICS, UNKNOWN, Features, facts_of
+from mscnn.training.trainer import Trainer
+
+SMALL = 64  # pixels of the side of a field without content, which tells the names of statistics
+
+
+def fit_head(trainer: Trainer, settings: config.Config, split: splits.Split) -> ReadoutRecord | None:
+    """Fit the last layer to the training fields whose mechanism is known, and for --head chosen a read-out; a collective.
+
+    Return the read-out; None for --head lda, and where no mechanism is known, so that nothing is fitted.
+    """
+    head, tta = settings.aggregation.head, settings.aggregation.tta == "flips-turns"
+    table = trainer.fields.table
+    facts = facts_of(table.frame, table.is_control(), table.mechanisms())
+    known = split.train()[facts.labels_S[split.train()] != UNKNOWN]
+    if not len(known):
+        log.warning("head: no training field has a known mechanism, so that none is predicted")
+        return None
+    measured = known if head == "lda" else np.union1d(known, np.flatnonzero(facts.is_control_S))
+    with trainer.ema_weights():
+        network_SF = trainer.predict(measured, tta)[1]
+    is_known = np.isin(measured, known)
+    trainer.replace_last_layer(network_SF[is_known], facts.labels_S[known])
+    log.info("head: linear discriminant analysis of %d fields", len(known))
+    if head == "lda":
+        return None
+    statistics_SD = measure_statistics(trainer.fields, measured, microbatch=trainer.microbatch, world=trainer.world,
+                                       loader_thread_init=trainer.loader_thread_init)
+    features = Features(columns_of(table.channels), np.hstack([network_SF, statistics_SD]))
+    readout = fit_readout(features, facts.select(measured), np.flatnonzero(is_known), len(table.mechanisms()),
+                          folds=settings.aggregation.readout_folds, judge_network=settings.objective.is_label_free)
+    log.info("read-out: %s: %s", readout.choice.chosen, readout.choice.reason)
+    return to_record(readout)
+
+
+def columns_of(channels: tuple[str, ...]) -> dict[str, list[str]]:
+    """Return the names of the features of both tables, for a screen with these channels."""
+    return {NETWORK: [f"{EMBEDDING}{number:03d}" for number in range(1, NUM_FEATURES + 1)],
+            STATISTICS: statistics_names(channels)}
+
+
+def statistics_names(channels: tuple[str, ...]) -> list[str]:
+    """Return the names of what measure_statistics measures.
+
+    They are the statistics of the network's input, and handcrafted features where the channel of nuclei is known.
+    """
+    number = pixel_statistics(torch.zeros(1, len(channels), SMALL, SMALL)).shape[1]
+    names = [f"{PIXELS}{position:03d}" for position in range(1, number + 1)]
+    if (nuclei := nuclei_of(channels)) is None:
+        return names
+    blank_CHW = np.zeros((len(channels), SMALL, SMALL), np.uint8)
+    return names + list(handcrafted.features(blank_CHW, channels=channels, nuclei=nuclei))
+
+
+def nuclei_of(channels: tuple[str, ...]) -> int | None:
+    """Return the position of the channel that shows nuclei, by its name; None where no name tells."""
+    try:
+        return handcrafted.nuclei_channel(channels, None)
+    except UsageError:
+        return None
+
+
+def measure_statistics(fields: FieldReader, sites: np.ndarray, *, microbatch: int, world: World,
+                       loader_thread_init: Callable[[], object] = lambda: None,
+                       advance: Callable[[int], object] = lambda number: None) -> np.ndarray:
+    """Return the statistics (N, D) float64 of N sites on all ranks, named as by statistics_names; a collective.
+
+    Ranks share out whole microbatches, as in inference.predict: the numbers are the same on any number of ranks.
+    advance: called with the number of sites that this rank has just finished.  Raises ImageError for a damaged image.
+    """
+    table = fields.table
+    nuclei = nuclei_of(table.channels)
+    measured_ND = np.zeros((len(sites), len(statistics_names(table.channels))))
+    share = fields.read_share(sites, microbatch=microbatch, rank=world.rank, size=world.size,
+                              thread_init=loader_thread_init)
+    with closing(share):
+        for positions, images_NCHW in share:
+            activity.set_activity("measuring statistics")
+            of_input_ND = pixel_statistics(images_NCHW).double().numpy()
+            width = of_input_ND.shape[1]
+            measured_ND[positions, :width] = of_input_ND
+            for position in positions if nuclei is not None else ():
+                named = handcrafted.features(read_pixels(table, int(sites[position])), channels=table.channels,
+                                             nuclei=nuclei)
+                measured_ND[position, width:] = list(named.values())
+            advance(len(positions))
+    return world.sum_array(measured_ND)
