@@ -137,8 +137,8 @@ def mean_average_precision(tested: pd.DataFrame, features_SF: np.ndarray, seed: 
         ("Compound", "compound"), ("Concentration", "concentration"), ("MOA", "mechanism"), ("Week", "week"),
         ("Plate", "plate"), ("Well", "well"))})
     values = pd.DataFrame(features_SF, columns=[f"Feature_{number}" for number in range(features_SF.shape[1])])
-    scores = score_profiles(pd.concat([metadata, values], axis=1), normalise="standard", bootstrap=1, permutations=1,
-                            seed=seed)
+    scores = score_profiles(pd.concat([metadata, values], axis=1), normalise="standard", bootstrap=10,
+                            permutations=10, seed=seed)  # what is drawn is not shown
     return scores.nsc.mean_average_precision.mean
 
 
@@ -172,7 +172,8 @@ def rates(epochs: int) -> str:
     ends = sorted({max(1, round(epochs * part / 8)) for part in range(1, 8)} - {epochs})
     middles = [(one + other) / 2 / epochs for one, other in zip([0, *ends], [*ends, epochs], strict=True)]
     values = [PEAK * (0.05 + 0.475 * (1 + np.cos(np.pi * middle))) for middle in middles]
-    return ";".join(f"{rate:.4f};{end}" for rate, end in zip(values, ends, strict=False)) + f";{values[-1]:.4f}"
+    steps = [f"{rate:.4f};{end}" for rate, end in zip(values, ends, strict=False)]
+    return ";".join([*steps, f"{values[-1]:.4f}"])
 
 
 def embed(run: Path, table: SiteTable, treated: np.ndarray) -> np.ndarray:
