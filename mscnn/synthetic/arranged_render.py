@@ -29,12 +29,12 @@ POLE = 14.0                    # from the cell's centre to the middle of its ves
 BODY_HALF, NUCLEUS_HALF = 26, 16  # of a cell's window around its centre
 BLUR = (1.0, 1.8, 1.0)         # sigma of nuclei, vesicles, bodies in focus
 VESICLE_LIGHT = 16.0           # of a vesicle, over its pixels
-PAD = 100                      # around the field, where cells reach that are drawn in part
+PAD = 80                       # around the field, where cells reach that are drawn in part
 
 
 def draw_arranged(a: Arrangement, look: Look, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
     """Draw a field (3, H, W) float32 of relative fluorescence: nuclei, vesicles, bodies; cells are 0.3 to 1."""
-    cells = place_arranged(a, look, height, width, rng)
+    cells = _seen(place_arranged(a, look, height, width, rng), height, width)
     image = np.zeros((3, height + 2 * PAD, width + 2 * PAD), np.float32)
     _paste(image[DNA], cells.centre, NUCLEUS_HALF, _nuclei(cells, *_coordinates(cells, NUCLEUS_HALF)))
     _paste(image[BODY], cells.centre, BODY_HALF, _bodies(cells, look.contrast, *_coordinates(cells, BODY_HALF), rng))
@@ -45,6 +45,13 @@ def draw_arranged(a: Arrangement, look: Look, height: int, width: int, rng: np.r
     sharp = [ndimage.gaussian_filter(plane * np.float32(bright), sigma * look.focus, truncate=3)
              for plane, bright, sigma in zip(seen, light, BLUR, strict=True)]
     return np.stack(sharp)[:, edge:-edge, edge:-edge]
+
+
+def _seen(cells: ArrangedCells, height: int, width: int) -> ArrangedCells:
+    """Return the cells that reach into the field."""
+    reach = BODY_HALF + 1
+    seen = ((cells.centre > -reach) & (cells.centre < np.array([height, width]) + reach)).all(1)
+    return ArrangedCells(*(values[seen] for values in cells))
 
 
 def _coordinates(cells: ArrangedCells, half: int) -> tuple[np.ndarray, np.ndarray]:
