@@ -27,8 +27,9 @@ def main(table_csv: str, out: str) -> None:
     table = prepare_data.with_shape(prepare_data.load_sites(config.Data(sites=table_csv)), None, ranks)
     fields = FieldReader(table, DatasetScale("field", (), ()), None)
     statistics = measure_statistics(fields, np.arange(len(table)), microbatch=2, world=ranks)
-    network = np.random.default_rng(0).normal(size=(len(table), 512))
-    features = Features(columns_of(table.channels), np.hstack([network, statistics]))
+    columns = {"network": ["n1", "n2"], "statistics": columns_of(table.channels)["statistics"]}
+    network = np.random.default_rng(0).normal(size=(len(table), 2))
+    features = Features(columns, np.hstack([network, statistics]))
     facts = readout_predictions.facts_of_sites(table, table.mechanisms())
     folds = [SplitRecord("leave-compound-out", [name], "", "", {}, {}, []) for name in ("a", "b", "c")]
     found = readout_predictions.over_compounds(features, facts, folds, 3, inner_folds=2, ranks=ranks)
