@@ -140,7 +140,8 @@ def require_measured_size(scale: Scale, table: SiteTable, reference: str) -> Non
 def load_network(checkpoint: Checkpoint, acceleration: Acceleration) -> MCNN:
     """Return the network with its weights; kernel and gradient are the defaults: predictions differ by rounding at most."""
     shape = (len(checkpoint.channels), *checkpoint.image_size)
-    network = MCNN(len(checkpoint.classes), *shape, head_relu=checkpoint.settings["head_relu"])
+    network = MCNN(len(checkpoint.classes), *shape, head_relu=checkpoint.settings["head_relu"],
+                   pooling=checkpoint.settings.get("pooling", "none"))
     network = acceleration.prepare(network)
     network.load_state_dict(checkpoint.network)
     return network
