@@ -23,7 +23,8 @@ STEP_VARIANTS = ("dense-fp32-nchw", "dense-fp32", "dense-fp32-kept", "sparse-fp3
 STEP_GRADIENTS = ("dense", "sparse")
 STEP_PRECISIONS = {"fp32": "float32", "bf16": "bfloat16"}
 STEP_MODIFIERS = {"torch": "sparse without the compiled kernel", "nchw": "PyTorch's default layout",
-                  "kept": "dense with freed memory kept, as sparse and train.py do", "ipex": "--accelerate ipex"}
+                  "kept": "dense with freed memory kept, as sparse and train.py do", "ipex": "--accelerate ipex",
+                  "pooled": "--pooling mean-max", "contrast": "--replicate-weight 1, each step in two microbatches"}
 LOADER_FORMATS = ("tiff", "tiff-lzw", "png", "png16", "packed")
 BYTES = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 # Networks between nodes: Gb/s of a link in each direction, microseconds of a message, share of the rate for an all-reduce.
@@ -53,6 +54,30 @@ class StepSettings(Settings):
         for name in names:
             parse_variant(name)
         parse_size("size", self.size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelsSettings(Settings):
+    """Settings of `mscnn bench labels`"""
+
+    out: str = setting(REQUIRED, "folder for the screen, the networks and the results; an unfinished one is resumed",
+                       metavar="DIR", written=True)
+    compounds: SeveralInt = setting(12, "compounds of each of 12 mechanisms")
+    labelled: str = setting("2,4,8", "numbers of labelled compounds of each mechanism")
+    test_compounds: SeveralInt = setting(4, "compounds of each mechanism that are tested, and never labelled")
+    plates: PositiveInt = setting(3, "replicate plates of each week")
+    size: str = setting("256x256", "height x width of a field in pixels as drawn; the networks see half of both",
+                        metavar="HxW")
+    steps: PositiveInt = setting(800, "training steps of each network, of 48 fields")
+    seed: NonNegativeInt = setting(0, "of the screen and the networks")
+
+    def __post_init__(self):
+        super().__post_init__()
+        counts = parse_counts("labelled", self.labelled)
+        require(len(set(counts)) == len(counts), "labelled must be different numbers", self.labelled)
+        require(max(counts) + self.test_compounds <= self.compounds, "labelled and test-compounds together must be at most "
+                f"compounds {self.compounds}", f"{max(counts)} + {self.test_compounds}")
+        require(all(side % 256 == 0 for side in parse_size("size", self.size)), "size must be multiples of 256", self.size)
 
 
 @dataclass(frozen=True, kw_only=True)

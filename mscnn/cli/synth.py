@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mscnn.cli import parse
 from mscnn.core import errors, files
@@ -16,16 +16,25 @@ class SynthSettings(Settings):
     """Settings of `mscnn synth`"""
 
     out: str = setting(REQUIRED, "new folder for images, CSVs and overview.png", metavar="DIR", written=True)
-    mechanisms: str = setting("demo", "demo (6 distinct ones), all (12), or NAME,NAME")
+    kind: Literal["looks", "arrangements"] = setting(
+        "looks", "looks: mechanisms of BBBC021 change the looks of cells, in 8 doses; arrangements: they rearrange the "
+                 "parts of cells, in 2 doses, which averages over a field hardly see")
+    mechanisms: str = setting("demo", "demo (6 distinct looks, all arrangements), all (12), or NAME,NAME")
     compounds: PositiveInt = setting(3, "compounds of each mechanism")
     plates: PositiveInt = setting(2, "replicate plates of each week")
     sites: PositiveInt = setting(1, "sites of each well")
-    size: str = setting("128x128", "height x width of a field in pixels", metavar="HxW")
+    size: str = setting("auto", "height x width of a field in pixels; auto: 128x128 for looks, 256x256 for arrangements, "
+                                "whose cells have 44 pixels at any size", metavar="HxW")
     seed: NonNegativeInt = setting(0, "the same seed writes the same bytes")
 
     def __post_init__(self):
         super().__post_init__()
-        require(min(parse_size("size", self.size)) >= 32, "size must be at least 32x32", self.size)
+        require(min(self.height_width()) >= 32, "size must be at least 32x32", self.size)
+
+    def height_width(self) -> tuple[int, int]:
+        """Return height and width of a field in pixels."""
+        auto = {"looks": (128, 128), "arrangements": (256, 256)}[self.kind]
+        return auto if self.size == "auto" else parse_size("size", self.size)
 
 
 COMMAND = parse.Command("synth", __doc__, SynthSettings)
@@ -36,24 +45,26 @@ def main(argv: list[str]) -> None:
     settings = COMMAND.read(argv)
 
     from mscnn.data.tables.bbbc021 import find_csvs, read_bbbc021
-    from mscnn.synthetic import plates, screen_plan  # here, so that --help comes at once
-    from mscnn.synthetic.phenotypes import MECHANISMS
+    from mscnn.synthetic import arranged_plates, arrangements, phenotypes, plates, screen_plan  # --help comes at once
 
-    out, (height, width) = Path(settings.out), parse_size("size", settings.size)
-    sets = {"demo": list(screen_plan.DEMO_MECHANISMS), "all": list(MECHANISMS)}
+    out, (height, width) = Path(settings.out), settings.height_width()
+    looks = settings.kind == "looks"
+    sets = {"demo": list(screen_plan.DEMO_MECHANISMS if looks else arrangements.MECHANISMS),
+            "all": list(phenotypes.MECHANISMS if looks else arrangements.MECHANISMS)}
     mechanisms = sets.get(settings.mechanisms, [name.strip() for name in settings.mechanisms.split(",")])
     if out.exists() and any(out.iterdir()):
         raise errors.UsageError(f"{out} exists and is not empty; name a new folder with --out, or remove it")
     try:
-        plan = screen_plan.compounds(mechanisms, settings.compounds)
+        plan = (screen_plan.compounds if looks else arranged_plates.plan)(mechanisms, settings.compounds)
     except ValueError as problem:
         raise errors.UsageError(str(problem)) from None
-    total = screen_plan.num_fields(plan, settings.plates, settings.sites)
+    plan_fields = screen_plan.plan_fields if looks else arranged_plates.plan_fields
+    total = sum(1 for _ in plan_fields(plan, settings.plates, settings.sites, settings.seed))
+    write = plates.write_plates if looks else arranged_plates.write_arranged_plates
     with files.locked_folder(out), progress(total, "drawing", unit="field") as shown:
-        plates.write_plates(out, mechanisms=mechanisms, compounds_per_mechanism=settings.compounds,
-                            plates_per_week=settings.plates, sites_per_well=settings.sites, height=height, width=width,
-                            seed=settings.seed, workers=cpu_topology.allowed_cores(),
-                            progress=lambda done, _: shown.advance(done - shown.done))
+        write(out, mechanisms=mechanisms, compounds_per_mechanism=settings.compounds, plates_per_week=settings.plates,
+              sites_per_well=settings.sites, height=height, width=width, seed=settings.seed,
+              workers=cpu_topology.allowed_cores(), progress=lambda done, _: shown.advance(done - shown.done))
     table = read_bbbc021(*find_csvs(out), taxol_controls="drop").labelled()
     overview(table, out / "overview.png")
     log.info("%d fields of %dx%d in %s; look at %s", total, height, width, out, out / "overview.png")

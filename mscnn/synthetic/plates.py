@@ -21,7 +21,7 @@ from mscnn.core.files import write_atomically
 from mscnn.core.process_pool import spawned_pool
 from mscnn.synthetic.phenotypes import NUM_ACTIVE_DOSES, treated
 from mscnn.synthetic.render import render_field
-from mscnn.synthetic.screen_plan import DEMO_MECHANISMS, Compound, Field, Well, compounds, plan_fields, stream_key
+from mscnn.synthetic.screen_plan import DEMO_MECHANISMS, Field, Well, compounds, plan_fields, stream_key
 
 CAMERA_OFFSET = 400.0                      # counts
 
@@ -50,17 +50,28 @@ def write_plates(out_dir: str | os.PathLike, *, mechanisms: Sequence[str] = DEMO
     plan = compounds(mechanisms, compounds_per_mechanism)
     if nucleus_px is None:
         nucleus_px = _nucleus_px(height)
-    out = Path(out_dir)
-    fields = list(plan_fields(plan, plates_per_week, sites_per_well, seed))
+    active = [(c.name, dose, c.mechanism) for c in plan if c.mechanism for dose in c.doses_uM[:NUM_ACTIVE_DOSES]]
+    draw = partial(_counts, height=height, width=width, nucleus_px=nucleus_px)
+    write_screen(Path(out_dir), list(plan_fields(plan, plates_per_week, sites_per_well, seed)), active=active, draw=draw,
+                 workers=workers, progress=progress)
+
+
+def write_screen(out: Path, fields: list[Field], *, active: list[tuple[str, float, str]],
+                 draw: Callable[[Field], np.ndarray], workers: int = 1,
+                 progress: Callable[[int, int], None] | None = None) -> None:
+    """Write a screen as `write_plates` does.
+
+    active: annotated (compound, dose in uM, mechanism); draw: returns the camera counts (3, H, W) of a field.
+    """
     for plate in {field.plate for field in fields}:
         (out / plate).mkdir(parents=True, exist_ok=True)
-    write = partial(_write_field, out=out, height=height, width=width, nucleus_px=nucleus_px)
+    write = partial(_write_field, out=out, draw=draw)
     with spawned_pool(workers) if workers > 1 else nullcontext() as pool:
         done = pool.map(write, fields, chunksize=10) if pool else map(write, fields)
         for number, _ in enumerate(done, 1):
             if progress:
                 progress(number, len(fields))
-    for name, text in (("BBBC021_v1_moa.csv", _moa_csv(plan)), ("BBBC021_v1_image.csv", _image_csv(fields))):
+    for name, text in (("BBBC021_v1_moa.csv", _moa_csv(active)), ("BBBC021_v1_image.csv", _image_csv(fields))):
         with write_atomically(out / name) as unfinished:
             unfinished.write_text(text)
 
@@ -69,6 +80,15 @@ def untreated(site: int, height: int, width: int) -> np.ndarray:
     """Draw one field of a DMSO well that belongs to no screen: (3, H, W) uint16 camera counts."""
     field = Field(seed=0, week=1, plate="none", well=Well("B02", "DMSO", 0.0), site=site, replicate=1, mechanism="")
     return _counts(field, height, width, _nucleus_px(height))
+
+
+def expose(light: np.ndarray, field: Field, rng: np.random.Generator) -> np.ndarray:
+    """Return the camera counts (3, H, W) uint16 of the fluorescence (3, H, W) of a field, on its plate."""
+    plate = camera(field.seed, field.week, field.plate, *light.shape[1:])
+    signal = (light * _COUNTS[:, None, None] + _SMEAR[:, None, None]) * plate.gain[:, None, None] * plate.illumination
+    noise = rng.standard_normal(signal.shape, np.float32) * np.sqrt(20.0**2 + 8.0 * signal)      # read and shot noise
+    # The camera has 12 bits, stored in the upper ones: counts are multiples of 16.
+    return (np.clip(np.round((CAMERA_OFFSET + signal + noise) / 16), 0, 4095) * 16).astype(np.uint16)
 
 
 def write_tiff(path: Path, counts_HW: np.ndarray, compression: str | None = None) -> None:
@@ -105,9 +125,9 @@ def _nucleus_px(height: int) -> float:
     return 36 * (height / 1024) ** 0.64
 
 
-def _write_field(field: Field, *, out: Path, height: int, width: int, nucleus_px: float) -> None:
+def _write_field(field: Field, *, out: Path, draw: Callable[[Field], np.ndarray]) -> None:
     """Write the TIFFs of a field. They are renamed when whole, and not flushed to the disk one by one: that is slow."""
-    counts_CHW = _counts(field, height, width, nucleus_px)
+    counts_CHW = draw(field)
     for name, counts_HW in zip(_file_names(field), counts_CHW, strict=True):
         unfinished = out / field.plate / f".{name}.part"
         write_tiff(unfinished, counts_HW)
@@ -120,11 +140,7 @@ def _counts(field: Field, height: int, width: int, nucleus_px: float) -> np.ndar
     well_rng, rng = (np.random.default_rng(key) for key in (stream_key(field, 4)[:-1], stream_key(field, 5)))
     seeding = float(np.exp(well_rng.normal(0, 0.12)))  # how dense cells are: the same at all sites of a well
     light = render_field(replace(phenotype, count=phenotype.count * seeding), height, width, nucleus_px, rng)
-    plate = camera(field.seed, field.week, field.plate, height, width)
-    signal = (light * _COUNTS[:, None, None] + _SMEAR[:, None, None]) * plate.gain[:, None, None] * plate.illumination
-    noise = rng.standard_normal(signal.shape, np.float32) * np.sqrt(20.0**2 + 8.0 * signal)      # read and shot noise
-    # The camera has 12 bits, stored in the upper ones: counts are multiples of 16.
-    return (np.clip(np.round((CAMERA_OFFSET + signal + noise) / 16), 0, 4095) * 16).astype(np.uint16)
+    return expose(light, field, rng)
 
 
 def _image_csv(fields: list[Field]) -> str:
@@ -142,8 +158,7 @@ def _image_csv(fields: list[Field]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _moa_csv(plan: list[Compound]) -> str:
+def _moa_csv(active: list[tuple[str, float, str]]) -> str:
     """Return BBBC021_v1_moa.csv: the mechanism of each compound at its highest doses."""
-    active = [(c.name, dose, c.mechanism) for c in plan if c.mechanism for dose in c.doses_uM[:NUM_ACTIVE_DOSES]]
     rows = [f'"{name}",{dose:.6f},"{mechanism}"' for name, dose, mechanism in [*active, ("DMSO", 0.0, "DMSO")]]
     return "\n".join(['"compound",concentration,"moa"', *rows]) + "\n"

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from mscnn.synthetic.phenotypes import MECHANISMS, dose_series
+from mscnn.synthetic.phenotypes import dose_series
 
 DEMO_MECHANISMS = ("Actin disruptors", "DNA damage", "Eg5 inhibitors", "Epithelial", "Microtubule destabilizers",
                    "Microtubule stabilizers")
@@ -60,28 +60,38 @@ def compounds(mechanisms: Sequence[str] = DEMO_MECHANISMS, compounds_per_mechani
 
     Rows left over in the last weeks hold inert compounds of mechanism "".  Raises ValueError for unknown mechanisms.
     """
-    unknown = [m for m in mechanisms if m not in MECHANISMS]
+    weeks = spread_over_weeks(mechanisms, compounds_per_mechanism, names=_SHORT, per_week=6)
+    weeks = [[("taxol" if name == "stabilizer-a" else name, mechanism) for name, mechanism in week] for week in weeks]
+    return [Compound(name=name, mechanism=mechanism, week=w, row=row, doses_uM=dose_series(name))
+            for w, week in enumerate(weeks, 1) for row, (name, mechanism) in zip("BCDEFG", week, strict=True)]
+
+
+def spread_over_weeks(mechanisms: Sequence[str], compounds_per_mechanism: int, *, names: dict[str, str],
+                      per_week: int) -> list[list[tuple[str, str]]]:
+    """Return the compounds (name, mechanism) of each week, those of one mechanism in as many weeks as possible.
+
+    names: {mechanism: the name of its compounds}; per_week: compounds of a week; inert ones fill the last.
+    Raises ValueError for unknown mechanisms.
+    """
+    unknown = [m for m in mechanisms if m not in names]
     if unknown or len(set(mechanisms)) < len(mechanisms) or not mechanisms:
-        raise ValueError(f"mechanisms must be different ones of {sorted(MECHANISMS)}, got {list(mechanisms)}")
+        raise ValueError(f"mechanisms must be different ones of {sorted(names)}, got {list(mechanisms)}")
     if not 1 <= compounds_per_mechanism <= 26:
         raise ValueError(f"compounds_per_mechanism must be in 1..26, got {compounds_per_mechanism}")
-    num_weeks = math.ceil(len(mechanisms) * compounds_per_mechanism / 6)
+    num_weeks = math.ceil(len(mechanisms) * compounds_per_mechanism / per_week)
     weeks: list[list[tuple[str, str]]] = [[] for _ in range(num_weeks)]
     for variant in range(compounds_per_mechanism):
         for i, mechanism in enumerate(mechanisms):
-            name = f"{_SHORT[mechanism]}-{chr(ord('a') + variant)}"
-            name = "taxol" if name == "stabilizer-a" else name
             first = (i + variant) % num_weeks
-            free = [w % num_weeks for w in range(first, first + num_weeks) if len(weeks[w % num_weeks]) < 6]
+            free = [w % num_weeks for w in range(first, first + num_weeks) if len(weeks[w % num_weeks]) < per_week]
             week = min(free, key=lambda w: sum(other == mechanism for _, other in weeks[w]))
-            weeks[week].append((name, mechanism))
+            weeks[week].append((f"{names[mechanism]}-{chr(ord('a') + variant)}", mechanism))
     num_inert = 0
     for week in weeks:
-        while len(week) < 6:
+        while len(week) < per_week:
             week.append((f"inert-{chr(ord('a') + num_inert)}", ""))
             num_inert += 1
-    return [Compound(name=name, mechanism=mechanism, week=w, row=row, doses_uM=dose_series(name))
-            for w, week in enumerate(weeks, 1) for row, (name, mechanism) in zip("BCDEFG", week, strict=True)]
+    return weeks
 
 
 def num_fields(plan: Sequence[Compound], plates_per_week: int, sites_per_well: int) -> int:

@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 import mscnn
 from mscnn.core.errors import UsageError
+from mscnn.data.pixels.dataset_scale import DatasetScale
 from mscnn.data.pixels.images import read_site
 from mscnn.data.pixels.statistics import pixel_statistics
 from mscnn.data.tables import splits
@@ -61,10 +62,10 @@ def run(tmp_path_factory):
 
 
 def statistics_of(table: SiteTable) -> np.ndarray:
-    """Pixel statistics of fields that are scaled to mean 0 and sd 1 by themselves."""
-    fields = np.stack([read_site(files).astype(np.float64) for files in table.frame["files"]])
-    scaled = (fields - fields.mean(axis=(2, 3), keepdims=True)) / fields.std(axis=(2, 3), keepdims=True)
-    return pixel_statistics(torch.from_numpy(scaled.astype(np.float32))).double().numpy()
+    """Pixel statistics of fields that are scaled by themselves; peaks are counted, so the last bit of the scale matters."""
+    scale = DatasetScale("field", (), ())
+    fields_SCHW = np.stack([scale.apply(read_site(files)) for files in table.frame["files"]])
+    return pixel_statistics(torch.from_numpy(fields_SCHW)).double().numpy()
 
 
 def test_a_baseline_is_fitted_on_each_folds_training_side_alone(run):
@@ -106,6 +107,7 @@ def test_one_network_of_all_folds_has_the_same_baselines_and_is_compared_by_retr
     out, table, expected = run
     one = tmp_path / "loco"
     (one / "network").mkdir(parents=True)
+    (one / "scores").mkdir()
     (one / "network" / "config.yaml").write_text(
         f"preset: screen\nsites: {out.parent / 'sites.csv'}\n"
         "mechanism_weight: 0\nreplicate_weight: 1\ntransductive: true\n")

@@ -1,0 +1,119 @@
+"""mscnn bench labels: who is labelled, who is tested, and what a score is.  pytest tests/bench/test_labels.py"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mscnn.bench import labels
+from mscnn.bench.labels import ALL, LABEL_FREE, STATISTICS, SUPERVISED, Sides, choose, compare, rates, right_treatments
+from mscnn.bench.settings import LabelsSettings
+from mscnn.cli import parse
+from mscnn.core.errors import DataError, UsageError
+from mscnn.core.lr_schedule import parse_schedule
+
+
+def screen(mechanisms="xyz", compounds=6, doses=(3.0, 10.0), plates=3) -> pd.DataFrame:
+    """A row a treated field."""
+    return pd.DataFrame([
+        {"compound": f"{mechanism}-{number}", "concentration": dose, "mechanism": mechanism, "week": "1",
+         "plate": f"p{plate}", "well": f"B{row:02}"}
+        for row, mechanism in enumerate(mechanisms, 2) for number in range(compounds) for dose in doses
+        for plate in range(plates)])
+
+
+def read(arguments: list[str]) -> LabelsSettings:
+    return parse.Command("labels", "", LabelsSettings).read(arguments)
+
+
+def test_the_test_compounds_are_the_same_and_never_labelled():
+    frame = screen()
+    two, four = choose(frame, 2, 2), choose(frame, 4, 2)
+    assert sorted(set(frame["compound"][two.labelled_S])) == [f"{m}-{n}" for m in "xyz" for n in (0, 1)]
+    assert sorted(set(frame["compound"][four.labelled_S])) == [f"{m}-{n}" for m in "xyz" for n in range(4)]
+    for side in (two, four):
+        assert sorted(set(frame["compound"][side.tested_S])) == [f"{m}-{n}" for m in "xyz" for n in (4, 5)]
+        assert not (side.labelled_S & side.tested_S).any()
+        assert side.hidden == sorted(set(frame["compound"][~side.labelled_S]))
+
+
+def test_too_few_compounds_are_refused():
+    with pytest.raises(UsageError, match="x has 6; draw more with --compounds"):
+        choose(screen(), 5, 2)
+    with pytest.raises(UsageError, match="at most compounds 12"):
+        read(["--out", "x", "--labelled", "2,9"])
+    with pytest.raises(UsageError, match="different numbers"):
+        read(["--out", "x", "--labelled", "2,2"])
+    with pytest.raises(UsageError, match="multiples of 256"):
+        read(["--out", "x", "--size", "128x128"])
+
+
+def test_each_method_is_scored_by_its_own_features():
+    """Statistics are noise; label-free features are the mechanism; supervised ones tell x from y and z alone."""
+    frame = screen(compounds=8)
+    rng, number = np.random.default_rng(0), frame["mechanism"].map("xyz".index).to_numpy()
+    noise = 0.1 * rng.standard_normal((len(frame), 6))
+    features = {STATISTICS: rng.standard_normal((len(frame), 6)),
+                LABEL_FREE: noise + np.eye(6)[number],
+                SUPERVISED: noise + np.eye(6)[np.minimum(number, 1)]}
+    rows = {row["method"]: row for row in compare(frame, features, choose(frame, 4, 3), 4, seed=0)}
+    assert list(rows) == [STATISTICS, LABEL_FREE, SUPERVISED, ALL]
+    assert {row["treatments"] for row in rows.values()} == {3 * 3 * 2}
+    assert {row["fields"] for row in rows.values()} == {3 * 3 * 2 * 3}
+    assert (rows[LABEL_FREE]["right"], rows[LABEL_FREE]["fields_right"]) == (18, 54)
+    assert rows[LABEL_FREE]["mAP"] == pytest.approx(1)
+    assert rows[STATISTICS]["right"] < 12
+    assert 6 <= rows[SUPERVISED]["right"] <= 14                       # x, and y or z by chance
+    assert rows[STATISTICS]["mAP"] < rows[SUPERVISED]["mAP"] < 1
+    assert rows[ALL]["mAP"] is None
+    for row in rows.values():
+        assert row["low"] <= row["right"] / row["treatments"] <= row["high"]
+
+
+def test_permuted_labels_are_at_chance():
+    frame = screen(compounds=8)
+    rng = np.random.default_rng(1)
+    mechanism = dict(zip(sorted(set(frame["compound"])), rng.permutation(list("xyz" * 8)), strict=True))
+    features = np.eye(3)[frame["mechanism"].map("xyz".index)] + 0.1 * rng.standard_normal((len(frame), 3))
+    permuted = frame.assign(mechanism=frame["compound"].map(mechanism))
+    tested = permuted["compound"].str[-1].isin(list("4567")).to_numpy()
+    row = compare(permuted, dict.fromkeys((STATISTICS, LABEL_FREE, SUPERVISED), features),
+                  Sides(~tested, tested, []), 4, seed=0)[0]
+    assert row["right"] / row["treatments"] < 0.7                     # 24 treatments, chance 1/3: 3 sd of 12 compounds
+
+
+def test_a_treatment_is_decided_by_the_mean_of_its_fields():
+    frame = screen(mechanisms="xy", compounds=1, doses=(1.0,), plates=2)
+    logs = np.log([[0.9, 0.1], [0.4, 0.6], [0.7, 0.3], [0.01, 0.99]])
+    right = right_treatments(frame, logs, ["x", "y"])
+    assert right["compound"].tolist() == ["x-0", "y-0"]
+    assert right["right"].tolist() == [True, True]                    # 0.36 over 0.06, and 0.297 over 0.007
+    assert right_treatments(frame, logs[::-1], ["x", "y"])["right"].tolist() == [False, False]
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 5, 60])
+def test_the_learning_rate_falls_to_the_last_epoch(epochs):
+    schedule = parse_schedule(rates(epochs))
+    values = [rate for _, rate in schedule]
+    assert values == sorted(values, reverse=True)
+    assert values[0] <= 0.02
+    assert all(end < epochs for end, _ in schedule[:-1])
+
+
+def test_a_supervised_network_is_trained_without_the_hidden_compounds(monkeypatch):
+    words: list[str] = []
+    monkeypatch.setattr(labels, "_run", lambda *given: words.extend(map(str, given)))
+    settings = read(["--out", "x", "--steps", "100"])
+    labels.train(Path("x/supervised-2"), settings, 240, ["a", "b"])
+    assert words[words.index("--hold-out") + 1] == "a,b"
+    assert words[words.index("--mechanism-weight") + 1] == "1"
+    assert words[words.index("--epochs") + 1] == "20"                 # 100 steps of 48 of 240 fields
+    words.clear()
+    labels.train(Path("x/label-free"), settings, 240, [])
+    assert not {"--hold-out", "--mechanism-weight"} & set(words)
+
+
+def test_a_command_that_fails_is_named():
+    with pytest.raises(DataError, match="mscnn pakc ended with code 2"):
+        labels._run("pakc")
