@@ -4,7 +4,9 @@ Shapes: S sites of the table, N sites that are measured, D statistics.
 """
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 
 import numpy as np
 import torch
@@ -100,15 +102,15 @@ def measure_statistics(fields: FieldReader, sites: np.ndarray, *, microbatch: in
     measured_ND = np.zeros((len(sites), len(statistics_names(table.channels))))
     share = fields.read_share(sites, microbatch=microbatch, rank=world.rank, size=world.size,
                               thread_init=loader_thread_init)
-    with closing(share):
+    with closing(share), ThreadPoolExecutor(torch.get_num_threads()) as pool:
         for positions, images_NCHW in share:
             activity.set_activity("measuring statistics")
             of_input_ND = pixel_statistics(images_NCHW).double().numpy()
             width = of_input_ND.shape[1]
             measured_ND[positions, :width] = of_input_ND
-            for position in positions if nuclei is not None else ():
-                named = handcrafted.features(read_pixels(table, int(sites[position])), channels=table.channels,
-                                             nuclei=nuclei)
-                measured_ND[position, width:] = list(named.values())
+            if nuclei is not None:
+                measure = partial(handcrafted.features, channels=table.channels, nuclei=nuclei)
+                named = pool.map(measure, [read_pixels(table, int(sites[position])) for position in positions])
+                measured_ND[positions, width:] = [list(features.values()) for features in named]
             advance(len(positions))
     return world.sum_array(measured_ND)
