@@ -127,7 +127,7 @@ def resampled(run: Run) -> Items:
 def resumed(run: Run) -> Items:
     """A run on a site table that is stopped after its first step, resumed and evaluated."""
     draw_sites(Path("sites"))
-    words = ("screen", "--sites", "sites/sites.csv", "--hold-out", "b", *EMA, *AUXILIARY, *EVAL_EVERY, "--minibatch", 8,
+    words = ("supervised", "--sites", "sites/sites.csv", "--hold-out", "b", *EMA, *AUXILIARY, *EVAL_EVERY, "--minibatch", 8,
              "--epochs", 2)
     stopped = trained(run, "resumed", *words, "--stop-after", 1e-9, ends=75)
     return {f"stopped/{name}": value for name, value in stopped.items()} \

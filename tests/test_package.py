@@ -88,7 +88,8 @@ def test_a_stranger_trains_evaluates_and_reports_in_an_empty_folder(command, tmp
     assert loaded == "False"
     run(command, "synth", "--out", "plates", "--plates", 1, "--compounds", 2, "--mechanisms", "Eg5 inhibitors,Epithelial",
         cwd=tmp_path)
-    run(command.with_name("python"), "-m", "torch.distributed.run", "--nproc-per-node", 2, "-m", "mscnn", "train", "screen",
+    run(command.with_name("python"), "-m", "torch.distributed.run", "--nproc-per-node", 2, "-m", "mscnn", "train",
+        "supervised",
         "--bbbc021", "plates", "--hold-out", "eg5-b", "--max-steps", 2, "--minibatch", 8, "--oversubscribe", "true",
         "--run-dir", "run", cwd=tmp_path)
     kernel = json.loads((tmp_path / "run" / "environment.json").read_text())["kernel"]

@@ -407,7 +407,7 @@ def test_a_screen_of_hostile_names_is_trained_evaluated_and_reported_within_its_
     run_dir, before = tmp_path / "run", files_in(tmp_path)
     around = {*tmp_path.parent.parent.iterdir(), *Path("/tmp").iterdir(), *ROOT.iterdir()}
     for command in (
-            ("train.py", "screen", "--sites", tiny_screen, "--epochs", "1", "--minibatch", "3", "--threads", "1",
+            ("train.py", "supervised", "--sites", tiny_screen, "--epochs", "1", "--minibatch", "3", "--threads", "1",
              "--split-method", "leave-compound-out", "--fold", "0", "--run-dir", run_dir, "--normalise", "plate"),
             ("evaluate.py", "--checkpoint", run_dir, "--examples", "0")):
         done = run_python(*command)

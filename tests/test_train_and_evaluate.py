@@ -22,7 +22,7 @@ from mscnn.model import MCNN
 from mscnn.training import checkpoint
 from tests.conftest import run_python
 
-TRAIN = ("screen", "--epochs", "12", "--minibatch", "3", "--lr", "0.003", "--threads", "1", "--log-every", "4")
+TRAIN = ("supervised", "--epochs", "12", "--minibatch", "3", "--lr", "0.003", "--threads", "1", "--log-every", "4")
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def right_of_total(out, level: str) -> tuple[int, int]:
 def test_a_run_directory_describes_itself(run, module_screen):
     run_dir, console = run
     settings = yaml.safe_load((run_dir / "config.yaml").read_text())
-    assert (settings["preset"], settings["hold_out"], settings["minibatch"]) == ("screen", "b", 3)
+    assert (settings["preset"], settings["hold_out"], settings["minibatch"]) == ("supervised", "b", 3)
     assert "--hold-out b" in (run_dir / "command.txt").read_text()
     environment = json.loads((run_dir / "environment.json").read_text())
     assert (environment["ranks"], environment["launcher"]) == (2, "torchrun")
@@ -200,12 +200,12 @@ def test_what_flatters_or_dooms_a_score_is_said_beside_it(module_screen, tmp_pat
 
 
 def test_a_training_says_what_it_will_lack(module_screen, tmp_path):
-    refused = run_python("train.py", "screen", "--sites", module_screen, "--control", "DSMO", "--max-steps", "1",
+    refused = run_python("train.py", "supervised", "--sites", module_screen, "--control", "DSMO", "--max-steps", "1",
                          "--run-dir", tmp_path / "run")
     assert (refused.returncode, "no well of DSMO, the control: DMSO would count as treated" in refused.stderr) == (2, True)
     rows = pd.read_csv(module_screen, dtype=str)
     rows[rows["Metadata_Compound"] != "DMSO"].to_csv(module_screen.parent / "treated.csv", index=False)
-    done = run_python("train.py", "screen", "--sites", module_screen.parent / "treated.csv", "--max-steps", "1",
+    done = run_python("train.py", "supervised", "--sites", module_screen.parent / "treated.csv", "--max-steps", "1",
                       "--run-dir", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     assert "no well of DMSO: the screen seems to have no untreated wells" in done.stdout
@@ -285,7 +285,7 @@ def test_sizes_that_do_not_fit_are_refused_with_a_remedy_that_works(tiny_screen,
 
 
 def test_a_network_that_broke_in_its_last_step_is_not_saved(tiny_screen, tmp_path):
-    done = run_python("train.py", "screen", "--sites", tiny_screen, "--lr", "1e39", "--max-steps", "1",
+    done = run_python("train.py", "supervised", "--sites", tiny_screen, "--lr", "1e39", "--max-steps", "1",
                       "--run-dir", tmp_path / "run")
     assert done.returncode == 2
     assert "training diverged" in done.stderr
@@ -302,7 +302,7 @@ def test_a_run_is_the_textbook_loop(tiny_screen, tmp_path):
     rows = pd.read_csv(tiny_screen, dtype=str).iloc[:-1]  # classes of unequal size
     rows.to_csv(tiny_screen, index=False)
     options = [text for name, value in settings.items() for text in (f"--{name.replace('_', '-')}", str(value).lower())]
-    done = run_python("train.py", "screen", "--sites", tiny_screen, "--log-every", "1", *options,
+    done = run_python("train.py", "supervised", "--sites", tiny_screen, "--log-every", "1", *options,
                       "--run-dir", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     saved = checkpoint.load(tmp_path / "run" / "checkpoints" / "last.safetensors")
@@ -349,7 +349,7 @@ def textbook(table_csv, settings: dict, scale: dict):
 
 def test_the_read_out_is_discriminant_analysis_of_the_training_fields(tiny_screen, tmp_path):
     """Against scikit-learn's on the profiles that evaluate.py writes, after two epochs of both tasks on 2 ranks."""
-    done = run_python("train.py", "screen", "--sites", tiny_screen, "--hold-out", "b", "--max-steps", "4",
+    done = run_python("train.py", "supervised", "--sites", tiny_screen, "--hold-out", "b", "--max-steps", "4",
                       "--minibatch", "6", "--statistics-weight", "5", "--transductive", "true", "--ema-decay", "0.9",
                       "--head", "lda", "--tta", "flips-turns", "--eval-every", "1", "--run-dir", tmp_path / "run", ranks=2)
     assert done.returncode == 0, done.stderr
@@ -367,7 +367,7 @@ def test_the_read_out_is_discriminant_analysis_of_the_training_fields(tiny_scree
 
 
 def test_training_that_diverges_ends_with_a_remedy_and_keeps_no_bad_checkpoint(tiny_screen, tmp_path):
-    done = run_python("train.py", "screen", "--sites", tiny_screen, "--lr", "1e6", "--epochs", "4", "--minibatch", "3",
+    done = run_python("train.py", "supervised", "--sites", tiny_screen, "--lr", "1e6", "--epochs", "4", "--minibatch", "3",
                       "--run-dir", tmp_path / "run")
     assert done.returncode == 2
     assert "training diverged" in done.stderr
@@ -378,7 +378,7 @@ def test_training_that_diverges_ends_with_a_remedy_and_keeps_no_bad_checkpoint(t
 
 
 def test_plates_on_one_scale_are_the_same_for_any_number_of_ranks_and_in_evaluation(tiny_screen, tmp_path):
-    options = ("screen", "--sites", tiny_screen, "--normalise", "plate", "--hold-out", "b", "--minibatch", 4,
+    options = ("supervised", "--sites", tiny_screen, "--normalise", "plate", "--hold-out", "b", "--minibatch", 4,
                "--max-steps", 1)
     for ranks in (1, 2):
         done = run_python("train.py", *options, "--run-dir", tmp_path / str(ranks), ranks=ranks)

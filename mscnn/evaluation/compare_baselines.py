@@ -21,7 +21,7 @@ from mscnn.data.pixels.statistics import pixel_statistics
 from mscnn.data.tables import splits
 from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed import world
-from mscnn.evaluation import aggregate, baselines, profile_table, results, retrieval, scoring
+from mscnn.evaluation import aggregate, baselines, load_run, profile_table, results, retrieval, scoring
 from mscnn.evaluation.profile_table import ProfileTable
 from mscnn.evaluation.results import BASELINES, EvaluationDescription
 from mscnn.evaluation.retrieval import RetrievalComparison
@@ -57,11 +57,7 @@ def score_baselines(run: Path, *, features: Path | None, nuclei: str | None, wor
     held_out = np.concatenate([test for _, test in folds])
     if not len(held_out):
         raise UsageError(f"{run} holds nothing out, so that there is nothing to compare")
-    try:
-        at_random = list(baselines.random_folds(table.frame["mechanism"].to_numpy(), held_out))
-    except DataError as problem:
-        log.warning("no random split to compare with: %s", problem)
-        at_random = []
+    at_random = _random_folds(table, held_out)
     found = BaselineResults(len(folds), {}, _retrieval(run, screen, held_out, settings))
     for name in baselines.available(screen):
         held_out = _score(name, screen, folds, settings)
@@ -70,14 +66,20 @@ def score_baselines(run: Path, *, features: Path | None, nuclei: str | None, wor
         log.info("%-26s %s fields right", name, ", ".join(
             f"{split} {scores.fields.correct}/{scores.fields.total}"
             for split, scores in (("held out", held_out), ("random", random)) if scores))
-    for name, score in (found.retrieval.rows() if found.retrieval else {}).items():
-        log.info("%-26s %s", name, retrieval.line(score))
-    if found.retrieval and found.retrieval.note:
-        log.info("NOTE: %s", found.retrieval.note)
+    for line in retrieval.lines(found.retrieval):
+        log.info("%s", line)
     out = scores_folder(run) / BASELINES
     files.write_json(out, found.to_json())
     log.info("baselines: %s", out)
     return found
+
+
+def _random_folds(table: SiteTable, held_out: np.ndarray) -> list[baselines.Fold]:
+    try:
+        return list(baselines.random_folds(table.frame["mechanism"].to_numpy(), held_out))
+    except DataError as problem:
+        log.warning("no random split to compare with: %s", problem)
+        return []
 
 
 def _folds(trainings: list[Path], description: EvaluationDescription, sites: SiteTable) -> list[baselines.Fold]:
@@ -87,10 +89,11 @@ def _folds(trainings: list[Path], description: EvaluationDescription, sites: Sit
     Raises DataError for other sides than its network was scored on.
     """
     records, is_labelled = description.splits(), (sites.frame["mechanism"] != "").to_numpy()
-    is_one = len(set(trainings)) < len(records)
-    sides = [np.where(_is_held_out(sites, record), splits.TEST, splits.TRAIN) if is_one else
-             _sides(training / "split.csv", sites, record)
-             for training, record in zip(trainings * len(records) if is_one else trainings, records, strict=False)]
+    if description.is_one_network and description.folds is not None:
+        sides = [np.where(_is_held_out(sites, record), splits.TEST, splits.TRAIN) for record in records]
+    else:
+        sides = [_sides(training / "split.csv", sites, record)
+                 for training, record in zip(trainings, records, strict=True)]
     return [(np.flatnonzero(side[is_labelled] == splits.TRAIN), np.flatnonzero(side[is_labelled] == splits.TEST))
             for side in sides]
 
@@ -117,7 +120,7 @@ def _retrieval(run: Path, screen: baselines.Screen, held_out: np.ndarray,
     try:
         tables = {name: profile_table.from_frame(pd.concat([metadata, features], axis=1), name)
                   for name, features in baselines.tables(screen).items()}
-        network, note = _network_profiles(run, tables[baselines.HANDCRAFTED])
+        network, note = _network_profiles(run, tables[baselines.HANDCRAFTED], is_seen=settings.objective.transductive)
         return retrieval.compare(tables, network, note=note, control=screen.table.control,
                                  aggregate_wells=settings.aggregation.aggregate_wells,
                                  aggregate_treatments=settings.aggregation.aggregate_treatments, seed=settings.run.seed)
@@ -126,8 +129,11 @@ def _retrieval(run: Path, screen: baselines.Screen, held_out: np.ndarray,
         return None
 
 
-def _network_profiles(run: Path, fields: ProfileTable) -> tuple[list[ProfileTable], str]:
-    """Return the network's profiles of all labelled fields, a table a fold, and a note; [] and why where some lack."""
+def _network_profiles(run: Path, fields: ProfileTable, *, is_seen: bool) -> tuple[list[ProfileTable], str]:
+    """Return the network's profiles of all labelled fields, a table a fold, and a note; [] and why where some lack.
+
+    is_seen: the network has seen the held-out fields, without their mechanisms.
+    """
     own = scores_folder(run) / results.PROFILES
     paths = [own] if own.exists() else [folder / results.PROFILES for folder in evaluations_of(run)]
     why = (f"profiles of {len(paths)} networks cannot be compared with each other; evaluated with --profiles all, each "
@@ -138,7 +144,8 @@ def _network_profiles(run: Path, fields: ProfileTable) -> tuple[list[ProfileTabl
     if len(network) < len(paths) or any(known.sum() < len(fields.metadata) for known in is_known):
         return [], why
     network = [table.select(known) for table, known in zip(network, is_known, strict=True)]
-    return network, f"each treatment by the network of its fold, of {len(network)}" if len(network) > 1 else ""
+    notes = [f"each treatment by the network of its fold, of {len(network)}"] if len(network) > 1 else []
+    return network, "; ".join([*notes, *([load_run.SEEN] if is_seen else [])])
 
 
 def _features(run: Path, table: SiteTable, given: Path | None, nuclei: str | None, workers: int) -> pd.DataFrame:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from mscnn.core.errors import DataError, UsageError
 from mscnn.core.files import LOCK, PARTIAL, locked_folder
+from mscnn.core.logs import log
 from mscnn.data.pixels.scale import Scale, scale_from_record
 from mscnn.data.pixels.scale_record import ScaleRecord
 from mscnn.evaluation.export_description import (
@@ -36,7 +37,7 @@ from mscnn.evaluation.export_description import (
     require_size,
 )
 from mscnn.evaluation.model_card import model_card
-from mscnn.evaluation.scoring import LevelScores
+from mscnn.evaluation.readout_scores import EvaluationScores
 from mscnn.model import MCNN
 from mscnn.training.checkpoint import Checkpoint
 
@@ -66,7 +67,7 @@ class Program(nn.Module):
         return torch.softmax(self.network.classify(features_NF), dim=1), features_NF
 
 
-def write(saved: Checkpoint, scores: LevelScores | None, out: Path, *, onnx: bool = False) -> None:
+def write(saved: Checkpoint, scores: EvaluationScores | None, out: Path, *, onnx: bool = False) -> None:
     """Write all files to a new folder, which gets its name when they are whole.
 
     scores: of the run's evaluation, None without an evaluation.  Raises UsageError where `out` exists or cannot be written,
@@ -74,6 +75,10 @@ def write(saved: Checkpoint, scores: LevelScores | None, out: Path, *, onnx: boo
     """
     if onnx:
         _require_onnx()
+    if saved.readout is not None:
+        log.warning("the export holds the network and its last layer, linear discriminant analysis of its features; the "
+                    "run's read-out, %s, stays in the checkpoint, which mscnn.load_run reads",
+                    saved.readout.facts["choice"]["chosen"])
     description = describe(saved)
     network = description.build()
     network.load_state_dict(saved.network)

@@ -42,7 +42,8 @@ class ExportDescription(Record):
     def build(self) -> MCNN:
         """Return the network without its weights."""
         height, width = self.image_size
-        return MCNN(len(self.classes), len(self.channels), height, width, head_relu=self.head_relu, gradient="dense")
+        return MCNN(len(self.classes), len(self.channels), height, width, head_relu=self.head_relu, gradient="dense",
+                    pooling=self.settings.get("pooling", "none"))
 
     def plates_bytes(self) -> int:
         """Return how many bytes PLATES may hold, at most."""

@@ -20,7 +20,7 @@ FEW = 6  # compounds: with fewer no comparison or permutation can tell much
 
 @dataclass(frozen=True)
 class Interval(Record):
-    """A confidence interval of the share that is right."""
+    """A confidence interval of the share that is right, or of a mean average precision."""
 
     low: Share
     high: Share
@@ -34,7 +34,7 @@ class Interval(Record):
 
 @dataclass(frozen=True)
 class LabelPermutation(Record):
-    """The share that is right when true labels are permuted over compounds."""
+    """The share that is right, or the mean average precision, when true labels are permuted over compounds."""
 
     draws: Count        # permutations in which anything can be scored; 0: the null distribution does not exist
     mean: Share | None  # over the draws
@@ -56,7 +56,9 @@ class Difference(Record):
 
 
 def interval(correct_T: np.ndarray, compounds_T: np.ndarray, *, draws: int = 5000, seed: int = 0) -> Interval:
-    """Return the interval of the share that is right, correct_T (T,) bool: the wider of two intervals on each side.
+    """Return the interval of the mean of correct_T (T,): the wider of two intervals on each side.
+
+    correct_T: bool, what is right; or numbers from 0 to 1 such as average precisions, which vary less than right or wrong.
 
     The first is a bootstrap over compounds (percentiles; Efron & Tibshirani 1993, chapter 13).  The second is the exact
     binomial interval of so many compounds of which that share is right (Clopper & Pearson 1934).  A bootstrap of few

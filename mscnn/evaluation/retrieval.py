@@ -101,11 +101,16 @@ def compare(tables: dict[str, ProfileTable], network: Sequence[ProfileTable], *,
                                _difference(ours, scored[best], seed) if best else None)
 
 
-def line(score: RetrievalScore) -> str:
-    """Return what a console shows of a table of profiles: mAP, and treatments right of those that can be scored."""
-    mean, nscb = score.nsc.mean_average_precision.mean, score.nscb
-    return (f"mAP {'-' if mean is None else f'{mean:.3f}'}, NSC {score.nsc.correct}/{score.nsc.total}"
-            + (f", NSCB {nscb.correct}/{nscb.total}" if nscb else ""))
+def lines(comparison: RetrievalComparison | None) -> list[str]:
+    """Return the lines that a console shows: of each table mAP, and treatments right of those that can be scored."""
+    if comparison is None:
+        return []
+    shown = []
+    for name, score in comparison.rows().items():
+        mean, nscb = score.nsc.mean_average_precision.mean, score.nscb
+        shown.append(f"{name:26} mAP {'-' if mean is None else f'{mean:.3f}'}, NSC {score.nsc.correct}/{score.nsc.total}"
+                     + (f", NSCB {nscb.correct}/{nscb.total}" if nscb else ""))
+    return shown + ([f"{NETWORK}: {comparison.note}"] if comparison.note else [])
 
 
 def _queries(scores: ProfileScores) -> set[tuple]:

@@ -17,8 +17,14 @@ def scores_folder(run: Path) -> Path:
 
 
 def trainings_of(run: Path) -> list[Path]:
-    """Return the run directories whose networks were scored: the folds, or the run itself. Raises DataError."""
-    return [run / _name(fold.checkpoint, -3, run) for fold in _folds(run)] or [run]
+    """Return the run directories whose networks were scored: the folds, or the run itself. Raises DataError.
+
+    Of a folder of folds that one network serves, it is the network's.
+    """
+    if folds := _folds(run):
+        return [run / _name(fold.checkpoint, -3, run) for fold in folds]
+    scores = scores_folder(run)
+    return [run / _name(str(results.read_description(scores).checkpoint), -3, run)] if scores.name == "scores" else [run]
 
 
 def evaluations_of(run: Path) -> list[Path]:
@@ -30,7 +36,9 @@ def _folds(run: Path) -> list[FoldDescription]:
     """Return the folds of a run, [] for one network. Raises DataError where folder and description do not agree."""
     scores = scores_folder(run)
     description = results.read_description(scores)
-    folds = None if description.is_one_network else description.folds
+    folds = description.folds
+    if description.is_one_network and folds:  # with a read-out for each
+        return []
     if folds == [] or (scores.name == "scores") != bool(folds):
         raise DataError(f"{scores / results.EVALUATION}: describes {len(folds or [])} folds, in a folder {scores.name}; "
                         f"{results.REMEDY}")

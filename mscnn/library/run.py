@@ -159,6 +159,9 @@ class Run:
         """
         if microbatch < 1:
             raise UsageError(f"microbatch must be at least 1, got {microbatch}")
+        if with_readout and loading.is_label_free(self._saved) and not self._saved.resume.has_lda_head:
+            raise UsageError(f"{self.path}: label-free, and without a read-out of mechanisms yet; finish its training with "
+                             "--head chosen, or use embed")
         given = to_fields(fields, metadata, self._saved)
         scale, notes = choose_scale(given, self._saved, plates)
         for note in notes:

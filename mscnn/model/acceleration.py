@@ -84,6 +84,11 @@ def ipex_error() -> str | None:
     return None
 
 
+def in_float32() -> AbstractContextManager:
+    """Return a context in which operations keep the type of their inputs, whatever the precision asked for."""
+    return torch.autocast("cpu", enabled=False)
+
+
 def nesterov_sgd(network: nn.Module, *, momentum: float, weight_decay: float) -> torch.optim.SGD:
     """Return SGD with Nesterov momentum, and weight decay on all parameters.
 

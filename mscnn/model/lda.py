@@ -1,10 +1,15 @@
 """Linear discriminant analysis: a last layer that predicts mechanisms from features.
 
-Shapes: S sites, F features, K classes.
+Shapes: S sites, N sites of a class, F features, K classes, P classes with sites.
 """
 
+import warnings
+
 import numpy as np
+from scipy import linalg
+from sklearn.covariance import ledoit_wolf
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.preprocessing import StandardScaler
 
 NEVER = -1e9  # score of a class without training fields: finite, and its probability is 0
 
@@ -22,15 +27,28 @@ class EqualPriorLDA(LinearDiscriminantAnalysis):
 
 
 def fit_lda_layer(features_SF: np.ndarray, labels_S: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Fit EqualPriorLDA; return weights (K, F) and biases (K,) of a linear layer whose softmax is its posterior.
+    """Fit what EqualPriorLDA fits; return weights (K, F) and biases (K,) of a linear layer whose softmax is its posterior.
 
     labels_S: classes 0 to K-1, at least two of them; a class without a label gets probability 0.
+    Scikit-learn solves for the weights by a singular value decomposition, which takes seven times as long as Cholesky's.
     """
-    fitted = EqualPriorLDA().fit(features_SF, labels_S)
+    present = np.unique(labels_S)
+    of_classes = [features_SF[labels_S == label] for label in present]
+    means_PF = np.stack([features_NF.mean(axis=0) for features_NF in of_classes])
+    covariance_FF = sum(map(_shrunk_covariance, of_classes)) / len(present)
+    try:
+        with warnings.catch_warnings(action="error", category=linalg.LinAlgWarning):
+            coefficients_PF = linalg.solve(covariance_FF, means_PF.T, assume_a="pos").T
+    except (linalg.LinAlgError, linalg.LinAlgWarning):  # singular: features that are constant in each class
+        coefficients_PF = linalg.lstsq(covariance_FF, means_PF.T)[0].T
     weights_KF, biases_K = np.zeros((num_classes, features_SF.shape[1])), np.full(num_classes, NEVER)
-    if len(fitted.classes_) == 2:  # scikit-learn keeps one row: the second class's score less the first's
-        biases_K[fitted.classes_] = 0, fitted.intercept_[0]
-        weights_KF[fitted.classes_[1]] = fitted.coef_[0]
-    else:
-        biases_K[fitted.classes_], weights_KF[fitted.classes_] = fitted.intercept_, fitted.coef_
+    weights_KF[present] = coefficients_PF
+    biases_K[present] = -0.5 * (means_PF * coefficients_PF).sum(axis=1)
     return weights_KF, biases_K
+
+
+def _shrunk_covariance(features_NF: np.ndarray) -> np.ndarray:
+    """Return the covariance (F, F) of one class, shrunk after its features are standardised."""
+    scale_F = np.asarray(StandardScaler().fit(features_NF).scale_)
+    correlation_FF = ledoit_wolf((features_NF - features_NF.mean(axis=0)) / scale_F)[0]
+    return scale_F[:, None] * correlation_FF * scale_F

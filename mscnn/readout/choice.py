@@ -1,7 +1,8 @@
 """Choose a read-out by inner folds: groups of training compounds, each predicted without itself.
 
 The rule, fixed in advance: the score of a candidate is the mean over compounds of -log(probability of the true mechanism),
-each compound counting once.  The simplest candidate is chosen whose score is within one standard error of the best one's.
+each compound counting once.  The simplest candidate is chosen whose score is within one standard error of the best one's,
+or within LEAST_GAIN of it.
 The standard error is that of the difference over compounds, in pairs (Breiman et al. 1984, section 3.4.3; Hastie et al.
 2009, section 7.10): of so few compounds, candidates lie within chance of each other.
 
@@ -16,6 +17,7 @@ from mscnn.core.records import Count, Record
 from mscnn.readout.tables import UNKNOWN, SiteFacts
 
 LEAST_PROBABILITY = 1e-3  # a field's probability counts as no less: one field that is surely wrong does not decide
+LEAST_GAIN = 0.01         # of the score, about 1 % of probability: less is no reason for a read-out that is less simple
 FEWEST = 3                # compounds that must be judged: of two, the standard error means nothing
 
 
@@ -79,10 +81,9 @@ def choose(losses: dict[str, np.ndarray], notes: dict[str, str], names: list[str
     best = min(judged, key=lambda name: losses[name].mean())
     more = {name: losses[name] - losses[best] for name in judged}
     error = {name: more[name].std(ddof=1) / np.sqrt(num_compounds) for name in judged}
-    chosen = next(name for name in judged if more[name].mean() <= error[name])
+    chosen = next(name for name in judged if more[name].mean() <= max(error[name], LEAST_GAIN))
     scores = f"{losses[chosen].mean():.3f} over {num_compounds} compounds"
     if chosen == best:
-        return Choice(chosen, f"best in inner folds, {scores}, and none simpler is within one standard error of it",
-                      num_compounds, judgements)
+        return Choice(chosen, f"best in inner folds: {scores}", num_compounds, judgements)
     return Choice(chosen, f"simplest within one standard error of the best in inner folds: {scores}, {best} "
                           f"{losses[best].mean():.3f}, standard error {error[chosen]:.3f}", num_compounds, judgements)

@@ -1,6 +1,6 @@
 """A linear read-out: standardised features, then linear discriminant analysis, as one layer.
 
-Shapes: S sites, D features, K classes.
+Shapes: S sites, D features, V features that vary, K classes.
 """
 
 from dataclasses import dataclass
@@ -58,18 +58,27 @@ def fit_linear(features_SD: np.ndarray, labels_S: np.ndarray, num_classes: int,
 def fit_whitening(controls_SD: np.ndarray) -> Whitening:
     """Return the whitening (ZCA) of untreated wells: features are standardised, and their covariance is shrunk.
 
-    Shrunk as by Ledoit & Wolf (2004), it has an inverse, but where features are constant.
+    Shrunk as by Ledoit & Wolf (2004), it has an inverse.  Features that are constant there are centred only.
     """
     from sklearn.covariance import LedoitWolf
 
     centre_D, spread_D = _centre_and_spread(controls_SD)
-    values_D, vectors_DD = np.linalg.eigh(LedoitWolf().fit((controls_SD - centre_D) / spread_D).covariance_)
-    roots_D = np.sqrt(np.maximum(values_D, LEAST_VARIANCE))
-    return Whitening(centre_D, (vectors_DD / roots_D) @ vectors_DD.T / spread_D[:, None])
+    varies = np.flatnonzero(_varies(controls_SD))
+    matrix_DD = np.eye(len(centre_D))
+    if len(varies):
+        scaled_SV = ((controls_SD - centre_D) / spread_D)[:, varies]
+        values_V, vectors_VV = np.linalg.eigh(LedoitWolf().fit(scaled_SV).covariance_)
+        roots_V = np.sqrt(np.maximum(values_V, LEAST_VARIANCE))
+        matrix_DD[np.ix_(varies, varies)] = (vectors_VV / roots_V) @ vectors_VV.T / spread_D[varies, None]
+    return Whitening(centre_D, matrix_DD)
 
 
 def _centre_and_spread(features_SD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and standard deviation, as StandardScaler: 1 for a feature that is constant but for rounding."""
-    mean_D, sd_D = features_SD.mean(axis=0), features_SD.std(axis=0)
-    rounding_D = len(features_SD) * np.finfo(float).eps * np.abs(mean_D)
-    return mean_D, np.where(sd_D > rounding_D, sd_D, 1.0)
+    return features_SD.mean(axis=0), np.where(_varies(features_SD), features_SD.std(axis=0), 1.0)
+
+
+def _varies(features_SD: np.ndarray) -> np.ndarray:
+    """Return (D,) bool: features that vary by more than the rounding of their mean."""
+    rounding_D = len(features_SD) * np.finfo(float).eps * np.abs(features_SD.mean(axis=0))
+    return features_SD.std(axis=0) > rounding_D

@@ -37,13 +37,14 @@ class PlateControls:
 
 def lacking(facts: SiteFacts) -> list[str]:
     """Return the plates with too few untreated wells."""
-    wells = {plate: set(facts.wells_S[(facts.plates_S == plate) & facts.is_control_S]) for plate in set(facts.plates_S)}
+    plates = set(facts.plates_S.tolist())
+    wells = {plate: set(facts.wells_S[(facts.plates_S == plate) & facts.is_control_S]) for plate in plates}
     return sorted(plate for plate, names in wells.items() if len(names) < ENOUGH_WELLS)
 
 
 def measure(features_SD: np.ndarray, facts: SiteFacts) -> PlateControls | None:
     """Return median and spread of each plate that has enough untreated wells; None where no plate has."""
-    plates = sorted(set(facts.plates_S) - set(lacking(facts)))
+    plates = sorted(set(facts.plates_S.tolist()) - set(lacking(facts)))
     if not plates:
         return None
     of_plates = [features_SD[(facts.plates_S == plate) & facts.is_control_S] for plate in plates]

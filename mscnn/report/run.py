@@ -13,6 +13,7 @@ from mscnn.core.record_files import read_json, read_json_lines
 from mscnn.core.records import Count, NonNegative, Record, Share
 from mscnn.data.tables.splits import SplitRecord
 from mscnn.evaluation import prediction_table, results
+from mscnn.evaluation.readout_scores import EvaluationScores
 from mscnn.evaluation.results import EvaluationDescription
 from mscnn.evaluation.retrieval import RetrievalComparison
 from mscnn.evaluation.run_folders import evaluations_of, scores_folder, trainings_of
@@ -83,7 +84,7 @@ class Run:
 
     path: Path
     settings: dict[str, Any]                 # of the first training, by name
-    scores: LevelScores
+    scores: EvaluationScores
     description: EvaluationDescription
     tables: dict[str, pd.DataFrame]          # {level: predictions}
     baselines: dict[str, BaselineResult]     # by name; {} where they were not run
@@ -94,7 +95,7 @@ class Run:
 
     def is_folds(self) -> bool:
         """Return whether several trainings were scored as one."""
-        return self.description.folds is not None
+        return not self.description.is_one_network
 
     def splits(self) -> list[SplitRecord]:
         """Return the split of each training."""
@@ -107,7 +108,8 @@ def read(path: Path) -> Run:
     description, of_levels = results.read_description(scores), results.read_scores(scores)
     tables = {level: results.read_table(scores, level) for level in LEVELS}
     prediction_table.require_scores(tables, of_levels, scores)
-    _require_intervals(of_levels, scores / results.SCORES, results.REMEDY)
+    for each in (of_levels, *(of_levels.readout.scored().values() if of_levels.readout else ())):
+        _require_intervals(each, scores / results.SCORES, results.REMEDY)
     baselines = _baselines(scores / results.BASELINES)
     return Run(path=path, settings=config.from_flat(run_directory.read_settings(trainings[0])).flat(),
                scores=of_levels, description=description, tables=tables,

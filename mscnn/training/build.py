@@ -55,7 +55,7 @@ def load_data(settings: config.Config, ranks: world.World) -> TrainingData:
     if settings.aggregation.head != "softmax":
         require_enough_for_lda(split, table)
     log.info("split: %s", splits.describe(split, table))
-    if not len(split.test()):
+    if not len(split.test()) and not settings.objective.is_label_free:
         log.warning("no compound is held out, so that this run cannot be scored; name some with --hold-out, or choose "
                     "another --split-method")
     resumed_from = ranks.run_on_all_or_raise(lambda: find_resume_checkpoint(settings, split, table))

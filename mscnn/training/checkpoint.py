@@ -24,9 +24,11 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from mscnn.core import config
 from mscnn.core.errors import DataError
 from mscnn.core.files import PARTIAL, write_atomically
 from mscnn.core.logs import log
+from mscnn.core.settings import current_names
 from mscnn.data.pixels.count_statistics import CountsRecord
 from mscnn.data.pixels.scale import ScaleRecord
 from mscnn.data.tables.splits import SplitRecord
@@ -228,6 +230,8 @@ def _read(path: Path) -> Checkpoint | str:
         return "holds numbers that are not finite; use another one"
     content = _with_tensors(json.loads(header["content"], parse_constant=_refuse_constant), tensors)
     content |= dict.fromkeys(MISSING.get(header["format"], ()))
+    if header["format"] in MISSING and isinstance(content.get("settings"), dict):
+        content["settings"] = current_names(content["settings"], config.NAMES)
     if wrong := next(checkpoint_schema.schema_errors(content), None):
         return f"its {wrong} is not as this program writes it; use another one"
     return _from_content(content, sha256)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mscnn.model import MCNN, NUM_FEATURES
+from mscnn.model.acceleration import in_float32
 
 UNKNOWN = -100   # label of a field without a known class
 EMBEDDING = 128  # numbers that the contrasts compare, as in SimCLR
@@ -68,7 +69,7 @@ class LossModule(nn.Module):
     def embed(self, features_NF: Tensor) -> Tensor:
         """Return the embeddings (N, 128) float32 of features."""
         assert self.projection is not None
-        with torch.autocast("cpu", enabled=False):
+        with in_float32():
             return self.projection(features_NF.float())
 
 

@@ -19,6 +19,7 @@ from mscnn.data.pixels.statistics import pixel_statistics
 from mscnn.data.tables import splits
 from mscnn.distributed.world import World
 from mscnn.model import NUM_FEATURES
+from mscnn.readout.linear import can_fit
 from mscnn.readout.readout import fit_readout
 from mscnn.readout.record import ReadoutRecord, to_record
 from mscnn.readout.tables import EMBEDDING, NETWORK, PIXELS, STATISTICS, UNKNOWN, Features, facts_of
@@ -30,14 +31,15 @@ SMALL = 64  # pixels of the side of a field without content, which tells the nam
 def fit_head(trainer: Trainer, settings: config.Config, split: splits.Split) -> ReadoutRecord | None:
     """Fit the last layer to the training fields whose mechanism is known, and for --head chosen a read-out; a collective.
 
-    Return the read-out; None for --head lda, and where no mechanism is known, so that nothing is fitted.
+    Return the read-out; None for --head lda, and where fewer than two mechanisms are known, so that nothing is fitted.
     """
     head, tta = settings.aggregation.head, settings.aggregation.tta == "flips-turns"
     table = trainer.fields.table
     facts = facts_of(table.frame, table.is_control(), table.mechanisms())
     known = split.train()[facts.labels_S[split.train()] != UNKNOWN]
-    if not len(known):
-        log.warning("head: no training field has a known mechanism, so that none is predicted")
+    if not can_fit(facts.labels_S[known]):
+        log.warning("head: %d training fields of %d known mechanisms are too few to predict any from", len(known),
+                    len(np.unique(facts.labels_S[known])))
         return None
     measured = known if head == "lda" else np.union1d(known, np.flatnonzero(facts.is_control_S))
     with trainer.ema_weights():

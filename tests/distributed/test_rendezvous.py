@@ -88,7 +88,7 @@ def test_a_port_in_use_is_named():
 
 def test_ranks_with_other_settings_are_named(tiny_screen):
     port = free_port()
-    processes = [start(rank, 2, port, "train.py", "screen", "--sites", tiny_screen, "--seed", rank, "--run-dir",
+    processes = [start(rank, 2, port, "train.py", "supervised", "--sites", tiny_screen, "--seed", rank, "--run-dir",
                        tiny_screen.parent / "run", forked=True) for rank in range(2)]
     said = [ends(process, 2) for process in processes]
     assert "rank 1 on " in said[0]
@@ -104,7 +104,7 @@ def test_ranks_with_another_table_are_named(tiny_screen):
         (other / name.name).write_bytes(name.read_bytes())
     table = (other / "sites.csv").read_text()
     (other / "sites.csv").write_text(table.replace("0.30", "0.31"))
-    port, command = free_port(), (ROOT / "train.py", "screen", "--sites", "sites.csv", "--run-dir", "run")
+    port, command = free_port(), (ROOT / "train.py", "supervised", "--sites", "sites.csv", "--run-dir", "run")
     processes = [start(rank, 2, port, *command, forked=True, folder=folder)
                  for rank, folder in enumerate((tiny_screen.parent, other))]
     said = [ends(process, 2) for process in processes]
@@ -387,7 +387,8 @@ def test_openmps_own_binding_is_overruled(tiny_screen, ranks):
     """It leaves the main thread one core, and all ranks the same one."""
     if (cores := cpu_topology.allowed_cores()) < 2:
         pytest.skip("needs two cores")
-    arguments = ("train.py", "screen", "--sites", tiny_screen, "--hold-out", "b", "--max-steps", "1", "--minibatch", "2")
+    arguments = ("train.py", "supervised", "--sites", tiny_screen, "--hold-out", "b", "--max-steps", "1",
+                 "--minibatch", "2")
     done = run_python(*arguments, "--run-dir", tiny_screen.parent / "run", ranks=ranks, OMP_PROC_BIND="true")
     assert f"{cores} cores for {ranks} rank" in done.stdout, done.stderr
 

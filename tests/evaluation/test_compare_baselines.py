@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 import mscnn
 from mscnn.core.errors import UsageError
+from mscnn.data.pixels.dataset_scale import DatasetScale
 from mscnn.data.pixels.images import read_site
 from mscnn.data.pixels.statistics import pixel_statistics
 from mscnn.data.tables import splits
@@ -61,10 +62,10 @@ def run(tmp_path_factory):
 
 
 def statistics_of(table: SiteTable) -> np.ndarray:
-    """Pixel statistics of fields that are scaled to mean 0 and sd 1 by themselves."""
-    fields = np.stack([read_site(files).astype(np.float64) for files in table.frame["files"]])
-    scaled = (fields - fields.mean(axis=(2, 3), keepdims=True)) / fields.std(axis=(2, 3), keepdims=True)
-    return pixel_statistics(torch.from_numpy(scaled.astype(np.float32))).double().numpy()
+    """Pixel statistics of fields that are scaled by themselves; peaks are counted, so the last bit of the scale matters."""
+    scale = DatasetScale("field", (), ())
+    fields_SCHW = np.stack([scale.apply(read_site(files)) for files in table.frame["files"]])
+    return pixel_statistics(torch.from_numpy(fields_SCHW)).double().numpy()
 
 
 def test_a_baseline_is_fitted_on_each_folds_training_side_alone(run):
@@ -106,11 +107,14 @@ def test_one_network_of_all_folds_has_the_same_baselines_and_is_compared_by_retr
     out, table, expected = run
     one = tmp_path / "loco"
     (one / "network").mkdir(parents=True)
+    (one / "scores").mkdir()
     (one / "network" / "config.yaml").write_text(
-        f"preset: screen\nsites: {out.parent / 'sites.csv'}\nmechanism_weight: 0\nreplicate_weight: 1\n")
+        f"preset: screen\nsites: {out.parent / 'sites.csv'}\n"
+        "mechanism_weight: 0\nreplicate_weight: 1\ntransductive: true\n")
     description = results.read_description(out / "scores")
-    folds = [replace(fold, checkpoint="loco/network/checkpoints/last.safetensors") for fold in description.folds]
-    results.write(results.read_table(out / "scores", "fields"), replace(description, folds=folds), one / "scores")
+    description = replace(description, checkpoint="loco/network/checkpoints/last.safetensors", step=1, compounds=["c0"],
+                          classes=["M", "N"], split=description.folds[0].split)
+    results.write(results.read_table(out / "scores", "fields"), description, one / "scores")
     is_n = (table.frame["mechanism"] == "N").to_numpy()
     told = np.eye(2)[is_n.astype(int)] + np.random.default_rng(0).normal(0, 0.1, (48, 2))
     aggregate.field_profiles(table, told).assign(Metadata_Scored=True).to_parquet(one / "scores" / results.PROFILES)
@@ -121,7 +125,7 @@ def test_one_network_of_all_folds_has_the_same_baselines_and_is_compared_by_retr
     assert (found.retrieval.network.nsc.correct, found.retrieval.network.nsc.total) == (8, 8)
     assert found.retrieval.difference.difference == pytest.approx(
         1 - found.retrieval.tables[found.retrieval.best].nsc.mean_average_precision.mean)
-    assert found.retrieval.note == ""
+    assert "has seen images of what it is scored on, without labels" in found.retrieval.note
 
 
 def test_the_layout_tells_under_a_random_split_and_not_where_compounds_are_left_out(run):
@@ -137,8 +141,16 @@ def test_the_layout_tells_under_a_random_split_and_not_where_compounds_are_left_
     assert "would be learned from a random split; leaving compounds out prevents it" in row[:row.index("</tr>")]
 
 
-def test_features_that_are_given_are_taken(run, tmp_path):
+def test_features_that_are_given_are_taken_and_profiles_of_all_folds_are_compared(run, tmp_path):
+    """A network a fold, each with features in an order of its own; one of them tells the mechanism."""
     out, table, _ = run
+    rng, is_n = np.random.default_rng(1), (table.frame["mechanism"] == "N").to_numpy()
+    for number in range(8):
+        told = np.where(is_n[:, None], 1, -1) * rng.permutation([1, 0, 0]) + rng.normal(0, 0.01, (48, 3))
+        (out / "evaluation" / str(number)).mkdir(parents=True)
+        aggregate.field_profiles(table, told).assign(
+            Metadata_Scored=(table.frame["compound"] == f"c{number}").to_numpy()).to_parquet(
+                out / "evaluation" / str(number) / results.PROFILES)
     with pytest.raises(UsageError, match="is not there; leave it out"):
         compare_baselines.score_baselines(out, features=tmp_path / "none.parquet", nuclei=None, workers=1, microbatch=8,
                            moved=str(out.parent / "sites.csv"))
@@ -150,3 +162,6 @@ def test_features_that_are_given_are_taken(run, tmp_path):
     found = compare_baselines.score_baselines(out, features=tmp_path / "given.parquet", nuclei=None, workers=1,
                                               microbatch=8, moved=str(out.parent / "sites.csv"))
     assert found.baselines["handcrafted features"].held_out.fields.correct == 48  # the one that holds the mechanism
+    assert found.retrieval.network.nsc.mean_average_precision.mean > 0.9
+    assert (found.retrieval.network.nsc.correct, found.retrieval.network.nsc.total) == (8, 8)
+    assert found.retrieval.note == "each treatment by the network of its fold, of 8"

@@ -158,7 +158,7 @@ def test_only_the_same_settings_and_folds_go_on(pretended):
     cross_validation.open_or_resume(pretended, {"preset": "demo"})
     cross_validation.open_or_resume(dataclasses.replace(pretended, jobs=7), {"preset": "demo"})
     with pytest.raises(UsageError, match=r"begun with other settings .preset 'demo', now 'screen'"):
-        cross_validation.open_or_resume(pretended, {"preset": "screen"})
+        cross_validation.open_or_resume(pretended, {"preset": "supervised"})
     for change, words in (({"candidates": {"x": {"epochs": 1}}}, "candidates"),
                           ({"inner_folds": 2}, "inner_folds 3, now 2"), ({"folds": FOLDS[1:]}, "folds .*'a'.*, now .*'b'")):
         with pytest.raises(UsageError, match=rf"begun with other settings .{words}"):
@@ -247,7 +247,8 @@ def test_candidates_that_do_not_fit_are_refused(tmp_path, content, words):
 
 def test_folds_of_a_screen_with_baselines_and_report(tiny_screen, tmp_path):
     out = tmp_path / "loco"
-    command = ("-m", "mscnn", "loco", "screen", "--out", out, "--sites", tiny_screen, "--epochs", "1", "--minibatch", "9",
+    command = ("-m", "mscnn", "loco", "supervised", "--out", out, "--sites", tiny_screen, "--epochs", "1",
+               "--minibatch", "9",
                "--split-method", "k-fold", "--folds", "2")
     done = run_python(*command)
     assert done.returncode == 0, done.stderr

@@ -14,7 +14,8 @@ import torch
 from mscnn.core.errors import DataError, UsageError
 from mscnn.data.pixels.scale import scale_from_record
 from mscnn.evaluation import export, export_description
-from mscnn.evaluation.scoring import LevelScores, Score
+from mscnn.evaluation.readout_scores import EvaluationScores
+from mscnn.evaluation.scoring import Score
 from mscnn.training import checkpoint
 from tests.conftest import run_python, tiny_screen
 from tests.data.pixels.test_plate_scale import tiny
@@ -25,11 +26,11 @@ def run(tmp_path_factory):
     """Two steps of training that hold out compound b; scores as an evaluation would leave them."""
     screen = tiny_screen.__wrapped__(tmp_path_factory.mktemp("screen"))
     run_dir = tmp_path_factory.mktemp("runs") / "tiny"
-    done = run_python("train.py", "screen", "--max-steps", "2", "--minibatch", "3", "--threads", "1", "--sites", screen,
+    done = run_python("train.py", "supervised", "--max-steps", "2", "--minibatch", "3", "--threads", "1", "--sites", screen,
                       "--hold-out", "b", "--run-dir", run_dir)
     assert done.returncode == 0, done.stderr
     (run_dir / "evaluation").mkdir()
-    scores = LevelScores(Score(2, 3), Score(0, 0), Score(0, 0), Score(0, 0))
+    scores = EvaluationScores(Score(2, 3), Score(0, 0), Score(0, 0), Score(0, 0))
     (run_dir / "evaluation" / "scores.json").write_text(json.dumps(scores.to_json()))
     return run_dir
 

@@ -8,8 +8,9 @@ import pytest
 
 from mscnn.core.errors import DataError, UsageError
 from mscnn.data.tables.splits import SplitRecord
-from mscnn.evaluation import aggregate, results, scoring
+from mscnn.evaluation import aggregate, readout_scores, results, scoring
 from mscnn.evaluation.results import EvaluationDescription
+from mscnn.readout.choice import Choice, Judgement
 from tests.conftest import run_python
 
 CLASSES = ["Probability_DMSO", "Probability_bright", "Probability_dark"]
@@ -55,6 +56,25 @@ def test_folds_are_scored_as_one(folds, tmp_path):
     assert json.loads((tmp_path / "all" / "evaluation.json").read_text())["notes"] == [f"{folds[1]}: a note"]
     assert len(pd.read_csv(tmp_path / "all" / "predictions.csv")) == 4
     assert [fold.folder for fold in results.read_description(tmp_path / "all").folds] == [str(folder) for folder in folds]
+
+
+def test_the_read_outs_of_folds_are_counted_and_scored_as_one(folds, tmp_path):
+    """Statistics predict as the fold does; the network is right of both compounds, and only the first fold has it."""
+    for number, (folder, chosen) in enumerate(zip(folds, ("network", "statistics"), strict=True)):
+        choice = Choice(chosen, "why", 3, {"statistics": Judgement(0.1 + number), "network": Judgement(0.5)})
+        fields = results.read_table(folder, "fields")
+        right = fields.assign(Probability_bright=1.0, Predicted_MOA="bright")
+        tables = {"statistics": fields, **({"network": right} if number == 0 else {})}
+        results.write(fields, results.read_description(folder), folder, readout_scores.describe(choice), tables)
+    found = results.combine_folds(folds, tmp_path / "all").readout
+    assert (found.chosen, found.folds) == ("statistics", 2)  # the simpler of two that were chosen as often
+    assert found.reason == "chosen in 1 of 2 folds, by inner folds of the compounds left"
+    statistics, network = found.candidates["statistics"], found.candidates["network"]
+    assert (statistics.chosen, statistics.inner_loss, network.chosen) == (1, pytest.approx(0.6), 1)
+    assert (statistics.scores.fields.correct, statistics.scores.fields.total) == (2, 4)
+    assert (statistics.scores.treatments.correct, statistics.scores.treatments.total) == (1, 2)
+    assert network.scores is None
+    assert results.read_scores(tmp_path / "all").readout == found
 
 
 def test_a_fold_given_twice_is_refused_by_its_fields(folds, tmp_path):

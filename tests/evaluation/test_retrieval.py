@@ -93,8 +93,9 @@ def test_the_network_is_compared_with_the_best_table_in_pairs():
     assert found.difference.difference == pytest.approx(np.mean(apart))
     assert 0 < found.difference.low < found.difference.difference < found.difference.high <= max(apart)
     assert retrieval.RetrievalComparison.from_json(found.to_json()) == found
-    assert "mAP 1.000, NSC 9/9, NSCB" in retrieval.line(found.network)
+    assert retrieval.lines(found)[0].startswith("the network                mAP 1.000, NSC 9/9, NSCB")
     without = compare(tables, [], note="why")
+    assert retrieval.lines(without)[-1] == "the network: why"
     assert (without.network, without.difference, without.note, without.best) == (None, None, "why", "some")
     with pytest.raises(DataError, match="scored on other treatments than the tables: 6 differ"):
         compare(tables, folds()[:1])

@@ -51,7 +51,7 @@ class Run:
         starter = (*WITHOUT_OVERRIDE, *starter) if fault == "read-only" and os.geteuid() == 0 else starter
         options = (*options, *(("--backend", "mpi") if self.mpiexec else ()))
         script = (START, fault, rank, step, self.folder / "when", "train.py") if fault else ("train.py",)
-        command = (*starter, *script, "screen", *self.data, *SETTINGS, "--run-dir", self.run_dir, *options)
+        command = (*starter, *script, "supervised", *self.data, *SETTINGS, "--run-dir", self.run_dir, *options)
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **OVER_MPI}
         with self.output.open("w") as output:
             return subprocess.Popen([str(word) for word in command], cwd=ROOT, stdout=output, stderr=subprocess.STDOUT,
@@ -60,7 +60,7 @@ class Run:
     @contextmanager
     def forked(self, *options: object, ranks: int = 2) -> Iterator[list[forked_process.RunningProcess]]:
         """Its ranks as forked processes, which start in a moment; torchrun has no part in it."""
-        command = ("train.py", "screen", *self.data, *SETTINGS, "--run-dir", self.run_dir, *options)
+        command = ("train.py", "supervised", *self.data, *SETTINGS, "--run-dir", self.run_dir, *options)
         with started_ranks(*command, ranks=ranks) as started:
             yield started
 

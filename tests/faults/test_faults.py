@@ -315,7 +315,7 @@ def test_a_run_directory_that_cannot_be_written_is_told(new_run, undisturbed, fa
 @pytest.mark.usefixtures("full_only")
 def test_folds_end_with_the_command_that_started_them(fault_screen, tmp_path, fault_row):
     out = tmp_path / "loco"
-    command = (sys.executable, "-m", "mscnn", "loco", "screen", "--out", out, "--sites", fault_screen, "--split-method",
+    command = (sys.executable, "-m", "mscnn", "loco", "supervised", "--out", out, "--sites", fault_screen, "--split-method",
                "k-fold",
                "--folds", "2", "--minibatch", "3", "--baselines", "false", "--epochs")
     known = {**os.environ, "OMP_NUM_THREADS": "1"}

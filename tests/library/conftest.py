@@ -40,7 +40,8 @@ def write_screen(folder: Path, *, seed: int = 0, gain: float = 1.0, shape: tuple
 
 def train(out: Path, *screen: object) -> Path:
     """Train two steps; return the run directory."""
-    done = run_python("train.py", "screen", "--hold-out", "b,d", "--epochs", "1", "--minibatch", "6", "--max-steps", "2",
+    done = run_python("train.py", "supervised", "--hold-out", "b,d", "--epochs", "1", "--minibatch", "6",
+                      "--max-steps", "2",
                       "--threads", "2", "--oversubscribe", "true", "--run-dir", out, *screen)
     assert done.returncode == 0, done.stderr
     return out

@@ -169,7 +169,7 @@ def test_ipex_takes_the_steps_of_the_native_backend(precision, loose):
 def test_training_on_two_ranks_says_what_it_uses_and_saves_plain_weights(tiny_screen):
     """Where IPEX cannot be had the backend is native; either way the run ends well, with a checkpoint for everyone."""
     used, run_dir = "native" if ipex_error() else "ipex", tiny_screen.parent / "run"
-    done = run_python("train.py", "screen", "--sites", tiny_screen, "--image-size", "256x256", "--hold-out", "b",
+    done = run_python("train.py", "supervised", "--sites", tiny_screen, "--image-size", "256x256", "--hold-out", "b",
                       "--epochs", "2", "--minibatch", "6", "--microbatch", "2", "--lr", "0.003", "--eval-every", "1",
                       "--accelerate", "ipex", "--threads", torch.get_num_threads(), "--oversubscribe", "true",
                       "--run-dir", run_dir, ranks=2, timeout=400)

@@ -32,3 +32,12 @@ def test_a_frequent_mechanism_is_not_favoured():
     weights, biases = fit_lda_layer(rng.normal(size=(330, 4)) + 2 * labels[:, None], labels, 2)
     middle = np.ones((1, 4)) @ weights.T + biases
     assert abs(middle[0, 0] - middle[0, 1]) < 1  # priors by frequency would add log 10
+
+
+def test_features_that_are_constant_in_each_class_have_the_answer_of_scikit_learn():
+    """Two fields a class, all alike: the covariance is singular."""
+    labels = np.array([0, 0, 1, 1, 2, 2])
+    alike = np.eye(4)[labels]
+    weights, biases = fit_lda_layer(alike, labels, 3)
+    expected = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=np.full(3, 1 / 3)).fit(alike, labels)
+    np.testing.assert_allclose(alike @ weights.T + biases - np.log(3), expected.decision_function(alike), atol=1e-9)

@@ -170,3 +170,23 @@ def plain_contrast_steps(table_csv) -> tuple[dict, float]:
         optimiser.step()
         optimiser.zero_grad()
     return network.state_dict(), matched / anchors
+
+
+def test_statistics_and_read_outs_are_the_same_on_any_number_of_ranks(tiny_screen):
+    """To the last bit: each site is measured, and each fold fitted, on one rank."""
+    found = []
+    for ranks in (1, 2, 3):
+        out = tiny_screen.parent / f"read-out-{ranks}.pt"
+        done = run_python(ROOT / "tests" / "ranks" / "read_out.py", tiny_screen, out, ranks=ranks)
+        assert done.returncode == 0, done.stderr
+        found.append(torch.load(out, weights_only=True))
+    alone = found[0]
+    assert len(alone["choices"]) == 3
+    assert (alone["chosen"].sum(1) > 0).sum() == 9  # of compounds; untreated wells are not predicted
+    assert {"statistics", "network", "product", "side by side"} <= alone["candidates"].keys()
+    for together in found[1:]:
+        assert together["choices"] == alone["choices"]
+        for name in ("statistics", "chosen"):
+            assert torch.equal(together[name], alone[name])
+        for name, expected in alone["candidates"].items():
+            assert torch.equal(together["candidates"][name], expected)

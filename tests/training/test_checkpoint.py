@@ -19,12 +19,18 @@ from mscnn.data.pixels.count_statistics import QUANTITIES, summarise
 from mscnn.data.pixels.scale import ScaleRecord
 from mscnn.data.tables.splits import SplitRecord
 from mscnn.model import MCNN
+from mscnn.readout.choice import Choice, Judgement
+from mscnn.readout.record import ReadoutRecord
 from mscnn.training import checkpoint
 from mscnn.training.checkpoint import Checkpoint, ResumeRecord
 from tests.data.pixels.test_plate_scale import tiny
 
 WEIGHTS = {name: torch.rand(weight.shape) for name, weight in MCNN(2, 1, 128, 128).state_dict().items()}
 COUNTS = summarise(np.ones((2, 1, len(QUANTITIES))), "uint16", [0.65])
+READOUT = ReadoutRecord(
+    {"columns": {"statistics": ["s1", "s2"]}, "parts": ["statistics"],
+     "choice": Choice("statistics", "the simplest", 3, {"statistics": Judgement(0.1)}).to_json()},
+    {"weights-0": np.array([[1.0, 2.0], [3.0, 4.0]]), "biases-0": np.array([0.0, 1e-17])})
 CHECKPOINT = Checkpoint(  # of the smallest network, its biases not zero: each tensor has bytes of its own
     step=1, total_steps=9, settings=config.from_flat({"preset": "demo", "sites": "sites.csv"}).flat(),
     classes=["a", "b"], channels=["DNA"], image_size=[128, 128],
@@ -32,7 +38,7 @@ CHECKPOINT = Checkpoint(  # of the smallest network, its biases not zero: each t
     split=SplitRecord(method="hold-out", held_out=["x"], leaks="", sha256="0", sites={"train": 1, "test": 1, "unused": 0},
                       trained={"compounds": ["y"], "mechanisms": ["a", "b"], "weeks": []}, unlearnable=[],
                       sides=["train", "test"]),
-    network=WEIGHTS, counts=COUNTS,
+    network=WEIGHTS, counts=COUNTS, readout=READOUT,
     resume=ResumeRecord(
         loss_module={f"network.{name}": weight + 1 for name, weight in WEIGHTS.items()},
         optimiser={"state": {0: {"momentum_buffer": torch.rand(3)}}, "param_groups": [{"lr": 0.1, "params": [0]}]},
@@ -262,15 +268,30 @@ def test_foreign_files_and_those_of_another_format_are_refused(tmp_path):
         assert reason in refusal(tmp_path / name)
 
 
-def test_a_checkpoint_without_counts_is_read_in_its_own_format_alone(tmp_path):
+@pytest.mark.parametrize(("older", "newer", "lacking"), [("3", "4", ("counts", "readout")), ("4", "5", ("readout",))])
+def test_what_an_older_format_lacks_may_be_missing_in_it_alone(tmp_path, older, newer, lacking):
     tensors: dict[str, torch.Tensor] = {}
-    text = json.dumps(checkpoint._without_tensors({name: value for name, value in CONTENT.items() if name != "counts"}, "",
-                                                  tensors, {}))
-    for number in ("3", "4"):
+    content = {name: value for name, value in CONTENT.items() if name not in lacking}
+    text = json.dumps(checkpoint._without_tensors(content, "", tensors, {}))
+    for number in (older, newer):
         write(tmp_path / number, {"format": number, "sha256": checkpoint.digest(text, tensors), "content": text}, tensors)
-    saved = checkpoint.load(tmp_path / "3")
-    assert equal(checkpoint._content(saved), CONTENT | {"counts": None})
-    assert "not a readable checkpoint ('counts')" in refusal(tmp_path / "4")
+    saved = checkpoint.load(tmp_path / older)
+    assert equal(checkpoint._content(saved), CONTENT | dict.fromkeys(lacking))
+    assert f"not a readable checkpoint ('{lacking[0]}')" in refusal(tmp_path / newer)
+
+
+@pytest.mark.parametrize(("changes", "reason"), [
+    ({}, ""), ({"facts": READOUT.facts | {"parts": ["network"]}}, "parts holds 'network', which no read-out has"),
+    ({"facts": []}, "its readout facts is not"), ({"arrays": {}}, "weights-0 is missing"),
+    ({"arrays": {"weights-0": torch.ones(3, 2, dtype=torch.float64), "biases-0": torch.ones(3, dtype=torch.float64)}},
+     r"weights-0 is float64 (3, 2), not finite float64 (2, 2)"),
+    ({"arrays": {"weights-0": [[1.0]], "biases-0": [1.0]}}, "has no attribute 'numpy'")])
+def test_a_read_out_fits_its_checkpoint(tmp_path, changes, reason):
+    path = forge(tmp_path / "step-00000001.safetensors", readout=CONTENT["readout"] | changes)
+    if reason:
+        assert reason in refusal(path)
+    else:
+        assert checkpoint.load(path).readout.facts == READOUT.facts
 
 
 @pytest.mark.parametrize(("counts", "reason"), [

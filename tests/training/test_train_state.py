@@ -22,7 +22,7 @@ from mscnn.training.trainer import StepResult
 from tests.checkpoint_content import content_digest
 from tests.conftest import ROOT, run_python
 
-COMMON = ("screen", "--hold-out", "b", "--minibatch", "3", "--epochs", "2", "--lr", "0.003", "--class-weights", "none",
+COMMON = ("supervised", "--hold-out", "b", "--minibatch", "3", "--epochs", "2", "--lr", "0.003", "--class-weights", "none",
           "--threads", "1", "--statistics-weight", "1", "--ema-decay", "0.9", "--clip-norm", "5",
           "--eval-every", "1", "--log-every", "2", "--oversubscribe", "true")
 STEPS = 6

@@ -1,0 +1,131 @@
+"""A label-free network with a chosen read-out, from its training to its scores: one small run."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import mscnn
+from mscnn.core import errors
+from mscnn.data.tables import splits
+from mscnn.evaluation import load_run, readout_predictions, results, run, run_folders
+from mscnn.training import checkpoint
+from tests.conftest import make_table, run_python
+
+PERIODS = {"fine": 4, "mid": 8, "coarse": 16}  # pixels of the pattern that shows the mechanism
+
+
+@pytest.fixture(scope="module")
+def screen(tmp_path_factory):
+    """Six compounds of three mechanisms on two plates, untreated wells, and a compound whose mechanism is not known."""
+    folder, rng, rows = tmp_path_factory.mktemp("screen"), np.random.default_rng(0), []
+    plan = [(f"{mechanism}-{number}", mechanism, period) for mechanism, period in PERIODS.items() for number in range(2)]
+    for column, (compound, mechanism, period) in enumerate([*plan, ("DMSO", "", 1), ("new", "", 8)], 2):
+        for plate in ("P1", "P2"):
+            wave = np.tile(np.sin(2 * np.pi * np.arange(128) / period + rng.uniform(0, 6)), (128, 1))
+            name = f"{compound}-{plate}.tif"
+            tifffile.imwrite(folder / name, rng.poisson(rng.uniform(300, 400) + 200 * wave).astype(np.uint16))
+            rows.append([name, plate, f"B{column:02}", compound, 1.0, mechanism])
+    names = ("Plate", "Well", "Compound", "Concentration", "MOA")
+    table = pd.DataFrame(rows, columns=["FileName_DNA", *(f"Metadata_{name}" for name in names)])
+    table.to_csv(folder / "sites.csv", index=False)
+    return folder / "sites.csv"
+
+
+@pytest.fixture(scope="module")
+def evaluated(screen, tmp_path_factory):
+    """The run directory of a step of training without labels, evaluated."""
+    run_dir = tmp_path_factory.mktemp("runs") / "label-free"
+    done = run_python("train.py", "screen", "--sites", screen, "--hold-out", "none", "--mechanism-weight", "0",
+                      "--replicate-weight", "1", "--head", "chosen", "--readout-folds", "2", "--max-steps", "1",
+                      "--minibatch", "8", "--threads", "1", "--class-weights", "none", "--label-smoothing", "0",
+                      "--run-dir", run_dir)
+    assert done.returncode == 0, done.stderr
+    assert "read-out: statistics: " in done.stdout
+    done = run_python("evaluate.py", "--checkpoint", run_dir, "--examples", "0", "--threads", "1")
+    assert done.returncode == 0, done.stderr
+    assert "fields right by each read-out alone: statistics 12/12; network " in done.stdout
+    return run_dir
+
+
+def test_each_compound_is_predicted_by_a_read_out_fitted_to_the_others(evaluated):
+    folder = evaluated / "evaluation"
+    fields, statistics = results.read_table(folder, "fields"), pd.read_parquet(folder / results.STATISTICS)
+    known = (statistics["Metadata_MOA"] != "").to_numpy()
+    values = statistics.filter(like="Image_").to_numpy()
+    truth, compounds = (statistics[f"Metadata_{name}"].to_numpy(str) for name in ("MOA", "Compound"))
+    for compound in np.unique(compounds[known]):
+        train, test = known & (compounds != compound), compounds == compound
+        expected = make_pipeline(StandardScaler(), LinearDiscriminantAnalysis(
+            solver="lsqr", shrinkage="auto", priors=np.full(3, 1 / 3))).fit(values[train], truth[train])
+        found = fields[fields["Metadata_Compound"] == compound][[f"Probability_{name}" for name in expected.classes_]]
+        np.testing.assert_allclose(found, expected.predict_proba(values[test]), atol=1e-6)
+
+
+def test_scores_and_description_say_what_was_chosen_and_how_it_was_scored(evaluated):
+    scores, description = (read(evaluated / "evaluation") for read in (results.read_scores, results.read_description))
+    assert (scores.fields.correct, scores.fields.total) == (12, 12)
+    assert (scores.readout.chosen, scores.readout.folds) == ("statistics", 6)
+    assert scores.readout.candidates["network"].scores.fields.total == 12
+    assert scores.readout.candidates["statistics, by plate controls"].note.startswith("fewer than 4 untreated wells")
+    assert [fold.split.held_out for fold in description.folds] == [[f"{name}-{number}"] for name in sorted(PERIODS)
+                                                                   for number in range(2)]
+    assert any(note.startswith("one label-free network for all folds: it has seen") for note in description.notes)
+    assert run_folders.trainings_of(evaluated) == [evaluated]
+    assert run_folders.evaluations_of(evaluated) == [evaluated / "evaluation"]
+    with pytest.raises(errors.DataError, match="holds folds that were combined before"):
+        results.combine_folds([evaluated / "evaluation"], evaluated / "all")
+
+
+def test_the_library_predicts_a_compound_without_a_mechanism_as_the_evaluation_does(evaluated, screen):
+    fields = results.read_table(evaluated / "evaluation", "fields")
+    run_of_library, table = mscnn.load_run(evaluated), mscnn.read_screen(sites=screen)
+    predicted = run_of_library.predict(table)  # the same fields share a microbatch: equal to the last bit
+    is_new = (fields["Metadata_Compound"] == "new").to_numpy()
+    names = [f"Probability_{name}" for name in run_of_library.classes]
+    expected = predicted[table["Metadata_Compound"] == "new"][run_of_library.classes]
+    np.testing.assert_array_equal(fields[is_new][names], expected)
+    assert fields[is_new]["Predicted_MOA"].tolist() == ["mid", "mid"]
+    assert json.loads((evaluated / "evaluation" / "scores.json").read_text())["fields"]["total"] == 12  # without them
+
+
+def sites_of(rows):
+    table = make_table(rows)
+    return load_run.EvaluationSites(table, np.ones(len(table), bool), [], over_compounds=True)
+
+
+def test_what_a_label_free_network_cannot_predict_is_said(evaluated):
+    _, saved = checkpoint.read(evaluated)
+    pairs = [("a", "one"), ("b", "one"), ("c", "two"), ("d", "two"), ("e", "")]
+    assert run._why_unpredictable(saved, sites_of(pairs)) == ""
+    assert run._why_unpredictable(saved, sites_of(pairs[:3])) == \
+        "without c fewer than two mechanisms are known, and a prediction needs two"
+    one = replace(saved, split=replace(saved.split, trained=saved.split.trained | {"mechanisms": ["one"]}))
+    assert run._why_unpredictable(one, sites_of(pairs)) == "1 mechanisms are known, and a prediction needs two"
+    early = replace(saved, readout=None, resume=replace(saved.resume, has_lda_head=False))
+    assert "label-free, and without a read-out of mechanisms yet, at step 1 of 1" in run._why_unpredictable(
+        early, sites_of(pairs))
+    learnt = replace(early, settings=saved.settings | {"mechanism_weight": 1.0})
+    assert run._why_unpredictable(learnt, sites_of(pairs[:1])) == ""
+
+
+def test_a_read_out_of_other_statistics_is_refused(evaluated):
+    _, saved = checkpoint.read(evaluated)
+    with pytest.raises(errors.DataError, match="its read-out is of other features than this version measures"):
+        readout_predictions.load_readout(saved, {"network": ["a"], "statistics": ["b"]}, "run")
+
+
+def test_many_compounds_are_left_out_in_groups():
+    rows = [(f"c{number:03}", f"m{number % 2}") for number in range(readout_predictions.MOST_FOLDS + 3)]
+    few, many = (readout_predictions.compound_folds(make_table(part), 0) for part in (rows[:7], rows))
+    assert [fold.held_out for fold in few] == [[compound] for compound, _ in rows[:7]]
+    assert {fold.method for fold in many} == {"k-fold"}
+    assert len(many) == readout_predictions.MOST_FOLDS
+    assert sorted(name for fold in many for name in fold.held_out) == [compound for compound, _ in rows]
+    assert splits.SplitRecord.from_json(many[0].summary()) == many[0]
