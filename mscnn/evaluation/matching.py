@@ -9,6 +9,7 @@ Shapes: T treatments, F features, M mechanisms, D draws of labels.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -155,7 +156,8 @@ def score_similarities(frame: pd.DataFrame, likeness_TT: np.ndarray, *, draws: i
 
     frame: as in Treatments; draws, permutations: as in score_profiles.
     """
-    scores, matches = dict.fromkeys(PROTOCOLS), dict.fromkeys(PROTOCOLS, [None] * len(frame))
+    scores: dict[str, Any] = dict.fromkeys(PROTOCOLS)
+    matches: dict[str, Any] = dict.fromkeys(PROTOCOLS, [None] * len(frame))
     for protocol in PROTOCOLS:
         if protocol != "nscb" or any(batch for batches in frame["Batches"] for batch in batches):
             scores[protocol], matches[protocol] = _score_protocol(protocol, frame, likeness_TT, draws=draws,
