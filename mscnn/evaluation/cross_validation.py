@@ -238,8 +238,9 @@ def _start(plan: FoldPlan, name: str, cpus: frozenset[int], command: str, *argum
     code = process.wait()
     _running.discard(process)
     if code:
-        last = path.read_text(errors="replace").strip().splitlines() or ["no output"]
-        raise subprocess.CalledProcessError(code, command, f"exit code {code}: {last[-1]} (all of it: {path})")
+        lines = path.read_text(errors="replace").strip().splitlines() or ["no output"]
+        said = [line for line in lines if line.startswith(f"mscnn {command}: ")]  # torchrun has its own last lines
+        raise subprocess.CalledProcessError(code, command, f"exit code {code}: {(said or lines)[-1]} (all of it: {path})")
 
 
 def _is_done(evaluation: Path) -> bool:
