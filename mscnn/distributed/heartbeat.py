@@ -119,14 +119,14 @@ class _Watch:
 
     def check_threads(self) -> None:
         """Until closed: end the rank if a thread is late; stop it in order if the process that started it has ended."""
-        before, parent = time.monotonic(), launchers.parent_pid()
+        before, starters, parent = time.monotonic(), launchers.starters(), os.getppid()
         while not self.closed.wait(BEAT):
             now = time.monotonic()
             if now - before > BEAT + STOPPED:  # no thread of this process ran in that time
                 self.not_before = now
             before = now
-            if parent and os.getppid() != parent:
-                parent = None
+            if any(launchers.has_ended(starter, parent) for starter in starters):
+                starters = []
                 os.kill(os.getpid(), signal.SIGTERM)
             late = [(since, name) for name, since in activity.current().values()
                     if now - max(since, self.not_before) > self.seconds + (GRACE if name == EXCHANGE else 0)]

@@ -57,11 +57,24 @@ def child_env() -> dict[str, str]:
     return os.environ | {PARENT: str(os.getpid())}
 
 
-def parent_pid() -> int | None:
-    """Return the pid of the process with which this one ends: the launcher or a program of ours; None: unknown."""
-    if (named := os.environ.get(PARENT, "")).isdigit():
-        return int(named)
-    return None if detect().launcher == NONE else os.getppid()
+def starters() -> list[int]:
+    """Return the pids of the processes with which this one ends: a program of ours, and the launcher."""
+    named = os.environ.get(PARENT, "")
+    return [*([int(named)] if named.isdigit() else []), *([] if detect().launcher == NONE else [os.getppid()])]
+
+
+def has_ended(starter: int, parent: int) -> bool:
+    """Tell whether a process that started this one has ended; parent: the pid of the parent when this process began.
+
+    A parent that has ended and was not waited for still has its pid, but its children have another parent.
+    """
+    if starter == parent:
+        return os.getppid() != parent
+    try:
+        os.kill(starter, 0)  # sends nothing
+    except ProcessLookupError:
+        return True
+    return False
 
 
 def drop_openmp_binding() -> list[str]:

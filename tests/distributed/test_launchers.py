@@ -1,5 +1,9 @@
 """Recorded environments: what launchers set, alone and nested, with the values of other ranks' variables left out."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from mscnn.core.errors import UsageError
@@ -7,13 +11,16 @@ from mscnn.distributed.launchers import (
     MPICH,
     NONE,
     OPEN_MPI,
+    PARENT,
     SRUN,
     TORCHRUN,
     VARIABLES,
     RankInfo,
     from_environment,
+    has_ended,
     hosts,
     is_rank_zero,
+    starters,
     tasks_per_node,
 )
 
@@ -114,3 +121,24 @@ def test_rank_0_speaks_and_whoever_cannot_tell(monkeypatch):
     assert is_rank_zero()
     monkeypatch.setenv("RANK", "4")  # cannot be
     assert is_rank_zero()
+
+
+def test_a_process_ends_with_its_program_and_with_its_launcher(monkeypatch):
+    monkeypatch.setenv(PARENT, "123456")
+    for names in VARIABLES.values():
+        for name in names:
+            monkeypatch.delenv(name, raising=False)
+    assert starters() == [123456]
+    for name, value in TORCHRUN_SET.items():
+        monkeypatch.setenv(name, value)
+    assert starters() == [123456, os.getppid()]
+
+
+def test_a_starter_has_ended_when_it_is_gone_or_its_child_has_another_parent():
+    own = os.getppid()
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        assert not has_ended(other.pid, own)  # further up than the parent
+        other.communicate(b"\n")
+    assert has_ended(other.pid, own)
+    assert not has_ended(own, own)
+    assert has_ended(other.pid, other.pid)  # it was the parent, and is no more
