@@ -44,7 +44,7 @@ from mscnn.training.readout import measure_statistics
 
 STATISTICS, LABEL_FREE, SUPERVISED, ALL = "statistics", "label-free", "supervised", "all three"
 METHODS = (STATISTICS, LABEL_FREE, SUPERVISED, ALL)
-PRESET, MINIBATCH, PEAK = "unlabelled", 48, 0.02
+PRESET, MINIBATCH, PEAK = "screen", 48, 0.02
 DRAWS = 2000        # of compounds, for intervals
 MICROBATCH = 16
 
@@ -162,7 +162,7 @@ def train(run: Path, settings: LabelsSettings, num_fields: int, hidden: list[str
     epochs = max(1, round(settings.steps * MINIBATCH / num_fields))
     objective = (["--mechanism-weight", 1, "--replicate-weight", 0, "--class-weights", "balanced", "--hold-out",
                   ",".join(hidden)] if hidden else [])
-    _run("train", PRESET, "--packed", run.parent / "packed", "--transductive", "false", *objective, "--head", "softmax",
+    _run("train", PRESET, "--packed", run.parent / "packed", "--normalise", "field", *objective, "--head", "softmax",
          "--minibatch", MINIBATCH, "--microbatch", MINIBATCH, "--epochs", epochs, "--lr", rates(epochs),
          "--seed", settings.seed, "--run-dir", run, "--resume", "auto")
 

@@ -23,7 +23,8 @@ STEP_VARIANTS = ("dense-fp32-nchw", "dense-fp32", "dense-fp32-kept", "sparse-fp3
 STEP_GRADIENTS = ("dense", "sparse")
 STEP_PRECISIONS = {"fp32": "float32", "bf16": "bfloat16"}
 STEP_MODIFIERS = {"torch": "sparse without the compiled kernel", "nchw": "PyTorch's default layout",
-                  "kept": "dense with freed memory kept, as sparse and train.py do", "ipex": "--accelerate ipex"}
+                  "kept": "dense with freed memory kept, as sparse and train.py do", "ipex": "--accelerate ipex",
+                  "pooled": "--pooling mean-max", "contrast": "--replicate-weight 1, each step in two microbatches"}
 LOADER_FORMATS = ("tiff", "tiff-lzw", "png", "png16", "packed")
 BYTES = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 # Networks between nodes: Gb/s of a link in each direction, microseconds of a message, share of the rate for an all-reduce.

@@ -68,7 +68,7 @@ def main(argv: list[str]) -> None:
     most = training.optim.minibatch if one_network else len(folds)
     plan = cross_validation.FoldPlan(out, training.preset, split.split_method, folds,
                                      settings.jobs or min(cpu_topology.allowed_cores(), most), candidates,
-                                     settings.inner_folds)
+                                     settings.inner_folds, "all" if training.objective.is_label_free else "held-out")
     cross_validation.open_or_resume(plan, training.flat())
 
     def prepare(number: int, folder: Path) -> None:

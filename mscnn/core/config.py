@@ -47,10 +47,10 @@ class Table(Settings):
     channels: str | None = setting(None, "channels in the order the network sees them, comma-separated. For files "
                                          "that hold several channels: their names in the order of the file",
                                    metavar="NAME,...")
-    columns: str | None = setting(None, "names of columns that are not recognised, as role=column,...; roles: "
+    columns: str | None = setting(None, "names of columns that are not recognised, as role=column,.... Roles: "
                                         "file plate well site week replicate compound concentration mechanism",
                                   metavar="ROLE=COLUMN,...")
-    control: str = setting("DMSO", "compound of the untreated wells, in any spelling; none: there are none. It is never "
+    control: str = setting("DMSO", "compound of the untreated wells; none: there are none. In any spelling. It is never "
                                    "held out, and no treatment", metavar="COMPOUND")
     taxol_controls: Literal["drop", "keep"] = setting(
         "drop", "BBBC021's taxol 0.3 uM control wells, 6 on every plate and over half of the treated fields: "
@@ -72,7 +72,7 @@ class Table(Settings):
 class Data(Table):
     """Which fields of view, and how their pixels become the network's input"""
 
-    image_size: str = setting("native", "crop (at the centre) or pad (mirrored) to this height x width, as 1024x1280",
+    image_size: str = setting("native", "crop or pad to this height x width. At the centre; padding is mirrored",
                               metavar="HxW")
     normalise: Literal["dataset", "plate", "field"] = setting(
         "dataset", "how counts of each channel become mean 0 and standard deviation 1. dataset: over the training fields; "
@@ -125,7 +125,7 @@ class Split(Settings):
         "hold-out", "which compounds are held out. hold-out: those of --hold-out; k-fold: compounds in --folds groups, "
                     "group --fold is held out; leave-compound-out, leave-week-out: compound or week number --fold; random: "
                     "fields at random, which LEAKS wells and compounds and only serves comparison")
-    hold_out: str = setting("none", "compounds to hold out as NAME,NAME or a name a line; none trains on all",
+    hold_out: str = setting("none", "compounds to hold out, also a name a line; none trains on all",
                             metavar="NAME,...")
     folds: SeveralInt = setting(5, "number of groups for --split-method k-fold")
     fold: NonNegativeInt = setting(0, "number, from 0, of the group, compound or week that is held out. Compounds are in "
@@ -182,13 +182,13 @@ class Objective(Settings):
     mechanism_weight: NonNegativeFloat = setting(
         1.0, "cross-entropy of the mechanism. 0: label-free, no mechanism is learnt from, and wells without one take part")
     replicate_weight: NonNegativeFloat = setting(
-        0.0, "replicate contrast: features of fields of one treatment attract each other, from different plates where "
-             "there are several, and those of other compounds repel. Needs replicates")
+        0.0, "fields of one treatment attract each other, other compounds' repel. Replicate contrast of their "
+             "features, of different plates where there are several")
     view_weight: NonNegativeFloat = setting(
-        0.0, "view contrast: two augmented views of one field attract each other, views of other fields repel. Needs no "
-             "plate map; doubles the fields of a step")
+        0.0, "two augmented views of a field attract, other fields repel. View contrast; needs no plate map, "
+             "and half of the minibatch are second views")
     statistics_weight: NonNegativeFloat = setting(
-        0.0, "statistics of each field's pixels (histogram, texture, spots), predicted from its features, so that they "
+        0.0, "statistics of a field's pixels are predicted from its features. Histogram, texture, spots: so that features "
              "hold more than what tells the training compounds apart. Reads all fields once more at the start")
     temperature: PositiveFloat = setting(0.15, "of both contrasts: the smaller, the more the nearest of other compounds "
                                                "count", common=False)
@@ -223,8 +223,8 @@ class Optim(Settings):
 
     epochs: PositiveInt = setting(20, "passes over the training fields")
     minibatch: PositiveInt = setting(256, "GLOBAL minibatch in fields, the same for any number of ranks")
-    microbatch: PositiveInt = setting(8, "fields that a rank computes at once; the rest of its share is accumulated")
-    lr: str = setting("0.01", "learning rate, or rates and the epochs at which they end: 0.008;2;0.032;5;0.001",
+    microbatch: PositiveInt = setting(8, "fields that a rank computes at once. The rest of its share is accumulated")
+    lr: str = setting("0.01", "learning rate, or rates and the epochs of their ends: 0.01;20;0.001",
                       metavar="RATES")
     momentum: OpenUnitInterval = setting(0.9, "Nesterov momentum", common=False)
     weight_decay: NonNegativeFloat = setting(5e-5, "L2 penalty on all parameters", common=False)
@@ -290,7 +290,8 @@ class Parallel(Settings):
     backend: Literal["gloo", "mpi"] = setting(
         "gloo", "what carries gradients between ranks. gloo: TCP, under any launcher; mpi: the cluster's fabric, "
                 "under mpirun, or srun with the matching --mpi")
-    threads: NonNegativeInt = setting(0, "compute threads of a rank; 0: one for each of its cores, its share of its host")
+    threads: NonNegativeInt = setting(0, "compute threads of a rank; 0: one for each of its cores. They are its share "
+                                         "of its host")
     loader_cores: NonNegativeInt = setting(0, "cores of a rank reserved for the loader; 0: hardware siblings of its own, "
                                               "or spare cores, where there are any", common=False)
     bind: bool = setting(True, "bind each rank to its own cores", common=False)
@@ -310,7 +311,7 @@ class Run(Settings):
 
     run_dir: str | None = setting(None, "folder for everything that is written; default: runs/PRESET-001 and so on",
                                   metavar="DIR", written=True)
-    seed: NonNegativeInt = setting(0, "seed of the initial weights, the order of fields, augmentation and random splits")
+    seed: NonNegativeInt = setting(0, "seed of initial weights, order of fields, augmentation and splits")
     log_every: PositiveInt = setting(10, "steps between lines in the log", common=False)
     resume: Literal["never", "auto"] = setting(
         "never", "whether to resume the run in --run-dir. auto: from its newest valid checkpoint, or start there if it has "

@@ -52,9 +52,9 @@ _SMALL_SCREEN = {"epochs": 30, "minibatch": 32, "lr": "0.01;20;0.003;26;0.001", 
                  "label_smoothing": 0.1, "aug_gain": 0.2, "aug_offset": 0.2}
 # Replicates of a treatment alike, and statistics of pixels: chosen on the 540 fields by retrieval across compounds.
 _LABEL_FREE = {"mechanism_weight": 0.0, "replicate_weight": 1.0, "statistics_weight": 10.0, "pooling": "mean-max",
-               "epochs": 34, "minibatch": 48,
-               "lr": "0.006;1;0.015;2;0.0195;7;0.0165;12;0.012;17;0.0082;21;0.005;25;0.003;29;0.0015",
+               "epochs": 80, "minibatch": 48,
+               "lr": "0.006;2;0.015;5;0.0195;16;0.0165;28;0.012;40;0.0082;49;0.005;59;0.003;68;0.0015",
                "weight_decay": 1e-4, "clip_norm": 5.0, "ema_decay": 0.98, "tta": "flips-turns", "head": "chosen",
-               "rotate": 180.0, "aug_zoom": 0.1, "aug_shift": 0.1, "aug_gain": 0.2, "aug_offset": 0.15}
+               "rotate": 180.0, "aug_zoom": 0.1, "aug_shift": 0.05, "aug_gain": 0.2, "aug_offset": 0.15}
 PRESETS = {"demo": demo, "fields256": fields256, "fields128": fields128, "unlabelled": unlabelled,
            "bbbc021": bbbc021, "screen": screen, "supervised": supervised}

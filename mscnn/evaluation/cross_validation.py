@@ -67,6 +67,7 @@ class FoldPlan:
     jobs: int                # folds side by side
     candidates: dict[str, dict[str, Any]] = field(default_factory=dict)  # {name: settings} to choose from; {}: no choice
     inner_folds: int = 3     # groups of the training compounds that choose
+    profiles: str = "held-out"  # whose features each evaluation writes, as --profiles
 
 
 def open_or_resume(plan: FoldPlan, settings: dict[str, Any]) -> None:
@@ -210,7 +211,7 @@ def _train_and_score(plan: FoldPlan, name: str, run_dir: Path, evaluation: Path,
             _start(plan, name, cpus, "train", plan.preset, "--config", plan.out / CONFIG, *settings,
                    "--run-dir", run_dir, "--resume", "auto")
         try:
-            _start(plan, name, cpus, "evaluate", "--checkpoint", run_dir, "--out", evaluation)
+            _start(plan, name, cpus, "evaluate", "--checkpoint", run_dir, "--out", evaluation, "--profiles", plan.profiles)
         except subprocess.CalledProcessError as problem:
             if problem.returncode != DataError.exit_code or not _is_done(evaluation):
                 raise
@@ -237,8 +238,9 @@ def _start(plan: FoldPlan, name: str, cpus: frozenset[int], command: str, *argum
     code = process.wait()
     _running.discard(process)
     if code:
-        last = path.read_text(errors="replace").strip().splitlines() or ["no output"]
-        raise subprocess.CalledProcessError(code, command, f"exit code {code}: {last[-1]} (all of it: {path})")
+        lines = path.read_text(errors="replace").strip().splitlines() or ["no output"]
+        said = [line for line in lines if line.startswith(f"mscnn {command}: ")]  # torchrun has its own last lines
+        raise subprocess.CalledProcessError(code, command, f"exit code {code}: {(said or lines)[-1]} (all of it: {path})")
 
 
 def _is_done(evaluation: Path) -> bool:

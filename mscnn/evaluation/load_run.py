@@ -65,17 +65,16 @@ def select_sites(settings: EvaluationSettings, checkpoint: Checkpoint, ranks: Wo
     """
     data, split = ranks.run_on_all_or_raise(lambda: _data_settings(settings, checkpoint)), checkpoint.split
     is_transductive, over_compounds = checkpoint.settings["transductive"], False
-    is_label_free = config.from_flat(checkpoint.settings).objective.is_label_free
     if settings.another():
         table = ranks.run_on_all_or_raise(lambda: splits.with_trained_spelling(read_screen(data), split))
         notes, is_scored = [*splits.overlap(split, table), *filter(None, [note_absence(table)])], np.ones(len(table), bool)
         if is_transductive and identity.in_common(split.held_out, table.frame["compound"]):
             notes.append(SEEN)
     else:
-        table = ranks.run_on_all_or_raise(lambda: prepare_data.load_sites(data, needs_labels=not is_label_free))
+        table = ranks.run_on_all_or_raise(lambda: prepare_data.load_sites(data, needs_labels=not is_label_free(checkpoint)))
         is_scored = splits.restore(split, table).side == splits.TEST
         notes = [split.leaks] if split.leaks else []
-        if is_label_free and not is_scored.any():
+        if is_label_free(checkpoint) and not is_scored.any():
             over_compounds, is_scored = True, ~table.is_control()
             notes.append(SEEN_ALL)
         elif is_transductive:
@@ -90,6 +89,11 @@ def select_sites(settings: EvaluationSettings, checkpoint: Checkpoint, ranks: Wo
     ranks.require_equal(data=table.fingerprint(), pixels=prepare_data.sample_digest(table))
     _require_same_shape(table, data, checkpoint)
     return EvaluationSites(table, is_scored, notes, over_compounds)
+
+
+def is_label_free(checkpoint: Checkpoint) -> bool:
+    """Return whether the network has learnt no mechanism."""
+    return config.from_flat(checkpoint.settings).objective.is_label_free
 
 
 def load_scale(checkpoint: Checkpoint, table: SiteTable, ranks: World, *, other_screen: bool) -> LoadedScale:

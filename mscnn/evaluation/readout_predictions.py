@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mscnn.core import activity, identity
+from mscnn.core import identity
 from mscnn.core.errors import DataError, UsageError
 from mscnn.data.tables import splits
 from mscnn.data.tables.sampler import shard
@@ -91,7 +91,6 @@ def over_compounds(features: Features, facts: SiteFacts, records: Iterable[split
     shape = (len(facts.labels_S), num_classes)
     chosen_SK, found, own = np.zeros(shape), {name: np.zeros(shape) for name in BY_NAME}, []
     for fold in shard(list(range(len(groups))), rank=ranks.rank, size=ranks.size):
-        activity.set_activity("fitting read-outs")
         is_out = np.isin(facts.compounds_S, groups[fold]) & ~facts.is_control_S
         train, test = known[~is_out[known]], known[is_out[known]]
         readout = fit_readout(features, facts, train, num_classes, folds=inner_folds, judge_network=True)

@@ -1,5 +1,6 @@
 """Which read-out was chosen, why, and what each candidate alone would have got: "readout" of scores.json."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -93,9 +94,6 @@ def log_readout(readout: ReadoutScores) -> None:
              if scores.fields.total]
     if alone:
         log.info("fields right by each read-out alone: %s", "; ".join(alone))
-    reasons: dict[str, list[str]] = {}
-    for name, candidate in readout.candidates.items():
-        if candidate.note:
-            reasons.setdefault(candidate.note, []).append(name)
+    reasons = Counter(candidate.note for candidate in readout.candidates.values() if candidate.note)
     if reasons:
-        log.info("not chosen from: %s", "; ".join(f"{', '.join(names)} ({note})" for note, names in reasons.items()))
+        log.info("not chosen from: %s", "; ".join(f"{number} read-outs ({note})" for note, number in reasons.items()))

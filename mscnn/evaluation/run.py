@@ -42,8 +42,9 @@ class Evaluation:
 
 
 def evaluate(settings: EvaluationSettings) -> Evaluation | None:
-    """Predict the sites that a checkpoint is scored on, and write their profiles; None on all ranks but rank 0.
+    """Predict the sites that a checkpoint is scored on; None on all ranks but rank 0.
 
+    None, too, where too few mechanisms are known to predict any: profiles alone are written then.
     Raises UsageError or DataError on all ranks alike for what cannot be evaluated.
     """
     ranks = world.init(settings.backend, join_seconds=settings.join_timeout)
@@ -57,7 +58,7 @@ def evaluate(settings: EvaluationSettings) -> Evaluation | None:
     heartbeat.write_to(out / "log")
     plan = core_binding.bind_rank(ranks, settings)
     memory.keep_memory()
-    path, saved = ranks.run_on_all_or_raise(lambda: _read(settings))
+    path, saved = ranks.run_on_all_or_raise(lambda: checkpoint.read(Path(settings.checkpoint)))
     ranks.require_equal(checkpoint=f"of step {saved.step} with SHA-256 {saved.sha256[:16]}")
     with errors.details_to_file(out, is_reporter=ranks.rank == 0):
         sites = load_run.select_sites(settings, saved, ranks)
@@ -66,6 +67,9 @@ def evaluate(settings: EvaluationSettings) -> Evaluation | None:
     height, width = saved.image_size
     fields = FieldReader(sites.table, scale, (height, width))
     network = load_run.load_network(saved, Acceleration())
+    no_predictions = _why_unpredictable(saved, sites)
+    if no_predictions:
+        saved, sites = replace(saved, readout=None), replace(sites, over_compounds=False)
     predicted = _predict(settings, saved, sites, network, fields, ranks, plan)
     ranks.shutdown()
     activity.clear()  # no time limit for pictures
@@ -77,7 +81,37 @@ def evaluate(settings: EvaluationSettings) -> Evaluation | None:
     description = _describe(saved, sites, path, out, predicted.folds, notes)
     results.begin(out)
     files.write_json(out / results.EVALUATION, description.to_json())  # from here on the folder is known as ours
+    if no_predictions:
+        _write_features(sites, predicted.features_SF, out)
+        log.warning("%s; profiles alone are written: %s", no_predictions, out / results.PROFILES)
+        return None
     return _tables(saved, sites, predicted, out, network, fields, description)
+
+
+def _why_unpredictable(saved: Checkpoint, sites: load_run.EvaluationSites) -> str:
+    """Return why a label-free network can predict no mechanism, or "" where it, or another network, can."""
+    known = saved.split.trained["mechanisms"]
+    if not load_run.is_label_free(saved):
+        return ""
+    if not saved.resume.has_lda_head:
+        return (f"label-free, and without a read-out of mechanisms yet, at step {saved.step} of {saved.total_steps}: "
+                "finish the training by --resume auto, or train with --head chosen")
+    if len(known) < 2:
+        return f"{len(known)} mechanisms are known, and a prediction needs two"
+    if sites.over_compounds:
+        labelled = sites.table.labelled()
+        pairs = labelled.frame.loc[~labelled.is_control(), ["compound", "mechanism"]].drop_duplicates()
+        for compound in pairs["compound"]:
+            if labelled.frame.loc[labelled.frame["compound"] != compound, "mechanism"].nunique() < 2:
+                return f"without {compound} fewer than two mechanisms are known, and a prediction needs two"
+    return ""
+
+
+def _write_features(sites: load_run.EvaluationSites, features_SF: np.ndarray, out: Path) -> None:
+    """Write the network's activations of all sites, whole or not at all."""
+    profiles = aggregate.field_profiles(sites.table, features_SF).assign(Metadata_Scored=sites.is_scored)
+    with files.write_atomically(out / results.PROFILES) as partial:
+        profiles.to_parquet(partial, index=False)
 
 
 def _tables(saved: Checkpoint, sites: load_run.EvaluationSites, found: Predictions, out: Path, network: MCNN,
@@ -97,17 +131,6 @@ def _tables(saved: Checkpoint, sites: load_run.EvaluationSites, found: Predictio
         candidates={name: predictions(of_SK) for name, of_SK in readout.candidates.items()} if readout else {},
         readout=readout_scores.merge([readout_scores.describe(choice) for choice in readout.choices]) if readout else None,
         description=description)
-
-
-def _read(settings: EvaluationSettings) -> tuple[Path, Checkpoint]:
-    """Return the checkpoint and its path. Raises DataError where no mechanism can be predicted by it."""
-    path, saved = checkpoint.read(Path(settings.checkpoint))
-    if saved.readout is None and config.from_flat(saved.settings).objective.is_label_free \
-            and not saved.resume.has_lda_head:
-        raise errors.DataError(f"{settings.checkpoint}: label-free, and without a read-out of mechanisms yet (step "
-                               f"{saved.step} of {saved.total_steps}); finish its training with --resume auto, with --head "
-                               "chosen or lda")
-    return path, saved
 
 
 def _hold(out: Path) -> None:

@@ -111,20 +111,25 @@ class Run:
         Returns:
             A row a field, in order, with the index of the table: the Metadata_* columns that are known; Metadata_Scored,
             where compounds are known: False for those that the network was trained on, which mscnn.score_profiles takes
-            as neighbours only (drop the column to count them all); Image_MCNN_Emb_001 to _512, float32, as in
+            as neighbours only (drop the column to count them all), and True for all of a label-free network that was
+            trained on all; Image_MCNN_Emb_001 to _512, float32, as in
             profiles.parquet of `mscnn evaluate`.
         """
         found = self._compute(fields, metadata, plates, microbatch, progress, with_readout=False)
         given = found.fields
         if "Metadata_Compound" in given.metadata:
-            compounds = given.metadata["Metadata_Compound"]
-            is_trained = compounds.isin(identity.in_common(compounds, self._saved.split.trained["compounds"]))
+            compounds, split = given.metadata["Metadata_Compound"], self._saved.split
+            learnt = [] if loading.is_label_free(self._saved) and not split.held_out else split.trained["compounds"]
+            is_trained = compounds.isin(identity.in_common(compounds, learnt))
             given = dataclasses.replace(given, metadata=given.metadata.assign(**{profile_table.SCORED: ~is_trained}))
         return _joined(given, aggregate.embedding(found.features_NF))
 
     def explain(self, field: Any, mechanism: str | None = None, *, metadata: pd.DataFrame | None = None,
                 plates: Any = None, steps: int = 24) -> Explanation:
         """Attribute the class score of one field to its channels, pixels and scales, by integrated gradients.
+
+        With a read-out that was chosen (--head chosen), the score is by discriminant analysis of the network's features
+        alone, and the probability is the read-out's.
 
         Args:
             field: an array of counts (C, H, W), a path, a tuple of paths, one per channel, or a table with one row.
@@ -159,6 +164,9 @@ class Run:
         """
         if microbatch < 1:
             raise UsageError(f"microbatch must be at least 1, got {microbatch}")
+        if with_readout and loading.is_label_free(self._saved) and not self._saved.resume.has_lda_head:
+            raise UsageError(f"{self.path}: label-free, and without a read-out of mechanisms yet; finish its training with "
+                             "--head chosen, or use embed")
         given = to_fields(fields, metadata, self._saved)
         scale, notes = choose_scale(given, self._saved, plates)
         for note in notes:

@@ -40,7 +40,7 @@ def fit_lda_layer(features_SF: np.ndarray, labels_S: np.ndarray, num_classes: in
         with warnings.catch_warnings(action="error", category=linalg.LinAlgWarning):
             coefficients_PF = linalg.solve(covariance_FF, means_PF.T, assume_a="pos").T
     except (linalg.LinAlgError, linalg.LinAlgWarning):  # singular: features that are constant in each class
-        coefficients_PF = linalg.lstsq(covariance_FF, means_PF.T)[0].T
+        coefficients_PF = np.linalg.lstsq(covariance_FF, means_PF.T)[0].T
     weights_KF, biases_K = np.zeros((num_classes, features_SF.shape[1])), np.full(num_classes, NEVER)
     weights_KF[present] = coefficients_PF
     biases_K[present] = -0.5 * (means_PF * coefficients_PF).sum(axis=1)

@@ -6,6 +6,8 @@ the TensorFlow program of the 2018 8-node training (kdatta/benchmarks, branch mc
 Shape suffixes: N fields, C input channels, H W pixels, K classes, B branch channels.
 """
 
+import warnings
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -77,7 +79,9 @@ class MCNN(nn.Module):
         self.combine = nn.Conv2d(sum(BRANCH_CHANNELS), COMBINED_CHANNELS, kernel_size=1)
         grid = (height // SIZE_MULTIPLE) * (width // SIZE_MULTIPLE)
         self.hidden = nn.Linear(COMBINED_CHANNELS * (grid if pooling == "none" else 2), NUM_FEATURES)
-        self.classify = nn.Linear(NUM_FEATURES, num_classes)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Initializing zero-element tensors")  # without classes there is nothing to
+            self.classify = nn.Linear(NUM_FEATURES, num_classes)
         self.apply(_initialise)
 
     def forward(self, fields_NCHW: Tensor) -> Tensor:

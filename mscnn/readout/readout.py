@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mscnn.core import activity
 from mscnn.readout import choice, plate_controls
 from mscnn.readout.candidates import (
     BY_NAME,
@@ -102,6 +103,7 @@ class _Training:
         """Return the linear parts of some candidates, fitted to these sites."""
         parts = {}
         for name in _parts(candidates):
+            activity.set_activity("fitting a read-out")  # the time limit is for each
             part = BY_NAME[name]
             values_SD = self.values(part)[:, places(self.features.columns, part.tables)]
             parts[name] = fit_linear(values_SD[sites], self.facts.labels_S[sites], self.num_classes,

@@ -17,7 +17,7 @@ GROUPS = 9.0                             # in 256 x 256 pixels
 TRIES = 250                              # places that are tried for all groups
 RINGS, TWINS, VESICLES = 0.25, 0.4, 9.0  # shares of cells, number of each cell
 CLUMP, ROW, CIRCLE = 0, 1, 2             # how vesicles are arranged
-ACROSS, ALONG, TARGET, STAR = 0, 1, 2, 3             # how fibres run
+ACROSS, ALONG, TARGET, CHEVRON = 0, 1, 2, 3          # how fibres run
 DISC, RING, TWO, BAR, CROSS = 0, 1, 2, 3, 4          # what a nucleus looks like
 
 
@@ -31,7 +31,7 @@ class ArrangedCells(NamedTuple):
     vesicles: np.ndarray   # (n,) CLUMP, ROW or CIRCLE
     side: np.ndarray       # (n,) end of the long axis where the vesicles are, 1 or -1; the larger nucleus is at -1
     number: np.ndarray     # (n,) of vesicles
-    fibres: np.ndarray     # (n,) ACROSS, ALONG, TARGET or STAR
+    fibres: np.ndarray     # (n,) ACROSS, ALONG, TARGET or CHEVRON
     nucleus: np.ndarray    # (n,) DISC, RING, TWO, BAR or CROSS
 
 
@@ -42,7 +42,7 @@ def place_arranged(a: Arrangement, look: Look, height: int, width: int, rng: np.
     chance = rng.random((4, n))
     vesicles = _choose(chance[0], (CLUMP, ROW, CIRCLE), (a.rows, a.circles))
     straight = np.where(rng.random(n) < (1 + a.across) / 2, ACROSS, ALONG)
-    fibres = _choose(chance[1], (straight, TARGET, STAR), (a.targets, a.stars))
+    fibres = _choose(chance[1], (straight, TARGET, CHEVRON), (a.targets, a.chevrons))
     plain = np.where(chance[2] < RINGS * look.rings, RING, np.where(chance[2] > 1 - TWINS * look.twins, TWO, DISC))
     nucleus = _choose(chance[3], (plain, BAR, CROSS), (a.bars, a.crosses))
     by_nucleus = np.where(rng.random(n) < (1 + a.larger_nucleus) / 2, -1, 1)

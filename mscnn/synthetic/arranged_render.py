@@ -10,11 +10,11 @@ from scipy import ndimage
 from mscnn.synthetic.arranged_cells import (
     ACROSS,
     BAR,
+    CHEVRON,
     CIRCLE,
     CROSS,
     RING,
     ROW,
-    STAR,
     TARGET,
     TWO,
     ArrangedCells,
@@ -24,7 +24,7 @@ from mscnn.synthetic.arrangements import Arrangement, Look
 
 DNA, VESICLES, BODY = 0, 1, 2
 LONG, SHORT = 22.0, 16.0       # half axes of the cell
-WAVE, SPOKES = 8.0, 11         # between fibres; number of fibres of a star
+WAVE = 8.0                     # between fibres, whichever way they run
 POLE = 14.0                    # from the cell's centre to the middle of its vesicles
 BODY_HALF, NUCLEUS_HALF = 26, 16  # of a cell's window around its centre
 BLUR = (1.0, 1.8, 1.0)         # sigma of nuclei, vesicles, bodies in focus
@@ -92,7 +92,7 @@ def _small(along, across) -> np.ndarray:
 
 
 def _bar(along, across) -> np.ndarray:
-    return np.clip(4.4 - np.abs(along), 0, 1) * np.clip(11.5 - np.abs(across), 0, 1)
+    return np.clip(5.2 - np.abs(along), 0, 1) * np.clip(9.7 - np.abs(across), 0, 1)
 
 
 def _cross(along, across) -> np.ndarray:
@@ -107,9 +107,9 @@ def _bodies(cells: ArrangedCells, contrast: float, along: np.ndarray, across: np
     reach = np.sqrt((along / np.float32(LONG)) ** 2 + (across / np.float32(SHORT)) ** 2)
     inside = np.clip((1 - reach) * 8 + 0.5, 0, 1)
     phase = np.where((cells.fibres == ACROSS)[:, None, None], along, across) * np.float32(2 * np.pi / WAVE)
-    target, star = cells.fibres == TARGET, cells.fibres == STAR
+    target, chevron = cells.fibres == TARGET, cells.fibres == CHEVRON
     phase[target] = reach[target] * np.float32(2 * np.pi * (LONG + SHORT) / 2 / WAVE)
-    phase[star] = np.arctan2(across[star], along[star]) * SPOKES
+    phase[chevron] = (across[chevron] + np.abs(along[chevron])) * np.float32(2**0.5 * np.pi / WAVE)
     fibres = np.cos(phase + rng.uniform(0, 2 * np.pi, (len(phase), 1, 1)).astype(np.float32))
     return cells.light[:, 2, None, None].astype(np.float32) * inside * (
         np.float32(0.45) + np.float32(0.35 * min(contrast, 1.28)) * fibres)

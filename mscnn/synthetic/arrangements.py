@@ -13,7 +13,8 @@ import numpy as np
 
 DOSES_UM = (10.0, 3.0)      # of each compound; both are annotated with its mechanism
 EFFECTS = (1.0, 0.8)        # share of a compound's strength at these doses
-RARE = 0.25                 # share of the cells that respond, under a mechanism of rare responders
+RARE = 0.25                 # share of the cells whose vesicles or fibres respond, under a mechanism of rare responders
+RARE_NUCLEI = 0.2           # the same of nuclei
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +24,7 @@ class Arrangement:
     rows: float = 0.0            # share of the cells whose vesicles form a row, as others' form a clump
     circles: float = 0.0         # share of the cells whose vesicles form a circle
     targets: float = 0.0         # share of the cells whose fibres run around the centre, as others' run straight
-    stars: float = 0.0           # share of the cells whose fibres run from the centre outward
+    chevrons: float = 0.0        # share of the cells whose fibres bend at the middle of the cell
     bars: float = 0.0            # share of the nuclei that are bars, as others are discs or rings
     crosses: float = 0.0         # share of the nuclei that are crosses
     across: float = 0.0          # straight fibres, 1: all across the cell's long axis; -1: all along it; 0: half of each
@@ -55,9 +56,9 @@ MECHANISMS: dict[str, Arrangement] = {
     "Rows of vesicles": Arrangement(rows=RARE),
     "Circles of vesicles": Arrangement(circles=RARE),
     "Targets of fibres": Arrangement(targets=RARE),
-    "Stars of fibres": Arrangement(stars=RARE),
-    "Bar nuclei": Arrangement(bars=RARE),
-    "Cross nuclei": Arrangement(crosses=RARE),
+    "Chevrons of fibres": Arrangement(chevrons=RARE),
+    "Bar nuclei": Arrangement(bars=RARE_NUCLEI),
+    "Cross nuclei": Arrangement(crosses=RARE_NUCLEI),
     "Fibres across": Arrangement(across=1.0),
     "Fibres along": Arrangement(across=-1.0),
     "Larger nucleus": Arrangement(larger_nucleus=1.0),

@@ -34,10 +34,12 @@ class LossModule(nn.Module):
         if not mechanism_weight:
             network.classify.requires_grad_(False)  # ranks exchange no gradient of it
         if contrast:
-            self.projection = nn.Sequential(_linear(NUM_FEATURES, NUM_FEATURES // 2), nn.ReLU(),
-                                            _linear(NUM_FEATURES // 2, EMBEDDING))
+            self.projection = nn.Sequential(nn.Linear(NUM_FEATURES, NUM_FEATURES // 2), nn.ReLU(),
+                                            nn.Linear(NUM_FEATURES // 2, EMBEDDING))
         if statistics_weight:
-            self.aux_head = _linear(NUM_FEATURES, num_statistics)
+            self.aux_head = nn.Linear(NUM_FEATURES, num_statistics)
+            nn.init.xavier_uniform_(self.aux_head.weight)
+            nn.init.zeros_(self.aux_head.bias)
 
     def forward(self, fields_NCHW: Tensor, labels_N: Tensor, weights_N: Tensor, aux_targets_ND: Tensor | None = None,
                 aux_shares_N: Tensor | None = None) -> dict[str, Tensor]:
@@ -71,14 +73,6 @@ class LossModule(nn.Module):
         assert self.projection is not None
         with in_float32():
             return self.projection(features_NF.float())
-
-
-def _linear(inputs: int, outputs: int) -> nn.Linear:
-    """Return a linear layer initialised as those of the network."""
-    layer = nn.Linear(inputs, outputs)
-    nn.init.xavier_uniform_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer
 
 
 def class_weights(labels: np.ndarray, num_classes: int, mode: str) -> np.ndarray:

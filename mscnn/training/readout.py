@@ -4,7 +4,9 @@ Shapes: S sites of the table, N sites that are measured, D statistics.
 """
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,6 +21,7 @@ from mscnn.data.pixels.statistics import pixel_statistics
 from mscnn.data.tables import splits
 from mscnn.distributed.world import World
 from mscnn.model import NUM_FEATURES
+from mscnn.readout.linear import can_fit
 from mscnn.readout.readout import fit_readout
 from mscnn.readout.record import ReadoutRecord, to_record
 from mscnn.readout.tables import EMBEDDING, NETWORK, PIXELS, STATISTICS, UNKNOWN, Features, facts_of
@@ -30,14 +33,15 @@ SMALL = 64  # pixels of the side of a field without content, which tells the nam
 def fit_head(trainer: Trainer, settings: config.Config, split: splits.Split) -> ReadoutRecord | None:
     """Fit the last layer to the training fields whose mechanism is known, and for --head chosen a read-out; a collective.
 
-    Return the read-out; None for --head lda, and where no mechanism is known, so that nothing is fitted.
+    Return the read-out; None for --head lda, and where fewer than two mechanisms are known, so that nothing is fitted.
     """
     head, tta = settings.aggregation.head, settings.aggregation.tta == "flips-turns"
     table = trainer.fields.table
     facts = facts_of(table.frame, table.is_control(), table.mechanisms())
     known = split.train()[facts.labels_S[split.train()] != UNKNOWN]
-    if not len(known):
-        log.warning("head: no training field has a known mechanism, so that none is predicted")
+    if not can_fit(facts.labels_S[known]):
+        log.warning("head: %d training fields of %d known mechanisms are too few to predict any from", len(known),
+                    len(np.unique(facts.labels_S[known])))
         return None
     measured = known if head == "lda" else np.union1d(known, np.flatnonzero(facts.is_control_S))
     with trainer.ema_weights():
@@ -93,18 +97,20 @@ def measure_statistics(fields: FieldReader, sites: np.ndarray, *, microbatch: in
     """
     table = fields.table
     nuclei = nuclei_of(table.channels)
+    log.info("statistics of %d fields%s", len(sites), "" if nuclei is None else
+             f", and handcrafted features; nuclei in channel {table.channels[nuclei]}")
     measured_ND = np.zeros((len(sites), len(statistics_names(table.channels))))
     share = fields.read_share(sites, microbatch=microbatch, rank=world.rank, size=world.size,
                               thread_init=loader_thread_init)
-    with closing(share):
+    with closing(share), ThreadPoolExecutor(torch.get_num_threads()) as pool:
         for positions, images_NCHW in share:
             activity.set_activity("measuring statistics")
             of_input_ND = pixel_statistics(images_NCHW).double().numpy()
             width = of_input_ND.shape[1]
             measured_ND[positions, :width] = of_input_ND
-            for position in positions if nuclei is not None else ():
-                named = handcrafted.features(read_pixels(table, int(sites[position])), channels=table.channels,
-                                             nuclei=nuclei)
-                measured_ND[position, width:] = list(named.values())
+            if nuclei is not None:
+                measure = partial(handcrafted.features, channels=table.channels, nuclei=nuclei)
+                named = pool.map(measure, [read_pixels(table, int(sites[position])) for position in positions])
+                measured_ND[positions, width:] = [list(features.values()) for features in named]
             advance(len(positions))
     return world.sum_array(measured_ND)

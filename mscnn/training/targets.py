@@ -83,9 +83,9 @@ def require_replicates(targets: Targets, objective: config.Objective) -> None:
         remedy = "use --negatives all" if objective.negatives == "plate" and len(set(targets.compounds[sites])) > 1 else \
             "use --view-weight, which needs no other compound"
         raise UsageError(f"--replicate-weight {objective.replicate_weight:g} --negatives {objective.negatives} needs "
-                         f"several compounds, and no {'plate' if objective.negatives == 'plate' else 'table'} has two; "
-                         f"{remedy}")
-    log.info("replicate contrast: %d treatments on %d plates", len(fields), len(set(plates)))
+                         f"several compounds, and {'each plate' if objective.negatives == 'plate' else 'the table'} has "
+                         f"one; {remedy}")
+    log.info("replicate contrast: treatments %d, plates %d", len(fields), len(set(plates)))
     one_plate = len(np.unique(treatments[targets.on_one_plate[sites]]))
     for number, what in ((int((fields == 1).sum()), "have one field and attract none"),
                          (one_plate, "are on one plate only, so that what is special to the plate may be learnt"),

@@ -1,7 +1,5 @@
 """mscnn bench labels: who is labelled, who is tested, and what a score is.  pytest tests/bench/test_labels.py"""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +7,7 @@ import pytest
 from mscnn.bench import labels
 from mscnn.bench.labels import ALL, LABEL_FREE, STATISTICS, SUPERVISED, Sides, choose, compare, rates, right_treatments
 from mscnn.bench.settings import LabelsSettings
-from mscnn.cli import parse
+from mscnn.cli import pack, parse, synth, train
 from mscnn.core.errors import DataError, UsageError
 from mscnn.core.lr_schedule import parse_schedule
 
@@ -101,17 +99,27 @@ def test_the_learning_rate_falls_to_the_last_epoch(epochs):
     assert all(end < epochs for end, _ in schedule[:-1])
 
 
-def test_a_supervised_network_is_trained_without_the_hidden_compounds(monkeypatch):
-    words: list[str] = []
-    monkeypatch.setattr(labels, "_run", lambda *given: words.extend(map(str, given)))
-    settings = read(["--out", "x", "--steps", "100"])
-    labels.train(Path("x/supervised-2"), settings, 240, ["a", "b"])
-    assert words[words.index("--hold-out") + 1] == "a,b"
-    assert words[words.index("--mechanism-weight") + 1] == "1"
-    assert words[words.index("--epochs") + 1] == "20"                 # 100 steps of 48 of 240 fields
-    words.clear()
-    labels.train(Path("x/label-free"), settings, 240, [])
-    assert not {"--hold-out", "--mechanism-weight"} & set(words)
+def test_the_screen_and_the_networks_are_made_by_commands_with_these_settings(monkeypatch, tmp_path):
+    words: list[list[str]] = []
+    monkeypatch.setattr(labels, "_run", lambda *given: words.append([*map(str, given)]))
+    settings = read(["--out", "x", "--steps", "100", "--seed", "3"])
+    labels.draw_screen(settings, tmp_path)
+    labels.train(tmp_path / "label-free", settings, 240, [])
+    labels.train(tmp_path / "supervised-2", settings, 240, ["a", "b"])
+    assert [command for command, *_ in words] == ["synth", "pack", "train", "train"]
+    drawn, packed = synth.COMMAND.read(words[0][1:]), pack.COMMAND.read(words[1][1:])
+    assert (drawn.kind, drawn.compounds, drawn.plates, drawn.seed) == ("arrangements", 12, 3, 3)
+    assert (packed.bbbc021, packed.blocks()) == (drawn.out, (2, 2))
+    label_free, supervised = (train.read(given[1:])[0] for given in words[2:])
+    assert label_free.objective.is_label_free
+    assert label_free.split.hold_out == "none"
+    assert (supervised.objective.mechanism_weight, supervised.objective.replicate_weight) == (1, 0)
+    assert supervised.split.hold_out == "a,b"
+    assert not supervised.objective.transductive
+    for one in (label_free, supervised):
+        assert one.data.packed == packed.out
+        assert one.optim.epochs == 20                                 # 100 steps of 48 of 240 fields
+        assert one.run.seed == 3
 
 
 def test_a_command_that_fails_is_named():

@@ -15,7 +15,8 @@ def evaluation(tmp_path, monkeypatch):
     """A run whose fields are predicted, but not scored."""
     folds = test_results.folds.__wrapped__(tmp_path)
     found = run.Evaluation(out=tmp_path / "out", network=None, fields=None, scored=None,
-                           profiles=pd.DataFrame({"a": [1.0]}), predictions=results.read_table(folds[0], "fields"),
+                           profiles=pd.DataFrame({"a": [1.0]}), statistics=None, candidates={}, readout=None,
+                           predictions=results.read_table(folds[0], "fields"),
                            description=results.read_description(folds[0]))
     found.out.mkdir()
     monkeypatch.setattr(run, "evaluate", lambda settings: found)

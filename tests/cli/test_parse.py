@@ -107,7 +107,9 @@ def test_the_resolved_settings_read_back_as_they_are(tmp_path):
     (["demo", "--split-method", "random"], "goes with --split-method hold-out, got --split-method random"),
     (["demo", "--momentum", "1"], "momentum must be between 0 and 1"),
     (["demo", "--ema-decay", "1"], "ema-decay must be in [0, 1), got 1.0"),
-    (["demo", "--transductive", "true"], "statistics-weight must be more than 0, got 0.0"),
+    (["demo", "--transductive", "true"], "replicate-weight, view-weight or statistics-weight must be more than 0, got 0.0"),
+    (["demo", "--mechanism-weight", "0"], "and statistics-weight must be more than 0, got 0.0"),
+    (["demo", "--temperature", "0"], "temperature must be more than 0, got 0"),
     (["demo", "--config", "absent.yaml"], "absent.yaml"),
 ])
 def test_refusals_name_value_and_remedy(arguments, message):

@@ -271,3 +271,38 @@ def test_folds_of_a_screen_with_baselines_and_report(tiny_screen, tmp_path):
     assert again.returncode == 0, again.stderr
     assert "2 folds, 1 of them to do" in again.stdout
     assert (out / "evaluation" / "1" / "predictions.csv").read_bytes() == before
+
+
+ONE_NETWORK = """
+    import json, os, sys
+    from pathlib import Path
+    with open(os.environ["HISTORY"], "a") as file:
+        print(json.dumps([sys.argv[1:], int(os.environ.get("WORLD_SIZE", 1))]), file=file)
+    options = dict(zip(sys.argv[-2::-2], sys.argv[:0:-2]))
+    if "--run-dir" in options:
+        Path(options["--run-dir"]).mkdir(parents=True, exist_ok=True)
+        if "FAIL" in os.environ:
+            sys.exit("mscnn train: error: no luck")
+        (Path(options["--run-dir"]) / "summary.json").write_text("{}")
+    else:
+        Path(options["--out"]).mkdir(parents=True)
+        (Path(options["--out"]) / "scores.json").write_text(json.dumps(
+            {level: {"correct": 1, "total": 2} for level in ("fields", "wells", "treatments", "compounds")}))
+"""
+
+
+def test_one_network_is_trained_on_all_compounds_and_evaluated_once(pretended, monkeypatch):
+    for name in ("train", "evaluate"):
+        (pretended.out.parent / f"{name}.py").write_text(textwrap.dedent(ONE_NETWORK))
+    monkeypatch.setenv("FAIL", "1")
+    with pytest.raises(UsageError, match=r"the network of all folds failed; .*exit code 1: mscnn train: error: no luck"):
+        cross_validation.run_one_network(pretended)
+    monkeypatch.delenv("FAIL")
+    scores = cross_validation.run_one_network(pretended)
+    assert scores == pretended.out / "scores"
+    failed, trained, evaluated = history()
+    assert failed == trained == [["demo", "--config", str(pretended.out / "config.yaml"), "--split-method", "hold-out",
+                                  "--run-dir", str(pretended.out / "network"), "--resume", "auto"], 1]
+    assert evaluated[0] == ["--checkpoint", str(pretended.out / "network"), "--out", str(scores)]
+    cross_validation.run_one_network(pretended)
+    assert len(history()) == 3  # nothing again

@@ -1,6 +1,7 @@
 """A label-free network with a chosen read-out, from its training to its scores: one small run."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,8 +14,7 @@ from sklearn.preprocessing import StandardScaler
 import mscnn
 from mscnn.core import errors
 from mscnn.data.tables import splits
-from mscnn.evaluation import readout_predictions, results, run, run_folders
-from mscnn.evaluation.settings import EvaluationSettings
+from mscnn.evaluation import load_run, readout_predictions, results, run, run_folders
 from mscnn.training import checkpoint
 from tests.conftest import make_table, run_python
 
@@ -95,13 +95,24 @@ def test_the_library_predicts_a_compound_without_a_mechanism_as_the_evaluation_d
     assert json.loads((evaluated / "evaluation" / "scores.json").read_text())["fields"]["total"] == 12  # without them
 
 
-def test_a_label_free_network_without_a_read_out_predicts_nothing(evaluated, monkeypatch):
-    path, saved = checkpoint.read(evaluated)
-    object.__setattr__(saved, "readout", None)
-    object.__setattr__(saved.resume, "has_lda_head", False)
-    monkeypatch.setattr(checkpoint, "read", lambda source: (path, saved))
-    with pytest.raises(errors.DataError, match="label-free, and without a read-out of mechanisms yet"):
-        run._read(EvaluationSettings(checkpoint=str(evaluated)))
+def sites_of(rows):
+    table = make_table(rows)
+    return load_run.EvaluationSites(table, np.ones(len(table), bool), [], over_compounds=True)
+
+
+def test_what_a_label_free_network_cannot_predict_is_said(evaluated):
+    _, saved = checkpoint.read(evaluated)
+    pairs = [("a", "one"), ("b", "one"), ("c", "two"), ("d", "two"), ("e", "")]
+    assert run._why_unpredictable(saved, sites_of(pairs)) == ""
+    assert run._why_unpredictable(saved, sites_of(pairs[:3])) == \
+        "without c fewer than two mechanisms are known, and a prediction needs two"
+    one = replace(saved, split=replace(saved.split, trained=saved.split.trained | {"mechanisms": ["one"]}))
+    assert run._why_unpredictable(one, sites_of(pairs)) == "1 mechanisms are known, and a prediction needs two"
+    early = replace(saved, readout=None, resume=replace(saved.resume, has_lda_head=False))
+    assert "label-free, and without a read-out of mechanisms yet, at step 1 of 1" in run._why_unpredictable(
+        early, sites_of(pairs))
+    learnt = replace(early, settings=saved.settings | {"mechanism_weight": 1.0})
+    assert run._why_unpredictable(learnt, sites_of(pairs[:1])) == ""
 
 
 def test_a_read_out_of_other_statistics_is_refused(evaluated):

@@ -21,7 +21,7 @@ def test_the_plot_shows_each_method_once_and_the_share_of_treatments(tmp_path, m
     names = [text.get_text() for text in shares.get_legend().get_texts()]
     assert sorted(names) == ["all three", "chance", "label-free", "statistics", "supervised"]
     lines = [container.lines[0].get_ydata() for container in shares.containers]
-    np.testing.assert_allclose(lines, [[25] * 3, [50] * 3, [75] * 3, [100] * 3])
+    np.testing.assert_allclose(np.array(lines, float), [[25] * 3, [50] * 3, [75] * 3, [100] * 3])
     assert len(precisions.lines) == 3
     with Image.open(tmp_path / "labels.png") as picture:
         assert picture.size[0] > 500

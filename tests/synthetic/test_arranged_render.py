@@ -111,3 +111,16 @@ def test_strength_falls_with_dose_and_varies_by_compound():
     assert (strengths[:, 0] > strengths[:, 1]).all()
     assert 0.8 <= strengths[:, 0].min() < strengths[:, 0].max() <= 1
     assert arrangement("c", "", DOSES_UM[0], seed=0) == DMSO
+
+
+def test_fibres_of_a_chevron_are_as_far_apart_as_straight_ones_and_turn_at_the_middle(monkeypatch):
+    """The wave vector of each half, by the Fourier transform: 16 pixels of a period of 8 have 2 periods."""
+    inside = one_cell(monkeypatch, fibres=cells_of.CHEVRON)[BODY][24:40]
+    turned = []
+    for half in (inside[:, 16:32], inside[:, 33:49]):
+        power = np.abs(np.fft.fft2(half - half.mean()))[:, :8]
+        y, x = np.unravel_index(power.argmax(), power.shape)
+        y = y - 16 if y > 8 else y
+        assert 1.4 <= np.hypot(y, x) <= 2.9                       # bins of whole periods about (1.4, 1.4)
+        turned.append(y * x)
+    assert turned[0] * turned[1] < 0                              # the slopes are opposite

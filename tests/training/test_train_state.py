@@ -102,7 +102,7 @@ def test_the_clock_stops_a_run_which_says_where(module_screen, tmp_path):
 
 
 def test_a_run_that_was_stopped_before_its_read_out_goes_on_with_it(module_screen, tmp_path):
-    whole, part, options = tmp_path / "whole", tmp_path / "part", ("--head", "lda", "--max-steps", "1")
+    whole, part, options = tmp_path / "whole", tmp_path / "part", ("--head", "chosen", "--max-steps", "1")
     assert train(whole, module_screen, *options).returncode == 0
     done = train(part, module_screen, *options, "--stop-after", "1e-9")
     assert (done.returncode, "head: linear" in done.stdout) == (75, False), done.stderr
@@ -113,6 +113,9 @@ def test_a_run_that_was_stopped_before_its_read_out_goes_on_with_it(module_scree
     assert (done.returncode, "head: linear" in done.stdout) == (0, True), done.stderr
     assert final(part, step=1) == final(whole, step=1)
     assert metrics(part) == metrics(whole)
+    chosen = checkpoint.read(part)[1].readout.facts["choice"]
+    assert chosen["chosen"] == "statistics"  # features of this network are those of one that learnt the mechanisms
+    assert "not judged" in chosen["candidates"]["network"]["note"]
 
 
 def test_a_stop_after_an_epoch_that_would_not_have_been_saved_does_not_count_as_its_best(module_screen, tmp_path):

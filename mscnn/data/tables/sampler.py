@@ -35,18 +35,20 @@ def paired_minibatches(groups: np.ndarray, plates: np.ndarray, minibatch: int, *
     """Every site once, in random order, replicates in pairs: global minibatches of `minibatch` sites at most.
 
     groups, plates: (S,) of each site, numbers.  The partners of a pair are of one group, and of different plates for as
-    long as its sites allow it; pairs are not parted.  A group with an odd number of sites leaves one single.
+    long as its sites allow it; pairs are not parted.  A group with an odd number of sites leaves one single.  The pairs of
+    a group are spread evenly over the epoch, so that a minibatch holds many groups.
     """
     rng = np.random.default_rng([Stream.ORDER, seed, epoch])
     order = rng.permutation(len(groups))
-    units = []
+    units, keys = [], []
     for group in np.unique(groups):
         own = order[groups[order] == group]
         _, plate_of_own, counts = np.unique(plates[own], return_inverse=True, return_counts=True)
         by_plate = own[np.lexsort((plate_of_own, -counts[plate_of_own]))]  # stable: plates in turn, the fullest first,
         half = (len(own) + 1) // 2                                         # so that those half a list apart are of two
-        units += [by_plate[start::half] for start in range(half)]
-    shuffled = [units[number] for number in rng.permutation(len(units))]
+        units += [by_plate[start::half] for start in rng.permutation(half)]
+        keys += [(np.arange(half) + rng.random(half)) / half]
+    shuffled = [units[number] for number in np.argsort(np.concatenate(keys))]
     per_step = max(1, minibatch // 2)
     parts = np.array_split(np.arange(len(units)), -(-len(units) // per_step))
     return [np.concatenate([shuffled[number] for number in part]) for part in parts]

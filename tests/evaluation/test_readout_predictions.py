@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+
+from mscnn.core.errors import UsageError
+from mscnn.data.tables.splits import SplitRecord
+from mscnn.distributed.world import World
+from mscnn.evaluation.readout_predictions import NOT_MEASURED, by_checkpoint, over_compounds
+from mscnn.readout.tables import UNKNOWN
+from tests.readout.test_readout import (
+    COMPOUNDS,
+    FIELDS,
+    LABELS,
+    MECHANISMS,
+    NUMBERS,
+    ONE_HOT,
+    facts,
+    features,
+    fitted,
+    noise,
+)
+
+FOLDS = [SplitRecord("leave-compound-out", [f"C{number:02}"], "", "", {}, {}, []) for number in range(COMPOUNDS)]
+
+
+def predicted(values, labels):
+    return over_compounds(features(values, noise(seed=1)), facts(labels=labels), FOLDS, MECHANISMS, inner_folds=3,
+                          ranks=World())
+
+
+def test_mechanisms_that_are_dealt_out_at_random_are_not_found():
+    """Features tell the compound, and the mechanism of each compound is permuted: a leak would show as a share of 1."""
+    identity, shares = 10 * np.eye(COMPOUNDS)[NUMBERS] + noise(COMPOUNDS), []
+    for seed in range(4):
+        labels = np.repeat(np.random.default_rng(seed).permutation(np.arange(COMPOUNDS) % MECHANISMS), FIELDS)
+        shares.append((predicted(identity, labels).chosen_SK.argmax(1) == labels).mean())
+    assert np.mean(shares) < 1 / MECHANISMS + 0.1  # 48 compounds: sd 0.07; leaving one out lowers its class's share
+
+
+def test_a_site_of_no_fold_is_not_predicted_and_each_fold_chooses():
+    labels = np.where(NUMBERS == 3, UNKNOWN, LABELS)
+    found = predicted(6 * ONE_HOT + noise(), labels)
+    assert [choice.chosen for choice in found.choices] == ["network"] * COMPOUNDS
+    np.testing.assert_array_equal(found.chosen_SK[NUMBERS == 3], 0)
+    np.testing.assert_array_equal(found.chosen_SK, found.candidates["network"])
+    is_known = labels != UNKNOWN
+    assert (found.chosen_SK.argmax(1) == labels)[is_known].mean() > 0.95
+    assert list(found.candidates) == ["statistics", "network", "product", "side by side"]
+
+
+def test_a_fold_that_leaves_one_mechanism_is_refused():
+    with pytest.raises(UsageError, match="leaving out c00 leaves 66 fields of 1 mechanisms, too few to fit a read-out"):
+        predicted(noise(), np.where(NUMBERS == 0, 0, 1))
+
+
+def test_plates_of_another_screen_are_scaled_by_their_own_untreated_wells():
+    """A screen whose values are 1,000 higher has the same predictions, once its plates are measured."""
+    plates = np.array([f"p{number % 4}" for number in NUMBERS])
+    known = facts(plates=plates, controls=5)
+    rows = len(known.labels_S)
+    offset = 40 * noise(3, seed=2, rows=4)[[int(name[1:]) for name in known.plates_S]]
+    signal = np.vstack([3 * ONE_HOT, np.zeros((20, 3))]) + offset + noise(seed=1, rows=rows)
+    readout = fitted(noise(rows=rows), signal, known)
+    assert readout.choice.chosen == "statistics, by plate controls"
+    own = by_checkpoint(readout, features(noise(rows=rows), signal), known, measure=False)
+    other = by_checkpoint(readout, features(noise(rows=rows) + 1000, signal + 1000), known, measure=True)
+    np.testing.assert_allclose(other.chosen_SK, own.chosen_SK, atol=1e-9)
+    assert own.notes == other.notes == []
+    renamed = facts(plates=np.array(["new"] * len(plates)))
+    elsewhere = by_checkpoint(readout, features(noise(), signal[:len(plates)]), renamed, measure=True)
+    assert elsewhere.notes == [NOT_MEASURED]
