@@ -225,11 +225,11 @@ def _by_mechanism(rows: list[MatchedTreatment]) -> list[MechanismCounts]:
     for mechanism in sorted({row.mechanism for row in rows}):
         members = [row for row in rows if row.mechanism == mechanism]
         matches = {protocol: [getattr(row, protocol) for row in members] for protocol in PROTOCOLS}
-        counts.append(MechanismCounts(
-            mechanism, len(members), len({row.compound for row in members}),
-            **{protocol: None if None in found else Count(sum(match.right for match in found),
-                                                          sum(match.scorable for match in found))
-               for protocol, found in matches.items()}))
+        right: dict[str, Any] = {
+            protocol: None if None in found else Count(sum(match.right for match in found),
+                                                       sum(match.scorable for match in found))
+            for protocol, found in matches.items()}
+        counts.append(MechanismCounts(mechanism, len(members), len({row.compound for row in members}), **right))
     return counts
 
 

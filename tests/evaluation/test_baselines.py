@@ -167,10 +167,12 @@ def test_random_folds_deal_scored_fields_evenly_and_train_on_all_others():
         random_folds(mechanisms, scored[:4])
 
 
-def test_an_untrained_network_is_asked_only_where_there_is_one():
+def test_what_was_not_measured_is_not_asked():
     screen = canary("well")
-    assert "untrained network" not in baselines.available(screen)
-    assert baselines.available(replace(screen, untrained_SF=np.zeros((360, 2)))) == list(baselines.BASELINES)
+    assert {*baselines.BASELINES} - {*baselines.available(screen)} == {
+        "untrained network", "pixel statistics, LDA", "both tables, LDA"}
+    whole = replace(screen, untrained_SF=np.zeros((360, 2)), statistics_SD=np.zeros((360, 3)))
+    assert baselines.available(whole) == list(baselines.BASELINES)
 
 
 def test_features_find_their_sites():

@@ -155,7 +155,7 @@ def _over_disc(plane_HW: np.ndarray, radius: int, extreme: np.ufunc) -> np.ndarr
     """
     height, width = plane_HW.shape
     padded = np.pad(plane_HW, radius, mode="symmetric")
-    heights = disk(radius).sum(axis=0) // 2                     # half the height of each column of the disc
+    heights = np.asarray(disk(radius)).sum(axis=0) // 2         # half the height of each column of the disc
     found_HW, interval = None, padded[radius:radius + height].copy()  # of rows, over half 0
     for half in range(radius + 1):
         for start in (radius - half, radius + half):
