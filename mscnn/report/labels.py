@@ -30,10 +30,10 @@ def draw_labels(table: pd.DataFrame, path: Path) -> None:
         panel.set_xticks(counts, [str(count) for count in counts])
         panel.minorticks_off()
         panel.set_xlabel("labelled compounds of each mechanism")
-        panel.set_ylim(bottom=0)
     shares.axhline(100 / 12, color=palette.GREY, linestyle=":", label="chance")
-    shares.set(title="Mechanisms that field averages hardly see", ylabel="treatments right, %; 95 % over compounds")
-    precisions.set(title="Do the test treatments find each other?", ylabel="mean average precision")
+    shares.set(title="Mechanisms that field averages hardly see",
+               ylabel="treatments right, %; 95 % over compounds", ylim=(0, 103))
+    precisions.set(title="Do the test treatments find each other?", ylabel="mean average precision", ylim=(0, 1.03))
     shares.legend(fontsize=8)
     precisions.text(0.02, 0.02, f"n = {table['treatments'].iloc[0]} test treatments", transform=precisions.transAxes,
                     fontsize=8)

@@ -114,13 +114,13 @@ def test_strength_falls_with_dose_and_varies_by_compound():
 
 
 def test_fibres_of_a_chevron_are_as_far_apart_as_straight_ones_and_turn_at_the_middle(monkeypatch):
-    """The wave vector of each half, by the Fourier transform: 16 pixels of a period of 8 have 2 periods."""
+    """The wave vector of each half, by a Fourier transform that is padded to 64 pixels: a period of 8 has 8 there."""
     inside = one_cell(monkeypatch, fibres=cells_of.CHEVRON)[BODY][24:40]
     turned = []
     for half in (inside[:, 16:32], inside[:, 33:49]):
-        power = np.abs(np.fft.fft2(half - half.mean()))[:, :8]
+        power = np.abs(np.fft.fft2(half - half.mean(), s=(64, 64)))[:, :32]
         y, x = np.unravel_index(power.argmax(), power.shape)
-        y = y - 16 if y > 8 else y
-        assert 1.4 <= np.hypot(y, x) <= 2.9                       # bins of whole periods about (1.4, 1.4)
+        y = y - 64 if y > 32 else y
+        assert np.hypot(y, x) == pytest.approx(8, abs=1.5)        # 16 pixels resolve no more
         turned.append(y * x)
     assert turned[0] * turned[1] < 0                              # the slopes are opposite
