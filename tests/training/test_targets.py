@@ -79,7 +79,8 @@ def test_sites_without_a_mechanism_have_no_label():
     ([("P1", "a", 1.0, ""), ("P1", "b", 1.0, "")], "all",
      "needs treatments of several fields, got 2 treatments of one field; use --view-weight"),
     ([("P1", "a", 1.0, ""), ("P2", "a", 1.0, "")], "all", "the table has one; use --view-weight"),
-    ([("P1", "a", 1.0, ""), ("P1", "a", 1.0, ""), ("P2", "b", 1.0, "")], "plate", "each plate has one; use --negatives all"),
+    ([("P1", "a", 1.0, ""), ("P1", "a", 1.0, ""), ("P2", "b", 1.0, "")], "plate",
+     "each plate has one; use --negatives all"),
 ])
 def test_what_cannot_be_contrasted_is_refused_with_a_remedy(rows, negatives, message):
     objective = config.Objective(mechanism_weight=0, replicate_weight=0.5, negatives=negatives)

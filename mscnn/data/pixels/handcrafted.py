@@ -83,7 +83,7 @@ def of_sites(table: SiteTable, *, nuclei: int, workers: int = 1,
 
 def _each(table: SiteTable, function: Callable[[SiteTable], dict | str], workers: int) -> Iterator[dict | str]:
     """Yield the result of a function for each site, in order. Raises DataError where a process was killed."""
-    sites = (table.select([site]) for site in range(len(table)))
+    sites = (table.select(np.array([site])) for site in range(len(table)))
     with spawned_pool(workers) as pool:
         try:
             yield from pool.map(function, sites, chunksize=_CHUNK)
@@ -105,13 +105,14 @@ def _on_grid(site_CHW: np.ndarray) -> np.ndarray:
     share_CHW = site_CHW / 2.0 ** (8 * site_CHW.itemsize)
     side = np.sqrt(GRID / site_CHW[0].size)
     shape = [max(1, round(side * length)) for length in site_CHW.shape[1:]]
-    return np.stack([resize(plane_HW, shape, order=1, mode="reflect", anti_aliasing=side < 1) for plane_HW in share_CHW])
+    return np.stack([np.asarray(resize(plane_HW, shape, order=1, mode="reflect", anti_aliasing=bool(side < 1)))
+                     for plane_HW in share_CHW])
 
 
 def _moments(plane_HW: np.ndarray) -> dict[tuple, float]:
     moments = {("Mean",): plane_HW.mean(), ("Sd",): plane_HW.std(), ("Skewness",): 0.0, ("Kurtosis",): 0.0}
     if not _is_flat(plane_HW):
-        moments |= {("Skewness",): stats.skew(plane_HW, axis=None), ("Kurtosis",): stats.kurtosis(plane_HW, axis=None)}
+        moments |= {("Skewness",): stats.skew(plane_HW.ravel()), ("Kurtosis",): stats.kurtosis(plane_HW.ravel())}
     return moments
 
 
@@ -180,7 +181,8 @@ def _nuclei(plane_HW: np.ndarray) -> dict[tuple, float]:
     """
     smooth_HW = ndimage.gaussian_filter(plane_HW, SMOOTH)
     above_HW = smooth_HW > threshold_otsu(smooth_HW) if not _is_flat(plane_HW) else np.zeros(plane_HW.shape, bool)
-    areas = regionprops_table(ndimage.label(above_HW)[0], properties=("area",))["area"]
+    parts_HW = np.asarray(ndimage.label(above_HW)[0])  # pyright: ignore[reportIndexIssue]  (a pair: no output is given)
+    areas = regionprops_table(parts_HW, properties=("area",))["area"]
     areas = areas[areas >= LEAST_NUCLEUS]
     return {("NucleusCount",): len(areas), ("NucleusArea", "mean"): areas.mean() if len(areas) else 0.0,
             ("NucleusArea", "sd"): areas.std() if len(areas) else 0.0, ("NucleusCover",): areas.sum() / plane_HW.size}
