@@ -14,6 +14,7 @@ from mscnn.core.errors import DataError
 from mscnn.data.tables.splits import SplitRecord
 from mscnn.evaluation import aggregate, results, retrieval, scoring
 from mscnn.evaluation.profile_table import ProfileTable
+from mscnn.evaluation.readout_scores import CandidateScore, ReadoutScores
 from mscnn.evaluation.results import EvaluationDescription, FoldDescription
 from mscnn.evaluation.scoring import BaselineResult, BaselineResults, BaselineScores
 from mscnn.report import figures, html, run
@@ -116,6 +117,26 @@ def test_the_headline_says_how_many_of_how_many_and_stands_beside_the_baseline(f
     # 40 of 48 against 48 of 48, all in one of six compounds
     assert "The network stays below a baseline: the best one that sees the cells, handcrafted features, gets 48/48" in text
     assert "8 fields fewer: -16.7 points (95 % interval over compounds: -50.0 to +0.0); by compound, chance may" in text
+
+
+@pytest.mark.parametrize(("chosen", "adds"), [("statistics", False), ("product", True)])
+def test_the_read_out_that_predicts_is_named_and_whether_the_network_adds_to_it(folds, tmp_path, chosen, adds):
+    description = results.read_description(folds / "scores")
+    kept = (folds / "scores" / "baselines.json").read_text()
+    names = {"statistics": 1, "network": 0, "product": 1, "network, by plate controls": 0}
+    readout = ReadoutScores(chosen, "chosen in 5 of 6 folds", 6, {
+        name: CandidateScore(5 * (name == chosen), None if "controls" in name else 0.25,
+                             "no untreated wells" if "controls" in name else "") for name in names})
+    alone = {name: predictions(COMPOUNDS, wrong=set() if right else {*COMPOUNDS}) for name, right in names.items()
+             if "controls" not in name}
+    results.write(alone["statistics"], description, folds / "scores", readout, alone)
+    (folds / "scores" / "baselines.json").write_text(kept)
+    text = plain(written(folds, out=tmp_path / "report.html"))
+    assert "The prediction is as good as a baseline: the best one that sees the cells, handcrafted features" in text
+    said = "The network adds nothing to it: inner folds chose statistics alone in 5 of 6 folds; the network alone gets 0/48"
+    assert (said in text) != adds
+    assert f"Which read-out predicts? {chosen}: chosen in 5 of 6 folds. Each fold chooses anew." in text
+    assert "no untreated wells" in text
 
 
 def test_a_network_below_its_baseline_is_said_to_be(folds, tmp_path):
