@@ -61,7 +61,7 @@ def main(argv: list[str]) -> None:
     candidates = read_candidates(settings.candidates, argv)
     one_network = is_one_network(training, candidates)
     labelled = prepare_data.load_sites(training.data, to_train=True)
-    table = prepare_data.with_shape(labelled, training.data.size(), world.World())
+    table = prepare_data.with_shape(labelled, training.data.size(), world.World(), training.network.downscale)
     if settings.baselines:  # refused here, not after all trainings
         handcrafted.nuclei_channel(table.channels, settings.nuclei)
     folds = splits.fold_compounds(table, split=split.split_method, folds=split.folds, seed=seed)

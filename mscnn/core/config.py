@@ -149,6 +149,8 @@ class Network(Settings):
     pooling: Literal["none", "mean-max"] = setting(
         "none", "what the first linear layer reads. none: each position of the last maps, as in the paper, with 98.5 % of "
                 "all parameters at 1024x1280; mean-max: the mean and maximum of each map over the field", common=False)
+    downscale: PositiveInt = setting(1, "the network averages blocks of so many pixels squared first; statistics that a "
+                                        "chosen read-out reads are of all pixels", common=False)
     head_relu: bool = setting(True, "ReLU between the two linear layers; false reproduces the 2018 program", common=False)
     gradient: Literal["auto", "sparse", "dense"] = setting(
         "auto", "how branches that end in a max-pool are trained. dense: as PyTorch does; sparse: by the exact sparse "

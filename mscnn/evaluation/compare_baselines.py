@@ -188,7 +188,7 @@ def _untrained(table: SiteTable, settings: config.Config, microbatch: int) -> np
     torch.manual_seed(settings.run.seed)
     acceleration = Acceleration()
     network = acceleration.prepare(MCNN(len(table.mechanisms()), *table.shape, head_relu=settings.network.head_relu,
-                                          pooling=settings.network.pooling))
+                                          pooling=settings.network.pooling, downscale=settings.network.downscale))
     fields = FieldReader(table, DatasetScale("field", (), ()), settings.data.size())
     with progress(len(table), "the untrained network", unit="field") as bar:
         return predict(network, fields, np.arange(len(table)), microbatch=microbatch, world=world.World(),

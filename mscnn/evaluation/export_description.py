@@ -43,7 +43,7 @@ class ExportDescription(Record):
         """Return the network without its weights."""
         height, width = self.image_size
         return MCNN(len(self.classes), len(self.channels), height, width, head_relu=self.head_relu, gradient="dense",
-                    pooling=self.settings.get("pooling", "none"))
+                    pooling=self.settings.get("pooling", "none"), downscale=self.settings.get("downscale", 1))
 
     def plates_bytes(self) -> int:
         """Return how many bytes PLATES may hold, at most."""

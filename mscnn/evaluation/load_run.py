@@ -145,7 +145,7 @@ def load_network(checkpoint: Checkpoint, acceleration: Acceleration) -> MCNN:
     """Return the network with its weights; kernel and gradient are the defaults: predictions differ by rounding at most."""
     shape = (len(checkpoint.channels), *checkpoint.image_size)
     network = MCNN(len(checkpoint.classes), *shape, head_relu=checkpoint.settings["head_relu"],
-                   pooling=checkpoint.settings.get("pooling", "none"))
+                   pooling=checkpoint.settings.get("pooling", "none"), downscale=checkpoint.settings.get("downscale", 1))
     network = acceleration.prepare(network)
     network.load_state_dict(checkpoint.network)
     return network

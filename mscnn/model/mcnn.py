@@ -53,6 +53,7 @@ class MCNN(nn.Module):
     height, width: pixels of a field, multiples of 128, fixed because the first linear layer has a weight for each position;
     pooling: "none" has a weight for each position of the 1024 combined maps (Godinez 2017); "mean-max" takes the mean and
     the maximum of each map over the field, 1.5 M parameters at any size;
+    downscale: the field is first averaged over blocks of so many pixels squared; height and width are those before it;
     head_relu: ReLU between the two linear layers (Godinez 2017); the 2018 program computed it but never used it;
     gradient: "sparse" or "dense" for all branches that end in a pool, or "auto": whichever multiplies less at this size;
     kernel: "auto": sparse branches of 16 channels run in compiled C++ where that is available; "torch": never.
@@ -60,14 +61,16 @@ class MCNN(nn.Module):
     """
 
     def __init__(self, num_classes: int, in_channels: int = 3, height: int = 1024, width: int = 1280,
-                 head_relu: bool = True, gradient: str = "auto", kernel: str = "auto", pooling: str = "none"):
+                 head_relu: bool = True, gradient: str = "auto", kernel: str = "auto", pooling: str = "none",
+                 downscale: int = 1):
         super().__init__()
-        require_fitting_size(height, width)
+        require_fitting_size(height, width, downscale)
         if num_classes < 0 or in_channels < 1:
             raise ValueError(f"a network needs 0 or more classes and at least 1 channel, got {num_classes} and "
                              f"{in_channels}")
         self.in_channels, self.height, self.width, self.head_relu = in_channels, height, width, head_relu
-        self.pooling = pooling
+        self.pooling, self.downscale = pooling, downscale
+        height, width = height // downscale, width // downscale
         assert kernel in ("auto", "torch")
         self.branches = nn.ModuleList()
         for i, channels in enumerate(BRANCH_CHANNELS):
@@ -111,7 +114,7 @@ class MCNN(nn.Module):
         if tuple(fields_NCHW.shape[1:]) != expected:
             raise ValueError(f"fields of shape {tuple(fields_NCHW.shape[1:])} given to a network built for {expected} "
                              "(channels, height, width); build one for this size or crop with --image-size")
-        outputs, scaled = [], fields_NCHW
+        outputs, scaled = [], F.avg_pool2d(fields_NCHW, self.downscale) if self.downscale > 1 else fields_NCHW
         for i, branch in enumerate(self.branches):
             if i:
                 scaled = halved(scaled)  # a 2x2 pool of the 2^(i-1) pool is exactly the 2^i pool
@@ -125,9 +128,9 @@ def halved(fields_NCHW: Tensor) -> Tensor:
     return torch.maximum(rows[:, :, :, ::2], rows[:, :, :, 1::2])
 
 
-def require_fitting_size(height: int, width: int) -> None:
-    """Raise ValueError unless both sides are positive multiples of 128."""
-    if problem := misfit(height, width):
+def require_fitting_size(height: int, width: int, downscale: int = 1) -> None:
+    """Raise ValueError unless both sides, once downscaled, are positive multiples of 128."""
+    if problem := misfit(height, width, downscale):
         raise ValueError(problem)
 
 

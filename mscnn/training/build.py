@@ -43,7 +43,7 @@ def load_data(settings: config.Config, ranks: world.World) -> TrainingData:
     """Read the table, split it, find the checkpoint to resume from, fit the scale and measure the counts; a collective."""
     table = ranks.run_on_all_or_raise(lambda: prepare_data.load_sites(
         settings.data, to_train=True, needs_labels=not settings.objective.is_label_free))
-    table = prepare_data.with_shape(table, settings.data.size(), ranks)
+    table = prepare_data.with_shape(table, settings.data.size(), ranks, settings.network.downscale)
     asked = settings.split
     outer = Path(asked.split_within) if asked.split_within else None
     within = ranks.run_on_all_or_raise(lambda: splits.training_side(outer, table)) if outer else None
@@ -119,7 +119,8 @@ def build_trainer(settings: config.Config, data: TrainingData, ranks: world.Worl
     assert data.table.shape is not None
     asked = settings.network
     network = acceleration.prepare(MCNN(len(classes), *data.table.shape, head_relu=asked.head_relu, gradient=asked.gradient,
-                                        kernel=asked.kernel, pooling=asked.pooling))
+                                        kernel=asked.kernel, pooling=asked.pooling,
+                                        downscale=asked.downscale))
     choices["gradient"] = {"asked": settings.network.gradient,
                            "used": f"sparse in branches {network.sparse_branches()} of 0 to 6"}
     log.info("gradient: asked %s, using %s", *choices["gradient"].values())

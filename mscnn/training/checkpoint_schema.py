@@ -55,7 +55,7 @@ def schema_errors(content: dict[str, Any]) -> Iterator[str]:
     height, width = content["image_size"]
     with torch.device("meta"):  # takes no memory, whatever the size
         expected = MCNN(len(classes), len(channels), height, width, gradient="dense",
-                        pooling=settings.get("pooling", "none")).state_dict()
+                        pooling=settings.get("pooling", "none"), downscale=settings.get("downscale", 1)).state_dict()
     weights = content["network"]
     yield from (f"network {name!r}" for name in [*expected, *weights] if name not in expected or name not in weights
                 or (weights[name].shape, weights[name].dtype) != (expected[name].shape, expected[name].dtype))

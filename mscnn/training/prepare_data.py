@@ -67,15 +67,16 @@ def load_sites(settings: config.Data, *, to_train: bool = False, needs_labels: b
     return labelled
 
 
-def with_shape(table: SiteTable, size: tuple[int, int] | None, world: World) -> SiteTable:
+def with_shape(table: SiteTable, size: tuple[int, int] | None, world: World, downscale: int = 1) -> SiteTable:
     """Read the header of every file; return the table with the names of its channels and its shape. A collective.
 
-    size: crop or pad to (height, width), or None.  Raises DataError listing all files that cannot be used.
+    size: crop or pad to (height, width), or None.  downscale: of the network that has to take the fields.
+    Raises DataError listing all files that cannot be used.
     """
     header = read_headers(table, world)
     shape = (header.channels, *(size or (header.height, header.width)))
     try:
-        require_fitting_size(*shape[1:])
+        require_fitting_size(*shape[1:], downscale)
     except ValueError as problem:
         raise DataError(str(problem)) from None
     table = with_channel_names(table, header)

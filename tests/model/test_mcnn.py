@@ -151,3 +151,24 @@ def test_one_branch_recomputed_by_hand():
 def _pool(image: np.ndarray, side: int) -> np.ndarray:
     channels, height, width = image.shape
     return image.reshape(channels, height // side, side, width // side, side).max(axis=(2, 4))
+
+
+def test_a_downscaled_network_is_that_of_the_averaged_field():
+    torch.manual_seed(0)
+    field = torch.randn(2, 3, 256, 256)
+    small = MCNN(4, 3, 128, 128)
+    large = MCNN(4, 3, 256, 256, downscale=2)
+    large.load_state_dict(small.state_dict())
+    means = field.reshape(2, 3, 128, 2, 128, 2).mean((3, 5))
+    torch.testing.assert_close(large(field), small(means), rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="multiples of 256, 128 times --downscale 2"):
+        MCNN(4, 3, 384, 256, downscale=2)
+
+
+def test_pooled_features_are_of_the_mean_and_the_maximum_of_each_map():
+    torch.manual_seed(0)
+    network, field = MCNN(4, 3, 128, 256, pooling="mean-max"), torch.randn(2, 3, 128, 256)
+    maps = torch.relu(network.combine(network.scales(field))).flatten(2)
+    expected = torch.relu(network.hidden(torch.cat([maps.mean(2), maps.max(2).values], dim=1)))
+    torch.testing.assert_close(network.features(field), expected)
+    assert sum(parameter.numel() for parameter in MCNN(13, pooling="mean-max").parameters()) < 1.7e6
