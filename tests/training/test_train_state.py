@@ -54,8 +54,8 @@ def module_screen(tmp_path_factory):
 
 @pytest.mark.parametrize("ranks", [1, 2, 3])
 def test_a_run_that_goes_on_from_any_step_is_the_one_that_never_stopped(module_screen, tmp_path, ranks):
-    whole, options = tmp_path / "whole", ("--checkpoint-steps", "1", "--keep-checkpoints", "9", "--rotate",
-                                          "20" if ranks == 1 else "0")
+    also = {1: ("--rotate", "20"), 2: ("--replicate-weight", "0.5", "--epochs", "1"), 3: ()}[ranks]  # a step for each pair
+    whole, options = tmp_path / "whole", ("--checkpoint-steps", "1", "--keep-checkpoints", "9", *also)
     done = train(whole, module_screen, *options, ranks=ranks)
     assert done.returncode == 0, done.stderr
     kept = [path.name for path in checkpoint.list_checkpoints(whole / "checkpoints")]
