@@ -157,7 +157,7 @@ def test_settings_are_chosen_by_inner_folds_for_each_fold(pretended, monkeypatch
 def test_only_the_same_settings_and_folds_go_on(pretended):
     cross_validation.open_or_resume(pretended, {"preset": "demo"})
     cross_validation.open_or_resume(dataclasses.replace(pretended, jobs=7), {"preset": "demo"})
-    with pytest.raises(UsageError, match=r"begun with other settings .preset 'demo', now 'screen'"):
+    with pytest.raises(UsageError, match=r"begun with other settings .preset 'demo', now 'supervised'"):
         cross_validation.open_or_resume(pretended, {"preset": "supervised"})
     for change, words in (({"candidates": {"x": {"epochs": 1}}}, "candidates"),
                           ({"inner_folds": 2}, "inner_folds 3, now 2"), ({"folds": FOLDS[1:]}, "folds .*'a'.*, now .*'b'")):
@@ -262,7 +262,7 @@ def test_folds_of_a_screen_with_baselines_and_report(tiny_screen, tmp_path):
         assert yaml.safe_load((out / f"fold-{number}" / "config.yaml").read_text())["fold"] == number
         assert f"fold {number} ({'; '.join(fold['held_out'])}): fields " in done.stdout
     baselines = json.loads((out / "scores" / "baselines.json").read_text())["baselines"]
-    assert [baselines[name]["held out"]["fields"]["total"] for name in baselines] == [9] * 10
+    assert [baselines[name]["held out"]["fields"]["total"] for name in baselines] == [9] * 12
     assert (out / "report.html").stat().st_size > 50_000
     before = (out / "evaluation" / "1" / "predictions.csv").read_bytes()
     for name in ("fold-1", "evaluation/1"):
