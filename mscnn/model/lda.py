@@ -30,9 +30,12 @@ def fit_lda_layer(features_SF: np.ndarray, labels_S: np.ndarray, num_classes: in
     """Fit what EqualPriorLDA fits; return weights (K, F) and biases (K,) of a linear layer whose softmax is its posterior.
 
     labels_S: classes 0 to K-1, at least two of them; a class without a label gets probability 0.
+    Raises ValueError unless there are more fields than classes with a label, as scikit-learn does.
     Scikit-learn solves for the weights by a singular value decomposition, which takes seven times as long as Cholesky's.
     """
     present = np.unique(labels_S)
+    if len(labels_S) <= len(present):
+        raise ValueError(f"{len(labels_S)} fields of {len(present)} classes: more fields than classes are needed")
     of_classes = [features_SF[labels_S == label] for label in present]
     means_PF = np.stack([features_NF.mean(axis=0) for features_NF in of_classes])
     covariance_FF = sum(map(_shrunk_covariance, of_classes)) / len(present)

@@ -95,16 +95,18 @@ def test_words_of_a_variant_reach_the_step(kept, monkeypatch):
     seen = []
 
     class Noted(worker.Step):
-        def __init__(self, gradient, acceleration, shape, kernel):
-            super().__init__(gradient, acceleration, shape, kernel)
+        def __init__(self, gradient, acceleration, shape, kernel, pooling, contrasted):
+            super().__init__(gradient, acceleration, shape, kernel, pooling, contrasted)
             seen.append((acceleration.precision, acceleration.channels_last, acceleration.backend,
-                         bool(self.network.sparse_branches()), kernel))
+                         bool(self.network.sparse_branches()), kernel, self.network.pooling, contrasted))
 
     monkeypatch.setattr(worker, "Step", Noted)
-    for variant in ("dense-fp32-nchw", "sparse-bf16", "sparse-fp32-torch"):
+    for variant in ("dense-fp32-nchw", "sparse-bf16", "sparse-fp32-torch-pooled", "sparse-fp32-contrast"):
         served(variant, {"avx512_bf16"}, 0)
-    assert seen == [("float32", False, "native", False, "auto"), ("bfloat16", True, "native", True, "auto"),
-                    ("float32", True, "native", True, "torch")]
+    assert seen == [("float32", False, "native", False, "auto", "none", False),
+                    ("bfloat16", True, "native", True, "auto", "none", False),
+                    ("float32", True, "native", True, "torch", "mean-max", False),
+                    ("float32", True, "native", True, "auto", "none", True)]
 
 
 def test_what_cannot_be_had_is_left_out_and_said():

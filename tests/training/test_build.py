@@ -20,5 +20,5 @@ def test_lda_is_refused_before_training_exactly_where_it_cannot_be_fitted(mechan
     else:
         with pytest.raises(UsageError, match=f"needs more training fields than mechanisms, got {len(labels)} fields of"):
             require_enough_for_lda(split, table)
-        with pytest.raises(ValueError, match="number of samples"):
+        with pytest.raises(ValueError, match="more fields than classes"):
             fit_lda_layer(features, labels, len(set(mechanisms)))
