@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from mscnn.core import config, files, foreign_table, identity, run_directory
+from mscnn.core import config, files, foreign_table, run_directory
 from mscnn.core.errors import DataError, UsageError
 from mscnn.core.logs import log, progress
 from mscnn.data.pixels import handcrafted
@@ -90,17 +90,13 @@ def _folds(trainings: list[Path], description: EvaluationDescription, sites: Sit
     """
     records, is_labelled = description.splits(), (sites.frame["mechanism"] != "").to_numpy()
     if description.is_one_network and description.folds is not None:
-        sides = [np.where(_is_held_out(sites, record), splits.TEST, splits.TRAIN) for record in records]
+        sides = [np.where(splits.is_among(sites, "compound", record.held_out), splits.TEST, splits.TRAIN)
+                 for record in records]
     else:
         sides = [_sides(training / "split.csv", sites, record)
                  for training, record in zip(trainings, records, strict=True)]
     return [(np.flatnonzero(side[is_labelled] == splits.TRAIN), np.flatnonzero(side[is_labelled] == splits.TEST))
             for side in sides]
-
-
-def _is_held_out(sites: SiteTable, record: splits.SplitRecord) -> np.ndarray:
-    """Return (S,) bool: the sites of the compounds that a read-out was fitted without."""
-    return identity.normal_forms(sites.frame["compound"]).isin(map(identity.normal_form, record.held_out)).to_numpy()
 
 
 def _sides(path: Path, table: SiteTable, record: splits.SplitRecord) -> np.ndarray:

@@ -87,7 +87,7 @@ def make_split(table: SiteTable, *, split: str, hold_out: str = "none", folds: i
         fold_compounds(table, split=split, folds=folds, seed=seed), fold, split)
     if split == "leave-week-out":
         return _checked(_leave_week_out(table, set(held_out)), table, needs_labels)
-    side = np.where(_is_among(table, "compound", held_out), TEST, TRAIN)
+    side = np.where(is_among(table, "compound", held_out), TEST, TRAIN)
     return _checked(Split(split, side, tuple(sorted(set(table.frame["compound"][side == TEST])))), table, needs_labels)
 
 
@@ -214,7 +214,7 @@ def describe(split: Split, table: SiteTable) -> str:
     return "; ".join(lines)
 
 
-def _is_among(table: SiteTable, column: str, names: Iterable[str]) -> np.ndarray:
+def is_among(table: SiteTable, column: str, names: Iterable[str]) -> np.ndarray:
     """Return (S,) bool, true where a column holds one of these names, in any spelling."""
     return identity.normal_forms(table.frame[column]).isin(list(map(identity.normal_form, names))).to_numpy()
 
@@ -239,8 +239,8 @@ def _random(table: SiteTable, test_fraction: float, seed: int) -> Split:
 
 def _leave_week_out(table: SiteTable, compounds: set[str]) -> Split:
     """Hold out these compounds of one week; leave unused the rest of that week, and those compounds in other weeks."""
-    is_held_out = _is_among(table, "compound", compounds)
-    in_week = _is_among(table, "week", [home_weeks(table)[min(compounds)]])
+    is_held_out = is_among(table, "compound", compounds)
+    in_week = is_among(table, "week", [home_weeks(table)[min(compounds)]])
     side = np.select([is_held_out & in_week, is_held_out | in_week], [TEST, UNUSED], TRAIN)
     held_out = tuple(sorted(set(table.frame["compound"][side == TEST])))
     return Split("leave-week-out", side, held_out)
