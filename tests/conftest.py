@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ import pytest
 import tifffile
 from torch.distributed import TCPStore
 
+from mscnn.core import signals
 from mscnn.data.tables.site_table import SiteTable
 from tests import forked_process
 
@@ -75,6 +77,14 @@ def fresh_log() -> None:
     log.handlers.clear()
     log.propagate = True
     log.setLevel(logging.NOTSET)
+
+
+@pytest.fixture(autouse=True)
+def same_signals() -> Iterator[None]:
+    """Set the handlers of signals again: a program that fails in this process ignores them, as would all its children."""
+    before = {number: signal.getsignal(number) for number in signals.ENDING}
+    yield
+    signals.restore(before)
 
 
 def make_table(rows: list[tuple], columns: str = "compound mechanism") -> SiteTable:

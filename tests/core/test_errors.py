@@ -16,11 +16,10 @@ from mscnn.core.files import write_atomically
 @pytest.fixture(autouse=True)
 def got():
     """The signals that this process receives and does not ignore; `run` ignores them."""
-    got, numbers = [], signals.ENDING
-    before = [signal.signal(number, lambda number, frame: got.append(number)) for number in numbers]
-    yield got
-    for number, handler in zip(numbers, before, strict=True):
-        signal.signal(number, handler)
+    got = []
+    for number in signals.ENDING:
+        signal.signal(number, lambda number, frame: got.append(number))
+    return got
 
 
 def test_few_details_are_printed_and_many_are_written(tmp_path):

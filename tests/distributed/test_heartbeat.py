@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from mscnn.core import activity, signals
+from mscnn.core import activity
 from mscnn.core.errors import DataError, RankLost, Stopped, UsageError
 from mscnn.distributed import diagnosis, heartbeat
 from mscnn.distributed.diagnosis import EXCHANGE, FAILED, LEFT, NOTHING, RUNNING, Heartbeat, process
@@ -25,11 +25,6 @@ def quick(monkeypatch):
     monkeypatch.setattr(heartbeat, "BEAT", 0.1)
     monkeypatch.setattr(heartbeat, "_this_rank", _Watch())
     monkeypatch.setattr(activity, "_activities", {})
-    numbers = signals.ENDING  # a program that fails ignores them from then on
-    before = [signal.getsignal(number) for number in numbers]
-    yield
-    for number, handler in zip(numbers, before, strict=True):
-        signal.signal(number, handler)
 
 
 @pytest.fixture
