@@ -38,7 +38,9 @@ from mscnn.evaluation.resampling import interval
 from mscnn.library.run import load_run
 from mscnn.library.scores import score_profiles
 from mscnn.library.screen import to_frame
+from mscnn.readout.candidates import BY_NAME
 from mscnn.readout.linear import fit_linear
+from mscnn.readout.tables import roots
 from mscnn.training import checkpoint
 from mscnn.training.readout import measure_statistics
 
@@ -108,8 +110,11 @@ def compare(frame: pd.DataFrame, features: dict[str, np.ndarray], side: Sides, c
     labels = frame["mechanism"].map(classes.index).to_numpy()
     logs = {}
     for method, values in features.items():
-        fitted = fit_linear(values[side.labelled_S], labels[side.labelled_S], len(classes))
-        logs[method] = np.log(np.maximum(fitted.probabilities(values[side.tested_S]), 1e-30))
+        read_out = BY_NAME["statistics" if method == STATISTICS else "network"]
+        read = values if method == STATISTICS else roots(values)
+        fitted = fit_linear(read[side.labelled_S], labels[side.labelled_S], len(classes),
+                            components=read_out.components(len(classes)))
+        logs[method] = np.log(np.maximum(fitted.probabilities(read[side.tested_S]), 1e-30))
     logs[ALL] = logs[STATISTICS] + logs[LABEL_FREE] + logs[SUPERVISED]
     rows = []
     for method in METHODS:

@@ -19,7 +19,7 @@ from mscnn.evaluation import load_run, readout_predictions
 from mscnn.evaluation.readout_predictions import ReadoutPredictions
 from mscnn.model import MCNN
 from mscnn.readout.readout import Readout
-from mscnn.readout.tables import STATISTICS, Features
+from mscnn.readout.tables import STATISTICS, Features, side_by_side
 from mscnn.training.checkpoint import Checkpoint
 from mscnn.training.readout import columns_of, measure_statistics
 
@@ -61,7 +61,7 @@ def predict_run(saved: Checkpoint, network: MCNN, fields: FieldReader, ranks: Wo
         raise DataError(f"{source}: statistics or features are not finite, and no read-out can use them; look for damaged "
                         "images with `mscnn check`")
     found = replace(found, statistics=pd.DataFrame(statistics_SD, columns=columns[STATISTICS]))
-    return _read_out(saved, readout, fields, Features(columns, np.hstack([features_SF, statistics_SD])), found, ranks,
+    return _read_out(saved, readout, fields, side_by_side(columns, features_SF, statistics_SD), found, ranks,
                      over_compounds=over_compounds, measure_plates=measure_plates)
 
 

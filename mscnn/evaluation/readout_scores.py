@@ -42,6 +42,10 @@ class ReadoutScores(Record):
         """Return the scores of the candidates that could be had."""
         return {name: candidate.scores for name, candidate in self.candidates.items() if candidate.scores}
 
+    def left_out(self) -> dict[str, int]:
+        """Return why candidates cannot be had or are not judged, and of how many each is true."""
+        return dict(Counter(candidate.note for candidate in self.candidates.values() if candidate.note))
+
 
 @dataclass(frozen=True)
 class EvaluationScores(LevelScores):
@@ -94,6 +98,5 @@ def log_readout(readout: ReadoutScores) -> None:
              if scores.fields.total]
     if alone:
         log.info("fields right by each read-out alone: %s", "; ".join(alone))
-    reasons = Counter(candidate.note for candidate in readout.candidates.values() if candidate.note)
-    if reasons:
+    if reasons := readout.left_out():
         log.info("not chosen from: %s", "; ".join(f"{number} read-outs ({note})" for note, number in reasons.items()))

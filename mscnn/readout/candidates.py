@@ -10,6 +10,7 @@ from mscnn.readout.tables import NETWORK, STATISTICS, SiteFacts, places
 
 PRODUCT, SIDE_BY_SIDE = "product", "side by side"
 UNSCALED, BY_PLATE, SPHERED = "", "by plate controls", "sphered on controls"
+LEAST_COMPONENTS = 20
 NAMED = 6  # plates that a reason names, at most
 NOT_JUDGED = "not judged: the network learnt the mechanisms of the training compounds, so that its features of them " \
              "flatter it"
@@ -31,6 +32,14 @@ class Candidate:
     def tables(self) -> tuple[str, ...]:
         """Return the tables whose features it reads."""
         return (self.uses,) if self.uses in (NETWORK, STATISTICS) else (NETWORK, STATISTICS)
+
+    def components(self, num_classes: int) -> int | None:
+        """Return how many principal components it reads; None: all features.
+
+        The network's 512 features follow few directions, and the more of them a read-out weighs, the surer it is of the
+        compounds that it was fitted to.
+        """
+        return max(LEAST_COMPONENTS, 2 * num_classes) if NETWORK in self.tables else None
 
 
 # The simplest first: statistics need no network, and a product has no weights of its own.

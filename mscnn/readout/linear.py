@@ -1,6 +1,6 @@
-"""A linear read-out: standardised features, then linear discriminant analysis, as one layer.
+"""A linear read-out: standardised features, their principal components, linear discriminant analysis; as one layer.
 
-Shapes: S sites, D features, V features that vary, K classes.
+Shapes: S sites, D features, V features that vary, C principal components, K classes.
 """
 
 from dataclasses import dataclass
@@ -38,19 +38,26 @@ def can_fit(labels_S: np.ndarray) -> bool:
 
 
 def fit_linear(features_SD: np.ndarray, labels_S: np.ndarray, num_classes: int,
-               whitening: Whitening | None = None) -> LinearReadout:
-    """Fit StandardScaler and EqualPriorLDA to sites whose class is known; see can_fit.
+               whitening: Whitening | None = None, components: int | None = None) -> LinearReadout:
+    """Fit StandardScaler, PCA and EqualPriorLDA to sites whose class is known; see can_fit.
 
-    whitening: of all features, first; None: none.
+    whitening: of all features, first; None: none.  components: of the PCA; None: no PCA.
     """
     if whitening:
-        inner = fit_linear((features_SD - whitening.centre_D) @ whitening.matrix_DD, labels_S, num_classes)
+        inner = fit_linear((features_SD - whitening.centre_D) @ whitening.matrix_DD, labels_S, num_classes,
+                           components=components)
         weights_KD = inner.weights_KD @ whitening.matrix_DD.T
         return LinearReadout(weights_KD, inner.biases_K - weights_KD @ whitening.centre_D)
     from mscnn.model.lda import fit_lda_layer  # here: scikit-learn takes as long to load as torch
 
     centre_D, spread_D = _centre_and_spread(features_SD)
-    scaled_KD, biases_K = fit_lda_layer((features_SD - centre_D) / spread_D, labels_S, num_classes)
+    scaled_SD = (features_SD - centre_D) / spread_D
+    if components is None:
+        scaled_KD, biases_K = fit_lda_layer(scaled_SD, labels_S, num_classes)
+    else:
+        directions_DC = _principal_directions(scaled_SD, components)
+        weights_KC, biases_K = fit_lda_layer(scaled_SD @ directions_DC, labels_S, num_classes)
+        scaled_KD = weights_KC @ directions_DC.T
     weights_KD = scaled_KD / spread_D
     return LinearReadout(weights_KD, biases_K - weights_KD @ centre_D)
 
@@ -71,6 +78,15 @@ def fit_whitening(controls_SD: np.ndarray) -> Whitening:
         roots_V = np.sqrt(np.maximum(values_V, LEAST_VARIANCE))
         matrix_DD[np.ix_(varies, varies)] = (vectors_VV / roots_V) @ vectors_VV.T / spread_D[varies, None]
     return Whitening(centre_D, matrix_DD)
+
+
+def _principal_directions(centred_SD: np.ndarray, number: int) -> np.ndarray:
+    """Return the `number` directions (D, C) in which features vary most, or all in which they do, of length 1."""
+    from scipy import linalg  # here: it takes a while to load
+
+    width = centred_SD.shape[1]
+    values_C, directions_DC = linalg.eigh(centred_SD.T @ centred_SD, subset_by_index=[max(width - number, 0), width - 1])
+    return directions_DC[:, values_C > width * np.finfo(float).eps * values_C[-1]]
 
 
 def _centre_and_spread(features_SD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

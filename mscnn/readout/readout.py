@@ -107,7 +107,7 @@ class _Training:
             part = BY_NAME[name]
             values_SD = self.values(part)[:, places(self.features.columns, part.tables)]
             parts[name] = fit_linear(values_SD[sites], self.facts.labels_S[sites], self.num_classes,
-                                     self.whitenings.get(name))
+                                     self.whitenings.get(name), part.components(self.num_classes))
         return parts
 
     def predict(self, candidate: Candidate, parts: dict[str, LinearReadout], sites: np.ndarray) -> np.ndarray:

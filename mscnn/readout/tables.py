@@ -47,6 +47,16 @@ class Features:
         return Features(self.columns, self.values_SD[sites])
 
 
+def side_by_side(columns: dict[str, list[str]], network_SF: np.ndarray, statistics_SD: np.ndarray) -> Features:
+    """Return the features of the network and the statistics of the same sites, as a read-out takes them."""
+    return Features(columns, np.hstack([roots(network_SF), statistics_SD]))
+
+
+def roots(network_SF: np.ndarray) -> np.ndarray:
+    """Return the square roots of a network's features, with their sign: activations of a ReLU have long tails."""
+    return np.sign(network_SF) * np.sqrt(np.abs(network_SF.astype(np.float64)))
+
+
 def facts_of(frame: pd.DataFrame, is_control_S: np.ndarray, classes: list[str]) -> SiteFacts:
     """Return the facts of sites.  frame: a row a site, with mechanism, compound, plate and well."""
     numbers = {name: number for number, name in enumerate(classes)}

@@ -24,7 +24,7 @@ from mscnn.model import NUM_FEATURES
 from mscnn.readout.linear import can_fit
 from mscnn.readout.readout import fit_readout
 from mscnn.readout.record import ReadoutRecord, to_record
-from mscnn.readout.tables import EMBEDDING, NETWORK, PIXELS, STATISTICS, UNKNOWN, Features, facts_of
+from mscnn.readout.tables import EMBEDDING, NETWORK, PIXELS, STATISTICS, UNKNOWN, facts_of, side_by_side
 from mscnn.training.trainer import Trainer
 
 SMALL = 64  # pixels of the side of a field without content, which tells the names of statistics
@@ -40,7 +40,7 @@ def fit_head(trainer: Trainer, settings: config.Config, split: splits.Split) -> 
     facts = facts_of(table.frame, table.is_control(), table.mechanisms())
     known = split.train()[facts.labels_S[split.train()] != UNKNOWN]
     if not can_fit(facts.labels_S[known]):
-        log.warning("head: %d training fields of %d known mechanisms are too few to predict any from", len(known),
+        log.warning("head: %d training fields, known mechanisms: %d; too few to predict any", len(known),
                     len(np.unique(facts.labels_S[known])))
         return None
     measured = known if head == "lda" else np.union1d(known, np.flatnonzero(facts.is_control_S))
@@ -53,7 +53,7 @@ def fit_head(trainer: Trainer, settings: config.Config, split: splits.Split) -> 
         return None
     statistics_SD = measure_statistics(trainer.fields, measured, microbatch=trainer.microbatch, world=trainer.world,
                                        loader_thread_init=trainer.loader_thread_init)
-    features = Features(columns_of(table.channels), np.hstack([network_SF, statistics_SD]))
+    features = side_by_side(columns_of(table.channels), network_SF, statistics_SD)
     readout = fit_readout(features, facts.select(measured), np.flatnonzero(is_known), len(table.mechanisms()),
                           folds=settings.aggregation.readout_folds, judge_network=settings.objective.is_label_free)
     log.info("read-out: %s: %s", readout.choice.chosen, readout.choice.reason)

@@ -15,7 +15,7 @@ from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.tables.splits import SplitRecord
 from mscnn.distributed import world
 from mscnn.evaluation import readout_predictions
-from mscnn.readout.tables import Features
+from mscnn.readout.tables import side_by_side
 from mscnn.training import prepare_data
 from mscnn.training.readout import columns_of, measure_statistics
 
@@ -29,7 +29,7 @@ def main(table_csv: str, out: str) -> None:
     statistics = measure_statistics(fields, np.arange(len(table)), microbatch=2, world=ranks)
     columns = {"network": ["n1", "n2"], "statistics": columns_of(table.channels)["statistics"]}
     network = np.random.default_rng(0).normal(size=(len(table), 2))
-    features = Features(columns, np.hstack([network, statistics]))
+    features = side_by_side(columns, network, statistics)
     facts = readout_predictions.facts_of_sites(table, table.mechanisms())
     folds = [SplitRecord("leave-compound-out", [name], "", "", {}, {}, []) for name in ("a", "b", "c")]
     found = readout_predictions.over_compounds(features, facts, folds, 3, inner_folds=2, ranks=ranks)

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from sklearn.covariance import LedoitWolf
+from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -30,6 +31,21 @@ def test_one_layer_is_standardising_and_discriminant_analysis(present):
     found = fit_linear(drawn(labels), labels, 4).probabilities(new)
     np.testing.assert_allclose(found[:, present], expected.predict_proba(new), atol=1e-9)  # in another order of sums
     assert np.all(np.delete(found, present, axis=1) == 0)
+
+
+@pytest.mark.parametrize("components", [1, 4, 11])
+def test_principal_components_are_part_of_the_layer(components):
+    labels = np.arange(60) % 4
+    expected = make_pipeline(StandardScaler(), PCA(components), *(step for _, step in pipeline(labels).steps[1:]))
+    expected = expected.fit(drawn(labels), labels).predict_proba(drawn(labels, seed=6))
+    found = fit_linear(drawn(labels), labels, 4, components=components).probabilities(drawn(labels, seed=6))
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+def test_more_components_than_directions_are_all_directions():
+    labels = np.arange(8) % 2  # 8 sites: 7 directions
+    one, other = (fit_linear(drawn(labels), labels, 4, components=number).weights_KD for number in (7, 99))
+    np.testing.assert_allclose(one, other, rtol=1e-7, atol=1e-9)
 
 
 def test_sphering_is_part_of_the_layer():
