@@ -93,7 +93,7 @@ def over_compounds(features: Features, facts: SiteFacts, records: Iterable[split
     for fold in shard(list(range(len(groups))), rank=ranks.rank, size=ranks.size):
         is_out = np.isin(facts.compounds_S, groups[fold]) & ~facts.is_control_S
         train, test = known[~is_out[known]], known[is_out[known]]
-        readout = fit_readout(features, facts, train, num_classes, folds=inner_folds, judge_network=True)
+        readout = fit_readout(features, facts, train, num_classes, folds=inner_folds)
         for name in readout.names():
             found[name][test] = readout.probabilities(name, features.select(test), facts.plates_S[test])
         chosen_SK[test] = found[readout.choice.chosen][test]

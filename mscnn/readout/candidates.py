@@ -12,8 +12,9 @@ PRODUCT, SIDE_BY_SIDE = "product", "side by side"
 UNSCALED, BY_PLATE, SPHERED = "", "by plate controls", "sphered on controls"
 LEAST_COMPONENTS = 20
 NAMED = 6  # plates that a reason names, at most
-NOT_JUDGED = "not judged: the network learnt the mechanisms of the training compounds, so that its features of them " \
-             "flatter it"
+FLATTERED = "so that its features of them flatter it"
+LEARNT_MECHANISMS = f"not judged: the network learnt the mechanisms of the training compounds, {FLATTERED}"
+SAW_TRAINING_ONLY = f"not judged: the network learnt images of the training compounds alone, {FLATTERED}"
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def unavailable(columns: dict[str, list[str]], facts: SiteFacts) -> dict[str, st
 
 
 def product(one_SK: np.ndarray, other_SK: np.ndarray) -> np.ndarray:
-    """Return the product of two read-outs' probabilities, normalised; where it is 0 for all classes, their mean."""
-    both_SK = one_SK * other_SK
+    """Return the geometric mean of two read-outs' probabilities, normalised; where it is 0 for all classes, their mean."""
+    both_SK = np.sqrt(one_SK * other_SK)
     total_S1 = both_SK.sum(axis=1, keepdims=True)
     return np.where(total_S1 > 0, both_SK / np.where(total_S1 > 0, total_S1, 1.0), (one_SK + other_SK) / 2)

@@ -1,10 +1,9 @@
 """Choose a read-out by inner folds: groups of training compounds, each predicted without itself.
 
-The rule, fixed in advance: the score of a candidate is the mean over compounds of -log(probability of the true mechanism),
-each compound counting once.  The simplest candidate is chosen whose score is within one standard error of the best one's,
-or within LEAST_GAIN of it.
-The standard error is that of the difference over compounds, in pairs (Breiman et al. 1984, section 3.4.3; Hastie et al.
-2009, section 7.10): of so few compounds, candidates lie within chance of each other.
+The score of a candidate is the mean over compounds of -log(probability of the true mechanism); each compound counts once.
+Probabilities are calibrated first, by the temperature that makes this score the least (Guo et al., ICML 2017): linear
+discriminant analysis of hundreds of features is far too sure of compounds that it was not fitted to.  The simplest of the
+candidates whose score is within LEAST_GAIN of the best one's is chosen.
 
 Shapes: S sites, K classes, C compounds.
 """
@@ -14,19 +13,22 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mscnn.core.records import Count, Record
+from mscnn.readout.linear import softmax
 from mscnn.readout.tables import UNKNOWN, SiteFacts
 
 LEAST_PROBABILITY = 1e-3  # a field's probability counts as no less: one field that is surely wrong does not decide
 LEAST_GAIN = 0.01         # of the score, about 1 % of probability: less is no reason for a read-out that is less simple
-FEWEST = 3                # compounds that must be judged: of two, the standard error means nothing
+FEWEST = 3                # compounds that must be judged
+TEMPERATURES = 2.0 ** np.arange(-2, 7.5, 0.5)  # from 1/4 to 128
 
 
 @dataclass(frozen=True)
 class Judgement(Record):
     """A candidate beside the others."""
 
-    loss: float | None = None  # mean over compounds of -log(probability of the true mechanism); None where not judged
-    note: str = ""             # why it cannot be had, or is not judged
+    loss: float | None = None         # mean over compounds of -log(probability of the true mechanism); None: not judged
+    note: str = ""                    # why it cannot be had, or is not judged
+    temperature: float | None = None  # by which its scores are divided; None for a product, and where not judged
 
 
 @dataclass(frozen=True)
@@ -62,16 +64,23 @@ def compound_losses(probabilities_SK: np.ndarray, facts: SiteFacts, compounds: n
     return np.array([losses_S[facts.compounds_S == compound].mean() for compound in compounds])
 
 
-def choose(losses: dict[str, np.ndarray], notes: dict[str, str], names: list[str]) -> Choice:
+def temperature(scores_SK: np.ndarray, facts: SiteFacts) -> float:
+    """Return the temperature with the least mean loss over the compounds of these sites, which were not fitted to."""
+    compounds = np.unique(facts.compounds_S)
+    return float(min(TEMPERATURES, key=lambda each: compound_losses(softmax(scores_SK / each), facts, compounds).mean()))
+
+
+def choose(losses: dict[str, np.ndarray], notes: dict[str, str], names: list[str],
+           temperatures: dict[str, float] | None = None) -> Choice:
     """Return the choice by the rule above.
 
     losses: (C,) of the candidates that are judged, of the same compounds.  notes: why others are not.  names: all
-    candidates, the simplest first.
+    candidates, the simplest first.  temperatures: of those that have one.
     """
     judged = [name for name in names if name in losses]
     num_compounds = len(losses[judged[0]]) if judged else 0
     judgements = {name: Judgement(float(losses[name].mean()) if name in losses and num_compounds else None,
-                                  notes.get(name, "")) for name in names}
+                                  notes.get(name, ""), (temperatures or {}).get(name)) for name in names}
     if num_compounds < FEWEST:
         chosen = next(name for name in names if name not in notes)
         return Choice(chosen, f"{num_compounds} training compounds share their mechanism with another, too few to judge "
@@ -79,11 +88,9 @@ def choose(losses: dict[str, np.ndarray], notes: dict[str, str], names: list[str
     if len(judged) == 1:
         return Choice(judged[0], "the only one that can be judged", num_compounds, judgements)
     best = min(judged, key=lambda name: losses[name].mean())
-    more = {name: losses[name] - losses[best] for name in judged}
-    error = {name: more[name].std(ddof=1) / np.sqrt(num_compounds) for name in judged}
-    chosen = next(name for name in judged if more[name].mean() <= max(error[name], LEAST_GAIN))
+    chosen = next(name for name in judged if losses[name].mean() <= losses[best].mean() + LEAST_GAIN)
     scores = f"{losses[chosen].mean():.3f} over {num_compounds} compounds"
     if chosen == best:
         return Choice(chosen, f"best in inner folds: {scores}", num_compounds, judgements)
-    return Choice(chosen, f"simplest within one standard error of the best in inner folds: {scores}, {best} "
-                          f"{losses[best].mean():.3f}, standard error {error[chosen]:.3f}", num_compounds, judgements)
+    return Choice(chosen, f"simplest within {LEAST_GAIN} of the best in inner folds: {scores}, {best} "
+                          f"{losses[best].mean():.3f}", num_compounds, judgements)

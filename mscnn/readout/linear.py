@@ -18,11 +18,17 @@ class LinearReadout:
     weights_KD: np.ndarray  # float64; standardising, and sphering where it is done, are part of them
     biases_K: np.ndarray    # float64
 
+    def scores(self, features_SD: np.ndarray) -> np.ndarray:
+        """Return (S, K), before softmax."""
+        return features_SD @ self.weights_KD.T + self.biases_K
+
     def probabilities(self, features_SD: np.ndarray) -> np.ndarray:
         """Return (S, K)."""
-        scores_SK = features_SD @ self.weights_KD.T + self.biases_K
-        odds_SK = np.exp(scores_SK - scores_SK.max(axis=1, keepdims=True))
-        return odds_SK / odds_SK.sum(axis=1, keepdims=True)
+        return softmax(self.scores(features_SD))
+
+    def cooled(self, temperature: float) -> "LinearReadout":
+        """Return the layer whose scores are divided by a temperature: above 1, it is less sure."""
+        return LinearReadout(self.weights_KD / temperature, self.biases_K / temperature)
 
 
 class Whitening(NamedTuple):
@@ -30,6 +36,12 @@ class Whitening(NamedTuple):
 
     centre_D: np.ndarray
     matrix_DD: np.ndarray
+
+
+def softmax(scores_SK: np.ndarray) -> np.ndarray:
+    """Return the probabilities (S, K) of scores."""
+    odds_SK = np.exp(scores_SK - scores_SK.max(axis=1, keepdims=True))
+    return odds_SK / odds_SK.sum(axis=1, keepdims=True)
 
 
 def can_fit(labels_S: np.ndarray) -> bool:

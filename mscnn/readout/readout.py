@@ -12,7 +12,6 @@ from mscnn.readout import choice, plate_controls
 from mscnn.readout.candidates import (
     BY_NAME,
     CANDIDATES,
-    NOT_JUDGED,
     PRODUCT,
     SPHERED,
     UNSCALED,
@@ -21,7 +20,7 @@ from mscnn.readout.candidates import (
     unavailable,
 )
 from mscnn.readout.choice import Choice
-from mscnn.readout.linear import LinearReadout, Whitening, can_fit, fit_linear, fit_whitening
+from mscnn.readout.linear import LinearReadout, Whitening, can_fit, fit_linear, fit_whitening, softmax
 from mscnn.readout.plate_controls import PlateControls
 from mscnn.readout.tables import NETWORK, STATISTICS, UNKNOWN, Features, SiteFacts, places
 
@@ -59,12 +58,12 @@ class Readout:
 
 
 def fit_readout(features: Features, facts: SiteFacts, sites: np.ndarray, num_classes: int, *, folds: int,
-                judge_network: bool) -> Readout:
+                network_note: str = "") -> Readout:
     """Fit all candidates to sites whose mechanism is known, and choose one by inner folds of their compounds.
 
     sites: positions of the training side; those without a mechanism are left out.  Untreated wells scale the features, on
-    whatever side they are: they carry no mechanism of a treated well.  judge_network: whether the features are of a network
-    that has not learnt the mechanisms of these compounds.
+    whatever side they are: they carry no mechanism of a treated well.  network_note: why the network cannot be judged by
+    its features of these compounds, as LEARNT_MECHANISMS; "": it can be.
     """
     known = sites[facts.labels_S[sites] != UNKNOWN]
     assert can_fit(facts.labels_S[known]), "too few sites to fit"
@@ -77,11 +76,12 @@ def fit_readout(features: Features, facts: SiteFacts, sites: np.ndarray, num_cla
     whitenings = {name: fit_whitening(scaled_SD[facts.is_control_S][:, places(features.columns, BY_NAME[name].tables)])
                   for name in _parts(offered) if BY_NAME[name].scaling == SPHERED}
     training = _Training(features, facts, known, scaled_SD, whitenings, num_classes)
-    judged = [candidate for candidate in offered if judge_network or NETWORK not in candidate.tables]
-    notes |= {candidate.name: NOT_JUDGED for candidate in offered if candidate not in judged}
-    choice_made = choice.choose(_inner_losses(training, judged, folds), notes,
-                                [candidate.name for candidate in CANDIDATES])
-    return Readout(features.columns, training.fit(offered, known), choice_made, controls)
+    judged = [candidate for candidate in offered if not network_note or NETWORK not in candidate.tables]
+    notes |= {candidate.name: network_note for candidate in offered if candidate not in judged}
+    losses, temperatures = _judge(training, judged, folds)
+    parts = {name: part.cooled(temperatures.get(name, 1.0)) for name, part in training.fit(offered, known).items()}
+    names = [candidate.name for candidate in CANDIDATES]
+    return Readout(features.columns, parts, choice.choose(losses, notes, names, temperatures), controls)
 
 
 @dataclass(frozen=True)
@@ -110,27 +110,37 @@ class _Training:
                                      self.whitenings.get(name), part.components(self.num_classes))
         return parts
 
-    def predict(self, candidate: Candidate, parts: dict[str, LinearReadout], sites: np.ndarray) -> np.ndarray:
-        """Return the probabilities (S, K) of some sites."""
-        return _combined(candidate, parts, self.features.columns, self.values(candidate)[sites])
+    def scores(self, name: str, part: LinearReadout, sites: np.ndarray) -> np.ndarray:
+        """Return the scores (S, K) of some sites by the linear part of a candidate."""
+        candidate = BY_NAME[name]
+        return part.scores(self.values(candidate)[sites][:, places(self.features.columns, candidate.tables)])
 
 
-def _inner_losses(training: _Training, candidates: list[Candidate], folds: int) -> dict[str, np.ndarray]:
-    """Return the losses of each candidate, of the compounds whose mechanism another compound has: {name: (C,)}."""
-    facts, known = training.facts, training.known
-    losses: dict[str, list[np.ndarray]] = {candidate.name: [] for candidate in candidates}
+def _judge(training: _Training, candidates: list[Candidate],
+           folds: int) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """Return the losses (C,) of each candidate, and the temperature of each linear part, by name.
+
+    Losses are of the compounds whose mechanism another compound has.  Of fewer than choice.FEWEST nothing is calibrated.
+    """
+    facts, known, names = training.facts, training.known, _parts(candidates)
+    tested, scores = [np.zeros(0, int)], {name: [np.zeros((0, training.num_classes))] for name in names}
     for group in choice.inner_folds(facts.select(known), folds):
         is_out = np.isin(facts.compounds_S[known], group) & ~facts.is_control_S[known]
         train, test = known[~is_out], known[is_out]
         test = test[np.isin(facts.labels_S[test], facts.labels_S[train])]  # others are wrong whoever predicts them
         if not can_fit(facts.labels_S[train]) or not len(test):
             continue
-        parts = training.fit(candidates, train)
-        for candidate in candidates:
-            predicted_SK = training.predict(candidate, parts, test)
-            losses[candidate.name].append(
-                choice.compound_losses(predicted_SK, facts.select(test), np.unique(facts.compounds_S[test])))
-    return {name: np.concatenate([np.zeros(0), *parts]) for name, parts in losses.items()}
+        tested.append(test)
+        for name, part in training.fit(candidates, train).items():
+            scores[name].append(training.scores(name, part, test))
+    scores_SK = {name: np.concatenate(parts) for name, parts in scores.items()}
+    of_tested = facts.select(np.concatenate(tested))
+    compounds, temperatures = np.unique(of_tested.compounds_S), {}
+    if len(compounds) >= choice.FEWEST:
+        temperatures = {name: choice.temperature(scores_SK[name], of_tested) for name in names}
+    found_SK = {name: softmax(scores_SK[name] / temperatures.get(name, 1.0)) for name in names}
+    return {candidate.name: choice.compound_losses(_merged([found_SK[name] for name in _parts_of(candidate)]), of_tested,
+                                                   compounds) for candidate in candidates}, temperatures
 
 
 def _parts_of(candidate: Candidate) -> list[str]:
@@ -148,6 +158,10 @@ def _parts(candidates: list[Candidate]) -> list[str]:
 def _combined(candidate: Candidate, parts: dict[str, LinearReadout], columns: dict[str, list[str]],
               values_SD: np.ndarray) -> np.ndarray:
     """Return the probabilities (S, K) of a candidate, of features of all tables that are scaled as it wants them."""
-    found = [parts[name].probabilities(values_SD[:, places(columns, BY_NAME[name].tables)])
-             for name in _parts_of(candidate)]
+    return _merged([parts[name].probabilities(values_SD[:, places(columns, BY_NAME[name].tables)])
+                    for name in _parts_of(candidate)])
+
+
+def _merged(found: list[np.ndarray]) -> np.ndarray:
+    """Return the probabilities (S, K) of a candidate, of those of its parts."""
     return found[0] if len(found) == 1 else product(*found)

@@ -21,6 +21,7 @@ from mscnn.data.pixels.statistics import pixel_statistics
 from mscnn.data.tables import splits
 from mscnn.distributed.world import World
 from mscnn.model import NUM_FEATURES
+from mscnn.readout.candidates import LEARNT_MECHANISMS, SAW_TRAINING_ONLY
 from mscnn.readout.linear import can_fit
 from mscnn.readout.readout import fit_readout
 from mscnn.readout.record import ReadoutRecord, to_record
@@ -55,9 +56,19 @@ def fit_head(trainer: Trainer, settings: config.Config, split: splits.Split) -> 
                                        loader_thread_init=trainer.loader_thread_init)
     features = side_by_side(columns_of(table.channels), network_SF, statistics_SD)
     readout = fit_readout(features, facts.select(measured), np.flatnonzero(is_known), len(table.mechanisms()),
-                          folds=settings.aggregation.readout_folds, judge_network=settings.objective.is_label_free)
+                          folds=settings.aggregation.readout_folds, network_note=_why_not_judged(settings.objective, split))
     log.info("read-out: %s: %s", readout.choice.chosen, readout.choice.reason)
     return to_record(readout)
+
+
+def _why_not_judged(objective: config.Objective, split: splits.Split) -> str:
+    """Return why the network's features of the training compounds say too much of others; "" where they do not.
+
+    Those of a label-free network do not, if it has learnt the images of all compounds.
+    """
+    if not objective.is_label_free:
+        return LEARNT_MECHANISMS
+    return SAW_TRAINING_ONLY if len(split.test()) and not objective.transductive else ""
 
 
 def columns_of(channels: tuple[str, ...]) -> dict[str, list[str]]:

@@ -18,15 +18,22 @@ def test_each_compound_counts_once_and_a_sure_error_counts_as_one_in_a_thousand(
     np.testing.assert_allclose(choice.compound_losses(probabilities, facts, np.array(["a", "b"])), expected)
 
 
-def test_the_simplest_within_one_standard_error_of_the_best_is_chosen():
-    """The pairs differ by 0.3 in the mean; their sd is 0.3 or 0.9, the standard error of 9 compounds 0.1 or 0.3."""
-    network = np.zeros(9)
-    steady, unsteady = (0.3 + sd * np.array([-1, 1] * 4 + [0]) for sd in (0.3, 0.9))
-    assert chosen(statistics=steady, network=network) == "network"
-    assert chosen(statistics=unsteady, network=network) == "statistics"
-    assert chosen(statistics=network, network=unsteady) == "statistics"
-    assert chosen(statistics=network + 0.009, network=network) == "statistics"  # a steady gain, and too small to matter
+def test_the_simplest_within_the_least_gain_of_the_best_is_chosen():
+    network = np.full(9, 0.3)
+    assert chosen(statistics=network + 0.009, network=network) == "statistics"
     assert chosen(statistics=network + 0.011, network=network) == "network"
+    assert chosen(statistics=network + 0.011, network=network, product=network - 0.009) == "network"
+    assert chosen(statistics=network + np.array([0.5, -0.6] * 4 + [0]), network=network) == "statistics"
+
+
+def test_the_temperature_is_that_of_scores_that_are_too_sure():
+    """Scores are the true log-odds times 8; labels are drawn from the true probabilities, many fields of each compound."""
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=(20_000, 3))
+    labels = (truth + rng.gumbel(size=truth.shape)).argmax(1)
+    facts = SiteFacts(labels, np.arange(len(labels)) % 5, *[np.array([""] * len(labels))] * 2, np.zeros(len(labels), bool))
+    assert choice.temperature(8 * truth, facts) == 8
+    assert choice.temperature(truth / 4, facts) == 0.25
 
 
 def test_what_is_not_judged_is_not_chosen():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mscnn.readout.candidates import LEARNT_MECHANISMS
 from mscnn.readout.readout import fit_readout
 from mscnn.readout.tables import UNKNOWN, Features, SiteFacts
 
@@ -32,7 +33,7 @@ def features(network, statistics):
 def fitted(network, statistics, known=None, **options):
     known = known or facts()
     return fit_readout(features(network, statistics), known, np.flatnonzero(~known.is_control_S), MECHANISMS,
-                       **{"folds": 4, "judge_network": True, **options})
+                       **{"folds": 4, **options})
 
 
 def noise(width=3, seed=0, rows=COMPOUNDS * FIELDS):
@@ -54,7 +55,7 @@ def test_the_best_is_chosen(best):
 
 
 def test_features_of_a_network_that_learnt_the_mechanisms_are_not_judged():
-    readout = fitted(9 * ONE_HOT + noise(), ONE_HOT + noise(seed=1), judge_network=False)
+    readout = fitted(9 * ONE_HOT + noise(), ONE_HOT + noise(seed=1), network_note=LEARNT_MECHANISMS)
     assert readout.choice.chosen == "statistics"
     assert readout.choice.candidates["network"].loss is None
     assert "not judged: the network learnt the mechanisms" in readout.choice.candidates["network"].note
