@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+import torch
 
 import mscnn
 from mscnn.core import errors
 from mscnn.data.tables import splits
 from mscnn.evaluation import load_run, readout_predictions, results, run, run_folders
+from mscnn.readout.readout import fit_readout
+from mscnn.readout.tables import UNKNOWN, SiteFacts, side_by_side
 from mscnn.training import checkpoint
 from tests.conftest import make_table, run_python
 
@@ -47,7 +47,7 @@ def evaluated(screen, tmp_path_factory):
                       "--minibatch", "8", "--threads", "1", "--class-weights", "none", "--label-smoothing", "0",
                       "--run-dir", run_dir)
     assert done.returncode == 0, done.stderr
-    assert "read-out: statistics: " in done.stdout
+    assert "read-out: " in done.stdout
     done = run_python("evaluate.py", "--checkpoint", run_dir, "--examples", "0", "--threads", "1")
     assert done.returncode == 0, done.stderr
     assert "fields right by each read-out alone: statistics 12/12; network " in done.stdout
@@ -56,22 +56,25 @@ def evaluated(screen, tmp_path_factory):
 
 def test_each_compound_is_predicted_by_a_read_out_fitted_to_the_others(evaluated):
     folder = evaluated / "evaluation"
-    fields, statistics = results.read_table(folder, "fields"), pd.read_parquet(folder / results.STATISTICS)
-    known = (statistics["Metadata_MOA"] != "").to_numpy()
-    values = statistics.filter(like="Image_").to_numpy()
+    fields, statistics, profiles = (results.read_table(folder, "fields"),
+                                    *(pd.read_parquet(folder / name) for name in (results.STATISTICS, results.PROFILES)))
+    columns = {"network": list(profiles.filter(like="Image_")), "statistics": list(statistics.filter(like="Image_"))}
+    features = side_by_side(columns, profiles[columns["network"]].to_numpy(), statistics[columns["statistics"]].to_numpy())
     truth, compounds = (statistics[f"Metadata_{name}"].to_numpy(str) for name in ("MOA", "Compound"))
-    for compound in np.unique(compounds[known]):
-        train, test = known & (compounds != compound), compounds == compound
-        expected = make_pipeline(StandardScaler(), LinearDiscriminantAnalysis(
-            solver="lsqr", shrinkage="auto", priors=np.full(3, 1 / 3))).fit(values[train], truth[train])
-        found = fields[fields["Metadata_Compound"] == compound][[f"Probability_{name}" for name in expected.classes_]]
-        np.testing.assert_allclose(found, expected.predict_proba(values[test]), atol=1e-6)
+    classes = sorted(PERIODS)
+    facts = SiteFacts(np.array([classes.index(name) if name else UNKNOWN for name in truth]), compounds,
+                      *(statistics[f"Metadata_{name}"].to_numpy(str) for name in ("Plate", "Well")), compounds == "DMSO")
+    for compound in np.unique(compounds[truth != ""]):
+        test = np.flatnonzero(compounds == compound)
+        readout = fit_readout(features, facts, np.flatnonzero((truth != "") & (compounds != compound)), 3, folds=2)
+        found = fields[fields["Metadata_Compound"] == compound][[f"Probability_{name}" for name in classes]]
+        np.testing.assert_allclose(found, readout.predict(features.select(test), facts.plates_S[test]), atol=1e-6)
 
 
 def test_scores_and_description_say_what_was_chosen_and_how_it_was_scored(evaluated):
     scores, description = (read(evaluated / "evaluation") for read in (results.read_scores, results.read_description))
     assert (scores.fields.correct, scores.fields.total) == (12, 12)
-    assert (scores.readout.chosen, scores.readout.folds) == ("statistics", 6)
+    assert scores.readout.folds == sum(candidate.chosen for candidate in scores.readout.candidates.values()) == 6
     assert scores.readout.candidates["network"].scores.fields.total == 12
     assert scores.readout.candidates["statistics, by plate controls"].note.startswith("fewer than 4 untreated wells")
     assert [fold.split.held_out for fold in description.folds] == [[f"{name}-{number}"] for name in sorted(PERIODS)
@@ -84,6 +87,7 @@ def test_scores_and_description_say_what_was_chosen_and_how_it_was_scored(evalua
 
 
 def test_the_library_predicts_a_compound_without_a_mechanism_as_the_evaluation_does(evaluated, screen):
+    torch.set_num_threads(1)  # as the evaluation
     fields = results.read_table(evaluated / "evaluation", "fields")
     run_of_library, table = mscnn.load_run(evaluated), mscnn.read_screen(sites=screen)
     predicted = run_of_library.predict(table)  # the same fields share a microbatch: equal to the last bit
