@@ -72,8 +72,8 @@ def _why_not_judged(objective: config.Objective, split: splits.Split) -> str:
 
 
 def columns_of(channels: tuple[str, ...]) -> dict[str, list[str]]:
-    """Return the names of the features of both tables, for a screen with these channels."""
-    return {NETWORK: [f"{EMBEDDING}{number:03d}" for number in range(1, NUM_FEATURES + 1)],
+    """Return the names of the features of both tables as `side_by_side` joins them, for a screen with these channels."""
+    return {NETWORK: [f"Root_{EMBEDDING}{number:03d}" for number in range(1, NUM_FEATURES + 1)],
             STATISTICS: statistics_names(channels)}
 
 
