@@ -69,7 +69,8 @@ def _read_out(saved: Checkpoint, readout: Readout, fields: FieldReader, features
               ranks: World, *, over_compounds: bool, measure_plates: bool) -> Predictions:
     """Return the predictions by read-outs; those of sites without a mechanism are always by the checkpoint's."""
     facts = readout_predictions.facts_of_sites(fields.table, saved.classes)
-    by_checkpoint = readout_predictions.by_checkpoint(readout, features, facts, measure=measure_plates)
+    learnt = [*saved.split.trained["compounds"], *(saved.split.held_out if saved.settings["transductive"] else ())]
+    by_checkpoint = readout_predictions.by_checkpoint(readout, features, facts, measure=measure_plates, learnt=learnt)
     if not over_compounds:
         return replace(found, probabilities_SK=by_checkpoint.chosen_SK, readout=by_checkpoint, notes=by_checkpoint.notes)
     settings = config.from_flat(saved.settings)

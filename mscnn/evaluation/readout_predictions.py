@@ -14,13 +14,13 @@ from mscnn.data.tables import splits
 from mscnn.data.tables.sampler import shard
 from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed.world import World
-from mscnn.readout import plate_controls
+from mscnn.readout import choice, plate_controls
 from mscnn.readout.candidates import BY_NAME, UNSCALED
 from mscnn.readout.choice import Choice
 from mscnn.readout.linear import can_fit
 from mscnn.readout.readout import Readout, fit_readout
 from mscnn.readout.record import from_record
-from mscnn.readout.tables import UNKNOWN, Features, SiteFacts, facts_of
+from mscnn.readout.tables import NETWORK, UNKNOWN, Features, SiteFacts, facts_of
 from mscnn.training.checkpoint import Checkpoint
 
 MOST_FOLDS = 60  # more compounds are left out in so many groups: each fold fits and judges all candidates anew
@@ -52,14 +52,27 @@ def load_readout(saved: Checkpoint, columns: dict[str, list[str]], source: str) 
     return readout
 
 
-def by_checkpoint(readout: Readout, features: Features, facts: SiteFacts, *, measure: bool) -> ReadoutPredictions:
-    """Return the predictions of all sites.  measure: scale plates by their untreated wells here, not by the training's."""
+def by_checkpoint(readout: Readout, features: Features, facts: SiteFacts, *, measure: bool,
+                  learnt: Iterable[str]) -> ReadoutPredictions:
+    """Return the predictions of all sites.
+
+    measure: scale plates by their untreated wells here, not by the training's.  learnt: compounds whose images the network
+    has learnt.  Those of others are predicted without it: it was judged by what it does for compounds that it knows.
+    """
     controls = plate_controls.measure(features.values_SD, facts) if measure and readout.controls else None
     scaled = controls or readout.controls
     is_scaled = BY_NAME[readout.choice.chosen].scaling != UNSCALED
     notes = [NOT_MEASURED] if is_scaled and scaled and not scaled.covers(facts.plates_S) else []
     found = {name: readout.probabilities(name, features, facts.plates_S, controls) for name in readout.names()}
-    return ReadoutPredictions(found[readout.choice.chosen], found, [readout.choice], notes)
+    chosen_SK = found[readout.choice.chosen]
+    is_new_S = ~np.isin(facts.compounds_S, [identity.normal_form(name) for name in learnt]) & ~facts.is_control_S
+    without = [name for name in readout.names() if NETWORK not in BY_NAME[name].tables]
+    if NETWORK in BY_NAME[readout.choice.chosen].tables and is_new_S.any() and without:
+        simpler = choice.best_of(readout.choice.candidates, without)
+        chosen_SK = np.where(is_new_S[:, None], found[simpler], chosen_SK)
+        notes.append(f"{int(is_new_S.sum())} fields of compounds whose images the network has not learnt are predicted by "
+                     f"{simpler}, not by {readout.choice.chosen}: it was chosen by compounds that the network knows")
+    return ReadoutPredictions(chosen_SK, found, [readout.choice], notes)
 
 
 def compound_folds(table: SiteTable, seed: int) -> list[splits.SplitRecord]:

@@ -87,10 +87,15 @@ def choose(losses: dict[str, np.ndarray], notes: dict[str, str], names: list[str
                               "by; the simplest one", num_compounds, judgements)
     if len(judged) == 1:
         return Choice(judged[0], "the only one that can be judged", num_compounds, judgements)
-    best = min(judged, key=lambda name: losses[name].mean())
-    chosen = next(name for name in judged if losses[name].mean() <= losses[best].mean() + LEAST_GAIN)
+    best, chosen = min(judged, key=lambda name: losses[name].mean()), best_of(judgements, judged)
     scores = f"{losses[chosen].mean():.3f} over {num_compounds} compounds"
     if chosen == best:
         return Choice(chosen, f"best in inner folds: {scores}", num_compounds, judgements)
     return Choice(chosen, f"simplest within {LEAST_GAIN} of the best in inner folds: {scores}, {best} "
                           f"{losses[best].mean():.3f}", num_compounds, judgements)
+
+
+def best_of(candidates: dict[str, Judgement], names: list[str]) -> str:
+    """Return the one of some candidates, the simplest first, that the rule above chooses; the first if none is judged."""
+    losses = {name: loss for name in names if (loss := candidates[name].loss) is not None}
+    return next((name for name, loss in losses.items() if loss <= min(losses.values()) + LEAST_GAIN), names[0])

@@ -61,10 +61,23 @@ def test_plates_of_another_screen_are_scaled_by_their_own_untreated_wells():
     signal = np.vstack([3 * ONE_HOT, np.zeros((20, 3))]) + offset + noise(seed=1, rows=rows)
     readout = fitted(noise(rows=rows), signal, known)
     assert readout.choice.chosen == "statistics, by plate controls"
-    own = by_checkpoint(readout, features(noise(rows=rows), signal), known, measure=False)
-    other = by_checkpoint(readout, features(noise(rows=rows) + 1000, signal + 1000), known, measure=True)
+    names = np.unique(known.compounds_S)
+    own = by_checkpoint(readout, features(noise(rows=rows), signal), known, measure=False, learnt=names)
+    other = by_checkpoint(readout, features(noise(rows=rows) + 1000, signal + 1000), known, measure=True, learnt=names)
     np.testing.assert_allclose(other.chosen_SK, own.chosen_SK, atol=1e-9)
     assert own.notes == other.notes == []
     renamed = facts(plates=np.array(["new"] * len(plates)))
-    elsewhere = by_checkpoint(readout, features(noise(), signal[:len(plates)]), renamed, measure=True)
+    elsewhere = by_checkpoint(readout, features(noise(), signal[:len(plates)]), renamed, measure=True, learnt=names)
     assert elsewhere.notes == [NOT_MEASURED]
+
+
+def test_compounds_that_the_network_has_not_learnt_are_predicted_without_it():
+    values, known = features(6 * ONE_HOT + noise(), 2 * ONE_HOT + noise(seed=1)), facts()
+    readout = fitted(6 * ONE_HOT + noise(), 2 * ONE_HOT + noise(seed=1))
+    assert readout.choice.chosen == "network"
+    found = by_checkpoint(readout, values, known, measure=False, learnt=[" C00 ", *np.unique(known.compounds_S)[3:]])
+    is_new = np.isin(NUMBERS, [1, 2])
+    np.testing.assert_array_equal(found.chosen_SK[is_new], found.candidates["statistics"][is_new])
+    np.testing.assert_array_equal(found.chosen_SK[~is_new], found.candidates["network"][~is_new])
+    assert found.notes == ["12 fields of compounds whose images the network has not learnt are predicted by statistics, "
+                           "not by network: it was chosen by compounds that the network knows"]
