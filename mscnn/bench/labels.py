@@ -42,7 +42,7 @@ from mscnn.readout.candidates import BY_NAME
 from mscnn.readout.linear import fit_linear
 from mscnn.readout.tables import roots
 from mscnn.training import checkpoint
-from mscnn.training.readout import measure_statistics
+from mscnn.training.statistics import measure_statistics
 
 STATISTICS, LABEL_FREE, SUPERVISED, ALL = "statistics", "label-free", "supervised", "all three"
 METHODS = (STATISTICS, LABEL_FREE, SUPERVISED, ALL)

@@ -4,7 +4,6 @@ A run is a run directory of train.py, or a folder of folds (`mscnn loco`, slurm/
 """
 
 import dataclasses
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,6 @@ from mscnn.core.logs import log, progress
 from mscnn.data.pixels import handcrafted
 from mscnn.data.pixels.dataset_scale import DatasetScale
 from mscnn.data.pixels.reader import FieldReader
-from mscnn.data.pixels.statistics import pixel_statistics
 from mscnn.data.tables import splits
 from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed import world
@@ -31,6 +29,7 @@ from mscnn.model import MCNN
 from mscnn.model.acceleration import Acceleration
 from mscnn.training import prepare_data
 from mscnn.training.inference import predict
+from mscnn.training.statistics import measure
 
 FEATURES = "features.parquet"
 KEYS = ("Metadata_Plate", "Metadata_Well", "Metadata_Site")
@@ -167,13 +166,8 @@ def _features(run: Path, table: SiteTable, given: Path | None, nuclei: str | Non
 def _statistics(table: SiteTable, settings: config.Config, microbatch: int) -> np.ndarray:
     """Return pixel statistics (S, D) float64 of each field, scaled by itself."""
     fields = FieldReader(table, DatasetScale("field", (), ()), settings.data.size())
-    shares = fields.read_share(np.arange(len(table)), microbatch=microbatch, rank=0, size=1)
-    parts = []
-    with progress(len(table), "pixel statistics", unit="field") as bar, closing(shares):
-        for positions, images_NCHW in shares:
-            parts.append(pixel_statistics(images_NCHW).double().numpy())
-            bar.advance(len(positions))
-    return np.concatenate(parts)
+    with progress(len(table), "pixel statistics", unit="field") as bar:
+        return measure(fields, np.arange(len(table)), microbatch=microbatch, world=world.World(), advance=bar.advance)
 
 
 def _untrained(table: SiteTable, settings: config.Config, microbatch: int) -> np.ndarray:

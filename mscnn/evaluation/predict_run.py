@@ -21,7 +21,7 @@ from mscnn.model import MCNN
 from mscnn.readout.readout import Readout
 from mscnn.readout.tables import STATISTICS, Features, side_by_side
 from mscnn.training.checkpoint import Checkpoint
-from mscnn.training.readout import columns_of, measure_statistics
+from mscnn.training.statistics import columns_of, measure_statistics
 
 
 @dataclass(frozen=True)

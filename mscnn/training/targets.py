@@ -15,11 +15,11 @@ from mscnn.core import config, identity
 from mscnn.core.errors import UsageError
 from mscnn.core.logs import log
 from mscnn.data.pixels.reader import FieldReader
-from mscnn.data.pixels.statistics import pixel_statistics
 from mscnn.data.tables import splits
 from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed.world import World
 from mscnn.training.loss import UNKNOWN, class_weights
+from mscnn.training.statistics import measure
 
 CLIP_SD = 4.0  # standard deviations that a target may lie from the mean
 
@@ -59,7 +59,7 @@ def build_targets(fields: FieldReader, split: splits.Split, objective: config.Ob
         require_replicates(targets, objective)
     if not objective.statistics_weight:
         return targets
-    statistics_ND = _statistics_of_sites(fields, sites, optim.microbatch, world, loader_thread_init)
+    statistics_ND = measure(fields, sites, microbatch=optim.microbatch, world=world, loader_thread_init=loader_thread_init)
     of_train_ND = statistics_ND[np.isin(sites, train)]
     sd_D = of_train_ND.std(axis=0)
     scaled_ND = (statistics_ND - of_train_ND.mean(axis=0)) / np.where(sd_D > 0, sd_D, 1.0)
@@ -104,13 +104,3 @@ def _numbers(table: SiteTable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return forms.groupby([*names], dropna=False, sort=False).ngroup().to_numpy()
 
     return numbers("compound", "concentration"), numbers("compound"), numbers("plate")
-
-
-def _statistics_of_sites(fields: FieldReader, sites: np.ndarray, microbatch: int, world: World,
-                         loader_thread_init: Callable[[], object]) -> np.ndarray:
-    """Return the pixel statistics (N, D) float64 of N sites on all ranks. Each site is read once."""
-    statistics_ND = np.zeros((len(sites), pixel_statistics(fields.read(sites[:1])).shape[1]))
-    for share, images_NCHW in fields.read_share(sites, microbatch=microbatch, rank=world.rank, size=world.size,
-                                                thread_init=loader_thread_init):
-        statistics_ND[share] = pixel_statistics(images_NCHW).double()
-    return world.sum_array(statistics_ND)

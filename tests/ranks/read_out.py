@@ -17,7 +17,7 @@ from mscnn.distributed import world
 from mscnn.evaluation import readout_predictions
 from mscnn.readout.tables import side_by_side
 from mscnn.training import prepare_data
-from mscnn.training.readout import columns_of, measure_statistics
+from mscnn.training.statistics import columns_of, measure_statistics
 
 
 def main(table_csv: str, out: str) -> None:
