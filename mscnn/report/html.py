@@ -138,7 +138,7 @@ def _bars(run: Run, level: str) -> list[tuple[str, Score, str]]:
     """Return name, score and colour of the network, of baselines that see the cells, and of the largest class."""
     real = verdicts.real_baselines(run.baselines)
     largest = {LARGEST_CLASS: run.baselines[LARGEST_CLASS]} if LARGEST_CLASS in run.baselines else {}
-    return [("the network", run.scores.by_level()[level], palette.NETWORK),
+    return [("the chosen read-out" if run.scores.readout else "the network", run.scores.by_level()[level], palette.NETWORK),
             *((name, result.held_out.by_level()[level], palette.REAL if name in real else palette.SHORTCUT)
               for name, result in {**real, **largest}.items())]
 

@@ -139,6 +139,18 @@ def test_the_read_out_that_predicts_is_named_and_whether_the_network_adds_to_it(
     assert "no untreated wells" in text
 
 
+def test_a_network_that_cannot_be_judged_is_not_said_to_add_nothing(folds, tmp_path):
+    description, kept = results.read_description(folds / "scores"), (folds / "scores" / "baselines.json").read_text()
+    alone = {name: predictions(COMPOUNDS, wrong=set()) for name in ("statistics", "network")}
+    results.write(alone["statistics"], description, folds / "scores", ReadoutScores("statistics", "why", 1, {
+        "statistics": CandidateScore(1, 0.25), "network": CandidateScore(0, None, "not judged: it saw them")}), alone)
+    (folds / "scores" / "baselines.json").write_text(kept)
+    text = plain(written(folds, out=tmp_path / "report.html"))
+    assert "Statistics alone predict: the network is not judged: it saw them; alone it gets 48/48 (100.0 %) fields." in text
+    assert "Not chosen from: 1 read-out (not judged: it saw them)." in text
+    assert "adds nothing" not in text
+
+
 def test_a_network_below_its_baseline_is_said_to_be(folds, tmp_path):
     worse = predictions(COMPOUNDS, wrong={*COMPOUNDS})
     description = results.read_description(folds / "scores")
