@@ -310,8 +310,13 @@ def test_one_network_is_trained_on_all_compounds_and_evaluated_once(pretended, m
     assert len(history()) == 3  # nothing again
 
 
-def test_all_ranks_work_on_one_network_and_its_evaluation(pretended):
+def test_all_ranks_work_on_one_network_and_its_evaluation_and_the_programs_own_error_is_told(pretended, monkeypatch):
     for name in ("train", "evaluate"):
         (pretended.out.parent / f"{name}.py").write_text(textwrap.dedent(ONE_NETWORK))
-    cross_validation.run_one_network(dataclasses.replace(pretended, jobs=2))
+    plan = dataclasses.replace(pretended, jobs=2)
+    cross_validation.run_one_network(plan)
     assert [("--run-dir" in words, size) for words, size in history()] == [(True, 2)] * 2 + [(False, 2)] * 2
+    (plan.out / "network" / "summary.json").unlink()
+    monkeypatch.setenv("FAIL", "1")
+    with pytest.raises(UsageError, match="mscnn train: error: no luck"):  # torchrun has last lines of its own
+        cross_validation.run_one_network(plan)
