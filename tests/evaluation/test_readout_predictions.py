@@ -47,6 +47,18 @@ def test_a_site_of_no_fold_is_not_predicted_and_each_fold_chooses():
     assert list(found.candidates) == ["statistics", "network", "product", "side by side"]
 
 
+def test_a_candidate_that_some_folds_lack_is_left_out():
+    """Compound 0 alone is on a plate without untreated wells: only the fold without it can scale plates by them."""
+    known = facts(plates=np.where(NUMBERS == 0, "without", "with"), controls=5)
+    known = known.select(~known.is_control_S | (known.plates_S == "with"))
+    rows = len(known.labels_S)
+    found = over_compounds(features(noise(rows=rows), noise(seed=1, rows=rows)), known, FOLDS, MECHANISMS, inner_folds=3,
+                           ranks=World())
+    assert [fold.candidates["statistics, by plate controls"].loss is not None for fold in found.choices] == [
+        True, *[False] * (COMPOUNDS - 1)]
+    assert list(found.candidates) == ["statistics", "network", "product", "side by side"]
+
+
 def test_a_fold_that_leaves_one_mechanism_is_refused():
     with pytest.raises(UsageError, match="leaving out c00 leaves 66 fields of 1 mechanisms, too few to fit a read-out"):
         predicted(noise(), np.where(NUMBERS == 0, 0, 1))
