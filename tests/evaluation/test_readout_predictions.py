@@ -5,7 +5,7 @@ from mscnn.core.errors import UsageError
 from mscnn.data.tables.splits import SplitRecord
 from mscnn.distributed.world import World
 from mscnn.evaluation.readout_predictions import NOT_MEASURED, by_checkpoint, over_compounds
-from mscnn.readout.tables import UNKNOWN
+from mscnn.readout.tables import UNKNOWN, SiteFacts
 from tests.readout.test_readout import (
     COMPOUNDS,
     FIELDS,
@@ -64,22 +64,28 @@ def test_a_fold_that_leaves_one_mechanism_is_refused():
         predicted(noise(), np.where(NUMBERS == 0, 0, 1))
 
 
+def on_plates(name="p"):
+    """Facts of four plates with untreated wells, and statistics that tell mechanisms once these scale them."""
+    known = facts(plates=np.array([f"{name}{number % 4}" for number in NUMBERS]), controls=5)
+    rows = len(known.labels_S)
+    offset = 40 * noise(3, seed=2, rows=4)[[int(plate[-1]) for plate in known.plates_S]]
+    return known, np.vstack([3 * ONE_HOT, np.zeros((20, 3))]) + offset + noise(seed=1, rows=rows)
+
+
 def test_plates_of_another_screen_are_scaled_by_their_own_untreated_wells():
     """A screen whose values are 1,000 higher has the same predictions, once its plates are measured."""
-    plates = np.array([f"p{number % 4}" for number in NUMBERS])
-    known = facts(plates=plates, controls=5)
+    known, signal = on_plates()
     rows = len(known.labels_S)
-    offset = 40 * noise(3, seed=2, rows=4)[[int(name[1:]) for name in known.plates_S]]
-    signal = np.vstack([3 * ONE_HOT, np.zeros((20, 3))]) + offset + noise(seed=1, rows=rows)
     readout = fitted(noise(rows=rows), signal, known)
     assert readout.choice.chosen == "statistics, by plate controls"
     names = np.unique(known.compounds_S)
     own = by_checkpoint(readout, features(noise(rows=rows), signal), known, measure=False, learnt=names)
-    other = by_checkpoint(readout, features(noise(rows=rows) + 1000, signal + 1000), known, measure=True, learnt=names)
+    other = by_checkpoint(readout, features(noise(rows=rows) + 1000, signal + 1000), on_plates("other")[0], measure=True,
+                          learnt=names)
     np.testing.assert_allclose(other.chosen_SK, own.chosen_SK, atol=1e-9)
     assert own.notes == other.notes == []
-    renamed = facts(plates=np.array(["new"] * len(plates)))
-    elsewhere = by_checkpoint(readout, features(noise(), signal[:len(plates)]), renamed, measure=True, learnt=names)
+    renamed = facts(plates=np.array(["new"] * len(NUMBERS)))
+    elsewhere = by_checkpoint(readout, features(noise(), signal[:len(NUMBERS)]), renamed, measure=True, learnt=names)
     assert elsewhere.notes == [NOT_MEASURED]
 
 
@@ -95,3 +101,17 @@ def test_compounds_that_the_network_has_not_learnt_are_predicted_without_it():
     np.testing.assert_array_equal(found.chosen_SK[~is_new], found.candidates["network"][~is_new])
     assert found.notes == ["12 fields of compounds whose images the network has not learnt are predicted by statistics, "
                            "not by network: it was chosen by compounds that the network knows"]
+
+
+def test_without_the_network_the_best_of_the_others_predicts_and_its_plates_are_told():
+    """What is chosen, the network, is not scaled by plates; what predicts a compound that it has not learnt is."""
+    known, signal = on_plates()
+    network = np.vstack([9 * ONE_HOT, np.zeros((20, 3))]) + noise(rows=len(signal))
+    readout = fitted(network, signal, known)
+    assert readout.choice.chosen == "network"
+    elsewhere = SiteFacts(known.labels_S, known.compounds_S, np.array(["new"] * len(signal)), known.wells_S,
+                          np.zeros(len(signal), bool))
+    for learnt, name, notes in ((np.unique(known.compounds_S), "network", 0), ([], "statistics, by plate controls", 2)):
+        found = by_checkpoint(readout, features(network, signal), elsewhere, measure=False, learnt=learnt)
+        np.testing.assert_array_equal(found.chosen_SK, found.candidates[name])
+        assert (len(found.notes), NOT_MEASURED in found.notes) == (notes, notes == 2)
