@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -10,12 +11,14 @@ import tifffile
 import torch
 
 import mscnn
-from mscnn.core import errors
+from mscnn.core import config, errors
 from mscnn.data.tables import splits
-from mscnn.evaluation import load_run, readout_predictions, results, run, run_folders
+from mscnn.distributed.world import World
+from mscnn.evaluation import load_run, predict_run, readout_predictions, results, run, run_folders
+from mscnn.readout.candidates import LEARNT_MECHANISMS, SAW_TRAINING_ONLY
 from mscnn.readout.readout import fit_readout
 from mscnn.readout.tables import UNKNOWN, SiteFacts, side_by_side
-from mscnn.training import checkpoint
+from mscnn.training import checkpoint, readout
 from tests.conftest import make_table, run_python
 
 PERIODS = {"fine": 4, "mid": 8, "coarse": 16}  # pixels of the pattern that shows the mechanism
@@ -133,3 +136,28 @@ def test_many_compounds_are_left_out_in_groups():
     assert len(many) == readout_predictions.MOST_FOLDS
     assert sorted(name for fold in many for name in fold.held_out) == [compound for compound, _ in rows]
     assert splits.SplitRecord.from_json(many[0].summary()) == many[0]
+
+
+@pytest.mark.parametrize(("transductive", "learnt"), [(False, ["a"]), (True, ["a", "b"])])
+def test_images_that_are_held_out_are_learnt_only_by_a_transductive_network(evaluated, monkeypatch, transductive, learnt):
+    _, saved = checkpoint.read(evaluated)
+    split = replace(saved.split, trained=saved.split.trained | {"compounds": ["a"]}, held_out=["b"])
+    saved = replace(saved, split=split, settings=saved.settings | {"transductive": transductive})
+    found = SimpleNamespace(chosen_SK=np.ones((1, 3)), notes=[])
+    told = []
+    monkeypatch.setattr(readout_predictions, "by_checkpoint", lambda *given, **options: told.append(options) or found)
+    for measure in (False, True):
+        predict_run._read_out(saved, None, SimpleNamespace(table=make_table([("a", "fine")])), None,
+                              predict_run.Predictions(np.zeros((1, 3)), np.zeros((1, 512))), World(), over_compounds=False,
+                              measure_plates=measure)
+    assert told == [{"measure": measure, "learnt": learnt} for measure in (False, True)]
+
+
+def test_the_network_is_judged_only_where_it_has_learnt_all_images_and_no_mechanism():
+    table = make_table([("a", "one"), ("b", "two")])
+    for hold_out, mechanism_weight, transductive, reason in (
+            ("none", 0, False, ""), ("a", 0, True, ""), ("a", 0, False, SAW_TRAINING_ONLY),
+            ("none", 1, False, LEARNT_MECHANISMS), ("a", 1, True, LEARNT_MECHANISMS)):
+        objective = config.Objective(mechanism_weight=mechanism_weight, replicate_weight=1, transductive=transductive)
+        split = splits.make_split(table, split="hold-out", hold_out=hold_out, needs_labels=False)
+        assert readout._why_not_judged(objective, split) == reason
