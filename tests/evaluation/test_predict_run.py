@@ -15,6 +15,7 @@ from mscnn.core import config, errors
 from mscnn.data.tables import splits
 from mscnn.distributed.world import World
 from mscnn.evaluation import load_run, predict_run, readout_predictions, results, run, run_folders
+from mscnn.model.lda import fit_lda_layer
 from mscnn.readout.candidates import LEARNT_MECHANISMS, SAW_TRAINING_ONLY
 from mscnn.readout.readout import fit_readout
 from mscnn.readout.tables import UNKNOWN, SiteFacts, side_by_side
@@ -29,7 +30,7 @@ def screen(tmp_path_factory):
     """Six compounds of three mechanisms on two plates, untreated wells, and a compound whose mechanism is not known."""
     folder, rng, rows = tmp_path_factory.mktemp("screen"), np.random.default_rng(0), []
     plan = [(f"{mechanism}-{number}", mechanism, period) for mechanism, period in PERIODS.items() for number in range(2)]
-    for column, (compound, mechanism, period) in enumerate([*plan, ("DMSO", "", 1), ("new", "", 8)], 2):
+    for column, (compound, mechanism, period) in enumerate([("DMSO", "", 1), *plan, ("new", "", 8)], 2):
         for plate in ("P1", "P2"):
             wave = np.tile(np.sin(2 * np.pi * np.arange(128) / period + rng.uniform(0, 6)), (128, 1))
             name = f"{compound}-{plate}.tif"
@@ -72,6 +73,32 @@ def test_each_compound_is_predicted_by_a_read_out_fitted_to_the_others(evaluated
         readout = fit_readout(features, facts, np.flatnonzero((truth != "") & (compounds != compound)), 3, folds=2)
         found = fields[fields["Metadata_Compound"] == compound][[f"Probability_{name}" for name in classes]]
         np.testing.assert_allclose(found, readout.predict(features.select(test), facts.plates_S[test]), atol=1e-6)
+
+
+def test_the_last_layer_is_fitted_to_the_fields_of_a_known_mechanism(evaluated):
+    profiles, (_, saved) = pd.read_parquet(evaluated / "evaluation" / results.PROFILES), checkpoint.read(evaluated)
+    features, truth = profiles.filter(like="Image_").to_numpy(), profiles["Metadata_MOA"].to_numpy(str)
+    labels = np.array([sorted(PERIODS).index(name) for name in truth[truth != ""]])
+    weights_KF, biases_K = fit_lda_layer(features[truth != ""], labels, 3)
+    found = features @ saved.network["classify.weight"].numpy().T + saved.network["classify.bias"].numpy()
+    np.testing.assert_allclose(found, features @ weights_KF.T + biases_K, rtol=1e-2, atol=1e-2)
+
+
+def test_untreated_wells_of_a_known_mechanism_are_predicted_by_the_read_out_of_the_checkpoint(evaluated):
+    table = make_table([("DMSO", "DMSO")] * 4 + [(f"{mechanism}-{number}", mechanism) for mechanism in PERIODS
+                                                 for number in range(8)])
+    facts = readout_predictions.facts_of_sites(table, table.mechanisms())
+    rng, columns = np.random.default_rng(0), {"network": ["n1", "n2"], "statistics": ["s1", "s2"]}
+    features = side_by_side(columns, *rng.normal(size=(2, len(table), 2)))
+    whole = fit_readout(features, facts, np.arange(len(table)), 4, folds=2)
+    found = predict_run._read_out(
+        replace(checkpoint.read(evaluated)[1], classes=table.mechanisms()), whole, SimpleNamespace(table=table), features,
+        predict_run.Predictions(np.zeros((len(table), 4)), np.zeros((len(table), 2))), World(), over_compounds=True,
+        measure_plates=False)
+    for name, probabilities_SK in [*found.readout.candidates.items(), (whole.choice.chosen, found.probabilities_SK)]:
+        expected = whole.probabilities(name, features, facts.plates_S)
+        np.testing.assert_array_equal(probabilities_SK[:4], expected[:4])
+        assert not np.isclose(probabilities_SK[4:], expected[4:]).all(1).any()
 
 
 def test_scores_and_description_say_what_was_chosen_and_how_it_was_scored(evaluated):
