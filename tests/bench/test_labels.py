@@ -118,6 +118,11 @@ def test_the_learning_rate_falls_to_the_last_epoch(epochs):
     assert all(end < epochs for end, _ in schedule[:-1])
 
 
+def test_the_learning_rate_is_half_a_cosine_at_the_middle_of_each_part():
+    values = [rate for _, rate in parse_schedule(rates(8))]
+    assert [one + other for one, other in zip(values, values[::-1], strict=True)] == pytest.approx([0.021] * 8, abs=2e-4)
+
+
 def test_the_screen_and_the_networks_are_made_by_commands_with_these_settings(monkeypatch, tmp_path):
     words: list[list[str]] = []
     monkeypatch.setattr(labels, "_run", lambda *given: words.append([*map(str, given)]))
