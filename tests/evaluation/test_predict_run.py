@@ -155,9 +155,20 @@ def test_a_read_out_of_other_statistics_is_refused(evaluated):
         readout_predictions.load_readout(saved, {"network": ["a"], "statistics": ["b"]}, "run")
 
 
+@pytest.mark.parametrize("broken", ["statistics", "features"])
+def test_what_is_not_finite_is_refused_before_a_read_out_reads_it(evaluated, monkeypatch, broken):
+    _, saved = checkpoint.read(evaluated)
+    values = {"statistics": np.zeros((1, 9)), "features": np.zeros((1, 512))}
+    values[broken][0, 3] = np.nan
+    monkeypatch.setattr(load_run, "predict_sites", lambda *given, **options: (np.zeros((1, 3)), values["features"]))
+    monkeypatch.setattr(predict_run, "measure_statistics", lambda *given, **options: values["statistics"])
+    with pytest.raises(errors.DataError, match="statistics or features are not finite, and no read-out can use them"):
+        predict_run.predict_run(saved, None, SimpleNamespace(table=[None]), World(), microbatch=1, source="run")
+
+
 def test_many_compounds_are_left_out_in_groups():
     rows = [(f"c{number:03}", f"m{number % 2}") for number in range(readout_predictions.MOST_FOLDS + 3)]
-    few, many = (readout_predictions.compound_folds(make_table(part), 0) for part in (rows[:7], rows))
+    few, many = (readout_predictions.compound_folds(make_table([*part, ("not known", "")]), 0) for part in (rows[:7], rows))
     assert [fold.held_out for fold in few] == [[compound] for compound, _ in rows[:7]]
     assert {fold.method for fold in many} == {"k-fold"}
     assert len(many) == readout_predictions.MOST_FOLDS
