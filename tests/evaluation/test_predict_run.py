@@ -185,7 +185,7 @@ def test_images_that_are_held_out_are_learnt_only_by_a_transductive_network(eval
     told = []
     monkeypatch.setattr(readout_predictions, "by_checkpoint", lambda *given, **options: told.append(options) or found)
     for measure in (False, True):
-        predict_run._read_out(saved, None, SimpleNamespace(table=make_table([("a", "fine")])), None,
+        predict_run._read_out(saved, None, SimpleNamespace(table=make_table([("c", "fine")])), None,
                               predict_run.Predictions(np.zeros((1, 3)), np.zeros((1, 512))), World(), over_compounds=False,
                               measure_plates=measure)
     assert told == [{"measure": measure, "learnt": learnt} for measure in (False, True)]
