@@ -11,6 +11,7 @@ from mscnn.data.tables import splits
 from mscnn.distributed.world import World
 from mscnn.training import prepare_data
 from mscnn.training.loss import UNKNOWN
+from mscnn.training.statistics import measure_statistics
 from mscnn.training.targets import CLIP_SD, build_targets
 from tests.conftest import make_table
 
@@ -50,6 +51,12 @@ def test_without_the_second_task_nothing_is_described(fields, monkeypatch):
     taught = build_targets(fields, split, config.Objective(), config.Optim(), World())
     assert taught.aux_targets is None
     assert taught.weights.tolist() == (split.side == splits.TRAIN).tolist()
+
+
+def test_statistics_are_those_of_the_sites_asked_for(fields):
+    every, some = (measure_statistics(fields, np.array(sites), microbatch=2, world=World()) for sites in (range(6), [5, 2]))
+    np.testing.assert_array_equal(some, every[[5, 2]])
+    assert len(np.unique(every, axis=0)) == 6
 
 
 def targets_of(rows, objective, columns="plate compound concentration mechanism"):
