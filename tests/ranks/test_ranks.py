@@ -53,6 +53,21 @@ def test_the_contrast_of_ranks_and_microbatches_is_that_of_the_whole_minibatch(t
             expected[name] = found["parameters"][name] if ranks == 1 else parameter  # of float32 in the program's order
 
 
+@pytest.mark.parametrize(("backend", "ranks"), [("gloo", 2), ("gloo", 4), ("mpi", 3)])
+@pytest.mark.parametrize("in_bfloat16", [False, True])
+def test_a_sharded_layer_is_the_whole_layer(tmp_path, request, backend, ranks, in_bfloat16):
+    program = (ROOT / "tests" / "ranks" / "shard_a_layer.py", tmp_path / "worst.pt", backend, in_bfloat16)
+    done = (run_mpi(request.getfixturevalue("mpiexec"), ranks, "-m", "mpi4py", *program) if backend == "mpi" else
+            run_python(*program, ranks=ranks))
+    assert done.returncode == 0, done.stderr
+    worst = torch.load(tmp_path / "worst.pt", weights_only=True)
+    exact = {name: worst.pop(name) for name in ("gathered", "there and back", "on others")}
+    assert all(value < 1e-14 for value in exact.values()), exact
+    assert sorted(worst) == ["inputs", "outputs", "weight"]
+    for name, value in worst.items():  # bfloat16 rounds numbers of about 1 by 0.4 %; sums are of 11 of them
+        assert (1e-4 < value < 0.1) if in_bfloat16 else value < 1e-14, (name, value)
+
+
 @pytest.mark.parametrize("first_layer", ["replicated", "sharded"])
 def test_a_field_that_is_not_finite_is_skipped_by_all_ranks_and_named(tiny_screen, first_layer):
     """It is in the second minibatch alone, and there on one rank alone."""
