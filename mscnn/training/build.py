@@ -152,7 +152,7 @@ def build_trainer(settings: config.Config, data: TrainingData, ranks: world.Worl
 
 
 def choose_first_layer(settings: config.Config, network: MCNN, ranks: world.World, backend: str) -> dict[str, str]:
-    """Return {"asked", "used", "reason"} for the first linear layer: sharded over the ranks, or replicated.
+    """Return {"asked", "used", "why"} for the first linear layer: sharded over the ranks, or replicated.
 
     Raises UsageError where it cannot be sharded as asked.
     """
@@ -169,4 +169,4 @@ def choose_first_layer(settings: config.Config, network: MCNN, ranks: world.Worl
     else:
         used = asked
     counted = f"a rank sends {sent['sharded'] / 1e6:.1f} MB a step sharded, {sent['replicated'] / 1e6:.1f} replicated"
-    return {"asked": asked, "used": used, "reason": why_not or counted}
+    return {"asked": asked, "used": used, "why": why_not or counted}
