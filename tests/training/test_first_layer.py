@@ -14,7 +14,8 @@ from mscnn.training.build import choose_first_layer
 def chosen(size: int, *, side: int, asked: str = "auto", compress: str = "none", backend: str = "native") -> dict:
     with torch.device("meta"):
         network = MCNN(3, 3, side, side)
-    settings = config.from_flat({"preset": "supervised", "first_layer": asked, "compress": compress, "minibatch": 8 * size})
+    settings = config.from_flat({"preset": "supervised", "sites": "x.csv", "first_layer": asked, "compress": compress,
+                                 "minibatch": 8 * size})
     return choose_first_layer(settings, network, World(size=size), backend)
 
 
