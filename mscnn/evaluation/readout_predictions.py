@@ -61,17 +61,19 @@ def by_checkpoint(readout: Readout, features: Features, facts: SiteFacts, *, mea
     """
     controls = plate_controls.measure(features.values_SD, facts) if measure and readout.controls else None
     scaled = controls or readout.controls
-    is_scaled = BY_NAME[readout.choice.chosen].scaling != UNSCALED
-    notes = [NOT_MEASURED] if is_scaled and scaled and not scaled.covers(facts.plates_S) else []
     found = {name: readout.probabilities(name, features, facts.plates_S, controls) for name in readout.names()}
-    chosen_SK = found[readout.choice.chosen]
+    chosen_SK, notes = found[readout.choice.chosen], []
+    is_scaled_S = np.full(len(chosen_SK), BY_NAME[readout.choice.chosen].scaling != UNSCALED)
     is_new_S = ~np.isin(facts.compounds_S, [identity.normal_form(name) for name in learnt]) & ~facts.is_control_S
     without = [name for name in readout.names() if NETWORK not in BY_NAME[name].tables]
     if NETWORK in BY_NAME[readout.choice.chosen].tables and is_new_S.any() and without:
         simpler = choice.best_of(readout.choice.candidates, without)
         chosen_SK = np.where(is_new_S[:, None], found[simpler], chosen_SK)
+        is_scaled_S[is_new_S] = BY_NAME[simpler].scaling != UNSCALED
         notes.append(f"{int(is_new_S.sum())} fields of compounds whose images the network has not learnt are predicted by "
                      f"{simpler}, not by {readout.choice.chosen}: it was chosen by compounds that the network knows")
+    if scaled and not scaled.covers(facts.plates_S[is_scaled_S]):
+        notes.append(NOT_MEASURED)
     return ReadoutPredictions(chosen_SK, found, [readout.choice], notes)
 
 

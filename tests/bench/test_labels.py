@@ -10,6 +10,7 @@ from mscnn.bench.settings import LabelsSettings
 from mscnn.cli import pack, parse, synth, train
 from mscnn.core.errors import DataError, UsageError
 from mscnn.core.lr_schedule import parse_schedule
+from mscnn.readout.linear import fit_linear
 
 
 def screen(mechanisms="xyz", compounds=6, doses=(3.0, 10.0), plates=3) -> pd.DataFrame:
@@ -69,6 +70,24 @@ def test_each_method_is_scored_by_its_own_features():
         assert row["low"] <= row["right"] / row["treatments"] <= row["high"]
 
 
+def test_read_outs_and_their_product_are_those_of_a_chosen_read_out():
+    """By hand: statistics as they are, networks by their roots and 20 components; log-probabilities add up."""
+    frame, rng = screen(), np.random.default_rng(0)
+    number = frame["mechanism"].map("xyz".index).to_numpy()
+    features = {method: np.abs(np.eye(3, 30)[number] + rng.standard_normal((len(frame), 30))) ** 2
+                for method in (STATISTICS, LABEL_FREE, SUPERVISED)}
+    side = choose(frame, 3, 3)
+    rows = {row["method"]: row for row in compare(frame, features, side, 3, seed=0)}
+    total = 0
+    for method, values in features.items():
+        read, components = (values, None) if method == STATISTICS else (np.sqrt(values), 20)
+        fitted = fit_linear(read[side.labelled_S], number[side.labelled_S], 3, components=components)
+        logs = np.log(fitted.probabilities(read[side.tested_S]))
+        total = total + logs
+        assert rows[method]["fields_right"] == (logs.argmax(1) == number[side.tested_S]).sum()
+    assert rows[ALL]["fields_right"] == (total.argmax(1) == number[side.tested_S]).sum()
+
+
 def test_permuted_labels_are_at_chance():
     frame = screen(compounds=8)
     rng = np.random.default_rng(1)
@@ -97,6 +116,11 @@ def test_the_learning_rate_falls_to_the_last_epoch(epochs):
     assert values == sorted(values, reverse=True)
     assert values[0] <= 0.02
     assert all(end < epochs for end, _ in schedule[:-1])
+
+
+def test_the_learning_rate_is_half_a_cosine_at_the_middle_of_each_part():
+    values = [rate for _, rate in parse_schedule(rates(8))]
+    assert [one + other for one, other in zip(values, values[::-1], strict=True)] == pytest.approx([0.021] * 8, abs=2e-4)
 
 
 def test_the_screen_and_the_networks_are_made_by_commands_with_these_settings(monkeypatch, tmp_path):

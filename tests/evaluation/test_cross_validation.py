@@ -279,7 +279,9 @@ ONE_NETWORK = """
     with open(os.environ["HISTORY"], "a") as file:
         print(json.dumps([sys.argv[1:], int(os.environ.get("WORLD_SIZE", 1))]), file=file)
     options = dict(zip(sys.argv[-2::-2], sys.argv[:0:-2]))
-    if "--run-dir" in options:
+    if int(os.environ.get("RANK", 0)) > 0:
+        pass
+    elif "--run-dir" in options:
         Path(options["--run-dir"]).mkdir(parents=True, exist_ok=True)
         if "FAIL" in os.environ:
             sys.exit("mscnn train: error: no luck")
@@ -306,3 +308,15 @@ def test_one_network_is_trained_on_all_compounds_and_evaluated_once(pretended, m
     assert evaluated[0] == ["--checkpoint", str(pretended.out / "network"), "--out", str(scores)]
     cross_validation.run_one_network(pretended)
     assert len(history()) == 3  # nothing again
+
+
+def test_all_ranks_work_on_one_network_and_its_evaluation_and_the_programs_own_error_is_told(pretended, monkeypatch):
+    for name in ("train", "evaluate"):
+        (pretended.out.parent / f"{name}.py").write_text(textwrap.dedent(ONE_NETWORK))
+    plan = dataclasses.replace(pretended, jobs=2)
+    cross_validation.run_one_network(plan)
+    assert [("--run-dir" in words, size) for words, size in history()] == [(True, 2)] * 2 + [(False, 2)] * 2
+    (plan.out / "network" / "summary.json").unlink()
+    monkeypatch.setenv("FAIL", "1")
+    with pytest.raises(UsageError, match="mscnn train: error: no luck"):  # torchrun has last lines of its own
+        cross_validation.run_one_network(plan)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -10,12 +11,15 @@ import tifffile
 import torch
 
 import mscnn
-from mscnn.core import errors
+from mscnn.core import config, errors
 from mscnn.data.tables import splits
-from mscnn.evaluation import load_run, readout_predictions, results, run, run_folders
+from mscnn.distributed.world import World
+from mscnn.evaluation import load_run, predict_run, readout_predictions, results, run, run_folders
+from mscnn.model.lda import fit_lda_layer
+from mscnn.readout.candidates import LEARNT_MECHANISMS, SAW_TRAINING_ONLY
 from mscnn.readout.readout import fit_readout
 from mscnn.readout.tables import UNKNOWN, SiteFacts, side_by_side
-from mscnn.training import checkpoint
+from mscnn.training import checkpoint, readout
 from tests.conftest import make_table, run_python
 
 PERIODS = {"fine": 4, "mid": 8, "coarse": 16}  # pixels of the pattern that shows the mechanism
@@ -26,7 +30,7 @@ def screen(tmp_path_factory):
     """Six compounds of three mechanisms on two plates, untreated wells, and a compound whose mechanism is not known."""
     folder, rng, rows = tmp_path_factory.mktemp("screen"), np.random.default_rng(0), []
     plan = [(f"{mechanism}-{number}", mechanism, period) for mechanism, period in PERIODS.items() for number in range(2)]
-    for column, (compound, mechanism, period) in enumerate([*plan, ("DMSO", "", 1), ("new", "", 8)], 2):
+    for column, (compound, mechanism, period) in enumerate([("DMSO", "", 1), *plan, ("new", "", 8)], 2):
         for plate in ("P1", "P2"):
             wave = np.tile(np.sin(2 * np.pi * np.arange(128) / period + rng.uniform(0, 6)), (128, 1))
             name = f"{compound}-{plate}.tif"
@@ -69,6 +73,32 @@ def test_each_compound_is_predicted_by_a_read_out_fitted_to_the_others(evaluated
         readout = fit_readout(features, facts, np.flatnonzero((truth != "") & (compounds != compound)), 3, folds=2)
         found = fields[fields["Metadata_Compound"] == compound][[f"Probability_{name}" for name in classes]]
         np.testing.assert_allclose(found, readout.predict(features.select(test), facts.plates_S[test]), atol=1e-6)
+
+
+def test_the_last_layer_is_fitted_to_the_fields_of_a_known_mechanism(evaluated):
+    profiles, (_, saved) = pd.read_parquet(evaluated / "evaluation" / results.PROFILES), checkpoint.read(evaluated)
+    features, truth = profiles.filter(like="Image_").to_numpy(), profiles["Metadata_MOA"].to_numpy(str)
+    labels = np.array([sorted(PERIODS).index(name) for name in truth[truth != ""]])
+    weights_KF, biases_K = fit_lda_layer(features[truth != ""], labels, 3)
+    found = features @ saved.network["classify.weight"].numpy().T + saved.network["classify.bias"].numpy()
+    np.testing.assert_allclose(found, features @ weights_KF.T + biases_K, rtol=1e-2, atol=1e-2)
+
+
+def test_untreated_wells_of_a_known_mechanism_are_predicted_by_the_read_out_of_the_checkpoint(evaluated):
+    table = make_table([("DMSO", "DMSO")] * 4 + [(f"{mechanism}-{number}", mechanism) for mechanism in PERIODS
+                                                 for number in range(8)])
+    facts = readout_predictions.facts_of_sites(table, table.mechanisms())
+    rng, columns = np.random.default_rng(0), {"network": ["n1", "n2"], "statistics": ["s1", "s2"]}
+    features = side_by_side(columns, *rng.normal(size=(2, len(table), 2)))
+    whole = fit_readout(features, facts, np.arange(len(table)), 4, folds=2)
+    found = predict_run._read_out(
+        replace(checkpoint.read(evaluated)[1], classes=table.mechanisms()), whole, SimpleNamespace(table=table), features,
+        predict_run.Predictions(np.zeros((len(table), 4)), np.zeros((len(table), 2))), World(), over_compounds=True,
+        measure_plates=False)
+    for name, probabilities_SK in [*found.readout.candidates.items(), (whole.choice.chosen, found.probabilities_SK)]:
+        expected = whole.probabilities(name, features, facts.plates_S)
+        np.testing.assert_array_equal(probabilities_SK[:4], expected[:4])
+        assert not np.isclose(probabilities_SK[4:], expected[4:]).all(1).any()
 
 
 def test_scores_and_description_say_what_was_chosen_and_how_it_was_scored(evaluated):
@@ -125,11 +155,47 @@ def test_a_read_out_of_other_statistics_is_refused(evaluated):
         readout_predictions.load_readout(saved, {"network": ["a"], "statistics": ["b"]}, "run")
 
 
+@pytest.mark.parametrize("broken", ["statistics", "features"])
+def test_what_is_not_finite_is_refused_before_a_read_out_reads_it(evaluated, monkeypatch, broken):
+    _, saved = checkpoint.read(evaluated)
+    values = {"statistics": np.zeros((1, 9)), "features": np.zeros((1, 512))}
+    values[broken][0, 3] = np.nan
+    monkeypatch.setattr(load_run, "predict_sites", lambda *given, **options: (np.zeros((1, 3)), values["features"]))
+    monkeypatch.setattr(predict_run, "measure_statistics", lambda *given, **options: values["statistics"])
+    with pytest.raises(errors.DataError, match="statistics or features are not finite, and no read-out can use them"):
+        predict_run.predict_run(saved, None, SimpleNamespace(table=[None]), World(), microbatch=1, source="run")
+
+
 def test_many_compounds_are_left_out_in_groups():
     rows = [(f"c{number:03}", f"m{number % 2}") for number in range(readout_predictions.MOST_FOLDS + 3)]
-    few, many = (readout_predictions.compound_folds(make_table(part), 0) for part in (rows[:7], rows))
+    few, many = (readout_predictions.compound_folds(make_table([*part, ("not known", "")]), 0) for part in (rows[:7], rows))
     assert [fold.held_out for fold in few] == [[compound] for compound, _ in rows[:7]]
     assert {fold.method for fold in many} == {"k-fold"}
     assert len(many) == readout_predictions.MOST_FOLDS
     assert sorted(name for fold in many for name in fold.held_out) == [compound for compound, _ in rows]
     assert splits.SplitRecord.from_json(many[0].summary()) == many[0]
+
+
+@pytest.mark.parametrize(("transductive", "learnt"), [(False, ["a"]), (True, ["a", "b"])])
+def test_images_that_are_held_out_are_learnt_only_by_a_transductive_network(evaluated, monkeypatch, transductive, learnt):
+    _, saved = checkpoint.read(evaluated)
+    split = replace(saved.split, trained=saved.split.trained | {"compounds": ["a"]}, held_out=["b"])
+    saved = replace(saved, split=split, settings=saved.settings | {"transductive": transductive})
+    found = SimpleNamespace(chosen_SK=np.ones((1, 3)), notes=[])
+    told = []
+    monkeypatch.setattr(readout_predictions, "by_checkpoint", lambda *given, **options: told.append(options) or found)
+    for measure in (False, True):
+        predict_run._read_out(saved, None, SimpleNamespace(table=make_table([("c", "fine")])), None,
+                              predict_run.Predictions(np.zeros((1, 3)), np.zeros((1, 512))), World(), over_compounds=False,
+                              measure_plates=measure)
+    assert told == [{"measure": measure, "learnt": learnt} for measure in (False, True)]
+
+
+def test_the_network_is_judged_only_where_it_has_learnt_all_images_and_no_mechanism():
+    table = make_table([("a", "one"), ("b", "two")])
+    for hold_out, mechanism_weight, transductive, reason in (
+            ("none", 0, False, ""), ("a", 0, True, ""), ("a", 0, False, SAW_TRAINING_ONLY),
+            ("none", 1, False, LEARNT_MECHANISMS), ("a", 1, True, LEARNT_MECHANISMS)):
+        objective = config.Objective(mechanism_weight=mechanism_weight, replicate_weight=1, transductive=transductive)
+        split = splits.make_split(table, split="hold-out", hold_out=hold_out, needs_labels=False)
+        assert readout._why_not_judged(objective, split) == reason

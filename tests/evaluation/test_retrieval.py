@@ -1,5 +1,7 @@
 """Retrieval in tables of several networks: each query in its own, against scikit-learn by hand."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -99,3 +101,16 @@ def test_the_network_is_compared_with_the_best_table_in_pairs():
     assert (without.network, without.difference, without.note, without.best) == (None, None, "why", "some")
     with pytest.raises(DataError, match="scored on other treatments than the tables: 6 differ"):
         compare(tables, folds()[:1])
+
+
+def test_doses_do_not_make_the_interval_of_a_difference_narrower():
+    def scores(precisions, doses):
+        return SimpleNamespace(treatments=[
+            SimpleNamespace(compound=f"c{number}", concentration=dose, counts=True,
+                            nsc=SimpleNamespace(average_precision=precision, scorable=True))
+            for number, precision in enumerate(precisions) for dose in doses])
+
+    ours, theirs = np.random.default_rng(0).uniform(size=(2, 9))
+    one, both = (retrieval._difference(scores(ours, doses), scores(theirs, doses), 0) for doses in ([1.0], [1.0, 3.0]))
+    assert both.difference == pytest.approx((ours - theirs).mean())
+    assert (both.low, both.high) == pytest.approx((one.low, one.high))

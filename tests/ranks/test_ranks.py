@@ -42,11 +42,12 @@ def test_ranks_train_and_predict_like_one_process(tiny_screen, request, backend,
 
 def test_the_contrast_of_ranks_and_microbatches_is_that_of_the_whole_minibatch(tiny_screen):
     """Two sites of two views leave a fourth rank one field, and a fifth none."""
-    expected, accuracy = plain_contrast_steps(tiny_screen)
+    expected, accuracy, loss = plain_contrast_steps(tiny_screen)
     several = [(ranks, first_layer) for ranks in (2, 3, 5) for first_layer in ("replicated", "sharded")]
     for ranks, first_layer in [(1, "replicated"), *several]:
         found = take_steps(tiny_screen, ranks, learnt="contrast", first_layer=first_layer)
         assert found["accuracy"] == pytest.approx(accuracy, rel=1e-6)
+        assert found["loss"] == pytest.approx(loss, rel=1e-5)
         for name, parameter in expected.items():
             torch.testing.assert_close(found["parameters"][name], parameter, rtol=1e-4 if ranks == 1 else 1e-5, atol=2e-6,
                                        msg=name)
@@ -132,8 +133,8 @@ def plain_steps(table_csv) -> dict:
     return network.state_dict()
 
 
-def plain_contrast_steps(table_csv) -> tuple[dict, float]:
-    """The textbook loop, losses of single fields written out; returns parameters, and the share of fields matched."""
+def plain_contrast_steps(table_csv) -> tuple[dict, float, float]:
+    """The textbook loop, losses of single fields written out; returns parameters, share of fields matched, mean loss."""
     import numpy as np
     import torch.nn.functional as F
 
@@ -159,7 +160,7 @@ def plain_contrast_steps(table_csv) -> tuple[dict, float]:
     learnt = [parameter for parameter in module.parameters() if parameter.requires_grad]
     assert len(learnt) == len(list(module.parameters())) - 2  # all but the classifier
     optimiser = torch.optim.SGD(learnt, lr=0.0, momentum=0.9, nesterov=True, weight_decay=5e-5, foreach=False)
-    matched = anchors = 0
+    matched, anchors, steps = 0, 0, []
     for sites, rate in zip(MINIBATCHES, RATES, strict=True):
         first = fields.read(np.array(sites), jitter, (0, 0))
         second = fields.read(np.array(sites), jitter, (0, 0), np.ones(len(sites), int))
@@ -184,12 +185,13 @@ def plain_contrast_steps(table_csv) -> tuple[dict, float]:
                     losses[kind].append(sum(-torch.log(torch.exp(likeness[one, other] / 0.15) / total)
                                             for other in attract) / len(attract))
         replicates, views = (sum(each) / max(len(each), 1) for each in losses.values())
-        (replicates + 0.3 * views + 0.5 * F.smooth_l1_loss(module.aux_head(features), targets[both])).backward()
+        steps.append(replicates + 0.3 * views + 0.5 * F.smooth_l1_loss(module.aux_head(features), targets[both]))
+        steps[-1].backward()
         torch.nn.utils.clip_grad_norm_(learnt, 1.0)
         optimiser.param_groups[0]["lr"] = rate
         optimiser.step()
         optimiser.zero_grad()
-    return network.state_dict(), matched / anchors
+    return network.state_dict(), matched / anchors, sum(step.item() for step in steps) / len(steps)
 
 
 def test_statistics_and_read_outs_are_the_same_on_any_number_of_ranks(tiny_screen):

@@ -47,6 +47,8 @@ def test_of_two_compounds_nothing_is_told():
     made = choice.choose({"statistics": np.ones(2), "network": np.zeros(2)}, {}, NAMES[:2])
     assert made.chosen == "statistics"
     assert "2 training compounds share their mechanism with another, too few to judge by" in made.reason
+    assert choice.choose({"network": np.ones(2)}, {"statistics": "not there"}, NAMES[:2]).chosen == "network"
+    assert choice.choose({"statistics": np.ones(3), "network": np.zeros(3)}, {}, NAMES[:2]).chosen == "network"
 
 
 def test_inner_folds_spread_each_mechanism_and_leave_untreated_and_unknown_sites_out():

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from mscnn.readout.candidates import LEARNT_MECHANISMS
+from mscnn.readout import plate_controls
+from mscnn.readout.candidates import BY_NAME, LEARNT_MECHANISMS, product
+from mscnn.readout.linear import fit_linear, fit_whitening, softmax
 from mscnn.readout.readout import fit_readout
 from mscnn.readout.tables import UNKNOWN, Features, SiteFacts
 
@@ -66,7 +68,12 @@ def test_features_that_tell_the_compound_and_not_the_mechanism_do_not_win():
     network = 20 * np.eye(COMPOUNDS)[NUMBERS] + 0.1 * noise(COMPOUNDS)  # right for every field of a compound that it knows
     readout = fitted(network, 2 * ONE_HOT + noise(seed=1))
     assert readout.choice.chosen == "statistics"
-    assert readout.choice.candidates["network"].loss > np.log(MECHANISMS) - 0.2  # no better than a guess
+    judged = readout.choice.candidates["network"]
+    assert judged.loss == pytest.approx(np.log(MECHANISMS), abs=0.2)  # of a guess, once it is calibrated
+    assert judged.temperature > 8
+    sure = fit_linear(network, LABELS, MECHANISMS, components=20)
+    np.testing.assert_allclose(readout.probabilities("network", features(network, noise()), np.array(["p"] * len(LABELS))),
+                               softmax(sure.scores(network) / judged.temperature), atol=1e-9)
 
 
 def test_plate_controls_undo_what_plates_add():
@@ -83,13 +90,15 @@ def test_plate_controls_undo_what_plates_add():
 
 @pytest.mark.parametrize(("controls", "reason"), [
     (0, "no untreated wells"), (3, "fewer than 4 untreated wells on 1 of 1 plates: p"),
-    (4, "4 fields of untreated wells for 6 features; more than that are needed")])
+    (4, "4 fields of untreated wells for 6 features; more than that are needed"),
+    (6, "6 fields of untreated wells for 6 features; more than that are needed")])
 def test_what_cannot_be_had_is_listed_with_the_reason(controls, reason):
     known = facts(controls=controls)
     readout = fitted(noise(rows=len(known.labels_S)), noise(seed=1, rows=len(known.labels_S)), known)
     assert readout.choice.candidates["side by side, sphered on controls"].note == reason
     assert "side by side, sphered on controls" not in readout.names()
-    assert ("side by side, by plate controls" in readout.names()) == (controls == 4)
+    assert ("side by side, by plate controls" in readout.names()) == (controls >= 4)
+    assert (readout.choice.candidates["product, sphered on controls"].loss is not None) == (controls >= 4)  # of 3 each
 
 
 def test_sites_without_a_mechanism_are_not_fitted_to():
@@ -105,3 +114,25 @@ def test_sites_without_a_mechanism_are_not_fitted_to():
 def test_a_compound_whose_mechanism_no_other_has_decides_nothing():
     labels = np.where(NUMBERS == 11, 2, np.where(NUMBERS % 2, 1, 0))
     assert fitted(noise(), noise(seed=1), facts(labels=labels)).choice.compounds == 11
+
+
+def test_sphering_is_by_the_untreated_wells_alone():
+    known = facts(controls=40)
+    treated, rows = ~known.is_control_S, len(known.labels_S)
+    statistics = noise(rows=rows)
+    statistics[~treated] = statistics[~treated] @ [[1, 0.9, 0], [0, 1, 0.9], [0, 0, 1]]  # correlated: more than a scale
+    readout, name = fitted(noise(seed=1, rows=rows), statistics, known), "statistics, sphered on controls"
+    scaled = plate_controls.measure(statistics, known).apply(statistics, known.plates_S)
+    expected = fit_linear(scaled[treated], LABELS, MECHANISMS, fit_whitening(scaled[~treated]))
+    np.testing.assert_allclose(readout.parts[name].weights_KD * readout.choice.candidates[name].temperature,
+                               expected.weights_KD, rtol=1e-9)
+
+
+def test_a_product_is_the_normalised_geometric_mean_and_the_mean_where_nothing_is_left():
+    found = product(np.array([[0.9, 0.1], [1.0, 0.0]]), np.array([[0.4, 0.6], [0.0, 1.0]]))
+    np.testing.assert_allclose(found, [[6 / (6 + 6 ** 0.5), 1 - 6 / (6 + 6 ** 0.5)], [0.5, 0.5]])
+
+
+def test_the_network_is_read_by_few_components_and_statistics_as_they_are():
+    assert [BY_NAME[name].components(13) for name in ("statistics", "network", "side by side")] == [None, 26, 26]
+    assert BY_NAME["network"].components(3) == 20

@@ -37,7 +37,10 @@ def fact(name, change):
     (fact("parts", lambda names: ["magic", *names[1:]]), "parts holds 'magic', which no read-out has"),
     (fact("parts", lambda names: ["product", *names[1:]]), "parts holds 'product'"),
     (fact("plates", lambda plates: 2 * plates), r"centre is float64 \(1, 6\), not finite float64 \(2, 6\)"),
-    (fact("plates", lambda plates: None), "has arrays centre, spread|scaled by plate controls, which are not there"),
+    (fact("plates", lambda plates: None), "parts are scaled by plate controls, which are not there"),
+    (lambda record: [change(record) for change in (fact("plates", lambda plates: 2 * plates), *(
+        array(name, lambda values: np.tile(values, (2, 1))) for name in ("centre", "spread")))], "a plate is there twice"),
+    (fact("columns", lambda columns: {"statistics": columns["statistics"]}), "parts holds 'network', which no read-out"),
     (fact("columns", lambda columns: {**columns, "network": columns["statistics"]}), "a name is there twice"),
     (fact("columns", lambda columns: {"magic": ["a"]}), "columns are of magic"),
     (fact("choice", lambda choice: choice | {"chosen": "side by side, sphered on controls"}), "is not among its parts"),

@@ -49,7 +49,8 @@ def test_views_of_a_field_attract_and_other_fields_repel():
     pairs = contrast(1.0, 1.0).views(sites)  # of the same compound neither
     assert true_pairs(pairs.attract_MM) == {(0, 1), (1, 0)}
     assert true_pairs(pairs.repel_MM) == {(3, 0), (3, 1), (3, 2), (0, 3), (1, 3), (2, 3)}
-    assert not contrast().replicates(sites).attract_MM[:2, :2].any()  # a view is no replicate
+    for site in (0, 6):  # the treatment of 6 is on one plate
+        assert not contrast().replicates(np.array([site, site, 2])).attract_MM[:2, :2].any()  # a view is no replicate
 
 
 def test_the_loss_is_the_mean_over_anchors_of_their_mean_over_what_attracts():
@@ -86,6 +87,8 @@ def test_matched_counts_fields_whose_nearest_other_attracts_them():
     embeddings = torch.tensor([[math.cos(angle), math.sin(angle)] for angle in towards.values()])
     result = contrast().loss(embeddings, np.array([*towards]))
     assert (result.matched, result.anchors) == (2, 4)
+    both = contrast(1.0, 1.0).loss(torch.cat([embeddings[:2], embeddings[:1]]), np.array([0, 2, 0]))
+    assert (both.matched, both.anchors) == (3, 3)  # 2 has replicates, and no view
 
 
 def test_a_minibatch_without_a_pair_has_loss_and_gradient_0():

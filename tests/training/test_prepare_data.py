@@ -111,6 +111,8 @@ def test_untreated_wells_that_would_be_left_out_are_pointed_at(tiny_screen):
     with pytest.raises(DataError, match="3 sites of DMSO, in which plates are measured, have no mechanism"):
         prepare_data.load_sites(config.Data(sites=str(tiny_screen), normalise="plate"))
     assert len(prepare_data.load_sites(config.Data(sites=str(tiny_screen)))) == 9
+    label_free = prepare_data.load_sites(config.Data(sites=str(tiny_screen), normalise="plate"), needs_labels=False)
+    assert len(label_free) == 12  # reads them all
 
 
 def test_ranks_find_that_their_images_differ(tiny_screen):

@@ -11,6 +11,7 @@ from mscnn.data.tables import splits
 from mscnn.distributed.world import World
 from mscnn.training import prepare_data
 from mscnn.training.loss import UNKNOWN
+from mscnn.training.statistics import measure_statistics
 from mscnn.training.targets import CLIP_SD, build_targets
 from tests.conftest import make_table
 
@@ -52,6 +53,12 @@ def test_without_the_second_task_nothing_is_described(fields, monkeypatch):
     assert taught.weights.tolist() == (split.side == splits.TRAIN).tolist()
 
 
+def test_statistics_are_those_of_the_sites_asked_for(fields):
+    every, some = (measure_statistics(fields, np.array(sites), microbatch=2, world=World()) for sites in (range(6), [5, 2]))
+    np.testing.assert_array_equal(some, every[[5, 2]])
+    assert len(np.unique(every, axis=0)) == 6
+
+
 def targets_of(rows, objective, columns="plate compound concentration mechanism"):
     table = make_table(rows, columns)
     split = splits.make_split(table, split="hold-out", needs_labels=False)
@@ -60,13 +67,23 @@ def targets_of(rows, objective, columns="plate compound concentration mechanism"
 
 def test_treatments_are_compound_and_dose_in_any_spelling():
     found = targets_of([("P1", "Taxol", 1.0, "a"), ("P2", "taxol ", 1.0, "a"), ("P1", "taxol", 3.0, "a"),
-                        ("P3", "TAXOL", 3.0, ""), ("P1", "DMSO", np.nan, ""), ("P2", "DMSO", np.nan, "")],
+                        ("P3", "TAXOL", 3.0, ""), ("p1 ", "DMSO", np.nan, ""), ("P2", "DMSO", np.nan, "")],
                        config.Objective(mechanism_weight=0, replicate_weight=1))
     assert found.treatments.tolist() == [0, 0, 1, 1, 2, 2]
     assert found.compounds.tolist() == [0, 0, 0, 0, 1, 1]
     assert found.plates.tolist() == [0, 1, 0, 2, 0, 1]
     assert not found.on_one_plate.any()
     assert not found.weights.any()  # label-free: no mechanism counts
+
+
+@pytest.mark.parametrize("held_out_pixels", [False, True])
+def test_only_fields_that_are_read_put_a_treatment_on_a_second_plate(held_out_pixels):
+    table = make_table([("P1", "a", 1.0, "x"), ("P2", "a", 1.0, "x"), ("P1", "b", 1.0, "y")],
+                       "plate compound concentration mechanism")
+    split = splits.Split("random", np.array([splits.TRAIN, splits.TEST, splits.TRAIN]), ("a",))
+    found = build_targets(FieldReader(table, None, None), split,
+                          config.Objective(view_weight=1, transductive=held_out_pixels), config.Optim(), World())
+    assert found.on_one_plate.tolist() == [not held_out_pixels, not held_out_pixels, True]
 
 
 def test_sites_without_a_mechanism_have_no_label():
@@ -94,3 +111,9 @@ def test_one_plate_and_single_fields_are_told_and_learnt_from(caplog):
     assert found.on_one_plate.all()
     assert "2 of them have one field and attract none" in caplog.text
     assert "3 of them are on one plate only" in caplog.text
+
+
+def test_a_plate_of_one_compound_is_told_beside_others(caplog):
+    targets_of([("P1", "a", 1.0, ""), ("P1", "b", 1.0, ""), ("P2", "a", 1.0, "")],
+               config.Objective(mechanism_weight=0, replicate_weight=1, negatives="plate"))
+    assert "1 of them plates hold one compound, where nothing repels" in caplog.text

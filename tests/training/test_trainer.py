@@ -2,12 +2,14 @@ import time
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
 
 from mscnn.distributed.world import World
+from mscnn.training.contrast import ContrastResult
 from mscnn.training.ema import EMA
 from mscnn.training.targets import Targets
-from mscnn.training.trainer import Trainer
+from mscnn.training.trainer import StepMetrics, Trainer
 
 
 def test_the_next_epochs_first_fields_are_read_while_this_ones_last_are_computed():
@@ -46,3 +48,15 @@ def test_one_number_that_is_not_finite_anywhere_in_the_training_is_found():
             assert not trainer.is_finite()
             tensor.data = before
     assert trainer.is_finite()
+
+
+@pytest.mark.parametrize(("weight", "counted"), [(0.0, (2, 3)), (1.0, (0, 0))])
+def test_matches_of_the_contrast_are_the_accuracy_only_where_no_mechanism_is_learnt(weight, counted):
+    contrast = SimpleNamespace(loss=lambda embeddings_ME, sites_M: ContrastResult(1.0, embeddings_ME, matched=2, anchors=3))
+    trainer = Trainer(
+        world=World(), acceleration=None, network=None, loss_module=None, optimiser=None, fields=None, jitter=None,
+        targets=Targets(np.arange(3), np.zeros(3), np.full(3, weight), *[np.zeros(3)] * 4), microbatch=3, clip_norm=0.0,
+        seed=0, contrast=contrast)
+    metrics, batch = StepMetrics(), SimpleNamespace(minibatch_M=np.arange(3), places_N=np.arange(3))
+    trainer._contrast_of_step([batch], [torch.ones(3, 2)], metrics)
+    assert (metrics.correct, metrics.labelled) == counted

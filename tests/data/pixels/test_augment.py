@@ -90,6 +90,16 @@ def test_each_field_of_a_minibatch_changes_in_its_own_way():
     assert not torch.equal(fields_NCHW[0], fields_NCHW[1])
 
 
+def test_gamma_and_dropout_are_each_fields_own():
+    jitter = Jitter(gamma=1.0, dropout=0.5)
+    fields_NCHW = torch.stack([field(), 1 + field(), 2 * field()])
+    changes = [draw(jitter, np.random.default_rng(n), channels=2, square=True) for n in range(3)]
+    assert len({tuple(change.kept) for change in changes}) > 1
+    expected = [augmented(one, jitter, np.random.default_rng(n)) for n, one in enumerate(fields_NCHW)]
+    augment(fields_NCHW, changes, jitter)
+    torch.testing.assert_close(fields_NCHW, torch.stack(expected))
+
+
 def test_nothing_switched_on_changes_nothing():
     assert augmented(field(), Jitter(), np.random.default_rng(0)) is not None
     torch.testing.assert_close(augmented(field(), Jitter(), np.random.default_rng(0)), field(), rtol=0, atol=0)
@@ -172,6 +182,13 @@ def test_a_crop_is_a_part_of_the_field_of_at_least_its_share():
     assert min(starts) < 10 < 30 < max(starts)
 
 
+def test_a_crop_keeps_zoom_and_shift():
+    plain, whole = (draw(Jitter(zoom=0.3, shift=0.2, crop=crop), np.random.default_rng(5), channels=2, square=True)
+                    for crop in (0.0, 1.0))  # a part that is all of the field
+    for name in ("zoom", "right", "down"):
+        assert getattr(whole, name) == pytest.approx(getattr(plain, name)) != 0
+
+
 def test_gamma_keeps_the_range_and_the_order_of_each_channel():
     start = field(16, 16)
     powers = []
@@ -186,6 +203,7 @@ def test_gamma_keeps_the_range_and_the_order_of_each_channel():
             middle = share.sub(0.5).abs().argmin()
             powers.append((of_after[middle].log() / share[middle].log()).item())
     assert 0.5 <= min(powers) < 0.6 < 1.8 < max(powers) <= 2.001
+    assert abs(np.corrcoef(powers[::2], powers[1::2])[0, 1]) < 0.4  # each channel has its own
 
 
 def test_dropout_sets_channels_to_0_but_never_all():
@@ -195,6 +213,11 @@ def test_dropout_sets_channels_to_0_but_never_all():
         assert set(found.tolist()) <= {0.0, 1.0}
         kept.append(int(found.sum()))
     assert set(kept) == {1, 2, 3}
+    rarely = [draw(Jitter(dropout=0.1), np.random.default_rng(seed), channels=3, square=True).kept.mean()
+              for seed in range(200)]
+    assert 0.9 < np.mean(rarely) < 0.97  # 0.1 of the two that may go: 0.933
+    shifted = augmented(start, Jitter(dropout=0.5, offset=0.3, gamma=0.5), np.random.default_rng(1)).mean((1, 2))
+    assert 0 < (shifted == 0).sum() < 3  # no offset is added to what is left out
     assert augmented(torch.zeros(1, 2, 2), Jitter(gamma=0.5), np.random.default_rng(0)).tolist() == [[[0, 0], [0, 0]]]
 
 

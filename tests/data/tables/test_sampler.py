@@ -64,7 +64,8 @@ def test_an_epoch_of_pairs_takes_every_site_once(minibatch):
         assert max(sizes) <= minibatch
         assert max(sizes) - min(sizes) <= 4  # a pair more or less, and two singles
     assert len({len(parts) for parts in epochs}) == 1
-    assert len({tuple(np.concatenate(parts).tolist()) for parts in epochs}) == 10
+    epochs.append(paired_minibatches(GROUPS, PLATES, minibatch, seed=4, epoch=0))
+    assert len({tuple(np.concatenate(parts).tolist()) for parts in epochs}) == 11  # the seed counts, too
 
 
 def test_pairs_are_of_one_group_and_of_two_plates_where_there_are_two():
@@ -74,6 +75,19 @@ def test_pairs_are_of_one_group_and_of_two_plates_where_there_are_two():
         assert Counter(GROUPS[one] for one, _ in pairs) == {0: 3, 1: 2, 2: 2}  # of 7, 4 and 5 sites
         apart = Counter(GROUPS[one] for one, other in pairs if PLATES[one] != PLATES[other])
         assert apart == {0: 3, 2: 2}  # all that can be: of the 7 four are on one plate; group 1 has one plate
+
+
+def test_pairs_of_a_group_are_spread_evenly_over_an_epoch():
+    groups = np.repeat([0, 1, 2, 3], 8)
+    for part in paired_minibatches(groups, np.tile([0, 1], 16), 8, seed=3, epoch=0):  # a pair of each group
+        assert Counter(groups[part].tolist()) == {0: 2, 1: 2, 2: 2, 3: 2}
+
+
+def test_partners_and_the_plates_that_come_first_change_from_epoch_to_epoch():
+    plates = np.repeat([0, 1, 2, 3], 2)
+    epochs = [paired_minibatches(np.zeros(8, int), plates, 2, seed=3, epoch=epoch) for epoch in range(20)]
+    assert len({frozenset(pair.tolist()) for pairs in epochs for pair in pairs if 0 in pair}) == 2
+    assert len({frozenset(plates[pairs[0]].tolist()) for pairs in epochs}) == 2
 
 
 def test_occurrences_count_each_site_from_0():

@@ -218,4 +218,15 @@ def test_sites_without_a_mechanism_are_trained_on_and_in_no_fold():
     with pytest.raises(UsageError, match="leaves 1 mechanisms to train on"):
         make_split(table, split="hold-out", hold_out="a")
     assert make_split(table, split="hold-out", hold_out="a", needs_labels=False).held_out == ("a",)
-    assert make_split(table, split="hold-out", hold_out="b").held_out == ("b",)  # predicted, and not scored
+    predicted = make_split(table, split="hold-out", hold_out="b")  # and not scored
+    assert (predicted.held_out, to_record(predicted, table).unlearnable) == (("b",), [])
+
+
+@pytest.mark.parametrize("options", [
+    {"split": "hold-out", "hold_out": "a"}, {"split": "random", "test_fraction": 0.3}, {"split": "leave-week-out"},
+    {"split": "hold-out", "hold_out": "a", "within": np.arange(10) < 9}])
+def test_what_needs_no_labels_may_be_left_without_a_mechanism(options):
+    table = replace(TABLE, frame=TABLE.frame.assign(mechanism=""))
+    assert make_split(table, **options, needs_labels=False).held_out
+    with pytest.raises(UsageError, match="leaves 0 mechanisms to train on"):
+        make_split(table, **options)
