@@ -10,6 +10,7 @@ Shapes: N fields of this rank, M of all ranks, D input features, d of them on th
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,6 +19,9 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
 from mscnn.distributed.world import World
+
+SHARDED, REPLICATED = "sharded", "replicated"
+LEAST_SAVED = 4e6   # bytes a step: less is no reason for more exchanges, each of which waits for all ranks
 
 
 class ShardedLinear(nn.Linear):
@@ -74,15 +78,55 @@ class ShardedLinear(nn.Linear):
         return self.own_columns(tensor) if tensor.shape == (self.out_features, sum(self.columns_R)) else tensor
 
 
-def bytes_sent(*, features: int, outputs: int, minibatch: int, size: int, in_bfloat16: bool) -> dict[str, float]:
-    """Return the bytes that a rank sends a step, {"replicated", "sharded"}: the gradient by a ring, or the activations.
+@dataclass(frozen=True)
+class Exchange:
+    """What ranks exchange in a training step: bytes that each hands to the collectives, but for a few scalars."""
 
-    An all-reduce of n bytes by a ring sends 2 n (R - 1) / R.
+    parameters: float           # gradients, to the all-reduce of DistributedDataParallel
+    activations: float = 0.0    # of this rank's fields, to an all-to-all; their gradients come back by another
+    sums: float = 0.0           # float32 outputs of all fields, to an all-reduce; their gradients to another
+
+    def parts_sent(self, ranks: int) -> dict[str, float]:
+        """Return the least bytes that each of n ranks sends in a step, by part."""
+        return {"parameters": all_reduce_bytes(self.parameters, ranks),
+                "activations": 2 * all_to_all_bytes(self.activations, ranks),
+                "sums": 2 * all_reduce_bytes(self.sums, ranks)}
+
+    def bytes_sent(self, ranks: int) -> float:
+        """Return the least bytes that each of n ranks sends in a step."""
+        return sum(self.parts_sent(ranks).values())
+
+
+def all_reduce_bytes(payload: float, ranks: int) -> float:
+    """Return the least bytes that each of n ranks sends in an all-reduce, by a ring: 2 (n - 1) / n of the payload."""
+    return 2 * (ranks - 1) / ranks * payload
+
+
+def all_to_all_bytes(payload: float, ranks: int) -> float:
+    """Return the bytes that each of n ranks sends in an all-to-all of equal parts: (n - 1) / n of the payload."""
+    return (ranks - 1) / ranks * payload
+
+
+def exchanges(*, features: int, outputs: int, minibatch: int, size: int, in_bfloat16: bool,
+              others: int = 0) -> dict[str, Exchange]:
+    """Return what ranks exchange in a step by how they hold a layer, {"replicated", "sharded"}.
+
+    minibatch: fields of all ranks; in_bfloat16: gradients and activations are sent so; others: parameters of other layers.
     """
-    others, width = (size - 1) / size, 2 if in_bfloat16 else 4
-    activations = 2 * (minibatch / size) * features * width * others
-    sums = 2 * 2 * minibatch * outputs * 4 * others
-    return {"replicated": 2 * features * outputs * width * others, "sharded": activations + sums}
+    width = 2 if in_bfloat16 else 4
+    return {REPLICATED: Exchange((features * outputs + others) * width),
+            SHARDED: Exchange(others * width, activations=minibatch / size * features * width,
+                              sums=minibatch * outputs * 4)}
+
+
+def bytes_sent(*, size: int, **layer: Any) -> dict[str, float]:
+    """Return the least bytes that a rank sends a step, {"replicated", "sharded"}; arguments are those of `exchanges`."""
+    return {way: exchange.bytes_sent(size) for way, exchange in exchanges(size=size, **layer).items()}
+
+
+def choose(sent: dict[str, float]) -> str:
+    """Return the way that is worth it, by bytes of each: sharded where it sends clearly less."""
+    return SHARDED if sent[SHARDED] + LEAST_SAVED < sent[REPLICATED] else REPLICATED
 
 
 class _Exchanged(torch.autograd.Function):

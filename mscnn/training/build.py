@@ -15,7 +15,7 @@ from mscnn.data.pixels.scale import Scale, scale_from_record
 from mscnn.data.tables import splits
 from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed import core_binding, core_plan, world
-from mscnn.distributed.sharded_linear import ShardedLinear, bytes_sent
+from mscnn.distributed.sharded_linear import REPLICATED, SHARDED, ShardedLinear, bytes_sent, choose
 from mscnn.model import MCNN, kernel
 from mscnn.model.acceleration import choose_acceleration, nesterov_sgd
 from mscnn.training import checkpoint, prepare_data
@@ -29,7 +29,6 @@ from mscnn.training.train_state import require_same_data, require_same_settings
 from mscnn.training.trainer import Trainer
 
 OWN = ("network.hidden.weight",)  # of LossModule: what differs between ranks where the first layer is sharded
-LEAST_SAVED = 4e6                 # bytes a step: less is no reason for more exchanges, each of which waits for all ranks
 
 
 @dataclass(frozen=True)
@@ -131,7 +130,7 @@ def build_trainer(settings: config.Config, data: TrainingData, ranks: world.Worl
     log.info("network: %s parameters, %d mechanisms", f"{sum(p.numel() for p in network.parameters()):,}", len(classes))
     choices["first layer"] = choose_first_layer(settings, network, ranks, acceleration.backend)
     log.info("first layer: asked %s, using %s: %s", *choices["first layer"].values())
-    if is_sharded := choices["first layer"]["used"] == "sharded":
+    if is_sharded := choices["first layer"]["used"] == SHARDED:
         network.hidden = ShardedLinear(network.hidden, ranks, in_bfloat16=settings.compute.compress == "bfloat16")
     fields = FieldReader(data.table, data.scale, settings.data.size())
     bind_loader = core_binding.loader_binding(plan, settings.parallel)
@@ -162,11 +161,6 @@ def choose_first_layer(settings: config.Config, network: MCNN, ranks: world.Worl
         raise errors.UsageError(f"--first-layer sharded: {why_not}; use --accelerate native, or --first-layer replicated")
     sent = bytes_sent(features=network.hidden.in_features, outputs=network.hidden.out_features,
                       minibatch=settings.optim.minibatch, size=ranks.size, in_bfloat16=in_bfloat16)
-    if why_not:
-        used = "replicated"
-    elif asked == "auto":
-        used = "sharded" if sent["sharded"] + LEAST_SAVED < sent["replicated"] else "replicated"
-    else:
-        used = asked
-    counted = f"a rank sends {sent['sharded'] / 1e6:.1f} MB a step sharded, {sent['replicated'] / 1e6:.1f} replicated"
+    used = REPLICATED if why_not else choose(sent) if asked == "auto" else asked
+    counted = f"a rank sends {sent[SHARDED] / 1e6:.1f} MB a step sharded, {sent[REPLICATED] / 1e6:.1f} replicated"
     return {"asked": asked, "used": used, "why": why_not or counted}
