@@ -48,8 +48,7 @@ class Cluster:
         return 1e9 * (self.rank_rate_bfloat16 if numbers == BFLOAT16 else self.rank_rate)
 
 
-def all_reduce_seconds(nodes: int, cluster: Cluster, payload: float, numbers: str = FLOAT32,
-                       buckets: int = BUCKETS) -> tuple[float, float]:
+def all_reduce_seconds(nodes: int, cluster: Cluster, payload: float, numbers: str = FLOAT32) -> tuple[float, float]:
     """Return the seconds of the links between nodes, and of the whole all-reduce of a payload (bytes).
 
     In a ring of n, 2 (n - 1) messages follow each other, and each carries 1/n of a bucket.
@@ -58,7 +57,7 @@ def all_reduce_seconds(nodes: int, cluster: Cluster, payload: float, numbers: st
     ring = nodes if cluster.algorithm == "hierarchical" else ranks
     streams = here if cluster.algorithm == "spread" else 1
     crossing = streams * all_reduce_bytes(payload, ring) if nodes > 1 else 0.0
-    waiting = buckets * 2 * (ring - 1) * cluster.latency_us / 1e6 if nodes > 1 else 0.0
+    waiting = BUCKETS * 2 * (ring - 1) * cluster.latency_us / 1e6 if nodes > 1 else 0.0
     fabric, rank = crossing / cluster.link + waiting, cluster.rank(numbers)
     if cluster.algorithm == "hierarchical":
         within = all_reduce_bytes(payload, here) / rank
@@ -101,7 +100,7 @@ def predict(nodes: int, cluster: Cluster, exchange: Exchange, *, fields: int, co
     """
     averaged = all_reduce_seconds(nodes, cluster, exchange.parameters, gradients)
     passes = [all_to_all_seconds(nodes, cluster, exchange.activations / microbatches, gradients),
-              all_reduce_seconds(nodes, cluster, exchange.sums / microbatches, buckets=1)] if exchange.activations else []
+              all_to_all_seconds(nodes, cluster, exchange.sums / microbatches)] if exchange.activations else []
     layer_fabric, critical = (2 * microbatches * sum(each[part] for each in passes) for part in (0, 1))
     seconds = compute_seconds + critical + max(0.0, averaged[1] - overlap * BACKWARD * compute_seconds)
     return Prediction(nodes, averaged[0] + layer_fabric, averaged[1] + critical, critical, seconds,

@@ -84,13 +84,13 @@ class Exchange:
 
     parameters: float           # gradients, to the all-reduce of DistributedDataParallel
     activations: float = 0.0    # of this rank's fields, to an all-to-all; their gradients come back by another
-    sums: float = 0.0           # float32 outputs of all fields, to an all-reduce; their gradients to another
+    sums: float = 0.0           # float32 parts of all fields' outputs, to an all-to-all; gradients of outputs to another
 
     def parts_sent(self, ranks: int) -> dict[str, float]:
         """Return the least bytes that each of n ranks sends in a step, by part."""
         return {"parameters": all_reduce_bytes(self.parameters, ranks),
                 "activations": 2 * all_to_all_bytes(self.activations, ranks),
-                "sums": 2 * all_reduce_bytes(self.sums, ranks)}
+                "sums": 2 * all_to_all_bytes(self.sums, ranks)}
 
     def bytes_sent(self, ranks: int) -> float:
         """Return the least bytes that each of n ranks sends in a step."""
@@ -135,19 +135,19 @@ class _Exchanged(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, inputs_ND: Tensor, weight_Fd: Tensor, layer: ShardedLinear, rows_R: list[int]) -> Tensor:
         columns_Md = _to_columns(layer, inputs_ND, rows_R)
-        outputs_MF = columns_Md @ weight_Fd.T
-        layer.world.sum_in_place(outputs_MF)
         ctx.save_for_backward(columns_Md, weight_Fd)
         ctx.layer, ctx.rows_R = layer, rows_R
-        return _own(outputs_MF, layer, rows_R).clone()
+        own, outputs = len(inputs_ND) * len(weight_Fd), [rows * len(weight_Fd) for rows in rows_R]
+        parts = layer.world.all_to_all((columns_Md @ weight_Fd.T).reshape(-1), outputs, [own] * len(rows_R))
+        return parts.view(len(rows_R), len(inputs_ND), len(weight_Fd)).sum(0)
 
     @staticmethod
     def backward(ctx: FunctionCtx, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         columns_Md, weight_Fd = ctx.saved_tensors  # pyright: ignore[reportAttributeAccessIssue]
         layer, rows_R = ctx.layer, ctx.rows_R      # pyright: ignore[reportAttributeAccessIssue]
-        gradient_MF = columns_Md.new_zeros(sum(rows_R), len(weight_Fd))
-        _own(gradient_MF, layer, rows_R).copy_(gradients[0])
-        layer.world.sum_in_place(gradient_MF)  # each row is filled on one rank: the sum is exact
+        own_NF, outputs = gradients[0], [rows * len(weight_Fd) for rows in rows_R]
+        gradient_MF = layer.world.all_to_all(own_NF.reshape(-1).repeat(len(rows_R)), [own_NF.numel()] * len(rows_R),
+                                             outputs).view(-1, len(weight_Fd))
         inputs_ND = _to_rows(layer, gradient_MF @ weight_Fd, rows_R)
         return inputs_ND, gradient_MF.T @ columns_Md / layer.world.size, None, None  # DDP averages the other gradients, too
 
@@ -172,12 +172,6 @@ def _to_rows(layer: ShardedLinear, columns_Md: Tensor, rows_R: list[int]) -> Ten
 
 def _rounded(sent: Tensor, layer: ShardedLinear) -> Tensor:
     return sent.to(torch.bfloat16) if layer.in_bfloat16 else sent
-
-
-def _own(rows_MF: Tensor, layer: ShardedLinear, rows_R: list[int]) -> Tensor:
-    """Return the rows of this rank's fields."""
-    first = sum(rows_R[:layer.world.rank])
-    return rows_MF[first:first + rows_R[layer.world.rank]]
 
 
 def _shares(total: int, size: int) -> list[int]:

@@ -65,30 +65,30 @@ def test_a_step_of_a_sharded_layer_by_hand():
     """2 nodes of 2 ranks, a link of 1 GB/s, a message 1 ms: there are 3 other ranks.
 
     Parameters, 0.4 GB: 6/4 of them are 0.6 s, and 2 buckets of 6 messages 12 ms.  Activations, 0.8 GB in each direction:
-    two ranks of a node send 3/4 of them, 1.2 s, and 3 messages 3 ms.  Sums, 0.1 GB in each pass: 6/4 of them are 0.15 s,
-    and 6 messages 6 ms.
+    two ranks of a node send 3/4 of them, 1.2 s, and 3 messages 3 ms.  Sums, 0.1 GB in each pass: two
+    ranks send 3/4 of them, 0.15 s, and 3 messages 3 ms.
     """
     cluster = dataclasses.replace(FREE, ranks_per_node=2, gbit=8.0, latency_us=1000.0)
     exchange = Exchange(0.4e9, activations=0.8e9, sums=0.1e9)
     case = {"exchange": exchange, "fields": 8, "compute_seconds": 3.0}
     plain = cost_model.predict(2, cluster, **case)
-    assert plain.critical_seconds == pytest.approx(2 * (1.203 + 0.156))
-    assert plain.exchange_seconds == pytest.approx(0.612 + 2.718)
-    assert plain.step_seconds == pytest.approx(3.0 + 3.33)
-    assert plain.images_per_second == pytest.approx(32 / 6.33)
+    assert plain.critical_seconds == pytest.approx(2 * (1.203 + 0.153))
+    assert plain.exchange_seconds == pytest.approx(0.612 + 2.712)
+    assert plain.step_seconds == pytest.approx(3.0 + 3.324)
+    assert plain.images_per_second == pytest.approx(32 / 6.324)
     hidden = cost_model.predict(2, cluster, **case, overlap=1.0)    # 2 s of backward hide the parameters alone
-    assert hidden.step_seconds == pytest.approx(3.0 + 2.718)
+    assert hidden.step_seconds == pytest.approx(3.0 + 2.712)
     several = cost_model.predict(2, cluster, **case, microbatches=4)    # as many bytes, four times as many messages
-    assert several.critical_seconds == pytest.approx(2 * (1.2 + 0.15) + 4 * 2 * 0.009)
+    assert several.critical_seconds == pytest.approx(2 * (1.2 + 0.15) + 4 * 2 * 0.006)
 
 
 def test_sums_of_a_sharded_layer_are_float32_beside_bfloat16():
-    """One node of 2 ranks: 0.4 GB of parameters at 0.5 GB/s, half of 0.8 GB twice at 0.5 GB/s, 0.1 GB twice at 1 GB/s."""
+    """One node of 2 ranks: 0.4 GB of parameters at 0.5 GB/s, half of 0.8 GB twice at 0.5, and of 0.1 GB at 1."""
     cluster = dataclasses.replace(FREE, ranks_per_node=2, rank_rate=1.0, rank_rate_bfloat16=0.5)
     found = cost_model.predict(1, cluster, Exchange(0.4e9, activations=0.8e9, sums=0.1e9), fields=8, compute_seconds=3.0,
                                gradients="bfloat16")
-    assert found.critical_seconds == pytest.approx(2 * 0.8 + 2 * 0.1)
-    assert found.exchange_seconds == pytest.approx(0.8 + 1.8)
+    assert found.critical_seconds == pytest.approx(2 * 0.8 + 2 * 0.05)
+    assert found.exchange_seconds == pytest.approx(0.8 + 1.7)
 
 
 def test_whatever_helps_helps():
@@ -113,14 +113,14 @@ def test_what_a_rank_sends_is_counted_on_shapes_alone():
     assert float32["replicated"]["32"] == {"parameters": 2 * 31 / 32 * 170_309_044, "activations": 0, "sums": 0}
     assert bfloat16["replicated"]["32"]["parameters"] == 2 * 31 / 32 * 85_154_522
     assert float32["sharded"]["2"] == {
-        "parameters": 634_221 * 4, "activations": 8 * 81_920 * 4, "sums": 2 * 16 * 512 * 4}
+        "parameters": 634_221 * 4, "activations": 8 * 81_920 * 4, "sums": 16 * 512 * 4}
     assert float32["sharded"]["32"] == {
-        "parameters": 4_915_212.75, "activations": 5_079_040, "sums": 2_031_616}
+        "parameters": 4_915_212.75, "activations": 5_079_040, "sums": 1_015_808}
     assert bfloat16["sharded"]["32"] == {
-        "parameters": 2_457_606.375, "activations": 2_539_520, "sums": 2_031_616}    # sums stay float32
-    assert counted["bytes_sent"]["32"] == 12_025_868.75
+        "parameters": 2_457_606.375, "activations": 2_539_520, "sums": 1_015_808}    # sums stay float32
+    assert counted["bytes_sent"]["32"] == 11_010_060.75
     assert {ranks: round(sent) for ranks, sent in counted["bytes_sent"].items()} == {
-        "2": 5_223_860, "4": 7_934_094, "32": 12_025_869, "512": 43_785_394}
+        "2": 5_191_092, "4": 7_835_790, "32": 11_010_061, "512": 27_040_946}
     with pytest.raises(DataError, match="multiples of 128"):
         scaling.shapes(read(["--size", "100x100"]))
 
@@ -337,8 +337,8 @@ ranks.shutdown()
 @pytest.mark.ranks
 @pytest.mark.parametrize(("gradients", "way", "parameters", "activations", "sums"), [
     ("float32", "replicated", (634_221 + 512 * 1024) * 4, 0, 0),
-    ("float32", "sharded", 634_221 * 4, 2 * 2 * 512 * 4, 2 * 4 * 512 * 4),
-    ("bfloat16", "sharded", 634_221 * 2, 2 * 2 * 512 * 2, 2 * 4 * 512 * 4)])
+    ("float32", "sharded", 634_221 * 4, 2 * 2 * 512 * 4, 4 * 512 * 4),
+    ("bfloat16", "sharded", 634_221 * 2, 2 * 2 * 512 * 2, 4 * 512 * 4)])
 def test_what_is_handed_to_the_collectives_is_what_is_counted(tmp_path, gradients, way, parameters, activations, sums):
     """2 ranks of 2 fields, one at a time: of two ranks one sends an all-reduce's payload once, and half of 1024 columns."""
     (tmp_path / "steps.py").write_text(BYTES_OF_A_STEP)
@@ -347,11 +347,11 @@ def test_what_is_handed_to_the_collectives_is_what_is_counted(tmp_path, gradient
     handed = json.loads((tmp_path / "handed.json").read_text())
     reduced = [size for kind, _, size in handed if kind == "all-reduce"]
     exchanged = [size for kind, _, size in handed if kind == "all-to-all"]
-    assert sum(reduced) == parameters + sums
-    assert sum(exchanged) == activations
+    assert sum(reduced) == parameters
+    assert sum(exchanged) == activations + sums
     passes = 4 if way == "sharded" else 0   # forward and backward, two microbatches
-    assert handed.count(["all-reduce", "torch.float32", 2 * 512 * 4]) == passes
-    assert [kind for name, kind, _ in handed if name == "all-to-all"] == [f"torch.{gradients}"] * passes
+    assert sorted(kind for name, kind, _ in handed if name == "all-to-all") == sorted(
+        [f"torch.{gradients}", "torch.float32"] * passes)
     counted = count("--size", "128x128", "--fields", "2", "--microbatch", "1")["exchange"][gradients][way]["2"]
     assert counted == {"parameters": parameters, "activations": activations, "sums": sums}
 
