@@ -20,11 +20,11 @@ from typing import Any
 
 import torch
 
-from mscnn.bench.cost_model import bytes_sent
 from mscnn.bench.process import failure_reason
 from mscnn.bench.settings import BYTES, CollectiveSettings, parse_bytes
 from mscnn.core.errors import UsageError
 from mscnn.distributed import core_binding, world
+from mscnn.distributed.sharded_linear import all_reduce_bytes
 from mscnn.distributed.world import World
 
 # Small sums are timed several in a row, as one sum is shorter than the skew of the ranks' clocks:
@@ -115,7 +115,7 @@ def table(backends: dict[str, dict]) -> str:
                   *job["bindings"],
                   f"{'type':9} {'sum of':>10} {'a rank sends':>12} {'ms':>9} {'least':>9} {'most':>9} {'bus GB/s':>9}"]
         for row in job["sums"]:
-            seconds, sent = row["seconds"], bytes_sent(row["bytes"], job["ranks"])
+            seconds, sent = row["seconds"], all_reduce_bytes(row["bytes"], job["ranks"])
             median = statistics.median(seconds)
             lines.append(f"{row['type']:9} {shown(row['bytes']):>10} {shown(sent):>12} {1e3 * median:9.3f} "
                          f"{1e3 * min(seconds):9.3f} {1e3 * max(seconds):9.3f} {sent / median / 1e9:9.3f}")

@@ -18,10 +18,10 @@ from contextlib import ExitStack
 from typing import Any, TextIO
 
 import torch
+from torch import nn
 
 from mscnn.bench import collective, cost_model
-from mscnn.bench.collective import shown
-from mscnn.bench.cost_model import FLOAT32, assumed, assumptions, bytes_sent, cluster_of, predict, predictions
+from mscnn.bench.cost_model import BFLOAT16, FLOAT32, assumed, assumptions, chosen, predict, predictions, ways
 from mscnn.bench.process import Process
 from mscnn.bench.settings import ScalingSettings, parse_counts
 from mscnn.bench.worker import NUM_CLASSES, Step
@@ -29,51 +29,92 @@ from mscnn.core import memory
 from mscnn.core.errors import DataError, UsageError
 from mscnn.core.settings import parse_size
 from mscnn.distributed import core_binding, cpu_topology, world
+from mscnn.distributed.sharded_linear import REPLICATED, SHARDED, ShardedLinear
 from mscnn.distributed.world import World
 from mscnn.model import MCNN
 from mscnn.model.acceleration import Acceleration
+from mscnn.training.build import OWN
 
-EXCHANGE, ALONE = "exchange", "alone"   # steps with and without exchange of gradients
+EXCHANGE, ALONE = "exchange", "alone"   # steps with and without exchange between ranks
+COUNTED_RANKS = (2, 4, 32, 512)
 
 
 # ---- counted
 
 
-def count(settings: ScalingSettings) -> dict[str, Any]:
-    """Count the network's parameters, and the bytes of all gradients by type, from shapes alone. Raises DataError."""
+def count(settings: ScalingSettings, network: MCNN) -> dict[str, Any]:
+    """Count parameters, and the bytes that a rank sends in a step, from shapes alone.
+
+    "exchange": by type of the gradients, way of the first layer and number of ranks, in parts; "used": the way that
+    training would choose; "bytes_sent": all that it sends by that way, in the first type of gradients.
+    """
+    types, numbers = settings.gradients.split(","), {str(ranks): ranks for ranks in COUNTED_RANKS}
+    exchange = {name: {way: {shown: ways(settings, network, name, ranks)[way].parts_sent(ranks)
+                             for shown, ranks in numbers.items()} for way in (REPLICATED, SHARDED)} for name in types}
+    used = {name: {shown: chosen(settings, network, name, ranks) for shown, ranks in numbers.items()} for name in types}
+    first = types[0]
+    return {"parameters": sum(parameter.numel() for parameter in network.parameters()),
+            "first_layer_weights": network.hidden.weight.numel(), "exchange": exchange, "used": used,
+            "bytes_sent": {shown: sum(exchange[first][way][shown].values()) for shown, way in used[first].items()}}
+
+
+def shapes(settings: ScalingSettings) -> MCNN:
+    """Return the network without numbers. Raises DataError."""
     try:
         with torch.device("meta"):
-            network = MCNN(NUM_CLASSES, settings.channels, *parse_size("size", settings.size), gradient="dense")
+            return MCNN(NUM_CLASSES, settings.channels, *parse_size("size", settings.size), gradient="dense")
     except ValueError as problem:
         raise DataError(str(problem)) from None
-    parameters = sum(parameter.numel() for parameter in network.parameters())
-    return {"parameters": parameters, "payload": {name: parameters * getattr(torch, name).itemsize
-                                                  for name in settings.gradients.split(",")}}
+
+
+def measured_ways(settings: ScalingSettings, network: MCNN, gradients: str, ranks: int) -> list[str]:
+    """Return which ways of the first layer are measured: of that many ranks, for gradients of a type."""
+    if ranks > 1 and settings.first_layer == "both":
+        return [REPLICATED, SHARDED]
+    return [chosen(settings, network, gradients, ranks) if ranks == 1 or settings.first_layer == "auto"
+            else settings.first_layer]
 
 
 # ---- measured: what each rank runs
 
 
 class RankStep:
-    """The training step of one rank on random fields."""
+    """The training step of one rank on random fields.
 
-    def __init__(self, ranks: World, settings: ScalingSettings, gradients: str):
+    Its steps without exchange are those of a replicated network, which a sharded one needs beside its own.
+    """
+
+    def __init__(self, ranks: World, settings: ScalingSettings, gradients: str, way: str):
         microbatch = min(settings.fields, settings.microbatch)
-        self.ranks, self.microbatches = ranks, settings.fields // microbatch
-        self.step = Step("sparse", Acceleration(),
-                         (microbatch, settings.channels, *parse_size("size", settings.size)))
-        self.step.loss_module = ranks.to_ddp(self.step.loss_module, "none" if gradients == FLOAT32 else gradients)
+        self.ranks, self.microbatches = ranks, settings.microbatches()
+        shape = (microbatch, settings.channels, *parse_size("size", settings.size))
+
+        def shard(layer: nn.Linear) -> ShardedLinear:
+            sharded = ShardedLinear(layer, ranks, in_bfloat16=gradients == BFLOAT16)
+            sharded.rows_R = [microbatch] * ranks.size
+            return sharded
+
+        self.step = Step("sparse", Acceleration(), shape, shard=shard if way == SHARDED else None)
+        self.step.loss_module = ranks.to_ddp(self.step.loss_module, "none" if gradients == FLOAT32 else gradients,
+                                             own=OWN if way == SHARDED else ())
+        self.alone = Step("sparse", Acceleration(), shape) if way == SHARDED else None
 
     def seconds(self, kind: str) -> float:
         """Return the wall-clock seconds of one step on the slowest rank; a collective."""
-        return max(self.ranks.gather(collective.seconds_per_call(lambda: self._take(kind), 1, self.ranks.barrier)))
+        return max(self.ranks.gather(collective.seconds_per_call(lambda: self.take(kind), 1, self.ranks.barrier)))
 
     def warm_up(self) -> None:
         """Take two steps that are not timed: kernels are compiled, and DDP rebuilds its buckets after the first step."""
-        self._take(EXCHANGE)
-        self._take(EXCHANGE)
+        for kind in [EXCHANGE, EXCHANGE, *([ALONE, ALONE] if self.alone else [])]:
+            self.take(kind)
 
-    def _take(self, kind: str) -> None:
+    def take(self, kind: str) -> None:
+        """Take a step with or without exchange."""
+        if kind == ALONE and self.alone:
+            for _ in range(self.microbatches):
+                self.alone.gradients()
+            self.alone.update()
+            return
         for number in range(self.microbatches):
             with self.ranks.sync_only_if(self.step.loss_module,
                                          last=kind == EXCHANGE and number == self.microbatches - 1):
@@ -98,7 +139,8 @@ def init_ranks(settings: ScalingSettings) -> tuple[World, dict[str, Any]]:
 def serve(settings: ScalingSettings, requests: Iterable[str], answers: TextIO) -> None:
     """Write a description of the ranks, then for each line, which names a kind of step, its time; rank 0 writes."""
     ranks, description = init_ranks(settings)
-    step = RankStep(ranks, settings, settings.gradients)
+    (way,) = measured_ways(settings, shapes(settings), settings.gradients, ranks.size)
+    step = RankStep(ranks, settings, settings.gradients, way)
     step.warm_up()
     lines = iter(requests)
     answer = description
@@ -115,55 +157,65 @@ def serve(settings: ScalingSettings, requests: Iterable[str], answers: TextIO) -
 
 def on_these_ranks(settings: ScalingSettings) -> dict[str, Any]:
     """Measure the ranks that a launcher started, beside the prediction for that number of nodes; a collective."""
-    counted = count(settings)
+    if len(cost_model.clusters(settings)) > 1:
+        raise UsageError(f"under a launcher --bandwidth is one number, got {settings.bandwidth}; name that of these hosts")
+    network = shapes(settings)
     ranks, description = init_ranks(settings)
     hosts = description["hosts"]
     if ranks.size % hosts:
         raise UsageError(f"{ranks.size} ranks on {hosts} hosts; start the same number of ranks on each host")
     settings = dataclasses.replace(settings, ranks_per_node=ranks.size // hosts)
+    (cluster,) = cost_model.clusters(settings)
     rows = []
-    for gradients in settings.gradients.split(",") if ranks.size > 1 else [FLOAT32]:
-        step = RankStep(ranks, settings, gradients)
+    for gradients, way in jobs_of(settings, network, ranks.size):
+        step = RankStep(ranks, settings, gradients, way)
         step.warm_up()
         seconds: dict[str, list[float]] = {kind: [] for kind in kinds(ranks.size)}
         for _ in range(settings.repeats):
             for kind, times in seconds.items():
                 times.append(step.seconds(kind))
-        expected = predict(hosts, cluster_of(settings, gradients), fields=settings.fields,
-                           compute_seconds=statistics.median(seconds[ALONE]), overlap=settings.overlap,
-                           payload=counted["parameters"] * getattr(torch, gradients).itemsize)
-        rows.append({**description, "gradients": gradients, "seconds": seconds, "predicted": dataclasses.asdict(expected)})
+        expected = predict(hosts, cluster, ways(settings, network, gradients, ranks.size)[way], fields=settings.fields,
+                           compute_seconds=statistics.median(seconds[ALONE]), gradients=gradients,
+                           microbatches=settings.microbatches(), overlap=settings.overlap)
+        rows.append({**description, "gradients": gradients, "first_layer": way, "seconds": seconds,
+                     "predicted": dataclasses.asdict(expected)})
         del step
     ranks.shutdown()
-    return {**conditions(settings), "counted": counted, "measured": rows, "cluster": assumptions(settings),
+    return {**conditions(settings), "counted": count(settings, network), "measured": rows, "cluster": assumptions(settings),
             "overlap": settings.overlap}
 
 
 # ---- measured: what starts them
 
 
-def job(ranks: int, gradients: str, settings: ScalingSettings) -> Process:
+def jobs_of(settings: ScalingSettings, network: MCNN, ranks: int) -> list[tuple[str, str]]:
+    """Return what is measured of that many ranks: types of gradients and ways of the first layer."""
+    types = settings.gradients.split(",") if ranks > 1 else [FLOAT32]
+    return [(gradients, way) for gradients in types for way in measured_ways(settings, network, gradients, ranks)]
+
+
+def job(ranks: int, gradients: str, way: str, settings: ScalingSettings) -> Process:
     """Return a job of that many ranks, which takes a step for each line, a kind of step."""
     command = [sys.executable] if ranks == 1 else collective.starter("gloo", ranks, oversubscribe=settings.oversubscribe)
-    arguments = collective.options(settings, backend="gloo", gradients=gradients, json=None)
+    arguments = collective.options(settings, backend="gloo", gradients=gradients, first_layer=way, json=None)
     return Process(f"the job of {ranks} ranks, {gradients} gradients,",
                    [*command, "-m", "mscnn.bench", "scaling-worker", *arguments])
 
 
 def by_number(settings: ScalingSettings) -> dict[str, Any]:
     """Count, measure by number of ranks on this machine unless a rate is given, and predict."""
-    counted = count(settings)
+    network = shapes(settings)
     rows, rate = [], settings.images_per_core_second
     if not rate:
-        rows = measure(settings)
+        rows = measure(settings, network)
         last = rows[-1]  # with most ranks, which share the memory's bandwidth as on a node of the cluster
         rate = last["ranks"] * settings.fields / statistics.median(last["seconds"][ALONE]) / last["cores"]
-    return {**conditions(settings), "counted": counted, "measured": rows,
-            "predicted": predictions(settings, rate, counted["payload"])}
+    return {**conditions(settings), "counted": count(settings, network), "measured": rows,
+            "predicted": predictions(settings, network, rate)}
 
 
-def measure(settings: ScalingSettings) -> list[dict[str, Any]]:
-    """Time steps with and without exchange in turns, by number of ranks and type of gradients."""
+def measure(settings: ScalingSettings, network: MCNN) -> list[dict[str, Any]]:
+    """Time steps with and without exchange in turns, by number of ranks, type of gradients and way of the first layer."""
     available = cpu_topology.allowed_cores()
     numbers = ([number for number in (1, 2, 4) if number <= available] if settings.ranks == "auto"
                else parse_counts("ranks", settings.ranks))
@@ -171,11 +223,11 @@ def measure(settings: ScalingSettings) -> list[dict[str, Any]]:
     with ExitStack() as running:
         jobs = []
         for number in numbers:
-            for gradients in settings.gradients.split(",") if number > 1 else [FLOAT32]:
-                jobs.append(running.enter_context(job(number, gradients, settings)))
+            for gradients, way in jobs_of(settings, network, number):
+                jobs.append(running.enter_context(job(number, gradients, way, settings)))
                 seconds: dict[str, list[float]] = {kind: [] for kind in kinds(number)}
                 description = jobs[-1].answer()  # its warm-up is over when the next job starts
-                rows.append({**description, "gradients": gradients, "seconds": seconds})
+                rows.append({**description, "gradients": gradients, "first_layer": way, "seconds": seconds})
         for _ in range(settings.repeats):
             for started, row in zip(jobs, rows, strict=True):
                 for kind, times in row["seconds"].items():
@@ -203,11 +255,21 @@ def table(results: dict[str, Any]) -> str:
 
 
 def _counted_lines(counted: dict[str, Any]) -> list[str]:
-    ranks = (2, 4, 32, 512)
-    return [f"counted: {counted['parameters']:,} parameters; a rank sends at least, a step, by number of ranks:",
-            f"{'gradients':10} {'bytes':>12}" + "".join(f"{number:>12}" for number in ranks),
-            *(f"{name:10} {payload:12,}" + "".join(f"{shown(bytes_sent(payload, number)):>12}" for number in ranks)
-              for name, payload in counted["payload"].items())]
+    lines = [f"counted: {counted['parameters']:,} parameters, {counted['first_layer_weights']:,} of them in the first "
+             "linear layer; MB that a rank sends at least, a step, by number of ranks:",
+             f"{'gradients':10} {'first layer':11} {'part':12}"
+             + "".join(f"{ranks:>12}" for ranks in counted["bytes_sent"])]
+    for gradients, by_way in counted["exchange"].items():
+        for way, by_ranks in by_way.items():
+            named = {part: [sent[part] for sent in by_ranks.values()] for part in next(iter(by_ranks.values()))}
+            named = {part: sent for part, sent in named.items() if any(sent)}
+            if len(named) > 1:
+                named["all"] = [sum(sent.values()) for sent in by_ranks.values()]
+            lines += [f"{gradients:10} {way:11} {part:12}" + "".join(f"{each / 1e6:12.3f}" for each in sent)
+                      for part, sent in named.items()]
+        lines.append(f"{gradients:10} {'training uses':24}"
+                     + "".join(f"{way:>12}" for way in counted["used"][gradients].values()))
+    return lines
 
 
 def _measured_lines(results: dict[str, Any]) -> list[str]:
@@ -217,8 +279,9 @@ def _measured_lines(results: dict[str, Any]) -> list[str]:
              f"{results['microbatch']} at once, float32; {results['repeats']} steps of each kind in turn, as long as the "
              "slowest rank's",
              *(f"  {line}" for line in dict.fromkeys(line for row in rows for line in row["bindings"])),
-             f"{'ranks x cores':14} {'gradients':10} {'images/s':>8} {'least':>7} {'most':>7} {'to the first':>12} "
-             f"{'of the step, exchange':>21}" + (f" {'step, s':>9} {'predicted':>9}" if "cluster" in results else "")]
+             f"{'ranks x cores':14} {'gradients':10} {'first layer':11} {'images/s':>8} {'least':>7} {'most':>7} "
+             f"{'to the first':>12} {'of the step, exchange':>21}"
+             + (f" {'step, s':>9} {'predicted':>9}" if "cluster" in results else "")]
     first = None
     for row in rows:
         whole, alone = row["seconds"].get(EXCHANGE, row["seconds"][ALONE]), row["seconds"][ALONE]
@@ -228,7 +291,7 @@ def _measured_lines(results: dict[str, Any]) -> list[str]:
         share = statistics.median(1 - without / seconds for without, seconds in zip(alone, whole, strict=True))
         predicted = (f" {statistics.median(whole):9.3f} {row['predicted']['step_seconds']:9.3f}" if "predicted" in row
                      else "")
-        lines.append(f"{row['ranks']} x {row['cores'] / row['ranks']:<10g} {row['gradients']:10} "
+        lines.append(f"{row['ranks']} x {row['cores'] / row['ranks']:<10g} {row['gradients']:10} {row['first_layer']:11} "
                      f"{statistics.median(rates):8.2f} {min(rates):7.2f} {max(rates):7.2f} {ratio:12.3f} {share:21.1%}"
                      + predicted)
     if "cluster" in results:

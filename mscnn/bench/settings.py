@@ -144,7 +144,11 @@ class ScalingSettings(Parallel):
     microbatch: PositiveInt = setting(8, "fields computed at once; the rest of --fields is accumulated")
     ranks: str = setting("auto", "numbers of ranks to start on this machine, as 1,2,4; auto: 1, 2 and 4 where there are so "
                                  "many cores; under a launcher its ranks are measured, over --backend")
-    gradients: str = setting(",".join(STEP_PRECISIONS.values()), "comma-separated; types in which gradients are sent")
+    gradients: str = setting(",".join(STEP_PRECISIONS.values()), "comma-separated; types in which gradients are sent, and "
+                                                                 "activations of a sharded layer")
+    first_layer: Literal["auto", "sharded", "replicated", "both"] = setting(
+        "auto", "what is measured of the first linear layer: sharded over the ranks or replicated, as --first-layer of "
+                "train; auto: what training would use; both: each in turn. Counts and predictions have both")
     repeats: PositiveInt = setting(5, "timed steps of each kind, in turn, after two warm-up steps")
     images_per_core_second: NonNegativeFloat = setting(0.0, "fields that one core trains on in a second; 0: measured here")
     clock_ratio: PositiveFloat = setting(1.0, "clock of the cluster's cores over that of the measured cores")
@@ -152,16 +156,18 @@ class ScalingSettings(Parallel):
     ranks_per_node: PositiveInt = setting(4, "ranks on a node of the cluster")
     cores_per_node: PositiveInt = setting(40, "cores of a node of the cluster, shared by its ranks")
     fabric: str = setting("omni-path-100", f"network between nodes: {', '.join(FABRICS)}")
-    bandwidth: NonNegativeFloat = setting(0.0, "of a node's link in each direction, Gb/s; 0: the fabric's")
+    bandwidth: str = setting("0", "of a node's link in each direction, Gb/s; several, as 1,10,25,100: a table of the "
+                                  "job's minutes; 0: the fabric's")
     latency: float = setting(-1.0, "of a message between nodes, microseconds; -1: the fabric's")
     efficiency: ClosedUnitInterval = setting(0.0, "share of the bandwidth that data gets; 0: the fabric's")
     rank_rate: PositiveFloat = setting(1.0, "GB/s at which a rank can add and send gradients, within a node too; "
                                             "`collective` measures it")
     rank_rate_bfloat16: PositiveFloat = setting(0.5, "the same for gradients in bfloat16")
     algorithm: Literal["ring", "spread", "hierarchical"] = setting(
-        "ring", "ring: node by node, one stream through a node's link; spread: all ranks of a node send through it; "
-                "hierarchical: within nodes, between nodes, within nodes")
-    overlap: ClosedUnitInterval = setting(0.0, "share of the backward pass that overlaps with the exchange")
+        "ring", "of an all-reduce; ring: node by node, one stream through a node's link; spread: all ranks of a node send "
+                "through it; hierarchical: within nodes, between nodes, within nodes")
+    overlap: ClosedUnitInterval = setting(0.0, "share of the backward pass that overlaps with the exchange of "
+                                               "gradients; what a sharded layer exchanges overlaps with nothing")
     images: PositiveInt = setting(223_200, "fields of the job, over all epochs")
     json: str | None = setting(None, "file for the results", metavar="FILE", written=True)
 
@@ -173,9 +179,14 @@ class ScalingSettings(Parallel):
                 f"fields must be a multiple of microbatch {self.microbatch}", self.fields)
         parse_choices("gradients", self.gradients, tuple(STEP_PRECISIONS.values()))
         parse_counts("nodes", self.nodes)
+        parse_bandwidths(self.bandwidth)
         parse_size("size", self.size)
         if self.ranks != "auto":
             parse_counts("ranks", self.ranks)
+
+    def microbatches(self) -> int:
+        """Return how many microbatches a rank computes in each step."""
+        return self.fields // min(self.fields, self.microbatch)
 
 
 def parse_bytes(name: str, text: str) -> int:
@@ -190,6 +201,17 @@ def parse_counts(name: str, text: str) -> list[int]:
     numbers = text.split(",")
     require(all(number.isdecimal() and int(number) > 0 for number in numbers), f"{name} must be numbers like 1,2,4", text)
     return [int(number) for number in numbers]
+
+
+def parse_bandwidths(text: str) -> list[float]:
+    """Return the Gb/s of a list, none twice: "1,10" -> [1.0, 10.0]. Raises UsageError."""
+    try:
+        rates = [float(word) for word in text.split(",")]
+    except ValueError:
+        rates = [-1.0]
+    fit = len(set(rates)) == len(rates) and all(0 <= rate < float("inf") for rate in rates)
+    require(fit, "bandwidth must be 0 or more in Gb/s, or different ones like 1,10,25,100", text)
+    return rates
 
 
 def parse_choices(name: str, text: str, allowed: tuple[str, ...]) -> list[str]:

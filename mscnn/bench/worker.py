@@ -11,6 +11,7 @@ from typing import Any, TextIO
 
 import numpy as np
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mscnn.bench.memory import LiveBytes
@@ -28,15 +29,21 @@ NUM_CLASSES = 13
 
 
 class Step:
-    """A network, its optimiser and a minibatch of random fields: of pairs of replicates, where they are contrasted."""
+    """A network, its optimiser and a minibatch of random fields: of pairs of replicates, where they are contrasted.
+
+    shard: returns what takes the place of the first linear layer.
+    """
 
     def __init__(self, gradient: str, acceleration: Acceleration, shape: tuple[int, int, int, int],
-                 kernel: str = "auto", pooling: str = "none", contrasted: bool = False):
+                 kernel: str = "auto", pooling: str = "none", contrasted: bool = False,
+                 shard: Callable[[nn.Linear], nn.Linear] | None = None):
         self.acceleration, self.contrast = acceleration, replicates(shape[0]) if contrasted else None
         torch.manual_seed(0)
         self.network = acceleration.prepare(
             MCNN(NUM_CLASSES, *shape[1:], gradient="auto" if gradient == "sparse" else "dense", kernel=kernel,
                  pooling=pooling))
+        if shard:
+            self.network.hidden = shard(self.network.hidden)
         self.loss_module = LossModule(self.network, mechanism_weight=0.0 if contrasted else 1.0, contrast=contrasted)
         self.optimiser = nesterov_sgd(self.loss_module, momentum=0.9, weight_decay=5e-5)
         self.optimiser.param_groups[0]["lr"] = 1e-4

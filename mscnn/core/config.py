@@ -173,6 +173,9 @@ class Compute(Settings):
                    "float32. bfloat16 needs a CPU with AVX512_BF16 or AMX; elsewhere float32 is used, and the log says so")
     compress: Literal["none", "bfloat16"] = setting(
         "none", "type of the gradients that ranks exchange; bfloat16 halves their bytes", common=False)
+    first_layer: Literal["auto", "sharded", "replicated"] = setting(
+        "auto", "first linear layer on several ranks. sharded: each rank holds some of its columns, and ranks exchange "
+                "activations instead of its gradient; auto: where that sends less. The log says what is used", common=False)
     keep_memory: bool = setting(True, "keep freed memory for the next step instead of returning it to the system",
                                 common=False)
 

@@ -9,7 +9,7 @@ import gc
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, cast
@@ -63,6 +63,19 @@ class World:
             with _collective():
                 dist.all_reduce(tensor)
 
+    def broadcast(self, tensor: torch.Tensor, root: int) -> None:
+        """Overwrite a tensor, of one shape and type on all ranks, by that of one rank."""
+        if self.size > 1:
+            with _collective():
+                dist.broadcast(tensor, root)
+
+    def all_to_all(self, numbers: torch.Tensor, sent_R: list[int], received_R: list[int]) -> torch.Tensor:
+        """Send each rank so many numbers of a flat tensor, in turn; return what each rank sent to this one, in turn."""
+        received = numbers.new_empty(sum(received_R))
+        with _collective():
+            dist.all_to_all_single(received, numbers, received_R, sent_R)
+        return received
+
     def gather(self, value: Any) -> list[Any]:
         """Return the values of all ranks, by rank, on all ranks. Values are sent as JSON, which carries no code."""
         if self.size == 1:
@@ -111,10 +124,14 @@ class World:
         """Wait for all ranks."""
         self.sum(0.0)
 
-    def to_ddp(self, module: nn.Module, compress: str = "none") -> nn.Module:
-        """Wrap a module so that backward averages its gradients over the ranks; compress: "bfloat16" halves their bytes."""
+    def to_ddp(self, module: nn.Module, compress: str = "none", *, own: Iterable[str] = ()) -> nn.Module:
+        """Wrap a module so that backward averages its gradients over the ranks; compress: "bfloat16" halves their bytes.
+
+        own: names of parameters that differ between ranks, and are not averaged.
+        """
         if self.size == 1:
             return module
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, list(own))
         with _collective():
             wrapped = DistributedDataParallel(module, gradient_as_bucket_view=True)
         if compress == "bfloat16":

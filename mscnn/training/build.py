@@ -15,6 +15,7 @@ from mscnn.data.pixels.scale import Scale, scale_from_record
 from mscnn.data.tables import splits
 from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed import core_binding, core_plan, world
+from mscnn.distributed.sharded_linear import REPLICATED, SHARDED, ShardedLinear, bytes_sent, choose
 from mscnn.model import MCNN, kernel
 from mscnn.model.acceleration import choose_acceleration, nesterov_sgd
 from mscnn.training import checkpoint, prepare_data
@@ -26,6 +27,8 @@ from mscnn.training.stop_signal import StopRequest
 from mscnn.training.targets import build_targets
 from mscnn.training.train_state import require_same_data, require_same_settings
 from mscnn.training.trainer import Trainer
+
+OWN = ("network.hidden.weight",)  # of LossModule: what differs between ranks where the first layer is sharded
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,10 @@ def build_trainer(settings: config.Config, data: TrainingData, ranks: world.Worl
                            "used": f"sparse in branches {network.sparse_branches()} of 0 to 6"}
     log.info("gradient: asked %s, using %s", *choices["gradient"].values())
     log.info("network: %s parameters, %d mechanisms", f"{sum(p.numel() for p in network.parameters()):,}", len(classes))
+    choices["first layer"] = choose_first_layer(settings, network, ranks, acceleration.backend)
+    log.info("first layer: asked %s, using %s: %s", *choices["first layer"].values())
+    if is_sharded := choices["first layer"]["used"] == SHARDED:
+        network.hidden = ShardedLinear(network.hidden, ranks, in_bfloat16=settings.compute.compress == "bfloat16")
     fields = FieldReader(data.table, data.scale, settings.data.size())
     bind_loader = core_binding.loader_binding(plan, settings.parallel)
     targets = build_targets(fields, data.split, objective, optim, ranks, bind_loader)
@@ -136,7 +143,24 @@ def build_trainer(settings: config.Config, data: TrainingData, ranks: world.Worl
     acceleration.take_over(network, optimiser)
     return Trainer(
         world=ranks, acceleration=acceleration, network=network, targets=targets, fields=fields, jitter=jitter,
-        loss_module=ranks.to_ddp(loss_module, settings.compute.compress), optimiser=optimiser,
+        loss_module=ranks.to_ddp(loss_module, settings.compute.compress, own=OWN if is_sharded else ()),
+        optimiser=optimiser,
         microbatch=optim.microbatch, clip_norm=optim.clip_norm, seed=settings.run.seed, contrast=contrast,
         ema=EMA(network, optim.ema_decay) if optim.ema_decay else None, stop_requested=stop,
         loader_thread_init=bind_loader), choices
+
+
+def choose_first_layer(settings: config.Config, network: MCNN, ranks: world.World, backend: str) -> dict[str, str]:
+    """Return {"asked", "used", "why"} for the first linear layer: sharded over the ranks, or replicated.
+
+    Raises UsageError where it cannot be sharded as asked.
+    """
+    asked, in_bfloat16 = settings.compute.first_layer, settings.compute.compress == "bfloat16"
+    why_not = "a single process" if ranks.size == 1 else "Intel's extension packs the weights" if backend == "ipex" else ""
+    if why_not and asked == "sharded" and ranks.size > 1:
+        raise errors.UsageError(f"--first-layer sharded: {why_not}; use --accelerate native, or --first-layer replicated")
+    sent = bytes_sent(features=network.hidden.in_features, outputs=network.hidden.out_features,
+                      minibatch=settings.optim.minibatch, size=ranks.size, in_bfloat16=in_bfloat16)
+    used = REPLICATED if why_not else choose(sent) if asked == "auto" else asked
+    counted = f"a rank sends {sent[SHARDED] / 1e6:.1f} MB a step sharded, {sent[REPLICATED] / 1e6:.1f} replicated"
+    return {"asked": asked, "used": used, "why": why_not or counted}

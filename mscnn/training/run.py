@@ -186,7 +186,7 @@ def _numerics(settings: config.Config, ranks: world.World, plan: core_plan.Plan,
     hosts, threads, cpus = (sorted({*each}) for each in zip(
         *ranks.gather((ranks.host, plan.threads, machine.cpu_model())), strict=True))
     return {"ranks": ranks.size, "nodes": len(hosts), "backend": ranks.backend, "threads": threads, "CPU": cpus,
-            **{name: choices[name]["used"] for name in ("accelerate", "precision", "kernel", "gradient")},
+            **{name: choices[name]["used"] for name in ("accelerate", "precision", "kernel", "gradient", "first layer")},
             "compress": settings.compute.compress, **machine.versions()}
 
 

@@ -6,12 +6,13 @@ augmentation of fields are pure functions of seed, epoch and site, and all else 
 
 import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mscnn.core import activity, config, run_directory
 from mscnn.core.errors import DataError, Stopped, UsageError
@@ -82,14 +83,15 @@ class TrainState:
         """
         if not trainer.is_finite():
             raise UsageError(f"training diverged: weights are not finite after step {self.step}; {DIVERGED_REMEDY}")
+        wholes = trainer.gather_wholes()
         if trainer.world.rank:
             return
         previous, mean = self.best_epoch_mean, math.inf if self.epoch_mean is None else self.epoch_mean
         is_best, self.best_epoch_mean = mean < previous, min(mean, previous)
         try:
             with activity.during("saving a checkpoint"):
-                checkpoint.save(run_dir / checkpoint.FOLDER, self.to_checkpoint(settings, trainer, split, is_best=is_best),
-                                keep=settings.run.keep_checkpoints, is_best=is_best)
+                content = self.to_checkpoint(settings, trainer, split, wholes, is_best=is_best)
+                checkpoint.save(run_dir / checkpoint.FOLDER, content, keep=settings.run.keep_checkpoints, is_best=is_best)
         except OSError as problem:
             self.best_epoch_mean = previous
             self.failed_saves += 1
@@ -101,16 +103,23 @@ class TrainState:
                 failure.this_rank_only = True
                 raise failure from None
 
-    def to_checkpoint(self, settings: config.Config, trainer: Trainer, split: splits.Split, *, is_best: bool) -> Checkpoint:
+    def to_checkpoint(self, settings: config.Config, trainer: Trainer, split: splits.Split, wholes: dict[int, Tensor], *,
+                      is_best: bool) -> Checkpoint:
         """Return all that evaluation and a resumed training need; tensors share the memory of the training.
 
-        `resume` takes the live weights, before the average ones are swapped in for `network`.
+        wholes: as Trainer.gather_wholes returns them.  `resume` takes the live weights, before the average ones are swapped
+        in for `network`.
         """
         table = trainer.fields.table
         assert table.shape is not None
+
+        def whole(state: Any) -> Any:
+            return _mapped(state, lambda tensor: wholes.get(tensor.data_ptr(), tensor))
+
         resume = ResumeRecord(
-            loss_module=_unwrapped(trainer.loss_module).state_dict(), optimiser=trainer.optimiser.state_dict(),
-            ema=trainer.ema.state_dict() if trainer.ema else None, rng_state=torch.get_rng_state(),
+            loss_module=whole(_unwrapped(trainer.loss_module).state_dict()),
+            optimiser=whole(trainer.optimiser.state_dict()),
+            ema=whole(trainer.ema.state_dict()) if trainer.ema else None, rng_state=torch.get_rng_state(),
             best_epoch_mean=self.best_epoch_mean if math.isfinite(self.best_epoch_mean) else None,
             epoch_losses=self.epoch_losses, recent_losses=list(self.recent_losses), nonfinite_steps=self.nonfinite_steps,
             has_lda_head=self.has_lda_head, is_best=is_best, numerics=self.numerics)
@@ -119,17 +128,21 @@ class TrainState:
                 step=self.step, total_steps=self.total_steps, settings=config.absolute(settings).flat(),
                 classes=table.mechanisms(), channels=list(table.channels), image_size=list(table.shape[1:]),
                 scale=trainer.fields.scale.to_record(), split=splits.to_record(split, table),
-                network=trainer.network.state_dict(), resume=resume, counts=self.counts,
+                network=whole(trainer.network.state_dict()), resume=resume, counts=self.counts,
                 readout=self.readout)
 
     def load(self, saved: Checkpoint, trainer: Trainer) -> None:
         """Restore the training to where a checkpoint was saved. Raises DataError where it is of another network."""
-        resume = saved.resume
+        resume, layer = saved.resume, trainer.sharded
+
+        def own(state: Any) -> Any:
+            return _mapped(state, layer.own_part) if layer else state
+
         try:
-            _unwrapped(trainer.loss_module).load_state_dict(resume.loss_module)
-            trainer.optimiser.load_state_dict(_laid_out_alike(resume.optimiser, trainer.optimiser))
+            _unwrapped(trainer.loss_module).load_state_dict(own(resume.loss_module))
+            trainer.optimiser.load_state_dict(_laid_out_alike(own(resume.optimiser), trainer.optimiser))
             if trainer.ema and resume.ema:
-                trainer.ema.load_state_dict(resume.ema)
+                trainer.ema.load_state_dict(own(resume.ema))
             torch.set_rng_state(resume.rng_state)
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as problem:
             raise DataError(f"the checkpoint does not fit this network ({str(problem).splitlines()[0]}); name a new "
@@ -139,8 +152,9 @@ class TrainState:
         self.nonfinite_steps, self.has_lda_head = resume.nonfinite_steps, resume.has_lda_head
         self.readout = saved.readout
         self.recent_losses.extend(resume.recent_losses)
-        changed = [f"{name} {resume.numerics.get(name)}, now {value}" for name, value in self.numerics.items()
-                   if resume.numerics.get(name) != value]
+        before = {"first layer": "replicated", **resume.numerics}  # as in all checkpoints that do not name it
+        changed = [f"{name} {before.get(name)}, now {value}" for name, value in self.numerics.items()
+                   if before.get(name) != value]
         log.info("resumed at step %d: %s", self.step, "the same fields in the same order, rounded differently "
                  f"({'; '.join(changed)})" if changed else "bit for bit as if the run had not been stopped")
 
@@ -198,6 +212,15 @@ def _laid_out_alike(saved: dict[str, Any], optimiser: torch.optim.Optimizer) -> 
                        if isinstance(value, torch.Tensor) and value.shape == parameters[number].shape else value
                        for name, value in state.items()} for number, state in saved["state"].items()}
     return saved | {"state": states}
+
+
+def _mapped(state: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Return a state of nested dictionaries and lists with its tensors changed."""
+    if isinstance(state, dict):
+        return {name: _mapped(value, change) for name, value in state.items()}
+    if isinstance(state, list):
+        return [_mapped(value, change) for value in state]
+    return change(state) if isinstance(state, Tensor) else state
 
 
 def _unwrapped(module: nn.Module) -> nn.Module:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from mscnn.data.pixels.augment import Jitter
 from mscnn.data.pixels.prefetch import prefetch
 from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.tables.sampler import microbatches, occurrences, shard
+from mscnn.distributed.sharded_linear import ShardedLinear
 from mscnn.distributed.world import World
 from mscnn.model import MCNN
 from mscnn.model.acceleration import Acceleration
@@ -43,7 +44,17 @@ class Microbatch:
     sites_N: np.ndarray         # positions in the table
     places_N: np.ndarray        # in the global minibatch; none for padding
     minibatch_M: np.ndarray     # sites of the global minibatch
+    rows_R: list[int]           # fields that each rank computes at the same time, padding among them
     is_last: bool               # of its step
+
+
+class Share(NamedTuple):
+    """What a rank computes at once of a global minibatch."""
+
+    places_N: np.ndarray  # in the minibatch
+    is_real: bool         # False: padding, one field that counts nowhere
+    rows_R: list[int]     # fields that each rank computes at the same time, padding among them
+    is_last: bool         # of its step
 
 
 @dataclass(frozen=True)
@@ -102,14 +113,18 @@ class Trainer:
     stop_requested: Callable[[], bool] = lambda: False  # whether this rank was asked to stop
     loader_thread_init: Callable[[], object] = lambda: None  # what the thread that reads ahead calls first
 
+    @property
+    def sharded(self) -> ShardedLinear | None:
+        """The first linear layer, if each rank holds a part of it alone."""
+        return self.network.hidden if isinstance(self.network.hidden, ShardedLinear) else None
+
     def prefetch(self, epochs: Iterable[tuple[int, list[np.ndarray]]]) -> Generator[Microbatch, None, None]:
         """Yield this rank's microbatches in order, reading the next one while one is computed.
 
         epochs: the number of each and its global minibatches, as positions in the table.
         """
-        jobs = (partial(self._load_microbatch, minibatch, places, is_real, is_last, epoch)
-                for epoch, minibatches in epochs for minibatch in minibatches
-                for places, is_real, is_last in self._own_microbatches(minibatch))
+        jobs = (partial(self._load_microbatch, minibatch, share, epoch) for epoch, minibatches in epochs
+                for minibatch in minibatches for share in self._own_shares(minibatch))
         return prefetch(jobs, thread_init=self.loader_thread_init)
 
     def steps(self, loaded: Iterator[Microbatch], rates: list[float],
@@ -128,7 +143,8 @@ class Trainer:
         """
         if self.world.size > 1:
             first = self.targets.train_sites[:1]
-            batch = self._load_microbatch(first, np.zeros(1, dtype=int), is_real=False, is_last=True, epoch=0)
+            padding = Share(np.zeros(1, dtype=int), is_real=False, rows_R=[1] * self.world.size, is_last=True)
+            batch = self._load_microbatch(first, padding, epoch=0)
             with self.world.sync_only_if(self.loss_module, last=True):
                 result = self._forward(batch)
                 loss = result["loss"] + (result["embeddings_NE"].sum() * 0 if self.contrast else 0)
@@ -142,8 +158,9 @@ class Trainer:
 
     def predict(self, sites: np.ndarray, tta: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Return probabilities and features of the given sites, known to all ranks; a collective."""
-        return predict(self.network, self.fields, sites, microbatch=self.microbatch, world=self.world, tta=tta,
-                       acceleration=self.acceleration, loader_thread_init=self.loader_thread_init)
+        with self.sharded.gathered() if self.sharded else nullcontext():  # ranks predict different numbers of fields
+            return predict(self.network, self.fields, sites, microbatch=self.microbatch, world=self.world, tta=tta,
+                           acceleration=self.acceleration, loader_thread_init=self.loader_thread_init)
 
     def replace_last_layer(self, features_SF: np.ndarray, labels_S: np.ndarray) -> None:
         """Replace the last layer by linear discriminant analysis of features of the network with the weights of the EMA.
@@ -159,11 +176,25 @@ class Trainer:
                 parameter.copy_(torch.from_numpy(values))
 
     def is_finite(self) -> bool:
-        """Return whether all numbers that a checkpoint would hold are finite; they are the same on all ranks."""
+        """Return whether all numbers that a checkpoint would hold are finite, on all ranks alike; a collective."""
         tensors = [*self.loss_module.state_dict().values(), *(self.ema.shadow if self.ema else ())]
         for state in self.optimiser.state.values():
             tensors += [value for value in state.values() if isinstance(value, Tensor)]
-        return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
+        is_finite = all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
+        return not self.world.any(not is_finite) if self.sharded else is_finite
+
+    def gather_wholes(self) -> dict[int, Tensor]:
+        """Return on rank 0 the whole of each tensor that is sharded, by the address of its part; a collective.
+
+        They are the weight, its momentum and its moving average.
+        """
+        if not (layer := self.sharded):
+            return {}
+        parts = [layer.weight.detach(), *self.optimiser.state[layer.weight].values()]
+        parts += [average for average, parameter in zip(self.ema.shadow, self.network.parameters(), strict=True)
+                  if parameter is layer.weight] if self.ema else []
+        parts = [part for part in parts if isinstance(part, Tensor) and part.shape == layer.weight.shape]
+        return {part.data_ptr(): whole for part in parts if (whole := layer.whole(part, only_on=0)) is not None}
 
     def _step(self, loaded: Iterator[Microbatch], metrics: StepMetrics) -> StepResult:
         """Take one optimiser step; ranks exchange gradients with its last microbatch only.
@@ -248,6 +279,7 @@ class Trainer:
     def _embed(self, batch: Microbatch) -> Tensor:
         """Return the embeddings (N, E) of a microbatch, without a graph."""
         loss_module = cast(LossModule, getattr(self.loss_module, "module", self.loss_module))  # without its wrapper
+        self._announce(batch)
         with torch.no_grad(), self.acceleration.autocast():
             return loss_module.embed(self.network.features(batch.images_NCHW))
 
@@ -258,32 +290,47 @@ class Trainer:
 
     def _forward(self, batch: Microbatch) -> dict[str, Tensor]:
         """Return what LossModule.forward does, in the precision asked for."""
+        self._announce(batch)
         with self.acceleration.autocast():
             return self.loss_module(batch.images_NCHW, batch.labels_N, batch.weights_N, batch.aux_targets_ND,
                                     batch.aux_shares_N)
 
+    def _announce(self, batch: Microbatch) -> None:
+        """Tell a sharded layer how many fields each rank is about to compute."""
+        if self.sharded:
+            self.sharded.rows_R = batch.rows_R
+
     def _clip_and_check(self) -> bool:
-        """Clip the gradient to the norm clip_norm, if one is set; return whether it is finite."""
-        gradients = [parameter.grad for parameter in self.loss_module.parameters() if parameter.grad is not None]
-        norm = nn.utils.get_total_norm(gradients)
+        """Clip the gradient to the norm clip_norm, if one is set; return whether it is finite, on all ranks alike."""
+        gradients = {id(parameter): parameter.grad for parameter in self.loss_module.parameters()
+                     if parameter.grad is not None}
+        if self.sharded:
+            own = gradients.pop(id(self.sharded.weight))
+            squares = self.world.sum(float(own.norm()) ** 2)[0] + float(nn.utils.get_total_norm(gradients.values())) ** 2
+            norm = torch.tensor(squares).sqrt()
+        else:
+            norm = nn.utils.get_total_norm(gradients.values())
         if self.clip_norm:
             nn.utils.clip_grads_with_norm_(self.loss_module.parameters(), self.clip_norm, norm)
         return bool(torch.isfinite(norm))
 
-    def _own_microbatches(self, minibatch: np.ndarray) -> list[tuple[np.ndarray, bool, bool]]:
-        """Return this rank's microbatches of a minibatch: places in it, whether they are real, whether it is the last.
+    def _own_shares(self, minibatch: np.ndarray) -> list[Share]:
+        """Return what this rank computes of a minibatch, a microbatch at a time; without fields, one field of padding.
 
-        A rank without fields gets one field of padding.
+        Where the first linear layer is sharded, all ranks compute as many microbatches, some of them padding.
         """
-        own = shard(np.arange(len(minibatch)), rank=self.world.rank, size=self.world.size)
-        if len(own) == 0:
-            return [(np.zeros(1, dtype=int), False, True)]
-        parts = microbatches(own, self.microbatch)
-        return [(places, True, number == len(parts)) for number, places in enumerate(parts, 1)]
+        parts_R = [microbatches(shard(np.arange(len(minibatch)), rank=rank, size=self.world.size), self.microbatch)
+                   for rank in range(self.world.size)]
+        own = parts_R[self.world.rank]
+        number = max(1, *map(len, parts_R if self.sharded else [own]))
+        padding = np.zeros(1, dtype=int)
+        return [Share(own[each] if each < len(own) else padding, each < len(own),
+                      [len(parts[each]) if each < len(parts) else 1 for parts in parts_R], each == number - 1)
+                for each in range(number)]
 
-    def _load_microbatch(self, minibatch: np.ndarray, places: np.ndarray, is_real: bool, is_last: bool,
-                         epoch: int) -> Microbatch:
-        sites, targets = minibatch[places], self.targets
+    def _load_microbatch(self, minibatch: np.ndarray, share: Share, epoch: int) -> Microbatch:
+        places, is_real, targets = share.places_N, share.is_real, self.targets
+        sites = minibatch[places]
         images_NCHW = self.acceleration.place(
             self.fields.read(sites, self.jitter, (self.seed, epoch), occurrences(minibatch)[places]))
         return Microbatch(
@@ -291,7 +338,7 @@ class Trainer:
             weights_N=loss_shares(targets.weights, minibatch, sites) * is_real,
             aux_targets_ND=None if targets.aux_targets is None else targets.aux_targets[sites],
             aux_shares_N=torch.full((len(sites),), is_real / len(minibatch)), sites_N=sites,
-            places_N=places[:len(places) * is_real], minibatch_M=minibatch, is_last=is_last)
+            places_N=places[:len(places) * is_real], minibatch_M=minibatch, rows_R=share.rows_R, is_last=share.is_last)
 
 
 def _inner(embeddings_NE: Tensor, gradients_NE: Tensor) -> Tensor:

@@ -8,12 +8,13 @@ from mscnn.bench.cost_model import Cluster
 from mscnn.bench.settings import CollectiveSettings, parse_bytes
 from mscnn.cli import parse
 from mscnn.core.errors import UsageError
+from mscnn.distributed import sharded_linear
 from tests.conftest import run_python
 
 MIB = 2**20
 # 8 Gb/s carries 1 GB/s; without latency and with ranks that are never in the way, times are bytes over GB/s.
 PLAIN = {"ranks_per_node": 2, "gbit": 8.0, "latency_us": 0.0, "efficiency": 1.0, "rank_rate": float("inf"),
-         "algorithm": "ring"}
+         "rank_rate_bfloat16": float("inf"), "algorithm": "ring"}
 
 
 def read(arguments: list[str]) -> CollectiveSettings:
@@ -22,10 +23,9 @@ def read(arguments: list[str]) -> CollectiveSettings:
 
 
 def test_the_least_that_a_rank_sends():
-    assert cost_model.bytes_sent(600, 1) == 0
-    assert cost_model.bytes_sent(600, 2) == 600
-    assert cost_model.bytes_sent(600, 3) == 800
-    assert cost_model.bytes_sent(600, 4) == 900
+    """To reduce and to gather by a ring, twice (n - 1) parts of n; to all others, n - 1 parts of n once."""
+    assert [sharded_linear.all_reduce_bytes(600, ranks) for ranks in (1, 2, 3, 4)] == [0, 600, 800, 900]
+    assert [sharded_linear.all_to_all_bytes(600, ranks) for ranks in (1, 2, 3, 4)] == [0, 300, 400, 450]
 
 
 def test_sizes_are_read_and_shown():
@@ -55,7 +55,21 @@ def test_small_sums_are_timed_several_at_a_time():
     ({"rank_rate": 4.0}, 2, 1.5, 1.5),                              # and here faster
 ])
 def test_time_of_a_sum_by_hand(changes, nodes, fabric, exchange):
-    assert cost_model.exchange_seconds(nodes, Cluster(**PLAIN | changes), 1e9) == pytest.approx((fabric, exchange))
+    assert cost_model.all_reduce_seconds(nodes, Cluster(**PLAIN | changes), 1e9) == pytest.approx((fabric, exchange))
+
+
+@pytest.mark.parametrize(("changes", "nodes", "fabric", "exchange"), [
+    ({}, 1, 0.0, 0.0),
+    ({}, 2, 1.5, 1.5),                                              # both ranks of a node send 3/4 of 1 GB
+    ({}, 4, 1.75, 1.75),                                            # 7/8
+    ({"algorithm": "hierarchical"}, 4, 1.75, 1.75),
+    ({"latency_us": 1e6}, 2, 1.5 + 3, 1.5 + 3),                     # 3 messages, a second each
+    ({"rank_rate": 0.25}, 1, 0.0, 2.0),                             # 1/2 of 1 GB at 0.25 GB/s
+    ({"rank_rate": 0.25}, 2, 1.5, 3.0),
+    ({"rank_rate_bfloat16": 0.25}, 2, 1.5, 1.5),                    # of float32
+])
+def test_time_of_an_all_to_all_by_hand(changes, nodes, fabric, exchange):
+    assert cost_model.all_to_all_seconds(nodes, Cluster(**PLAIN | changes), 1e9) == pytest.approx((fabric, exchange))
 
 
 def test_failure_reason():

@@ -1,6 +1,7 @@
 """Started as one or several ranks by test_ranks.py: three training steps and a prediction.
 
-take_steps.py TABLE OUT [BACKEND [BROKEN [LEARNT]]]     BROKEN: a site with pixels not finite; LEARNT: of OBJECTIVES
+take_steps.py TABLE OUT [BACKEND [BROKEN [LEARNT [FIRST_LAYER]]]]
+BROKEN: a site with pixels not finite; LEARNT: of OBJECTIVES; FIRST_LAYER: replicated or sharded
 """
 
 import sys
@@ -14,9 +15,11 @@ from mscnn.data.pixels.augment import Jitter
 from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.tables import splits
 from mscnn.distributed import world
+from mscnn.distributed.sharded_linear import ShardedLinear
 from mscnn.model import MCNN
 from mscnn.model.acceleration import Acceleration, nesterov_sgd
 from mscnn.training import prepare_data, targets
+from mscnn.training.build import OWN
 from mscnn.training.contrast import build_contrast
 from mscnn.training.loss import LossModule
 from mscnn.training.trainer import StepMetrics, Trainer
@@ -39,7 +42,7 @@ class Broken(FieldReader):
 
 
 def main(table_csv: str, out: str, backend: str = "gloo", broken: str = "-1",
-         learnt: str = "mechanism") -> None:
+         learnt: str = "mechanism", first_layer: str = "replicated") -> None:
     """Write the trained parameters, sums and predictions of rank 0."""
     ranks = world.init(backend)
     torch.set_num_threads(1)
@@ -54,11 +57,14 @@ def main(table_csv: str, out: str, backend: str = "gloo", broken: str = "-1",
     torch.manual_seed(0)
     acceleration = Acceleration()
     network = acceleration.prepare(MCNN(len(table.mechanisms()), *table.shape))
+    if first_layer == "sharded":
+        network.hidden = ShardedLinear(network.hidden, ranks)
     contrast = build_contrast(objective, taught)
     loss_module = LossModule(network, 0.1, objective.statistics_weight, taught.aux_targets.shape[1],
                              objective.mechanism_weight, contrast=contrast is not None)
     trainer = Trainer(
-        world=ranks, acceleration=acceleration, network=network, targets=taught, loss_module=ranks.to_ddp(loss_module),
+        world=ranks, acceleration=acceleration, network=network, targets=taught,
+        loss_module=ranks.to_ddp(loss_module, own=OWN if first_layer == "sharded" else ()),
         optimiser=nesterov_sgd(loss_module, momentum=0.9, weight_decay=5e-5), fields=fields,
         jitter=Jitter(flips=True, quarter_turns=True, gain=0.2), microbatch=2, clip_norm=1.0, seed=0, contrast=contrast)
     trainer.warm_up_ddp()
@@ -68,9 +74,11 @@ def main(table_csv: str, out: str, backend: str = "gloo", broken: str = "-1",
     named = [sorted(site for own in ranks.gather(step.nonfinite_sites) for site in own) for _, step in taken]
     numbers = tally.all_reduce(ranks)
     probabilities = trainer.predict(np.arange(len(table)))[0]
+    wholes = trainer.gather_wholes()
+    parameters = {name: wholes.get(tensor.data_ptr(), tensor) for name, tensor in network.state_dict().items()}
     everyone = ranks.gather({"rank": ranks.rank, "any": ranks.any(ranks.rank == ranks.size - 1), "text": "µ" * ranks.rank})
     if ranks.rank == 0:
-        torch.save({"parameters": network.state_dict(), "taken": [rate for rate, _ in taken],
+        torch.save({"parameters": parameters, "taken": [rate for rate, _ in taken],
                     "skipped": [step.is_skipped for _, step in taken], "broken": named, "loss": numbers["loss"],
                     "accuracy": numbers["accuracy"], "probabilities": torch.from_numpy(probabilities),
                     "normalisation": [*normalisation.mean, *normalisation.sd], "counts": counts.to_json(),

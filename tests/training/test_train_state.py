@@ -52,9 +52,10 @@ def module_screen(tmp_path_factory):
     return tiny_screen.__wrapped__(tmp_path_factory.mktemp("screen"))
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 3])
-def test_a_run_that_goes_on_from_any_step_is_the_one_that_never_stopped(module_screen, tmp_path, ranks):
-    also = {1: ("--rotate", "20"), 2: ("--replicate-weight", "0.5", "--epochs", "1"), 3: ()}[ranks]  # a step for each pair
+@pytest.mark.parametrize(("ranks", "first_layer"), [*((ranks, "replicated") for ranks in (1, 2, 3)), (3, "sharded")])
+def test_a_run_that_goes_on_from_any_step_is_the_one_that_never_stopped(module_screen, tmp_path, ranks, first_layer):
+    also = {1: ("--rotate", "20"), 2: ("--replicate-weight", "0.5", "--epochs", "1"),  # a step for each pair
+            3: ("--first-layer", first_layer)}[ranks]
     whole, options = tmp_path / "whole", ("--checkpoint-steps", "1", "--keep-checkpoints", "9", *also)
     done = train(whole, module_screen, *options, ranks=ranks)
     assert done.returncode == 0, done.stderr
@@ -89,6 +90,24 @@ def test_another_number_of_ranks_goes_on_alike_and_says_so(module_screen, tmp_pa
     (_, one), (_, other) = checkpoint.read(whole), checkpoint.read(part)
     for name, weight in one.network.items():
         torch.testing.assert_close(other.network[name], weight, rtol=1e-3, atol=1e-4)
+
+
+def test_a_run_goes_on_with_its_first_layer_held_otherwise(module_screen, tmp_path):
+    """Sharded over 2 ranks for a step, over 3 for another, then replicated: the checkpoint holds the whole layer."""
+    whole, part, stop = tmp_path / "whole", tmp_path / "part", ("--checkpoint-steps", "1", "--stop-after", "1e-9")
+    assert train(whole, module_screen).returncode == 0
+    assert train(part, module_screen, *stop, "--first-layer", "sharded", ranks=2).returncode == 75
+    done = train(part, module_screen, *stop, "--first-layer", "sharded", "--resume", "auto", ranks=3)
+    assert (done.returncode, "rounded differently (ranks 2, now 3)" in done.stdout) == (75, True), done.stderr
+    done = train(part, module_screen, "--first-layer", "replicated", "--resume", "auto", ranks=3)
+    assert done.returncode == 0, done.stderr
+    assert "rounded differently (first layer sharded, now replicated)" in done.stdout
+    (_, one), (_, other) = checkpoint.read(whole), checkpoint.read(part)
+    for name, weight in one.network.items():  # the moving average
+        torch.testing.assert_close(other.network[name], weight, rtol=1e-3, atol=1e-4)
+    (momentum, expected) = (saved.resume.optimiser["state"] for saved in (other, one))
+    for number, state in expected.items():
+        torch.testing.assert_close(momentum[number]["momentum_buffer"], state["momentum_buffer"], rtol=1e-2, atol=1e-4)
 
 
 def test_the_clock_stops_a_run_which_says_where(module_screen, tmp_path):
@@ -232,6 +251,7 @@ class Full:
 
     world = SimpleNamespace(rank=0)
     is_finite = staticmethod(lambda: True)
+    gather_wholes = staticmethod(dict)
 
 
 @pytest.mark.parametrize("problem", [OSError(28, "No space left on device"), OSError(30, "Read-only file system")])
