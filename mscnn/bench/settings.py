@@ -66,6 +66,7 @@ class LabelsSettings(Settings):
     labelled: str = setting("2,4,8", "numbers of labelled compounds of each mechanism")
     test_compounds: SeveralInt = setting(4, "compounds of each mechanism that are tested, and never labelled")
     plates: PositiveInt = setting(3, "replicate plates of each week")
+    sites: PositiveInt = setting(2, "sites of each well")
     size: str = setting("256x256", "height x width of a field in pixels as drawn; the networks see half of both",
                         metavar="HxW")
     steps: PositiveInt = setting(800, "training steps of each network, of 48 fields")

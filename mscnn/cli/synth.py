@@ -16,14 +16,14 @@ class SynthSettings(Settings):
     """Settings of `mscnn synth`"""
 
     out: str = setting(REQUIRED, "new folder for images, CSVs and overview.png", metavar="DIR", written=True)
-    kind: Literal["looks", "arrangements"] = setting(
-        "looks", "looks: mechanisms of BBBC021 change the looks of cells, in 8 doses; arrangements: they rearrange the "
-                 "parts of cells, in 2 doses, which averages over a field hardly see")
-    mechanisms: str = setting("demo", "demo (6 distinct looks, all arrangements), all (12), or NAME,NAME")
+    kind: Literal["looks", "inclusions"] = setting(
+        "looks", "looks: mechanisms of BBBC021 change the looks of cells, in 8 doses; inclusions: they give a few bright "
+                 "inclusions a shape, in 2 doses, of which statistics of pixels see little")
+    mechanisms: str = setting("demo", "demo (6 distinct looks, all inclusions), all (12), or NAME,NAME")
     compounds: PositiveInt = setting(3, "compounds of each mechanism")
     plates: PositiveInt = setting(2, "replicate plates of each week")
     sites: PositiveInt = setting(1, "sites of each well")
-    size: str = setting("auto", "height x width of a field in pixels; auto: 128x128 for looks, 256x256 for arrangements, "
+    size: str = setting("auto", "height x width of a field in pixels; auto: 128x128 for looks, 256x256 for inclusions, "
                                 "whose cells have 44 pixels at any size", metavar="HxW")
     seed: NonNegativeInt = setting(0, "the same seed writes the same bytes")
 
@@ -33,7 +33,7 @@ class SynthSettings(Settings):
 
     def height_width(self) -> tuple[int, int]:
         """Return height and width of a field in pixels."""
-        auto = {"looks": (128, 128), "arrangements": (256, 256)}[self.kind]
+        auto = {"looks": (128, 128), "inclusions": (256, 256)}[self.kind]
         return auto if self.size == "auto" else parse_size("size", self.size)
 
 
@@ -45,22 +45,22 @@ def main(argv: list[str]) -> None:
     settings = COMMAND.read(argv)
 
     from mscnn.data.tables.bbbc021 import find_csvs, read_bbbc021
-    from mscnn.synthetic import arranged_plates, arrangements, phenotypes, plates, screen_plan  # --help comes at once
+    from mscnn.synthetic import inclusion_plates, inclusions, phenotypes, plates, screen_plan  # --help comes at once
 
     out, (height, width) = Path(settings.out), settings.height_width()
     looks = settings.kind == "looks"
-    sets = {"demo": list(screen_plan.DEMO_MECHANISMS if looks else arrangements.MECHANISMS),
-            "all": list(phenotypes.MECHANISMS if looks else arrangements.MECHANISMS)}
+    sets = {"demo": list(screen_plan.DEMO_MECHANISMS if looks else inclusions.MECHANISMS),
+            "all": list(phenotypes.MECHANISMS if looks else inclusions.MECHANISMS)}
     mechanisms = sets.get(settings.mechanisms, [name.strip() for name in settings.mechanisms.split(",")])
     if out.exists() and any(out.iterdir()):
         raise errors.UsageError(f"{out} exists and is not empty; name a new folder with --out, or remove it")
     try:
-        plan = (screen_plan.compounds if looks else arranged_plates.plan)(mechanisms, settings.compounds)
+        plan = (screen_plan.compounds if looks else inclusion_plates.plan)(mechanisms, settings.compounds)
     except ValueError as problem:
         raise errors.UsageError(str(problem)) from None
-    plan_fields = screen_plan.plan_fields if looks else arranged_plates.plan_fields
+    plan_fields = screen_plan.plan_fields if looks else inclusion_plates.plan_fields
     total = sum(1 for _ in plan_fields(plan, settings.plates, settings.sites, settings.seed))
-    write = plates.write_plates if looks else arranged_plates.write_arranged_plates
+    write = plates.write_plates if looks else inclusion_plates.write_inclusion_plates
     with files.locked_folder(out), progress(total, "drawing", unit="field") as shown:
         write(out, mechanisms=mechanisms, compounds_per_mechanism=settings.compounds, plates_per_week=settings.plates,
               sites_per_well=settings.sites, height=height, width=width, seed=settings.seed,

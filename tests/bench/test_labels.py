@@ -132,7 +132,7 @@ def test_the_screen_and_the_networks_are_made_by_commands_with_these_settings(mo
     labels.train(tmp_path / "supervised-2", settings, 240, ["a", "b"])
     assert [command for command, *_ in words] == ["synth", "pack", "train", "train"]
     drawn, packed = synth.COMMAND.read(words[0][1:]), pack.COMMAND.read(words[1][1:])
-    assert (drawn.kind, drawn.compounds, drawn.plates, drawn.seed) == ("arrangements", 12, 3, 3)
+    assert (drawn.kind, drawn.compounds, drawn.plates, drawn.sites, drawn.seed) == ("inclusions", 12, 3, 2, 3)
     assert (packed.bbbc021, packed.blocks()) == (drawn.out, (2, 2))
     label_free, supervised = (train.read(given[1:])[0] for given in words[2:])
     assert label_free.objective.is_label_free

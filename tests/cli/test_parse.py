@@ -179,7 +179,7 @@ def test_commands_read_their_own_options():
     assert (evaluation.checkpoint, evaluation.out, evaluation.image_root, evaluation.sites) == ("run", "x", "a_b", None)
     assert synth(["--out", "x", "--size", "128x256"]).size == "128x256"
     assert synth(["--out", "x"]).height_width() == (128, 128)
-    assert synth(["--out", "x", "--kind", "arrangements"]).height_width() == (256, 256)
+    assert synth(["--out", "x", "--kind", "inclusions"]).height_width() == (256, 256)
     both = ["--checkpoint", "run", "--out", "x"]
     for command, arguments, message in (
             (evaluate.COMMAND.read, ["--checkpoint", "a.pt"], "say with --out"), (synth, [], "out"),

@@ -1,4 +1,4 @@
-"""Screens of arranged cells: plates and layout.  pytest tests/synthetic/test_arranged_plates.py"""
+"""Screens of inclusions: plates and layout.  pytest tests/synthetic/test_inclusion_plates.py"""
 
 from collections import Counter
 
@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from mscnn.data.tables.bbbc021 import find_csvs, read_bbbc021
-from mscnn.synthetic.arranged_plates import draw_field, plan, plan_fields, write_arranged_plates
-from mscnn.synthetic.arrangements import DOSES_UM, MECHANISMS
+from mscnn.synthetic.inclusion_plates import draw_field, plan, plan_fields, write_inclusion_plates
+from mscnn.synthetic.inclusions import DOSES_UM, MECHANISMS
 
-TWO = ["Bar nuclei", "Chains of cells"]
+TWO = ["Bar inclusions", "Double-bar inclusions"]
 
 
 def test_each_compound_has_a_well_of_each_dose_on_each_plate_of_its_week():
@@ -37,11 +37,11 @@ def test_no_well_stands_for_a_mechanism():
 
 
 def test_the_reader_of_bbbc021_reads_the_screen(tmp_path):
-    write_arranged_plates(tmp_path, mechanisms=TWO, compounds_per_mechanism=2, plates_per_week=1, height=32, width=40)
+    write_inclusion_plates(tmp_path, mechanisms=TWO, compounds_per_mechanism=2, plates_per_week=1, height=32, width=40)
     frame = read_bbbc021(*find_csvs(tmp_path)).labelled().frame
     counts = Counter(frame["mechanism"])
-    assert counts == {"DMSO": 12, "Bar nuclei": 4, "Chains of cells": 4}
-    assert set(frame["compound"]) == {"DMSO", "bar-nuclei-a", "bar-nuclei-b", "chains-cells-a", "chains-cells-b"}
+    assert counts == {"DMSO": 12, "Bar inclusions": 4, "Double-bar inclusions": 4}
+    assert set(frame["compound"]) == {"DMSO", "bar-a", "bar-b", "double-bar-a", "double-bar-b"}
 
 
 def test_a_field_depends_on_its_place_alone():
@@ -54,6 +54,25 @@ def test_a_field_depends_on_its_place_alone():
 
 def replace_site(field):
     return field._replace(site=field.site + 1)
+
+
+def test_the_same_seed_writes_the_same_bytes(tmp_path):
+    for name, seed in (("one", 1), ("again", 1), ("other", 2)):
+        write_inclusion_plates(tmp_path / name, mechanisms=TWO, compounds_per_mechanism=1, plates_per_week=1, height=32,
+                               width=32, seed=seed)
+    files = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*.*"))
+    assert len(files) == 3 * 60 + 2
+    assert all((tmp_path / "one" / file).read_bytes() == (tmp_path / "again" / file).read_bytes() for file in files)
+    image, other = (next((tmp_path / name).rglob("*_B02_s1_w2*.tif")).read_bytes() for name in ("one", "other"))
+    assert image != other
+
+
+def test_a_mechanism_changes_inclusions_alone():
+    """A field of the same place and compound under another mechanism: the other two channels have the same bytes."""
+    field = next(f for f in plan_fields(plan(TWO, 1), 1, 1, seed=3) if f.mechanism == TWO[0])
+    one, other = (draw_field(f, 256, 256) for f in (field, field._replace(mechanism=TWO[1])))
+    np.testing.assert_array_equal(one[[0, 2]], other[[0, 2]])
+    assert 0 < (one[1] != other[1]).mean() < 0.2              # some shapes of 24 x 24 pixels, blurred
 
 
 def test_refusals():

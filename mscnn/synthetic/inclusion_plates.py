@@ -1,8 +1,8 @@
-"""A screen of arranged cells in the file layout of BBBC021 v1: plates, weeks, two doses, twelve mechanisms.
+"""A screen of inclusions in the file layout of BBBC021 v1: plates, weeks, two doses, twelve mechanisms.
 
-    mscnn synth --kind arrangements --compounds 12 --plates 3 --out plates
+    mscnn synth --kind inclusions --compounds 12 --plates 3 --out plates
 
-The files of vesicles are named Tubulin, and those of cell bodies Actin.
+The files of vesicles and inclusions are named Tubulin, and those of cell bodies Actin.
 """
 
 import zlib
@@ -13,18 +13,19 @@ from pathlib import Path
 import numpy as np
 
 from mscnn.synthetic import plates
-from mscnn.synthetic.arranged_render import draw_arranged
-from mscnn.synthetic.arrangements import DOSES_UM, MECHANISMS, Look, arrangement, vary
+from mscnn.synthetic.grouped_cells import Look, vary
+from mscnn.synthetic.grouped_render import VESICLES, draw_grouped
+from mscnn.synthetic.inclusions import DOSES_UM, MECHANISMS, draw_inclusions, strength
 from mscnn.synthetic.screen_plan import Field, Well, spread_over_weeks, stream_key
 
 PER_WEEK = 24                 # compounds; with two doses each they leave 12 of 60 wells to DMSO
 _WELLS = [f"{row}{column:02}" for row in "BCDEFG" for column in range(2, 12)]
-_SHORT = {mechanism: mechanism.lower().replace(" of ", " ").replace(" ", "-") for mechanism in MECHANISMS}
+_SHORT = {mechanism: mechanism.removesuffix(" inclusions").lower() for mechanism in MECHANISMS}
 
 
-def write_arranged_plates(out: Path, *, mechanisms: Sequence[str] = tuple(MECHANISMS), compounds_per_mechanism: int = 12,
-                          plates_per_week: int = 3, sites_per_well: int = 1, height: int = 256, width: int = 256,
-                          seed: int = 0, workers: int = 1, progress: Callable[[int, int], None] | None = None) -> None:
+def write_inclusion_plates(out: Path, *, mechanisms: Sequence[str] = tuple(MECHANISMS), compounds_per_mechanism: int = 12,
+                           plates_per_week: int = 3, sites_per_well: int = 1, height: int = 256, width: int = 256,
+                           seed: int = 0, workers: int = 1, progress: Callable[[int, int], None] | None = None) -> None:
     """Write images and both CSVs, as plates.write_plates does. Raises ValueError for unknown mechanisms."""
     weeks = plan(mechanisms, compounds_per_mechanism)
     active = [(name, dose, mechanism) for week in weeks for name, mechanism in week if mechanism for dose in DOSES_UM]
@@ -61,6 +62,8 @@ def draw_field(field: Field, height: int, width: int) -> np.ndarray:
     compound, well = field.well.compound, stream_key(field, 4)[:-1]
     look = vary(Look(), np.random.default_rng([field.seed, 5, zlib.crc32(compound.encode())]))
     look = vary(look, np.random.default_rng(well))
-    arranged = arrangement(compound, field.mechanism, field.well.dose_uM, field.seed)
+    share = strength(compound, field.well.dose_uM, field.seed) if field.mechanism else 0.0
     rng = np.random.default_rng(stream_key(field, 5))
-    return plates.expose(draw_arranged(arranged, look, height, width, rng), field, rng)
+    light = draw_grouped(look, height, width, rng)
+    light[VESICLES] += draw_inclusions(field.mechanism, share, look, height, width, rng)
+    return plates.expose(light, field, rng)
