@@ -131,7 +131,8 @@ class World:
         """
         if self.size == 1:
             return module
-        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, list(own))
+        if own := list(own):
+            DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, own)
         with _collective():
             wrapped = DistributedDataParallel(module, gradient_as_bucket_view=True)
         if compress == "bfloat16":
