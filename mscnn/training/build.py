@@ -162,5 +162,5 @@ def choose_first_layer(settings: config.Config, network: MCNN, ranks: world.Worl
     sent = bytes_sent(features=network.hidden.in_features, outputs=network.hidden.out_features,
                       minibatch=settings.optim.minibatch, size=ranks.size, in_bfloat16=in_bfloat16)
     used = REPLICATED if why_not else choose(sent) if asked == "auto" else asked
-    counted = f"a rank sends {sent[SHARDED] / 1e6:.1f} MB a step sharded, {sent[REPLICATED] / 1e6:.1f} replicated"
+    counted = f"a rank would send {sent[SHARDED] / 1e6:.1f} MB sharded a step, {sent[REPLICATED] / 1e6:.1f} replicated"
     return {"asked": asked, "used": used, "why": why_not or counted}

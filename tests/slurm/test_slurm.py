@@ -296,7 +296,7 @@ def test_a_job_that_loses_a_rank_a_node_or_its_time_is_queued_again_and_goes_on(
         pytest.skip("only with --full")
     job = cluster.submit(*TWO_BY_ONE, f"slurm/{script}", *SHORT, "--epochs", 60, "--log-every", 1,
                          "--checkpoint-steps", 1, DATA="plates", **(by_mpi(cluster, 1) if "mpi" in script else {}))
-    job.until(lambda: "step " in job.log(), "the first step", timeout=SLOW)
+    job.until(lambda: "  epoch " in job.log(), "the first step", timeout=SLOW)
     begun = time.monotonic()
     if what == "time limit near":
         cluster.run("scancel", "--batch", "--signal=USR1", job.number)

@@ -43,7 +43,7 @@ def test_the_layer_is_sharded_where_that_sends_less():
     assert chosen(2, side=1024)["used"] == "sharded"
     assert chosen(32, side=1024, compress="bfloat16")["used"] == "sharded"
     assert chosen(2, side=128)["used"] == "replicated"  # 2.1 MB in all
-    assert chosen(2, side=128)["why"] == "a rank sends 0.1 MB a step sharded, 2.1 replicated"
+    assert chosen(2, side=128)["why"] == "a rank would send 0.1 MB sharded a step, 2.1 replicated"
 
 
 def test_the_layer_is_held_as_asked_where_it_can_be():
