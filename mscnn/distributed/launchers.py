@@ -96,13 +96,15 @@ def abort_at_exit(code: int) -> None:
 
 
 def exit_rank(code: int) -> None:
-    """End a failed rank with this exit code, at once or, over MPI, when it exits; a single process only exits."""
-    if "mpi4py.MPI" in sys.modules:
-        abort_at_exit(code)
-    elif any(names[1] in os.environ for names in VARIABLES.values()):  # may be one of several ranks
+    """End a failed rank at once with this exit code, and so the MPI job that it belongs to; a single process only exits."""
+    library = sys.modules.get("mpi4py.MPI")
+    if library or any(names[1] in os.environ for names in VARIABLES.values()):  # may be one of several ranks
         logging.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()
+        if library:
+            abort_at_exit(code)
+            library.COMM_WORLD.Abort(code)
         os._exit(code)  # gloo's threads abort a process that exits in order while its group is alive: exit code 134
 
 
