@@ -103,7 +103,6 @@ def exit_rank(code: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         if library:
-            abort_at_exit(code)
             library.COMM_WORLD.Abort(code)
         os._exit(code)  # gloo's threads abort a process that exits in order while its group is alive: exit code 134
 

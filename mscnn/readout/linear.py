@@ -26,7 +26,7 @@ class LinearReadout:
         """Return (S, K)."""
         return softmax(self.scores(features_SD))
 
-    def cooled(self, temperature: float) -> "LinearReadout":
+    def with_temperature(self, temperature: float) -> "LinearReadout":
         """Return the layer whose scores are divided by a temperature: above 1, it is less sure."""
         return LinearReadout(self.weights_KD / temperature, self.biases_K / temperature)
 

@@ -79,7 +79,8 @@ def fit_readout(features: Features, facts: SiteFacts, sites: np.ndarray, num_cla
     judged = [candidate for candidate in offered if not network_note or NETWORK not in candidate.tables]
     notes |= {candidate.name: network_note for candidate in offered if candidate not in judged}
     losses, temperatures = _judge(training, judged, folds)
-    parts = {name: part.cooled(temperatures.get(name, 1.0)) for name, part in training.fit(offered, known).items()}
+    parts = {name: part.with_temperature(temperatures.get(name, 1.0))
+             for name, part in training.fit(offered, known).items()}
     names = [candidate.name for candidate in CANDIDATES]
     return Readout(features.columns, parts, choice.choose(losses, notes, names, temperatures), controls)
 

@@ -157,7 +157,7 @@ def choose_first_layer(settings: config.Config, network: MCNN, ranks: world.Worl
     """
     asked, in_bfloat16 = settings.compute.first_layer, settings.compute.compress == "bfloat16"
     why_not = "a single process" if ranks.size == 1 else "Intel's extension packs the weights" if backend == "ipex" else ""
-    if why_not and asked == "sharded" and ranks.size > 1:
+    if why_not and asked == SHARDED and ranks.size > 1:
         raise errors.UsageError(f"--first-layer sharded: {why_not}; use --accelerate native, or --first-layer replicated")
     sent = bytes_sent(features=network.hidden.in_features, outputs=network.hidden.out_features,
                       minibatch=settings.optim.minibatch, size=ranks.size, in_bfloat16=in_bfloat16)
