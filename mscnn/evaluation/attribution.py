@@ -10,7 +10,7 @@ from captum.attr import IntegratedGradients
 from torch import Tensor
 
 from mscnn.model import MCNN
-from mscnn.model.mcnn import BRANCH_CHANNELS
+from mscnn.model.ways import BRANCH_CHANNELS
 
 IN_FLIGHT = 2 * 1024 * 1280  # pixels computed at once: a 1024x1280 field takes 400 MiB of activations in the dense branches
 BACKGROUND = 0.05

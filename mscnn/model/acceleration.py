@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mscnn.model import MCNN
+from mscnn.model.ways import DENSE
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 AUTO = "other backends are used on request only"
@@ -106,7 +107,7 @@ def _optimize_by_ipex(network: MCNN, optimiser: torch.optim.Optimizer, precision
     """
     import intel_extension_for_pytorch as ipex  # pyright: ignore[reportMissingImports]  (an optional package)
 
-    sparse = {i: network.branches[i] for i in network.sparse_branches()}
+    sparse = {i: network.branches[i] for i, way in enumerate(network.ways()) if way != DENSE}
     for i in sparse:
         network.branches[i] = nn.Identity()
     ipex.optimize(network, optimizer=optimiser, dtype=precision, inplace=True, split_master_weight_for_bf16=False)

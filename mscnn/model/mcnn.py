@@ -7,17 +7,17 @@ Shape suffixes: N fields, C input channels, H W pixels, K classes, B branch chan
 """
 
 import warnings
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mscnn.core.field_size import SIZE_MULTIPLE, misfit
-from mscnn.model import kernel as kernels
-from mscnn.model.sparse import SparseBranch, use_sparse
+from mscnn.model import ways
+from mscnn.model.sparse import SparseBranch
+from mscnn.model.ways import BRANCH_CHANNELS, COARSEST
 
-BRANCH_CHANNELS = (16, 16, 16, 32, 32, 32, 64)  # branch i reads the field max-pooled by 2**i
-COARSEST = 2 ** (len(BRANCH_CHANNELS) - 1)      # 64: every branch ends on the grid of the coarsest one
 COMBINED_CHANNELS = 1024
 NUM_FEATURES = 512
 
@@ -25,21 +25,21 @@ NUM_FEATURES = 512
 class Branch(nn.Module):
     """Three 5x5 convolutions with ReLU at one scale, then a max-pool down to the common H/64 x W/64 grid.
 
-    sparse: train by the exact sparse gradient of sparse.py; compiled: by kernel.py.  All are equal up to rounding.
+    way: how it is computed, of ways.WAYS.  All are equal up to rounding.
     """
 
-    def __init__(self, in_channels: int, channels: int, pool: int, *, sparse: bool, compiled: bool):
+    def __init__(self, in_channels: int, channels: int, pool: int, *, way: str = ways.DENSE):
         super().__init__()
-        self.pool, self.sparse, self.compiled = pool, sparse, compiled
+        self.pool, self.way = pool, way
         self.convolutions = nn.ModuleList(
             nn.Conv2d(channels if layer else in_channels, channels, kernel_size=5, padding=2) for layer in range(3)
         )
 
     def forward(self, scaled_NCHW: Tensor) -> Tensor:
         """Map (N, C, H/2^i, W/2^i) to (N, B, H/64, W/64)."""
-        if self.sparse and not scaled_NCHW.requires_grad:  # attribution asks for gradients of the field: dense
+        if self.way != ways.DENSE and not scaled_NCHW.requires_grad:  # attribution asks for the field's gradient
             parameters = (part for layer in self.convolutions for part in (layer.weight, layer.bias))
-            return SparseBranch.apply(scaled_NCHW, self.pool, self.compiled, *parameters)
+            return SparseBranch.apply(scaled_NCHW, self.pool, self.way == ways.COMPILED, *parameters)
         activation = scaled_NCHW
         for convolution in self.convolutions:
             activation = F.relu(convolution(activation), inplace=True)
@@ -55,14 +55,15 @@ class MCNN(nn.Module):
     the maximum of each map over the field, 1.5 M parameters at any size;
     downscale: the field is first averaged over blocks of so many pixels squared; height and width are those before it;
     head_relu: ReLU between the two linear layers (Godinez 2017); the 2018 program computed it but never used it;
-    gradient: "sparse" or "dense" for all branches that end in a pool, or "auto": whichever multiplies less at this size;
+    gradient: "sparse" or "dense" for all branches that can, "auto": whichever multiplies less at this size, or the way of
+    each branch, of ways.WAYS;
     kernel: "auto": sparse branches of 16 channels run in compiled C++ where that is available; "torch": never.
     Raises ValueError for other sizes, naming the nearest ones that fit.
     """
 
     def __init__(self, num_classes: int, in_channels: int = 3, height: int = 1024, width: int = 1280,
-                 head_relu: bool = True, gradient: str = "auto", kernel: str = "auto", pooling: str = "none",
-                 downscale: int = 1):
+                 head_relu: bool = True, gradient: str | Sequence[str] = "auto", kernel: str = "auto",
+                 pooling: str = "none", downscale: int = 1):
         super().__init__()
         require_fitting_size(height, width, downscale)
         if num_classes < 0 or in_channels < 1:
@@ -71,14 +72,10 @@ class MCNN(nn.Module):
         self.in_channels, self.height, self.width, self.head_relu = in_channels, height, width, head_relu
         self.pooling, self.downscale = pooling, downscale
         height, width = height // downscale, width // downscale
-        assert kernel in ("auto", "torch")
-        self.branches = nn.ModuleList()
-        for i, channels in enumerate(BRANCH_CHANNELS):
-            pool = COARSEST >> i
-            wanted = kernel == "auto" and gradient != "dense" and kernels.computes(channels, pool)
-            compiled = wanted and kernels.available()[0]
-            sparse = use_sparse(gradient, height >> i, width >> i, pool, in_channels, channels, compiled)
-            self.branches.append(Branch(in_channels, channels, pool, sparse=sparse, compiled=compiled))
+        self._ways = (ways.by_counting(gradient, kernel, in_channels, height, width) if isinstance(gradient, str) else
+                      tuple(gradient))
+        self.branches = nn.ModuleList(Branch(in_channels, channels, COARSEST >> i, way=self._ways[i])
+                                      for i, channels in enumerate(BRANCH_CHANNELS))
         self.combine = nn.Conv2d(sum(BRANCH_CHANNELS), COMBINED_CHANNELS, kernel_size=1)
         grid = (height // SIZE_MULTIPLE) * (width // SIZE_MULTIPLE)
         self.hidden = nn.Linear(COMBINED_CHANNELS * (grid if pooling == "none" else 2), NUM_FEATURES)
@@ -104,9 +101,9 @@ class MCNN(nn.Module):
             hidden = self.hidden(combined.flatten(1).to(self.hidden.weight.dtype))
         return F.relu(hidden) if self.head_relu else hidden
 
-    def sparse_branches(self) -> list[int]:
-        """Return the numbers of the branches that train by the sparse gradient."""
-        return [i for i, branch in enumerate(self.branches) if branch.sparse]
+    def ways(self) -> tuple[str, ...]:
+        """Return how each branch is computed, of ways.WAYS."""
+        return self._ways
 
     def scales(self, fields_NCHW: Tensor) -> Tensor:
         """Map normalised fields (N, C, H, W) to the concatenated branches (N, 208, H/64, W/64)."""

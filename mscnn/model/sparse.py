@@ -23,28 +23,6 @@ CHUNK = 4096                         # patches differentiated at once
 ROUND = 128                          # patches are padded to a multiple of this: oneDNN builds kernels for each number
 
 
-def use_sparse(gradient: str, height: int, width: int, pool: int, in_channels: int, channels: int, compiled: bool) -> bool:
-    """Tell whether "auto", "sparse" or "dense" means sparse for a branch of height x width pixels that pools by `pool`."""
-    assert gradient in ("auto", "sparse", "dense")
-    return pool > 1 and (gradient == "sparse" or (gradient == "auto"
-                                                  and pays(height, width, pool, in_channels, channels, compiled)))
-
-
-def pays(height: int, width: int, pool: int, in_channels: int, channels: int, compiled: bool) -> bool:
-    """Tell whether a step multiplies less by the sparse gradient than by the dense one, if no maximum is zero."""
-    layers = [(in_channels, channels), (channels, channels), (channels, channels)]
-    weights = [25 * a * b for a, b in layers]
-    pixels, windows = height * width, (height // pool) * (width // pool) * channels
-    dense = pixels * (3 * sum(weights) - weights[0])             # values, gradients of weights, of all inputs but the first
-    if compiled:
-        pixel, window = kernel.products(in_channels)
-        return pixels * pixel + windows * window < dense
-    sides = [PATCH - 4, PATCH - 8, PATCH - 12]
-    forward = sum(side**2 * weight for side, weight in zip(sides, weights, strict=True))
-    sparse = pixels * sum(weights) + windows * (3 * forward - sides[0]**2 * weights[0])  # likewise, for each patch
-    return sparse < dense
-
-
 class SparseBranch(torch.autograd.Function):
     """Three 5x5 convolutions with ReLU and a max-pool; the input is data, so it gets no gradient."""
 

@@ -125,7 +125,7 @@ def build_trainer(settings: config.Config, data: TrainingData, ranks: world.Worl
                                         kernel=asked.kernel, pooling=asked.pooling,
                                         downscale=asked.downscale))
     choices["gradient"] = {"asked": settings.network.gradient,
-                           "used": f"sparse in branches {network.sparse_branches()} of 0 to 6"}
+                           "used": ", ".join(network.ways())}
     log.info("gradient: asked %s, using %s", *choices["gradient"].values())
     log.info("network: %s parameters, %d mechanisms", f"{sum(p.numel() for p in network.parameters()):,}", len(classes))
     choices["first layer"] = choose_first_layer(settings, network, ranks, acceleration.backend)

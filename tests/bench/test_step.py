@@ -12,6 +12,7 @@ from mscnn.bench.settings import STEP_VARIANTS, StepSettings, parse_variant
 from mscnn.cli import parse
 from mscnn.core.errors import DataError, UsageError
 from mscnn.model.acceleration import Acceleration, ipex_error
+from mscnn.model.ways import DENSE
 from tests.conftest import run_python
 
 MIB = 2**20
@@ -98,7 +99,7 @@ def test_words_of_a_variant_reach_the_step(kept, monkeypatch):
         def __init__(self, gradient, acceleration, shape, kernel, pooling, contrasted):
             super().__init__(gradient, acceleration, shape, kernel, pooling, contrasted)
             seen.append((acceleration.precision, acceleration.channels_last, acceleration.backend,
-                         bool(self.network.sparse_branches()), kernel, self.network.pooling, contrasted))
+                         set(self.network.ways()) != {DENSE}, kernel, self.network.pooling, contrasted))
 
     monkeypatch.setattr(worker, "Step", Noted)
     for variant in ("dense-fp32-nchw", "sparse-bf16", "sparse-fp32-torch-pooled", "sparse-fp32-contrast"):

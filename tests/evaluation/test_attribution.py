@@ -3,7 +3,7 @@ import torch
 
 from mscnn.evaluation.attribution import attribute, background
 from mscnn.model import MCNN
-from mscnn.model.mcnn import BRANCH_CHANNELS
+from mscnn.model.ways import BRANCH_CHANNELS
 
 
 @pytest.fixture

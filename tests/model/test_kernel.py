@@ -9,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mscnn.model import MCNN, kernel, sparse
 from mscnn.model.sparse import SparseBranch
+from mscnn.model.ways import COMPILED, DENSE
 
 needs_kernel = pytest.mark.skipif(not kernel.available()[0], reason=f"no compiled kernel: {kernel.available()[1]}")
 CAPABILITY = torch.backends.cpu.get_cpu_capability()
@@ -174,8 +175,8 @@ def test_the_whole_network_trains_the_same():
     networks = {name: MCNN(5, 2, 128, 256, gradient=gradient, kernel=name)
                 for name, gradient in (("torch", "dense"), ("auto", "sparse"))}
     networks["auto"].load_state_dict(networks["torch"].state_dict())
-    assert [branch.compiled for branch in networks["auto"].branches] == [True] * 3 + [False] * 4
-    assert not any(branch.compiled for branch in networks["torch"].branches)
+    assert networks["auto"].ways()[:3] == (COMPILED,) * 3
+    assert networks["torch"].ways() == (DENSE,) * 7
     fields, losses = torch.randn(3, 2, 128, 256), {}
     for name, network in networks.items():
         losses[name] = F.cross_entropy(network(fields), torch.tensor([0, 3, 4]))

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from mscnn.model import MCNN, sparse
-from mscnn.model.sparse import SparseBranch, use_sparse
+from mscnn.model.sparse import SparseBranch
 
 
 def parameters(in_channels: int, channels: int) -> list[torch.Tensor]:
@@ -86,18 +86,6 @@ def test_the_whole_network_trains_the_same(layout):
         torch.testing.assert_close(losses[gradient], losses["dense"], rtol=1e-12, atol=0)
         for right, parameter in zip(networks["dense"].parameters(), networks[gradient].parameters(), strict=True):
             torch.testing.assert_close(parameter.grad, right.grad, rtol=1e-10, atol=1e-10 * float(right.grad.abs().max()))
-
-
-def test_the_choice_is_by_counting():
-    chosen = [use_sparse("auto", 1024 >> i, 1280 >> i, 64 >> i, 3, channels, compiled=False)
-              for i, channels in enumerate((16, 16, 16, 32, 32, 32, 64))]
-    assert chosen == [True, True, False, False, False, False, False]
-    # The kernel, by hand, for branch 2: 81,920 pixels of 1,200 + 2,048 products and 5,120 maxima of 514,400 are 2.9e9;
-    # dense 81,920 * (3 * 14,000 - 1,200) = 3.3e9. With 5 channels 3.6e9 against 3.5e9.
-    assert [use_sparse("auto", 1024 >> i, 1280 >> i, 64 >> i, 3, 16, compiled=True) for i in range(3)] == [True] * 3
-    assert [use_sparse("auto", 256, 320, 16, channels, 16, compiled=True) for channels in (3, 5)] == [True, False]
-    assert not use_sparse("sparse", 16, 20, 1, 3, 64, compiled=False)  # the last branch has no pool
-    assert not use_sparse("dense", 1024, 1280, 64, 3, 16, compiled=True)
 
 
 def test_attribution_still_gets_gradients_of_the_field():

@@ -1,0 +1,50 @@
+"""The ways to compute a branch and its gradient: equal up to rounding, and fast at different sizes and on different CPUs.
+
+Counts are multiplications of one field, forward and backward, without transforms and if no maximum is zero.
+"""
+
+from mscnn.model import kernel, sparse
+
+BRANCH_CHANNELS = (16, 16, 16, 32, 32, 32, 64)  # branch i reads the field max-pooled by 2**i
+COARSEST = 2 ** (len(BRANCH_CHANNELS) - 1)      # 64: every branch ends on the grid of the coarsest one
+
+DENSE = "dense"        # PyTorch's convolutions, all pixels in both passes
+SPARSE = "sparse"      # PyTorch's convolutions; backward only patches around the maxima (sparse.py)
+COMPILED = "compiled"  # the same in C++ (kernel.py)
+WAYS = (DENSE, SPARSE, COMPILED)
+
+
+def candidates(gradient: str, use_kernel: str, channels: int, pool: int) -> list[str]:
+    """Return the ways that "auto", "sparse" or "dense", and the kernel "auto" or "torch", leave for a branch here."""
+    assert gradient in ("auto", "sparse", "dense")
+    assert use_kernel in ("auto", "torch")
+    if gradient == "dense" or pool == 1:
+        return [DENSE]
+    is_compiled = use_kernel == "auto" and kernel.computes(channels, pool) and kernel.available()[0]
+    found = [COMPILED if is_compiled else SPARSE]
+    return [*found, DENSE] if gradient == "auto" else found
+
+
+def by_counting(gradient: str, use_kernel: str, in_channels: int, height: int, width: int) -> tuple[str, ...]:
+    """Return the way of each branch that multiplies least for fields of height x width pixels."""
+    chosen = []
+    for i, channels in enumerate(BRANCH_CHANNELS):
+        pool = COARSEST >> i
+        counted = {way: products(way, height >> i, width >> i, pool, in_channels, channels)
+                   for way in candidates(gradient, use_kernel, channels, pool)}
+        chosen.append(min(counted, key=lambda way: counted[way]))
+    return tuple(chosen)
+
+
+def products(way: str, height: int, width: int, pool: int, in_channels: int, channels: int) -> int:
+    """Count the multiplications of a step for one field of height x width pixels of this branch."""
+    weights = [25 * a * channels for a in (in_channels, channels, channels)]
+    pixels, windows = height * width, (height // pool) * (width // pool) * channels
+    if way == DENSE:
+        return pixels * (3 * sum(weights) - weights[0])      # values, gradients of weights, of all inputs but the first
+    if way == COMPILED:
+        pixel, window = kernel.products(in_channels)
+        return pixels * pixel + windows * window
+    sides = [sparse.PATCH - 4, sparse.PATCH - 8, sparse.PATCH - 12]
+    forward = sum(side**2 * weight for side, weight in zip(sides, weights, strict=True))
+    return pixels * sum(weights) + windows * (3 * forward - sides[0]**2 * weights[0])  # likewise, for each patch
