@@ -57,7 +57,8 @@ def test_the_wheel_holds_what_the_program_reads_beside_itself_and_nothing_else(w
     names = set(zipfile.ZipFile(wheel).namelist())
     files = [path for path in (ROOT / "mscnn").rglob("*") if path.is_file() and path.suffix != ".pyc"]
     there = {str(path.relative_to(ROOT)) for path in files}
-    assert {"mscnn/model/sparse.cpp", "mscnn/report/report.html", "mscnn/evaluation/model_card.md"} <= there
+    assert {"mscnn/model/cpp/branch.cpp", "mscnn/model/cpp/vectors.h",
+            "mscnn/report/report.html", "mscnn/evaluation/model_card.md"} <= there
     metadata = f"mscnn-{mscnn.__version__}.dist-info/"
     assert there == {name for name in names if not name.startswith(metadata)}
     assert metadata + "licenses/LICENSE" in names
@@ -93,7 +94,7 @@ def test_a_stranger_trains_evaluates_and_reports_in_an_empty_folder(command, tmp
         "--bbbc021", "plates", "--hold-out", "eg5-b", "--max-steps", 2, "--minibatch", 8, "--oversubscribe", "true",
         "--run-dir", "run", cwd=tmp_path)
     kernel = json.loads((tmp_path / "run" / "environment.json").read_text())["kernel"]
-    assert "cannot" not in kernel["why"], kernel  # sparse.cpp was found
+    assert "cannot" not in kernel["why"], kernel  # its source was found
     run(command, "evaluate", "--checkpoint", "run", "--examples", 1, "--threads", 1, cwd=tmp_path)
     predictions = pd.read_parquet(tmp_path / "run" / "evaluation" / "predictions.parquet")
     assert set(predictions["Metadata_Compound"]) == {"eg5-b"}

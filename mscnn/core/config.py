@@ -152,9 +152,10 @@ class Network(Settings):
     downscale: PositiveInt = setting(1, "the network averages blocks of so many pixels squared first; statistics that a "
                                         "chosen read-out reads are of all pixels", common=False)
     head_relu: bool = setting(True, "ReLU between the two linear layers; false reproduces the 2018 program", common=False)
-    gradient: Literal["auto", "sparse", "dense"] = setting(
+    gradient: Literal["auto", "sparse", "dense", "winograd"] = setting(
         "auto", "how branches that end in a max-pool are trained. dense: as PyTorch does; sparse: by the exact sparse "
-                "gradient, equal but for rounding; auto: whichever multiplies less at this image size", common=False)
+                "gradient; winograd: compiled, all pixels by Winograd's filtering. All are equal but for rounding. auto: "
+                "for each branch, whichever multiplies least at this image size", common=False)
     kernel: Literal["auto", "torch"] = setting(
         "auto", "what computes the sparse gradient. auto: C++ compiled on first use, where the CPU has AVX-512 or AVX2 "
                 "and there is a compiler; torch: PyTorch's operations", common=False)

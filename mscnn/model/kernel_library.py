@@ -29,7 +29,9 @@ class BuildError(Exception):
 
 
 def obtain(source: Path, compiler: str | None, flags: tuple[str, ...], cache: Path) -> tuple[ctypes.CDLL, str]:
-    """Return the library of a C++ source, and where it is kept; compile it unless the cache holds it, whole and our own.
+    """Return the library of a C++ source and the headers beside it, and where it is kept.
+
+    It is compiled unless the cache holds it, whole and our own.
 
     Raises BuildError where it cannot be compiled, and OSError where it cannot be loaded.
     """
@@ -69,7 +71,8 @@ def obtain(source: Path, compiler: str | None, flags: tuple[str, ...], cache: Pa
 def _stamp(source: Path, flags: tuple[str, ...]) -> str:
     """Return a digest of what a library depends on but the compiler; nodes of other CPUs may share a home."""
     parts = (*flags, torch.__version__, *sorted(machine.feature_flags()))
-    return hashlib.sha256(source.read_bytes() + "\0".join(parts).encode()).hexdigest()[:16]
+    files = [source, *sorted(source.parent.glob("*.h"))]
+    return hashlib.sha256(b"\0".join(map(Path.read_bytes, files)) + "\0".join(parts).encode()).hexdigest()[:16]
 
 
 def _version(compiler: str) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mscnn.core.field_size import SIZE_MULTIPLE, misfit
 from mscnn.model import ways
-from mscnn.model.sparse import SparseBranch
+from mscnn.model.sparse import SparseBranch, WinogradBranch
 from mscnn.model.ways import BRANCH_CHANNELS, COARSEST
 
 COMBINED_CHANNELS = 1024
@@ -39,7 +39,9 @@ class Branch(nn.Module):
         """Map (N, C, H/2^i, W/2^i) to (N, B, H/64, W/64)."""
         if self.way != ways.DENSE and not scaled_NCHW.requires_grad:  # attribution asks for the field's gradient
             parameters = (part for layer in self.convolutions for part in (layer.weight, layer.bias))
-            return SparseBranch.apply(scaled_NCHW, self.pool, self.way == ways.COMPILED, *parameters)
+            if self.way == ways.WINOGRAD and torch.is_grad_enabled() and scaled_NCHW.dtype == torch.float32:
+                return WinogradBranch.apply(scaled_NCHW, self.pool, *parameters)
+            return SparseBranch.apply(scaled_NCHW, self.pool, self.way != ways.SPARSE, *parameters)
         activation = scaled_NCHW
         for convolution in self.convolutions:
             activation = F.relu(convolution(activation), inplace=True)

@@ -52,6 +52,27 @@ class SparseBranch(torch.autograd.Function):
         return None, None, None, *gradients
 
 
+class WinogradBranch(torch.autograd.Function):
+    """The same in C++ over all pixels, in float32: the forward pass keeps the activations of two layers."""
+
+    @staticmethod
+    @torch.amp.custom_fwd(device_type="cpu")
+    def forward(ctx, scaled_NCHW: Tensor, pool: int, *parameters: Tensor) -> Tensor:
+        """Map (N, C, H, W) to (N, B, H/pool, W/pool); parameters: weight and bias of each layer."""
+        ctx.pool = pool
+        maxima, places, active1, active2 = kernel.pooled_kept(scaled_NCHW, list(parameters), pool)
+        ctx.save_for_backward(scaled_NCHW, maxima, places, active1, active2, *parameters)
+        return maxima
+
+    @staticmethod
+    @torch.amp.custom_bwd(device_type="cpu")
+    def backward(ctx, grad_NBhw: Tensor):
+        """Return the gradients of weights and biases; None for the other arguments of forward."""
+        scaled_NCHW, maxima, places, active1, active2, *parameters = ctx.saved_tensors
+        return None, None, *kernel.pixel_gradients(scaled_NCHW, maxima, places, active1, active2, grad_NBhw, parameters,
+                                                   ctx.pool)
+
+
 def pooled(scaled_NCHW: Tensor, parameters: list[Tensor], pool: int) -> tuple[Tensor, Tensor]:
     """Compute maxima (N, B, h, w) and their places in the flattened field, strip by strip; keep nothing else."""
     height, width = scaled_NCHW.shape[2:]

@@ -11,18 +11,20 @@ COARSEST = 2 ** (len(BRANCH_CHANNELS) - 1)      # 64: every branch ends on the g
 DENSE = "dense"        # PyTorch's convolutions, all pixels in both passes
 SPARSE = "sparse"      # PyTorch's convolutions; backward only patches around the maxima (sparse.py)
 COMPILED = "compiled"  # the same in C++ (kernel.py)
-WAYS = (DENSE, SPARSE, COMPILED)
+WINOGRAD = "winograd"  # C++, all pixels in both passes by Winograd's filtering; keeps the activations of two layers
+WAYS = (DENSE, SPARSE, COMPILED, WINOGRAD)
 
 
 def candidates(gradient: str, use_kernel: str, channels: int, pool: int) -> list[str]:
-    """Return the ways that "auto", "sparse" or "dense", and the kernel "auto" or "torch", leave for a branch here."""
-    assert gradient in ("auto", "sparse", "dense")
+    """Return the ways that `--gradient` and `--kernel` leave for a branch here."""
+    assert gradient in ("auto", "sparse", "dense", "winograd")
     assert use_kernel in ("auto", "torch")
     if gradient == "dense" or pool == 1:
         return [DENSE]
     is_compiled = use_kernel == "auto" and kernel.computes(channels, pool) and kernel.available()[0]
-    found = [COMPILED if is_compiled else SPARSE]
-    return [*found, DENSE] if gradient == "auto" else found
+    sparse_way = COMPILED if is_compiled and kernel.computes_patches(channels, pool) else SPARSE
+    found = {"sparse": [sparse_way], "winograd": [WINOGRAD] if is_compiled else [DENSE]}
+    return found.get(gradient) or [sparse_way, *([WINOGRAD] if is_compiled else []), DENSE]
 
 
 def by_counting(gradient: str, use_kernel: str, in_channels: int, height: int, width: int) -> tuple[str, ...]:
@@ -42,8 +44,8 @@ def products(way: str, height: int, width: int, pool: int, in_channels: int, cha
     pixels, windows = height * width, (height // pool) * (width // pool) * channels
     if way == DENSE:
         return pixels * (3 * sum(weights) - weights[0])      # values, gradients of weights, of all inputs but the first
-    if way == COMPILED:
-        pixel, window = kernel.products(in_channels)
+    if way in (COMPILED, WINOGRAD):
+        pixel, window = kernel.products(in_channels) if way == COMPILED else kernel.pixel_products(in_channels, channels)
         return pixels * pixel + windows * window
     sides = [sparse.PATCH - 4, sparse.PATCH - 8, sparse.PATCH - 12]
     forward = sum(side**2 * weight for side, weight in zip(sides, weights, strict=True))
