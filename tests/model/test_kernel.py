@@ -240,9 +240,9 @@ def test_prediction_keeps_no_activations_and_gives_the_same():
 @needs_kernel
 def test_operations_are_counted():
     """By hand: 32x32 pixels of 25 * 2 * 16 products and two layers of 64 * 256 a tile of 16; by patches, 64 maxima of two
-    """By hand: 32x32 pixels of 25 * 2 * 16 products and two layers of 64 * 256 a tile of 16; by patches, 64 maxima of two
     passes over 81 pixels and two over 25; over all pixels, 64 * 256 a tile twice, the first layer once, and 64 maxima of
     two passes over 25 * 16."""
+    field, own, forward = torch.randn(1, 2, 32, 32), parameters(2), 1024 * (800 + 2048)
     backward = {by_patches: 64 * (2 * 81 * 800 + 2 * 25 * 6400), over_all_pixels: forward + 64 * 2 * 25 * 16}
     for way, products in backward.items():
         with FlopCounterMode(display=False) as flops:
