@@ -105,7 +105,8 @@ def serve(settings: StepSettings, cpu_flags: frozenset[str], requests: Iterable[
     acceleration = Acceleration(precision, channels_last="nchw" not in modifiers, backend=backend)
     shape = (settings.minibatch, settings.channels, *parse_size("size", settings.size))
     step = Step("auto" if gradient == "sparse" else "dense", acceleration, shape,
-                "torch" if "torch" in modifiers else "auto", "mean-max" if "pooled" in modifiers else "none", "contrast" in modifiers)
+                "torch" if "torch" in modifiers else "auto",
+                "mean-max" if "pooled" in modifiers else "none", "contrast" in modifiers)
     _answer(answers, malloc=malloc, **warm_up(step, settings.minibatch))
     for _ in requests:
         _answer(answers, seconds=seconds(step.whole), peak_rss_gib=memory.peak_memory_gib())
