@@ -94,10 +94,10 @@ class RankStep:
             sharded.rows_R = [microbatch] * ranks.size
             return sharded
 
-        self.step = Step("sparse", Acceleration(), shape, shard=shard if way == SHARDED else None)
+        self.step = Step("auto", Acceleration(), shape, shard=shard if way == SHARDED else None)
         self.step.loss_module = ranks.to_ddp(self.step.loss_module, "none" if gradients == FLOAT32 else gradients,
                                              own=OWN if way == SHARDED else ())
-        self.alone = Step("sparse", Acceleration(), shape) if way == SHARDED else None
+        self.alone = Step("auto", Acceleration(), shape) if way == SHARDED else None
 
     def seconds(self, kind: str) -> float:
         """Return the wall-clock seconds of one step on the slowest rank; a collective."""

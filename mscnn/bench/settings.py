@@ -57,6 +57,27 @@ class StepSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LayersSettings(Settings):
+    """Settings of `mscnn bench layers`"""
+
+    size: str = setting("1024x1280", "height x width of a field in pixels", metavar="HxW")
+    channels: PositiveInt = setting(3, "channels of a field")
+    minibatch: PositiveInt = setting(4, "fields of each step, and of each forward pass")
+    precision: Literal["float32", "bfloat16"] = setting("float32", "as --precision of train; bfloat16 needs a CPU with "
+                                                                   "AVX512_BF16 or AMX")
+    gradient: Literal["auto", "sparse", "dense"] = setting("auto", "of the branches, as --gradient of train")
+    kernel: Literal["auto", "torch"] = setting("auto", "of the sparse branches, as --kernel of train")
+    repeats: PositiveInt = setting(5, "timed turns, after one warm-up turn; each takes the step in parts, whole, and "
+                                      "forward alone")
+    threads: NonNegativeInt = setting(0, "compute threads; 0: all cores")
+    json: str | None = setting(None, "file for the results", metavar="FILE", written=True)
+
+    def __post_init__(self):
+        super().__post_init__()
+        parse_size("size", self.size)
+
+
+@dataclass(frozen=True, kw_only=True)
 class LabelsSettings(Settings):
     """Settings of `mscnn bench labels`"""
 

@@ -31,7 +31,7 @@ NUM_CLASSES = 13
 class Step:
     """A network, its optimiser and a minibatch of random fields: of pairs of replicates, where they are contrasted.
 
-    shard: returns what takes the place of the first linear layer.
+    gradient, kernel, pooling: as of MCNN; shard: returns what takes the place of the first linear layer.
     """
 
     def __init__(self, gradient: str, acceleration: Acceleration, shape: tuple[int, int, int, int],
@@ -40,8 +40,7 @@ class Step:
         self.acceleration, self.contrast = acceleration, replicates(shape[0]) if contrasted else None
         torch.manual_seed(0)
         self.network = acceleration.prepare(
-            MCNN(NUM_CLASSES, *shape[1:], gradient="auto" if gradient == "sparse" else "dense", kernel=kernel,
-                 pooling=pooling))
+            MCNN(NUM_CLASSES, *shape[1:], gradient=gradient, kernel=kernel, pooling=pooling))
         if shard:
             self.network.hidden = shard(self.network.hidden)
         self.loss_module = LossModule(self.network, mechanism_weight=0.0 if contrasted else 1.0, contrast=contrasted)
@@ -105,7 +104,8 @@ def serve(settings: StepSettings, cpu_flags: frozenset[str], requests: Iterable[
     malloc = memory.keep_memory() if kept else "the system's own"
     acceleration = Acceleration(precision, channels_last="nchw" not in modifiers, backend=backend)
     shape = (settings.minibatch, settings.channels, *parse_size("size", settings.size))
-    step = Step(gradient, acceleration, shape, "torch" if "torch" in modifiers else "auto",
+    step = Step("auto" if gradient == "sparse" else "dense", acceleration, shape,
+                "torch" if "torch" in modifiers else "auto",
                 "mean-max" if "pooled" in modifiers else "none", "contrast" in modifiers)
     _answer(answers, malloc=malloc, **warm_up(step, settings.minibatch))
     for _ in requests:

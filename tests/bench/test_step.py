@@ -52,12 +52,12 @@ def test_counts_of_a_small_step():
     assert dense == pytest.approx((3 * forward - first + 3 * head) / 1e9, rel=1e-6)
 
     counted = {gradient: worker.warm_up(worker.Step(gradient, Acceleration(), (2, 1, 128, 128)), 2)
-               for gradient in ("dense", "sparse")}
+               for gradient in ("dense", "auto")}
     assert counted["dense"]["gflop_per_image"] == pytest.approx(dense, rel=1e-6)
-    assert counted["sparse"]["gflop_per_image"] < 0.7 * dense
+    assert counted["auto"]["gflop_per_image"] < 0.7 * dense
     branch_0 = 3 * 16 * 128 * 128 * 4 / MIB  # three layers of activations that the dense way keeps
     assert counted["dense"]["mib_per_image"] > branch_0
-    assert counted["sparse"]["mib_per_image"] < counted["dense"]["mib_per_image"]
+    assert counted["auto"]["mib_per_image"] < counted["dense"]["mib_per_image"]
 
 
 def served(variant: str, cpu_flags: set[str], lines: int) -> list[dict]:
