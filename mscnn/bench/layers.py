@@ -23,7 +23,7 @@ from mscnn.core.settings import parse_size
 from mscnn.model import kernel
 from mscnn.model.acceleration import choose_acceleration
 from mscnn.model.mcnn import halved
-from mscnn.model.ways import COMPILED
+from mscnn.model.ways import COMPILED, WINOGRAD
 
 PYRAMID, HEAD_FORWARD, HEAD_BACKWARD, OPTIMISER = "input pyramid", "head forward", "head backward", "optimiser"
 WHOLE, FORWARD = "whole step, uncut", "forward alone"
@@ -131,17 +131,20 @@ def parts(step: Step) -> list[Part]:
     """Return the parts of a step in the order of the table, with the bytes that each must move.
 
     The input pyramid reads the fields and writes the smaller scales.  A branch reads its input, and writes its output or
-    reads the gradient of it.  The head reads its weights; backward it also writes their gradient.  The optimiser reads
-    weights, gradient and momentum, and writes weights and momentum.
+    reads the gradient of it; winograd writes the activations of two layers, and reads them.  The head reads its weights;
+    backward it also writes their gradient.  The optimiser reads weights, gradient and momentum, and writes weights and
+    momentum.
     """
     network, fields = step.network, step.fields.numel() * 4
     windows = len(step.fields) * (network.height // 64) * (network.width // 64)
     scales, forward, backward = [fields >> 2 * i for i in range(len(network.branches))], [], []
     for i, (branch, way) in enumerate(zip(network.branches, network.ways(), strict=True)):
-        precision = "float32" if way == COMPILED else step.acceleration.precision
-        output = windows * branch.convolutions[-1].out_channels * getattr(torch, precision).itemsize
+        precision = "float32" if way in (COMPILED, WINOGRAD) else step.acceleration.precision
+        channels, pixels = branch.convolutions[-1].out_channels, scales[i] // (4 * network.in_channels)
+        output = windows * channels * getattr(torch, precision).itemsize
+        kept = 2 * 4 * pixels * channels if way == WINOGRAD else 0
         for passes, direction in ((forward, "forward"), (backward, "backward")):
-            passes.append(Part(_branch(i, direction), way, precision, scales[i] + output))
+            passes.append(Part(_branch(i, direction), way, precision, scales[i] + output + kept))
     everything = 4 * sum(parameter.numel() for parameter in network.parameters())
     head = 4 * sum(parameter.numel() for layer in (network.combine, network.hidden, network.classify)
                    for parameter in layer.parameters())

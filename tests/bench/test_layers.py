@@ -7,7 +7,7 @@ from mscnn.bench import layers
 from mscnn.bench.settings import LayersSettings
 from mscnn.cli import parse
 from mscnn.core.errors import DataError, UsageError
-from mscnn.model.ways import BRANCH_CHANNELS, DENSE
+from mscnn.model.ways import BRANCH_CHANNELS, DENSE, SPARSE, WINOGRAD
 from tests.conftest import run_python
 
 HEAD = 208 * 1024 + 1024 + 1024 * 512 + 512 + 512 * 13 + 13    # weights of the head for fields of 128x128
@@ -114,7 +114,16 @@ def test_ways_are_those_of_the_network_and_compiled_branches_multiply_in_float32
     step = built("--precision", "bfloat16")
     branches = {part.name: part for part in layers.parts(step) if part.name in BRANCHES}
     assert [part.way for part in branches.values()] == 2 * list(step.network.ways())
-    assert all(part.precision == ("float32" if part.way == "compiled" else "bfloat16") for part in branches.values())
+    assert all((part.precision == "bfloat16") == (part.way in (DENSE, SPARSE)) for part in branches.values())
+
+
+def test_winograd_moves_the_activations_that_it_keeps():
+    step = built("--gradient", "winograd")
+    found = {part.name: part for part in layers.parts(step)}
+    for i, way in enumerate(step.network.ways()):
+        pixels = 2 * (128 >> i) ** 2
+        kept = 2 * 4 * BRANCH_CHANNELS[i] * pixels if way == WINOGRAD else 0
+        assert found[f"branch {i} forward"].least_bytes == 4 * pixels + 2 * 4 * BRANCH_CHANNELS[i] * 4 + kept
 
 
 def test_rows_are_medians_without_the_warm_up_and_shares_add_up(clock):
