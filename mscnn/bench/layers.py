@@ -186,7 +186,7 @@ def memory_gb_per_second() -> float:
 def table(results: dict[str, Any]) -> str:
     """Return the table of the parts, their sum, the uncut step and the forward pass."""
     peaks = ", ".join(f"{rate:.0f} GFLOP/s in {name}" for name, rate in results["matrix_product_gflops"].items())
-    lines = [f"{results['size']}, {results['minibatch']} fields a step, {results['precision']}, sparse branches by "
+    lines = [f"{results['size']}, {results['minibatch']} fields a step, {results['precision']}, kernel "
              f"{results['kernel']['used']}; medians of {results['repeats']}",
              f"bounds: a {MATRIX_SIDE} matrix product, {peaks}; memory, {results['memory_gb_per_second']:.1f} GB/s",
              f"{'part':18} {'way':8} {'ms':>8} {'share':>6} {'GFLOP':>8} {'GFLOP/s':>8} {'MB':>8} {'GB/s':>6}  "

@@ -44,7 +44,7 @@ def clock(monkeypatch) -> list[float]:
 
 
 @pytest.mark.parametrize("arguments", [("--gradient", "dense"), (), ("--kernel", "torch"), ("--gradient", "sparse"),
-                                       ("--precision", "bfloat16")])
+                                       ("--gradient", "winograd"), ("--precision", "bfloat16")])
 def test_the_step_in_parts_computes_what_the_whole_step_does(arguments):
     """The momentum after the first step is the gradient and the weight decay, of each parameter."""
     cut, whole = built(*arguments), built(*arguments)
@@ -110,8 +110,9 @@ def test_bytes_by_hand(precision, itemsize):
     assert [found[name].least_bytes for name in NAMES[-3:]] == [4 * HEAD, 8 * HEAD, 20 * (HEAD + branches)]
 
 
-def test_ways_are_those_of_the_network_and_compiled_branches_multiply_in_float32():
-    step = built("--precision", "bfloat16")
+@pytest.mark.parametrize("gradient", ["auto", "winograd"])
+def test_ways_are_those_of_the_network_and_compiled_branches_multiply_in_float32(gradient):
+    step = built("--precision", "bfloat16", "--gradient", gradient)
     branches = {part.name: part for part in layers.parts(step) if part.name in BRANCHES}
     assert [part.way for part in branches.values()] == 2 * list(step.network.ways())
     assert all((part.precision == "bfloat16") == (part.way in (DENSE, SPARSE)) for part in branches.values())
