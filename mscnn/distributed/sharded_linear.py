@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
 from mscnn.distributed.world import World
+from mscnn.model import thin_linear
 
 SHARDED, REPLICATED = "sharded", "replicated"
 LEAST_SAVED = 4e6   # bytes a step: less is no reason for more exchanges, each of which waits for all ranks
@@ -138,7 +139,7 @@ class _Exchanged(torch.autograd.Function):
         ctx.save_for_backward(columns_Md, weight_Fd)
         ctx.layer, ctx.rows_R = layer, rows_R
         own, outputs = len(inputs_ND) * len(weight_Fd), [rows * len(weight_Fd) for rows in rows_R]
-        parts = layer.world.all_to_all((columns_Md @ weight_Fd.T).reshape(-1), outputs, [own] * len(rows_R))
+        parts = layer.world.all_to_all(thin_linear.outputs(columns_Md, weight_Fd).reshape(-1), outputs, [own] * len(rows_R))
         return parts.view(len(rows_R), len(inputs_ND), len(weight_Fd)).sum(0)
 
     @staticmethod
@@ -148,8 +149,9 @@ class _Exchanged(torch.autograd.Function):
         own_NF, outputs = gradients[0], [rows * len(weight_Fd) for rows in rows_R]
         gradient_MF = layer.world.all_to_all(own_NF.reshape(-1).repeat(len(rows_R)), [own_NF.numel()] * len(rows_R),
                                              outputs).view(-1, len(weight_Fd))
-        inputs_ND = _to_rows(layer, gradient_MF @ weight_Fd, rows_R)
-        return inputs_ND, gradient_MF.T @ columns_Md / layer.world.size, None, None  # DDP averages the other gradients, too
+        inputs_ND = _to_rows(layer, thin_linear.input_gradients(gradient_MF, weight_Fd), rows_R)
+        mean_MF = gradient_MF / layer.world.size  # DDP averages the other gradients, too
+        return inputs_ND, thin_linear.weight_gradients(mean_MF, columns_Md), None, None
 
 
 def _to_columns(layer: ShardedLinear, inputs_ND: Tensor, rows_R: list[int]) -> Tensor:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mscnn.core.field_size import SIZE_MULTIPLE, misfit
-from mscnn.model import ways
+from mscnn.model import thin_linear, ways
 from mscnn.model.sparse import SparseBranch, WinogradBranch
 from mscnn.model.ways import BRANCH_CHANNELS, COARSEST
 
@@ -96,11 +96,14 @@ class MCNN(nn.Module):
 
     def head(self, scales_NBhw: Tensor) -> Tensor:
         """Map the concatenated branches (N, 208, H/64, W/64) to the 512 activations (N, 512)."""
-        combined = F.relu(self.combine(scales_NBhw), inplace=True)
-        combined = (F.max_pool2d(combined, 2) if self.pooling == "none" else
-                    torch.cat([combined.mean((2, 3)), combined.amax((2, 3))], dim=1))
+        combined = self.combine(scales_NBhw)
+        if self.pooling == "none":
+            combined = F.relu(F.max_pool2d(combined, 2), inplace=True)  # a maximum and ReLU commute
+        else:
+            combined = F.relu(combined, inplace=True)
+            combined = torch.cat([combined.mean((2, 3)), combined.amax((2, 3))], dim=1)
         with torch.autocast("cpu", enabled=False):  # 160 MiB of weights, read once: copying them to bfloat16 costs more
-            hidden = self.hidden(combined.flatten(1).to(self.hidden.weight.dtype))
+            hidden = thin_linear.apply(self.hidden, combined.flatten(1).to(self.hidden.weight.dtype))
         return F.relu(hidden) if self.head_relu else hidden
 
     def ways(self) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mscnn.model import MCNN
+from mscnn.model import MCNN, thin_linear
 
 
 def full_size() -> MCNN:
@@ -124,6 +124,31 @@ def test_the_head_recomputed_by_hand():
     np.testing.assert_allclose(network(field)[0].detach().numpy(), scores, rtol=1e-12)
     # pools matter: neither an average nor a lost ReLU would pass
     assert (combined < 0).any()
+
+
+@pytest.mark.parametrize("case", ["drawn", "ties", "not a number"])
+def test_the_head_pools_before_relu_and_has_the_same_bits(case):
+    """ReLU then max-pool, the published order: the same maxima, and the gradient at the same pixel of each window."""
+    torch.manual_seed(3)
+    network = MCNN(num_classes=3, height=128, width=256)
+    scales = torch.randn(2, 208, 2, 4)
+    if case == "ties":
+        scales[:] = scales[:, :, :1, :1].clone()  # flat maps
+    if case == "not a number":
+        scales[0, 5, 1, 2] = float("nan")
+    gradients = []
+    for pooled in (lambda maps: torch.nn.functional.max_pool2d(torch.relu(maps), 2), None):
+        own = scales.clone().requires_grad_()
+        if pooled:
+            features = torch.relu(thin_linear.apply(network.hidden, pooled(network.combine(own)).flatten(1)))
+        else:
+            features = network.head(own)
+        features.sum().backward()
+        gradients.append([features, own.grad, network.combine.weight.grad.clone(), network.hidden.weight.grad.clone()])
+        network.zero_grad()
+    for expected, got in zip(*gradients, strict=True):
+        torch.testing.assert_close(got, expected, rtol=0, atol=0, equal_nan=True)
+    assert (case == "not a number") == bool(gradients[1][0].isnan().any())
 
 
 def test_one_branch_recomputed_by_hand():
