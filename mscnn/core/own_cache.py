@@ -30,7 +30,7 @@ def read_own(path: Path, *, largest: int) -> bytes:
     Raises OSError for a link, for what is no file, and for a file that is larger, or that others own or can write.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with open(descriptor, "rb") as file:
+    try:
         state = os.fstat(descriptor)
         if not stat.S_ISREG(state.st_mode):
             raise OSError("it is no file")
@@ -38,7 +38,10 @@ def read_own(path: Path, *, largest: int) -> bytes:
             raise OSError("others can write it")
         if state.st_size > largest:
             raise OSError(f"it has {state.st_size:,} bytes")
-        return file.read()
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)
 
 
 def write_own(path: Path, content: bytes) -> None:

@@ -64,9 +64,9 @@ def choose(times: Sequence[Times], channels: int, height: int, width: int) -> tu
 
 
 def table(times: Sequence[Times], chosen: Sequence[str], height: int, width: int) -> list[str]:
-    """Return lines with the milliseconds of each branch and way, and the way that was chosen."""
+    """Return lines with the milliseconds of each branch and way, and the way that is used."""
     names = list(dict.fromkeys(way for of_branch in times for way in of_branch))
-    lines = [f"{'branch':6} {'pixels':>9}" + "".join(f" {f'{name}, ms':>12}" for name in names) + "  chosen"]
+    lines = [f"{'branch':6} {'pixels':>9}" + "".join(f" {f'{name}, ms':>12}" for name in names) + "  used"]
     for i, of_branch in enumerate(times):
         shown = [_shown(of_branch, name) for name in names]
         lines.append(f"{i:<6} {f'{height >> i}x{width >> i}':>9}" + "".join(f" {each:>12}" for each in shown) +
@@ -117,4 +117,4 @@ def _least_milliseconds(passes: dict[str, Callable[[], None]], usual: str, secon
             taken[way].append(seconds(way, action))
         if sum(sum(taken[way][1:]) for way in rivals) > ENOUGH:
             break
-    return {way: 1e3 * min(times) for way, times in taken.items()}
+    return {way: round(1e3 * min(times), 3) for way, times in taken.items()}

@@ -125,6 +125,8 @@ def build_trainer(settings: config.Config, data: TrainingData, ranks: world.Worl
     choices |= {"kernel": chosen.kernel, "gradient": chosen.gradient}
     for name, report in choices.items():
         log.info("%s: asked %s, using %s: %s", name, report["asked"], report["used"], report["why"])
+    for line in chosen.table:
+        log.info("%s", line)
     asked = settings.network
     network = acceleration.prepare(MCNN(len(classes), *data.table.shape, head_relu=asked.head_relu, gradient=chosen.ways,
                                         kernel=asked.kernel, pooling=asked.pooling,

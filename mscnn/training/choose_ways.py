@@ -23,6 +23,7 @@ class ChosenWays:
     ways: tuple[str, ...]
     gradient: dict[str, Any]   # asked, used, why; measured_ms, where they were measured: the times of each branch by way
     kernel: dict[str, str]     # asked, used, why
+    table: list[str]           # lines for the log; none where nothing was measured
 
 
 def choose_ways(settings: config.Config, shape: tuple[int, int, int], acceleration: Acceleration, ranks: World,
@@ -50,7 +51,8 @@ def choose_ways(settings: config.Config, shape: tuple[int, int, int], accelerati
         log.info("gradient: the checkpoint does not name the way of each branch; the ways are chosen anew")
     if report["used"] != TORCH and not any(way not in _computable(i, TORCH) for i, way in enumerate(chosen)):
         report = report | {"used": TORCH, "why": f"no branch uses it ({report['why']})"}
-    return ChosenWays(chosen, {"asked": settings.network.gradient, "used": ", ".join(chosen), **facts}, report)
+    table = measured_ways.table(facts["measured_ms"], chosen, *_size(settings, shape)) if "measured_ms" in facts else []
+    return ChosenWays(chosen, {"asked": settings.network.gradient, "used": ", ".join(chosen), **facts}, report, table)
 
 
 def report_kernel(asked: str, ranks: World) -> dict[str, str]:
@@ -78,8 +80,7 @@ def began_with(numerics: dict[str, Any]) -> tuple[str, ...]:
 def _choose_anew(settings: config.Config, shape: tuple[int, int, int], acceleration: Acceleration, ranks: World,
                  use_kernel: str) -> tuple[tuple[str, ...], dict[str, Any]]:
     """Return the ways, and why; where they were measured, the times too; a collective."""
-    asked, channels = settings.network, shape[0]
-    height, width = (side // asked.downscale for side in shape[1:])
+    asked, channels, (height, width) = settings.network, shape[0], _size(settings, shape)
     counted = ways.by_counting(asked.gradient, use_kernel, channels, height, width)
     why_not = ("as asked" if asked.gradient != "auto" else "by counting: --kernel torch" if asked.kernel == TORCH else
                "by counting: Intel's extension packs the weights" if acceleration.backend == "ipex" else
@@ -95,10 +96,12 @@ def _choose_anew(settings: config.Config, shape: tuple[int, int, int], accelerat
             return ways_cache.obtain(key, lambda: measured_ways.measure(candidates, channels, height, width, acceleration))
 
     times, why = ranks.gather(measured() if ranks.rank == 0 else None)[0]
-    chosen = measured_ways.choose(times, channels, height, width)
-    for line in measured_ways.table(times, chosen, height, width):
-        log.info("%s", line)
-    return chosen, {"why": why, "measured_ms": times}
+    return measured_ways.choose(times, channels, height, width), {"why": why, "measured_ms": times}
+
+
+def _size(settings: config.Config, shape: tuple[int, int, int]) -> tuple[int, int]:
+    """Return height and width of the field that branch 0 reads."""
+    return shape[1] // settings.network.downscale, shape[2] // settings.network.downscale
 
 
 def _candidates(i: int, use_kernel: str) -> list[str]:
