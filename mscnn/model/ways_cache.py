@@ -56,16 +56,16 @@ def obtain(wanted: dict[str, Any], measure: Callable[[], list[Times]]) -> tuple[
     try:
         return _kept(path, wanted), f"measured before: {path}"
     except FileNotFoundError:
-        again = ""
+        how = "measured"
     except (OSError, ValueError, RecursionError) as reason:
         text = " ".join(str(getattr(reason, "strerror", None) or reason or "it is nested too deeply").split())
-        again = f" again, as the file there was no good ({text[:LONGEST]})"
+        how = f"measured again, as the file there was no good ({text[:LONGEST]})"
     times = measure()
     try:
         write_own(path, (json.dumps(KeptTimes(FORMAT, wanted, times).to_json(), indent=1) + "\n").encode())
     except OSError as reason:
         return times, f"measured for this start alone: {path} cannot be written ({reason.strerror})"
-    return times, f"measured{again}: {path}"
+    return times, f"{how}: {path}"
 
 
 def code_digest() -> str:
