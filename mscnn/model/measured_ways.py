@@ -17,7 +17,7 @@ from mscnn.model.ways import BRANCH_CHANNELS, COARSEST
 Times = dict[str, float | None]  # of a branch: by way, milliseconds; None: counted too far above the least to be timed
 Seconds = Callable[[str, Callable[[], None]], float]
 
-LIMIT = 6.0                 # counted so many times above the least, a way is not timed
+LIMIT, CHEAP = 6.0, 5e9     # counted so many times above the least, and above so many products, a way is not timed
 LIMIT_BFLOAT16 = 16.0       # likewise, dense in bfloat16: so much faster may matrix units (AMX) be than float32 in vectors
 GAIN = 0.05                 # of its time, by which another way must be faster than the one that multiplies least
 ROUNDS, ENOUGH = 8, 0.4     # turns of a branch's ways after their first pass, fewer after so many seconds
@@ -44,7 +44,7 @@ def measure(candidates: Sequence[Sequence[str]], channels: int, height: int, wid
             counted = _counted(candidate_ways, i, channels, height, width)
             usual = min(counted, key=lambda way: counted[way])
             passes = {way: _passes(way, i, field, acceleration) for way in candidate_ways
-                      if counted[way] <= _limit(way, acceleration) * counted[usual]}
+                      if counted[way] <= max(CHEAP, _limit(way, acceleration) * counted[usual])}
             found.append(dict.fromkeys(candidate_ways) | _least_milliseconds(passes, usual, seconds))
     return found[::-1]
 

@@ -71,9 +71,10 @@ def obtain(wanted: dict[str, Any], measure: Callable[[], list[Times]]) -> tuple[
 def code_digest() -> str:
     """Return a digest of this folder's code: the kernel, its flags, the ways and how they are timed."""
     code = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.iterdir()):
-        if path.is_file():
-            code.update(path.name.encode() + b"\0" + path.read_bytes())
+    folder = Path(__file__).parent
+    for path in sorted(folder.rglob("*")):
+        if path.suffix in (".py", ".cpp", ".h"):
+            code.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
     return code.hexdigest()[:16]
 
 

@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mscnn.model import measured_ways, ways
 from mscnn.model.acceleration import Acceleration
-from mscnn.model.measured_ways import ENOUGH, GAIN, HOPELESS, ROUNDS, SHORT, choose, measure, table
+from mscnn.model.measured_ways import CHEAP, ENOUGH, GAIN, HOPELESS, ROUNDS, SHORT, choose, measure, table
 from mscnn.model.ways import BRANCH_CHANNELS, COMPILED, DENSE, SPARSE
 
 SIDE = 128
@@ -18,8 +18,8 @@ TORCH_WAYS = [[SPARSE, DENSE]] * 6 + [[DENSE]]  # every machine has these
 def counted(monkeypatch):
     """Multiplications of each way, alike in all branches, of which none is computed."""
     monkeypatch.setattr(measured_ways, "_passes", lambda *_: None)
-    products = {DENSE: 100, SPARSE: 100, COMPILED: 100}
-    monkeypatch.setattr(ways, "products", lambda way, *shape: products[way])
+    products = {DENSE: 100, SPARSE: 100, COMPILED: 100}  # in units of what is always timed
+    monkeypatch.setattr(ways, "products", lambda way, *shape: CHEAP * products[way])
     return products
 
 
@@ -72,6 +72,8 @@ def test_a_way_that_is_counted_far_above_the_least_is_left_out(counted, precisio
         assert choose([times], 3, SIDE, SIDE) == ((DENSE,) if is_timed else (COMPILED,))
     counted |= {SPARSE: 61, DENSE: 10}  # both in bfloat16, or in float32
     assert timed({SPARSE: [1e-3], DENSE: [1e-3]}, precision)[0] == {SPARSE: None, DENSE: 1.0}
+    counted |= {SPARSE: 1, DENSE: 0.01}  # a few milliseconds
+    assert timed({SPARSE: [1e-3], DENSE: [1e-3]}, precision)[0] == {SPARSE: 1.0, DENSE: 1.0}
 
 
 def test_another_way_must_be_faster_than_the_counted_one_by_more_than_noise(counted):

@@ -59,14 +59,16 @@ def test_all_that_times_depend_on_has_a_file_of_its_own(cache, monkeypatch):
 
 
 def test_the_code_is_the_kernel_and_its_flags(tmp_path, monkeypatch):
-    for name in ("kernel.py", "sparse.cpp"):
+    names = ("kernel.py", "cpp/branch.cpp", "cpp/winograd.h")
+    (tmp_path / "cpp").mkdir()
+    for name in names:
         (tmp_path / name).write_text(name)
     monkeypatch.setattr(ways_cache, "__file__", str(tmp_path / "ways_cache.py"))
     digests = {ways_cache.code_digest()}
-    for name in ("kernel.py", "sparse.cpp"):
+    for name in names:
         (tmp_path / name).write_text("another")
         digests.add(ways_cache.code_digest())
-    assert len(digests) == 3
+    assert len(digests) == 4
 
 
 def damaged(raw: bytes, **changed) -> bytes:
