@@ -1,4 +1,4 @@
-"""Measure a training step by variant: images per second, operations, bytes, share of the matrix-product peak.
+"""Measure a training step by variant: images per second, operations, bytes, share of the peak; time the ways of branches.
 
 Exercised by `mscnn bench step`.  Each variant has a process of its own, so that none inherits another's memory
 or kernels.  The variants take turns, so that a drift of the machine's speed affects all alike.
@@ -17,7 +17,8 @@ from mscnn.bench.settings import StepSettings, parse_variant
 from mscnn.bench.worker import NUM_CLASSES, seconds
 from mscnn.core.errors import DataError
 from mscnn.core.settings import parse_size
-from mscnn.model import MCNN
+from mscnn.model import MCNN, measured_ways, ways
+from mscnn.model.acceleration import choose_acceleration
 
 MATRIX_SIDE = 4096
 
@@ -54,6 +55,25 @@ def measure(settings: StepSettings) -> dict[str, Any]:
             "dense_gflop_per_image": dense, "matrix_product_gflops": peak, "variants": results}
 
 
+def measure_ways(settings: StepSettings, cpu_flags: frozenset[str]) -> dict[str, dict[str, Any]]:
+    """Time the ways of each branch anew, as training does before its first step (training/choose_ways.py).
+
+    Returns {precision: {"measured_ms", "chosen", "counted"}} for the precisions of the variants that this CPU has.
+    """
+    height, width = parse_size("size", settings.size)
+    candidates = [ways.candidates("auto", "auto", channels, ways.COARSEST >> i)
+                  for i, channels in enumerate(ways.BRANCH_CHANNELS)]
+    found = {}
+    for precision in dict.fromkeys(parse_variant(variant)[1] for variant in settings.variants.split(",")):
+        acceleration, _ = choose_acceleration("native", precision, cpu_flags)
+        if acceleration.precision == precision:
+            times = measured_ways.measure(candidates, settings.channels, height, width, acceleration)
+            found[precision] = {"measured_ms": times,
+                                "chosen": measured_ways.choose(times, settings.channels, height, width),
+                                "counted": ways.by_counting("auto", "auto", settings.channels, height, width)}
+    return found
+
+
 def take_turns(workers: dict[str, Process], results: dict[str, dict],
                settings: StepSettings) -> dict[str, list[float]]:
     """Time a step of each variant and a matrix product of each precision, in turns. Returns the products' rates."""
@@ -87,6 +107,14 @@ def table(results: dict[str, Any]) -> str:
                      f"{_number(row['gflop_per_image']):>11} {_number(row['mib_per_image']):>9} "
                      f"{row['peak_rss_gib']:8.2f} {row['share_of_peak']:30.0%}")
     return "\n".join(lines)
+
+
+def table_of_ways(found: dict[str, dict[str, Any]], size: str) -> str:
+    """Return a table for each precision of measure_ways."""
+    height, width = parse_size("size", size)
+    return "\n".join(line for precision, row in found.items() for line in (
+        "", f"ways of the branches, {precision}, milliseconds forward and backward for one field",
+        *measured_ways.table(row["measured_ms"], row["chosen"], height, width)))
 
 
 def matrix_gflops(precision: str) -> float:

@@ -155,7 +155,7 @@ class Network(Settings):
     gradient: Literal["auto", "sparse", "dense", "winograd"] = setting(
         "auto", "how branches that end in a max-pool are trained. dense: as PyTorch does; sparse: by the exact sparse "
                 "gradient; winograd: compiled, all pixels by Winograd's filtering. All are equal but for rounding. auto: "
-                "for each branch, whichever multiplies least at this image size", common=False)
+                "for each branch, what is fastest here, timed before the first step", common=False)
     kernel: Literal["auto", "torch"] = setting(
         "auto", "what computes the sparse gradient. auto: C++ compiled on first use, where the CPU has AVX-512 or AVX2 "
                 "and there is a compiler; torch: PyTorch's operations", common=False)

@@ -8,7 +8,6 @@ import ctypes
 import hashlib
 import os
 import signal
-import stat
 import subprocess
 import tempfile
 from contextlib import suppress
@@ -18,6 +17,7 @@ import torch
 
 from mscnn.core import machine
 from mscnn.core.files import rename_durably
+from mscnn.core.own_cache import own_folder, read_own
 
 LIMIT = 120.0          # seconds for a compilation, which takes some; a compiler that hangs must not stop a job
 VERSION_LIMIT = 20.0   # seconds for its version
@@ -41,7 +41,7 @@ def obtain(source: Path, compiler: str | None, flags: tuple[str, ...], cache: Pa
         made_by = _version(compiler) if compiler else "*"
     except BuildError as problem:  # of a node that shares a home with one that has a compiler
         made_by, no_compiler = "*", problem
-    folder, problem = _own_folder(cache)
+    folder, problem = own_folder(cache)
     kept = [] if folder is None else sorted(folder.glob(f"sparse-{stamp}-{made_by}-*.so"))
     for path in kept:
         content = _verified(path)
@@ -83,30 +83,10 @@ def _version(compiler: str) -> str:
     return hashlib.sha256(f"{compiler}\0{said}".encode()).hexdigest()[:8]
 
 
-def _own_folder(cache: Path) -> tuple[Path | None, str]:
-    """Return the cache, made where it is missing; or None, and why it is not used: others can write it, or nobody."""
-    try:
-        folder = cache.expanduser()
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        state = folder.stat()
-        if state.st_uid != os.geteuid():
-            return None, f"{folder} belongs to another user (id {state.st_uid})"
-        if state.st_mode & 0o022:
-            return None, f"others can write {folder}; change that with chmod 700"
-        with tempfile.TemporaryDirectory(dir=folder):
-            return folder, ""
-    except (OSError, RuntimeError) as problem:  # RuntimeError: a user without a home
-        return None, f"{cache} cannot be used ({getattr(problem, 'strerror', None) or problem})"
-
-
 def _verified(path: Path) -> bytes | None:
     """Return the content of a library in the cache; None for a link, a file that others can write, or other content."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with open(descriptor, "rb") as file:
-            state = os.fstat(descriptor)
-            is_ours = stat.S_ISREG(state.st_mode) and state.st_uid == os.geteuid() and not state.st_mode & 0o022
-            content = file.read() if is_ours and state.st_size <= LARGEST else b""
+        content = read_own(path, largest=LARGEST)
     except OSError:
         return None
     return content if path.name.endswith(f"-{_digest(content)}.so") else None

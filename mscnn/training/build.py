@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,10 +17,11 @@ from mscnn.data.tables import splits
 from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed import core_binding, core_plan, world
 from mscnn.distributed.sharded_linear import REPLICATED, SHARDED, ShardedLinear, bytes_sent, choose
-from mscnn.model import MCNN, kernel
+from mscnn.model import MCNN
 from mscnn.model.acceleration import choose_acceleration, nesterov_sgd
 from mscnn.training import checkpoint, prepare_data
 from mscnn.training.checkpoint import Checkpoint
+from mscnn.training.choose_ways import choose_ways
 from mscnn.training.contrast import build_contrast
 from mscnn.training.ema import EMA
 from mscnn.training.loss import LossModule
@@ -102,7 +104,7 @@ def find_resume_checkpoint(settings: config.Config, split: splits.Split,
 
 
 def build_trainer(settings: config.Config, data: TrainingData, ranks: world.World, plan: core_plan.Plan,
-                  stop: StopRequest) -> tuple[Trainer, dict[str, dict[str, str]]]:
+                  stop: StopRequest) -> tuple[Trainer, dict[str, dict[str, Any]]]:
     """Build the network and all that a step uses; return it, and {choice: {"asked", "used", ...}}; a collective."""
     objective, optim, classes = settings.objective, settings.optim, data.table.mechanisms()
     aug = settings.augment
@@ -110,23 +112,25 @@ def build_trainer(settings: config.Config, data: TrainingData, ranks: world.Worl
                     shift=aug.aug_shift, gain=aug.aug_gain, offset=aug.aug_offset, crop=aug.aug_crop,
                     gamma=aug.aug_gamma, dropout=aug.aug_dropout)
     torch.manual_seed(settings.run.seed)
+    choices: dict[str, dict[str, Any]]
     acceleration, choices = choose_acceleration(settings.compute.accelerate, settings.compute.precision,
                                                 machine.feature_flags())
     needs_plain_weights = objective.needs_no_labels() or optim.ema_decay or settings.aggregation.head != "softmax"
     if acceleration.backend == "ipex" and needs_plain_weights:
         raise errors.UsageError("--statistics-weight, --replicate-weight, --view-weight, --ema-decay and --head lda or "
                                 "chosen do not go with --accelerate ipex, which packs the weights; use --accelerate native")
-    choices["kernel"] = kernel.report(settings.network.kernel)
-    for name, report in choices.items():
-        log.info("%s: asked %s, using %s: %s", name, *report.values())
     assert data.table.shape is not None
+    chosen = choose_ways(settings, data.table.shape, acceleration, ranks,
+                         data.resumed_from[1].resume.numerics if data.resumed_from else None)
+    choices |= {"kernel": chosen.kernel, "gradient": chosen.gradient}
+    for name, report in choices.items():
+        log.info("%s: asked %s, using %s: %s", name, report["asked"], report["used"], report["why"])
+    for line in chosen.table:
+        log.info("%s", line)
     asked = settings.network
-    network = acceleration.prepare(MCNN(len(classes), *data.table.shape, head_relu=asked.head_relu, gradient=asked.gradient,
+    network = acceleration.prepare(MCNN(len(classes), *data.table.shape, head_relu=asked.head_relu, gradient=chosen.ways,
                                         kernel=asked.kernel, pooling=asked.pooling,
                                         downscale=asked.downscale))
-    choices["gradient"] = {"asked": settings.network.gradient,
-                           "used": ", ".join(network.ways())}
-    log.info("gradient: asked %s, using %s", *choices["gradient"].values())
     log.info("network: %s parameters, %d mechanisms", f"{sum(p.numel() for p in network.parameters()):,}", len(classes))
     choices["first layer"] = choose_first_layer(settings, network, ranks, acceleration.backend)
     log.info("first layer: asked %s, using %s: %s", *choices["first layer"].values())

@@ -181,7 +181,7 @@ def _has_finished(settings: config.Config, ranks: world.World) -> bool:
 
 
 def _numerics(settings: config.Config, ranks: world.World, plan: core_plan.Plan,
-              choices: dict[str, dict[str, str]]) -> dict[str, Any]:
+              choices: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Return what the rounding of a training depends on; a collective."""
     hosts, threads, cpus = (sorted({*each}) for each in zip(
         *ranks.gather((ranks.host, plan.threads, machine.cpu_model())), strict=True))

@@ -12,7 +12,7 @@ from mscnn.bench.settings import STEP_VARIANTS, StepSettings, parse_variant
 from mscnn.cli import parse
 from mscnn.core.errors import DataError, UsageError
 from mscnn.model.acceleration import Acceleration, ipex_error
-from mscnn.model.ways import DENSE
+from mscnn.model.ways import DENSE, WAYS
 from tests.conftest import run_python
 
 MIB = 2**20
@@ -128,6 +128,28 @@ def test_the_table_names_what_is_left_out_and_what_is_not_counted():
     assert lines[4].split() == ["dense-fp32-ipex", "4.00", "4.00", "4.00", "2.00", "-", "-", "1.25", "50%"]
 
 
+def test_ways_are_timed_for_the_precisions_of_the_variants_that_this_cpu_has(monkeypatch):
+    """Times are given: dense is the fastest way of all branches."""
+    seen = []
+
+    def measure(candidates, channels, height, width, acceleration):
+        seen.append((channels, height, width, acceleration.precision))
+        return [{way: 1.0 if way == DENSE else 2.0 for way in of_branch} for of_branch in candidates]
+
+    monkeypatch.setattr(step.measured_ways, "measure", measure)
+    settings = read(["--size", "128x256", "--channels", "2", "--variants", "dense-fp32,sparse-bf16,sparse-fp32"])
+    found = step.measure_ways(settings, frozenset({"avx512_bf16"}))
+    assert seen == [(2, 128, 256, "float32"), (2, 128, 256, "bfloat16")]
+    assert found["float32"]["chosen"] == (DENSE,) * 7
+    assert set(found["float32"]["counted"]) > {DENSE}
+    assert set(step.measure_ways(settings, frozenset())) == {"float32"}
+    lines = step.table_of_ways(found, settings.size).splitlines()
+    assert [line for line in lines if "milliseconds" in line] == [
+        f"ways of the branches, {precision}, milliseconds forward and backward for one field" for precision in found]
+    assert [line.split()[:2] for line in lines if line[:1].isdigit()] == 2 * [
+        [str(i), f"{128 >> i}x{256 >> i}"] for i in range(7)]
+
+
 def test_a_worker_that_dies_is_named_with_its_last_words():
     settings = read(["--size", "128x128", "--minibatch", "1"])
     with step.worker("sparse-fp64", settings) as refused, \
@@ -176,3 +198,7 @@ def test_the_command_writes_a_table_and_json(tmp_path):
         assert row["share_of_peak"] == pytest.approx(rate * results["dense_gflop_per_image"] / peak)
     assert results["packages"]["torch"]
     assert "sparse-fp32" in done.stdout
+    (ways,) = results["ways"].values()
+    for of_branch, chosen in zip(ways["measured_ms"], ways["chosen"], strict=True):
+        assert of_branch[chosen] > 0
+    assert len([line for line in done.stdout.splitlines() if {*line.split()[-1:]} & {*WAYS}]) == 7

@@ -1,5 +1,7 @@
 """The same program as 1 to 4 processes over gloo and MPI: 3 ranks find uneven shards and a rank without work."""
 
+import json
+
 import pytest
 import torch
 
@@ -67,6 +69,35 @@ def test_a_sharded_layer_is_the_whole_layer(tmp_path, request, backend, ranks, i
     assert sorted(worst) == ["inputs", "outputs", "weight"]
     for name, value in worst.items():  # bfloat16 rounds numbers of about 1 by 0.4 %; sums are of 11 of them
         assert (1e-4 < value < 0.1) if in_bfloat16 else value < 1e-14, (name, value)
+
+
+def choose_the_ways(tmp_path, ranks: int, lacking: int) -> tuple[str, list[dict]]:
+    """The host, and what each rank has chosen."""
+    program = ROOT / "tests" / "ranks" / "choose_the_ways.py"
+    done = run_python(program, tmp_path / "chosen.json", tmp_path / "cache", lacking, ranks=ranks)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "chosen.json").read_text())
+    return found["host"], found["everyone"]
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_rank_0_measures_the_ways_and_decides_for_all(tmp_path, ranks):
+    _, everyone = choose_the_ways(tmp_path, ranks, lacking=-1)
+    assert [each.pop("measured") for each in everyone] == [1] + [0] * (ranks - 1)
+    assert all(each == everyone[0] for each in everyone)
+    assert everyone[0]["new"]["ways"] == ["dense"] * 7
+    assert everyone[0]["resumed"]["ways"] == ["compiled"] * 3 + ["dense"] * 4
+
+
+@pytest.mark.parametrize("lacking", [0, 1])
+def test_a_rank_without_the_kernel_leaves_it_out_for_all(tmp_path, lacking):
+    host, everyone = choose_the_ways(tmp_path, 2, lacking)
+    assert [each.pop("measured") for each in everyone] == [1, 0]
+    assert everyone[0] == everyone[1]
+    for found in (everyone[0]["new"], everyone[0]["resumed"]):
+        assert found["kernel"] == {"asked": "auto", "used": "torch", "why": f"rank {lacking} on {host}: no luck"}
+        assert {way for of_branch in found["measured_ms"] for way in of_branch} == {"sparse", "dense"}
+        assert found["ways"] == ["dense"] * 7
 
 
 @pytest.mark.parametrize("first_layer", ["replicated", "sharded"])
