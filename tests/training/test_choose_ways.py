@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from mscnn.core import config
+from mscnn.core import activity, config
 from mscnn.distributed.world import World
 from mscnn.model import kernel, measured_ways, ways
 from mscnn.model.acceleration import Acceleration
@@ -26,6 +26,7 @@ def machine(monkeypatch, tmp_path):
 
     def measure(candidates, channels, height, width, acceleration):
         state["measured"] += 1
+        state["activities"] = [name for name, _ in activity.current().values()]
         return [{way: 1.0 + (way == DENSE) * (-0.5 if i else 0.5) for way in of_branch}
                 for i, of_branch in enumerate(candidates)]
 
@@ -71,6 +72,12 @@ def test_the_fastest_way_of_each_branch_is_taken_and_reported(machine):
     chosen(precision="bfloat16")
     chosen(keep_memory=False)
     assert machine["measured"] == 4
+
+
+def test_the_heartbeat_can_tell_that_ways_are_timed(machine):
+    chosen()
+    assert "timing the ways of the branches" in machine["activities"]
+    assert "timing the ways of the branches" not in [name for name, _ in activity.current().values()]
 
 
 def test_without_the_kernel_its_ways_are_no_candidates(machine):
