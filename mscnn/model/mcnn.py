@@ -57,9 +57,9 @@ class MCNN(nn.Module):
     the maximum of each map over the field, 1.5 M parameters at any size;
     downscale: the field is first averaged over blocks of so many pixels squared; height and width are those before it;
     head_relu: ReLU between the two linear layers (Godinez 2017); the 2018 program computed it but never used it;
-    gradient: "sparse" or "dense" for all branches that can, "auto": whichever multiplies less at this size, or the way of
-    each branch, of ways.WAYS;
-    kernel: "auto": sparse branches of 16 channels run in compiled C++ where that is available; "torch": never.
+    gradient: "sparse", "dense" or "winograd" for all branches that can, "auto": whichever multiplies least at this size, or
+    the way of each branch, of ways.WAYS;
+    kernel: "auto": branches of 16 and 32 channels run in compiled C++ where that is available; "torch": never.
     Raises ValueError for other sizes, naming the nearest ones that fit.
     """
 

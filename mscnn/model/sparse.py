@@ -5,7 +5,8 @@ depends on 13x13 input pixels through three 5x5 convolutions.  So the forward pa
 that stay in cache, and keeps only the maxima and their places.  The backward pass gathers the 13x13 patches around them and
 differentiates three convolutions without padding (13 -> 9 -> 5 -> 1).
 
-This file uses PyTorch, for any precision and number of channels; kernel.py computes the same in C++ where it can.
+This file uses PyTorch, for any precision and number of channels; kernel.py computes the same in C++ where it can, and over
+all pixels where that is faster (WinogradBranch).
 
 Shapes: N fields, C input channels, H W pixels, B branch channels, h w windows, P patches.
 """
