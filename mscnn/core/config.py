@@ -157,8 +157,8 @@ class Network(Settings):
                 "gradient; winograd: compiled, all pixels by Winograd's filtering. All are equal but for rounding. auto: "
                 "for each branch, what is fastest here, timed before the first step", common=False)
     kernel: Literal["auto", "torch"] = setting(
-        "auto", "what computes these branches but the dense ones. auto: C++ compiled on first use, where the CPU has AVX-512 "
-                "or AVX2 and there is a compiler; torch: PyTorch's operations", common=False)
+        "auto", "what computes these branches, but for dense ones. auto: C++ compiled on first use, where the CPU has "
+                "AVX-512 or AVX2 and there is a compiler; torch: PyTorch's operations", common=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +171,7 @@ class Compute(Settings):
         common=False)
     precision: Literal["float32", "bfloat16"] = setting(
         "float32", "type of activations and gradients within the network. Weights and compiled branches stay float32. "
-                   " bfloat16 needs a CPU with AVX512_BF16 or AMX; elsewhere float32 is used, and the log says so")
+                   "bfloat16 needs a CPU with AVX512_BF16 or AMX; elsewhere float32 is used, and the log says so")
     compress: Literal["none", "bfloat16"] = setting(
         "none", "type of the gradients that ranks exchange; bfloat16 halves their bytes", common=False)
     first_layer: Literal["auto", "sharded", "replicated"] = setting(
