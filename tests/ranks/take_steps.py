@@ -75,17 +75,22 @@ def main(table_csv: str, out: str, backend: str = "gloo", broken: str = "-1",
     numbers = tally.all_reduce(ranks)
     probabilities = trainer.predict(np.arange(len(table)))[0]
     wholes = trainer.gather_wholes()
-    parameters = {name: wholes.get(tensor.data_ptr(), tensor) for name, tensor in network.state_dict().items()}
+    parameters = {name: wholes.get(tensor.data_ptr(), tensor).clone() for name, tensor in network.state_dict().items()}
     weight = network.hidden.weight
     kept = [weight, trainer.optimiser.state[weight]["momentum_buffer"]]
     held = ranks.gather(sum(tensor.untyped_storage().nbytes() for tensor in kept))
     everyone = ranks.gather({"rank": ranks.rank, "any": ranks.any(ranks.rank == ranks.size - 1), "text": "µ" * ranks.rank})
+    is_finite = [trainer.is_finite()]
+    if ranks.rank == ranks.size - 1:  # a replicated layer is the same on all ranks; here it is not
+        weight.data[0, 0] = torch.nan
+    is_finite.append(trainer.is_finite())
+    finite = ranks.gather(is_finite)
     if ranks.rank == 0:
         torch.save({"parameters": parameters, "taken": [rate for rate, _ in taken],
                     "skipped": [step.is_skipped for _, step in taken], "broken": named, "loss": numbers["loss"],
                     "accuracy": numbers["accuracy"], "probabilities": torch.from_numpy(probabilities),
                     "normalisation": [*normalisation.mean, *normalisation.sd], "counts": counts.to_json(),
-                    "everyone": everyone, "held": held}, Path(out))
+                    "everyone": everyone, "held": held, "finite": finite}, Path(out))
     del trainer
     ranks.shutdown()
 

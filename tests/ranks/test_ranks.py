@@ -41,6 +41,8 @@ def test_ranks_train_and_predict_like_one_process(tiny_screen, request, backend,
         torch.testing.assert_close(together["probabilities"], alone["probabilities"], rtol=1e-4, atol=1e-5)
         held = [alone["held"][0] / (ranks if first_layer == "sharded" else 1)] * ranks  # first layer's weight and momentum
         assert together["held"] == pytest.approx(held, rel=1e-2)  # 1024 columns, to one
+        others = first_layer == "replicated"  # do not hold the number that is not finite
+        assert together["finite"] == [[True, others]] * (ranks - 1) + [[True, False]]
         assert together["everyone"] == [{"rank": rank, "any": True, "text": "µ" * rank} for rank in range(ranks)]
 
 
