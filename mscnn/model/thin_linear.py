@@ -16,7 +16,7 @@ from torch.utils.flop_counter import flop_registry, register_flop_formula
 
 ROWS = range(2, 33)             # MKL multiplies one row at the speed of memory, and more rows than these as fast
 CAPABILITIES = ("AVX2", "AVX512")   # of CPUs where oneDNN was measured to be faster
-HAS_ONEDNN = torch.backends.mkldnn.is_available()
+HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")  # of no public API
 
 
 def apply(layer: nn.Linear, inputs_ND: Tensor) -> Tensor:
