@@ -66,7 +66,7 @@ class LayersSettings(Settings):
     precision: Literal["float32", "bfloat16"] = setting("float32", "as --precision of train; bfloat16 needs a CPU with "
                                                                    "AVX512_BF16 or AMX")
     gradient: Literal["auto", "sparse", "dense", "winograd"] = setting("auto", "of the branches, as --gradient of train")
-    kernel: Literal["auto", "torch"] = setting("auto", "of the sparse branches, as --kernel of train")
+    kernel: Literal["auto", "torch"] = setting("auto", "of branches that are not dense, as --kernel of train")
     repeats: PositiveInt = setting(5, "timed turns, after one warm-up turn; each takes the step in parts, whole, and "
                                       "forward alone")
     threads: NonNegativeInt = setting(0, "compute threads; 0: all cores")

@@ -61,8 +61,7 @@ def measure_ways(settings: StepSettings, cpu_flags: frozenset[str]) -> dict[str,
     Returns {precision: {"measured_ms", "chosen", "counted"}} for the precisions of the variants that this CPU has.
     """
     height, width = parse_size("size", settings.size)
-    candidates = [ways.candidates("auto", "auto", channels, ways.COARSEST >> i)
-                  for i, channels in enumerate(ways.BRANCH_CHANNELS)]
+    candidates = ways.candidates_of_all("auto", "auto")
     found = {}
     for precision in dict.fromkeys(parse_variant(variant)[1] for variant in settings.variants.split(",")):
         acceleration, _ = choose_acceleration("native", precision, cpu_flags)

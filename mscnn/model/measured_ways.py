@@ -41,7 +41,7 @@ def measure(candidates: Sequence[Sequence[str]], channels: int, height: int, wid
     with torch.random.fork_rng(devices=[]):  # training draws its own numbers, timed or not
         for i, candidate_ways in reversed([*enumerate(candidates)]):  # the small ones start threads and libraries
             field = acceleration.place(torch.randn(1, channels, height >> i, width >> i))
-            counted = _counted(candidate_ways, i, channels, height, width)
+            counted = ways.counted(candidate_ways, i, channels, height, width)
             usual = min(counted, key=lambda way: counted[way])
             passes = {way: _passes(way, i, field, acceleration) for way in candidate_ways
                       if counted[way] <= max(CHEAP, _limit(way, acceleration) * counted[usual])}
@@ -57,7 +57,7 @@ def choose(times: Sequence[Times], channels: int, height: int, width: int) -> tu
     chosen = []
     for i, of_branch in enumerate(times):
         timed = {way: milliseconds for way, milliseconds in of_branch.items() if milliseconds is not None}
-        counted = _counted(list(timed), i, channels, height, width)
+        counted = ways.counted(list(timed), i, channels, height, width)
         usual, fastest = min(timed, key=lambda way: counted[way]), min(timed, key=lambda way: timed[way])
         chosen.append(fastest if timed[fastest] < (1 - GAIN) * timed[usual] else usual)
     return tuple(chosen)
@@ -79,12 +79,6 @@ def _shown(of_branch: Times, way: str) -> str:
         return "-"
     milliseconds = of_branch[way]
     return "left out" if milliseconds is None else f"{milliseconds:.1f}"
-
-
-def _counted(candidate_ways: Sequence[str], i: int, channels: int, height: int, width: int) -> dict[str, int]:
-    """Return the multiplications of each way of branch i."""
-    return {way: ways.products(way, height >> i, width >> i, COARSEST >> i, channels, BRANCH_CHANNELS[i])
-            for way in candidate_ways}
 
 
 def _limit(way: str, acceleration: Acceleration) -> float:

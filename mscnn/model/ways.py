@@ -3,6 +3,8 @@
 Counts are multiplications of one field, forward and backward, without transforms and if no maximum is zero.
 """
 
+from collections.abc import Sequence
+
 from mscnn.model import kernel, sparse
 
 BRANCH_CHANNELS = (16, 16, 16, 32, 32, 32, 64)  # branch i reads the field max-pooled by 2**i
@@ -27,15 +29,24 @@ def candidates(gradient: str, use_kernel: str, channels: int, pool: int) -> list
     return found.get(gradient) or [sparse_way, *([WINOGRAD] if is_compiled else []), DENSE]
 
 
+def candidates_of_all(gradient: str, use_kernel: str) -> list[list[str]]:
+    """Return the candidates of each branch."""
+    return [candidates(gradient, use_kernel, channels, COARSEST >> i) for i, channels in enumerate(BRANCH_CHANNELS)]
+
+
 def by_counting(gradient: str, use_kernel: str, in_channels: int, height: int, width: int) -> tuple[str, ...]:
     """Return the way of each branch that multiplies least for fields of height x width pixels."""
     chosen = []
-    for i, channels in enumerate(BRANCH_CHANNELS):
-        pool = COARSEST >> i
-        counted = {way: products(way, height >> i, width >> i, pool, in_channels, channels)
-                   for way in candidates(gradient, use_kernel, channels, pool)}
-        chosen.append(min(counted, key=lambda way: counted[way]))
+    for i, candidate_ways in enumerate(candidates_of_all(gradient, use_kernel)):
+        counts = counted(candidate_ways, i, in_channels, height, width)
+        chosen.append(min(counts, key=lambda way: counts[way]))
     return tuple(chosen)
+
+
+def counted(candidate_ways: Sequence[str], i: int, in_channels: int, height: int, width: int) -> dict[str, int]:
+    """Return the multiplications of branch i by way, for fields of height x width pixels."""
+    return {way: products(way, height >> i, width >> i, COARSEST >> i, in_channels, BRANCH_CHANNELS[i])
+            for way in candidate_ways}
 
 
 def products(way: str, height: int, width: int, pool: int, in_channels: int, channels: int) -> int:

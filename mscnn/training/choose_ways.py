@@ -10,7 +10,7 @@ from mscnn.distributed.world import World
 from mscnn.model import kernel, measured_ways, ways, ways_cache
 from mscnn.model.acceleration import Acceleration
 from mscnn.model.measured_ways import Times
-from mscnn.model.ways import BRANCH_CHANNELS, COARSEST
+from mscnn.model.ways import BRANCH_CHANNELS
 
 SMALL = 300_000  # pixels of a field; below, ways differ by milliseconds, and counting decides
 TORCH = "torch"
@@ -89,7 +89,7 @@ def _choose_anew(settings: config.Config, shape: tuple[int, int, int], accelerat
         return counted, {"why": why_not}
 
     def measured() -> tuple[list[Times], str]:
-        candidates = [_candidates(i, use_kernel) for i in range(len(BRANCH_CHANNELS))]
+        candidates = ways.candidates_of_all("auto", use_kernel)
         key = ways_cache.key(candidates, channels, height, width, acceleration,
                              keeps_memory=settings.compute.keep_memory)
         with activity.during("timing the ways of the branches"):
@@ -104,11 +104,6 @@ def _size(settings: config.Config, shape: tuple[int, int, int]) -> tuple[int, in
     return shape[1] // settings.network.downscale, shape[2] // settings.network.downscale
 
 
-def _candidates(i: int, use_kernel: str) -> list[str]:
-    """Return the ways that are left for branch i where the fastest is taken."""
-    return ways.candidates("auto", use_kernel, BRANCH_CHANNELS[i], COARSEST >> i)
-
-
 def _computable(i: int, use_kernel: str) -> Sequence[str]:
     """Return the ways in which branch i can be computed here, slow ones too."""
-    return [*_candidates(i, use_kernel), *_candidates(i, TORCH)]
+    return [way for kernels in (use_kernel, TORCH) for way in ways.candidates_of_all("auto", kernels)[i]]
