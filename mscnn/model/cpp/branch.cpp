@@ -59,7 +59,7 @@ void backward_all_pixels(const Shape& s, const float* fields, const Weights& wei
     const int64_t per_field = s.height / s.pool * (s.width / s.pool) * B, pixels = s.height * s.width;
     const int64_t bands = s.height / OUT, wanted = s.fields % most ? most : 1;  // pieces of a field, for balance
     const int64_t rows = (bands + wanted - 1) / wanted, pieces = (bands + rows - 1) / rows;
-    std::unique_ptr<std::unique_ptr<all_pixels::Sums<B>>[]> sums(new std::unique_ptr<all_pixels::Sums<B>>[most]);
+    std::vector<std::unique_ptr<all_pixels::Sums<B>>> sums(most);
 #pragma omp parallel
     {
         auto& own = *(sums[omp_get_thread_num()] = std::make_unique<all_pixels::Sums<B>>(s.channels));
@@ -72,13 +72,12 @@ void backward_all_pixels(const Shape& s, const float* fields, const Weights& wei
                                              places + field * per_field, grads + field * per_field,
                                              active1 + field * pixels * B, active2 + field * pixels * B, layers, band, own);
     }
-    for (int thread = 0; thread < most; thread++) {  // in the order of threads: the same sums at each run
-        if (!sums[thread]) continue;
-        const all_pixels::Sums<B>& own = *sums[thread];
-        add_transposed(own.first.data, gradients[0], B, s.channels, true);
-        add_transposed(own.third.data, gradients[4], B, B, false);
-        add_biases(own.biases.data, B, gradients);
-        all_pixels::add_filters<B>(own.second.data, gradients[2]);
+    for (const auto& own : sums) {  // in the order of threads: the same sums at each run
+        if (!own) continue;
+        add_transposed(own->first.data, gradients[0], B, s.channels, true);
+        add_transposed(own->third.data, gradients[4], B, B, false);
+        add_biases(own->biases.data, B, gradients);
+        all_pixels::add_filters<B>(own->second.data, gradients[2]);
     }
 }
 
@@ -108,8 +107,7 @@ void branch_backward_patches(const Shape* shape, const float* fields, const Weig
     const Shape s = *shape;
     const patches::Layers layers(*weights, s.channels);
     const int64_t per_field = s.height / s.pool * (s.width / s.pool);
-    const int most = omp_get_max_threads();
-    std::unique_ptr<std::unique_ptr<patches::Sums>[]> sums(new std::unique_ptr<patches::Sums>[most]);
+    std::vector<std::unique_ptr<patches::Sums>> sums(omp_get_max_threads());
 #pragma omp parallel
     {
         patches::Sums& own = *(sums[omp_get_thread_num()] = std::make_unique<patches::Sums>(s.channels));
@@ -130,13 +128,12 @@ void branch_backward_patches(const Shape* shape, const float* fields, const Weig
             }
         }
     }
-    for (int thread = 0; thread < most; thread++) {  // in the order of threads: the same sums at each run
-        if (!sums[thread]) continue;
-        const patches::Sums& own = *sums[thread];
-        add_transposed(own.first.data, gradients[0], patches::B, s.channels, true);
-        add_transposed(own.second.data, gradients[2], patches::B, patches::B, false);
-        add_transposed(own.third.data, gradients[4], patches::B, patches::B, false);
-        add_biases(own.biases.data, patches::B, gradients);
+    for (const auto& own : sums) {  // in the order of threads: the same sums at each run
+        if (!own) continue;
+        add_transposed(own->first.data, gradients[0], patches::B, s.channels, true);
+        add_transposed(own->second.data, gradients[2], patches::B, patches::B, false);
+        add_transposed(own->third.data, gradients[4], patches::B, patches::B, false);
+        add_biases(own->biases.data, patches::B, gradients);
     }
 }
 
