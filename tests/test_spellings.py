@@ -9,8 +9,9 @@ import pytest
 from mscnn.core.errors import DataError
 from mscnn.data.tables.bbbc021 import is_taxol_control
 from mscnn.data.tables.splits import make_split, overlap, to_record, unlearnable, with_trained_spelling
-from mscnn.evaluation import aggregate, profile_table, results
+from mscnn.evaluation import aggregate, results
 from mscnn.evaluation.baselines import align
+from mscnn.profiling import profile_table
 from tests.conftest import make_table
 from tests.evaluation.test_baselines import noise
 from tests.evaluation.test_results import fold

@@ -8,8 +8,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 # A folder imports from folders with a smaller number and from itself.
-STRATA = {"core": 0, "model": 1, "synthetic": 1, "data": 2, "distributed": 2, "readout": 2, "training": 3, "evaluation": 4,
-          "library": 5, "report": 6, "bench": 7, "cli": 8}
+STRATA = {"core": 0, "model": 1, "synthetic": 1, "data": 2, "distributed": 2, "readout": 2, "training": 3, "profiling": 3,
+          "evaluation": 4, "library": 5, "report": 6, "bench": 7, "cli": 8}
 DOORS = {
     "torch.distributed": "distributed", "torch.nn.parallel": "distributed", "mpi4py": "distributed",
     "matplotlib": "report", "captum": "evaluation/attribution.py",

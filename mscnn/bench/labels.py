@@ -35,10 +35,10 @@ from mscnn.data.read_screen import read_screen
 from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed import launchers
 from mscnn.distributed.world import World
-from mscnn.evaluation.resampling import interval
 from mscnn.library.run import load_run
 from mscnn.library.scores import score_profiles
 from mscnn.library.screen import to_frame
+from mscnn.profiling.resampling import interval
 from mscnn.readout.candidates import BY_NAME
 from mscnn.readout.linear import fit_linear
 from mscnn.readout.tables import roots

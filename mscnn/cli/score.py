@@ -55,7 +55,7 @@ def main(argv: list[str]) -> None:
     """Match treatments with their neighbours, log the scores, and write them where asked."""
     settings = COMMAND.read(argv)
 
-    from mscnn.evaluation import profile_table, score_table  # here, so that --help comes at once
+    from mscnn.profiling import profile_table, score_table  # here, so that --help comes at once
 
     if settings.json and Path(settings.json).is_dir():
         raise errors.UsageError(f"--json {settings.json} is a folder; name a file")

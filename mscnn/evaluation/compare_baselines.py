@@ -19,14 +19,15 @@ from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.tables import splits
 from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed import world
-from mscnn.evaluation import aggregate, baselines, load_run, profile_table, results, retrieval, scoring
-from mscnn.evaluation.profile_table import ProfileTable
+from mscnn.evaluation import aggregate, baselines, load_run, results, scoring
 from mscnn.evaluation.results import BASELINES, EvaluationDescription
-from mscnn.evaluation.retrieval import RetrievalComparison
 from mscnn.evaluation.run_folders import evaluations_of, scores_folder, trainings_of
 from mscnn.evaluation.scoring import BaselineResult, BaselineResults, BaselineScores
 from mscnn.model import MCNN
 from mscnn.model.acceleration import Acceleration
+from mscnn.profiling import profile_table, retrieval
+from mscnn.profiling.profile_table import ProfileTable
+from mscnn.profiling.retrieval import RetrievalComparison
 from mscnn.training import prepare_data
 from mscnn.training.inference import predict
 from mscnn.training.statistics import measure

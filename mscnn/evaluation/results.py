@@ -16,10 +16,11 @@ from mscnn.core.record_files import read_json
 from mscnn.core.records import Count, Record
 from mscnn.data.tables.site_table import PUBLIC_SITE
 from mscnn.data.tables.splits import SplitRecord
-from mscnn.evaluation import aggregate, prediction_table, profile_table, readout_scores, scoring
+from mscnn.evaluation import aggregate, prediction_table, readout_scores, scoring
 from mscnn.evaluation.prediction_table import READOUT, REMEDY
 from mscnn.evaluation.readout_scores import EvaluationScores, ReadoutScores
 from mscnn.evaluation.scoring import LevelScores
+from mscnn.profiling import profile_table
 
 FIELDS = "predictions.parquet"
 PROFILES = "profiles.parquet"

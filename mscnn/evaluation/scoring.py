@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from mscnn.core.records import KEY, Count, Record
-from mscnn.evaluation.resampling import Interval, LabelPermutation, interval, permutation_test
-from mscnn.evaluation.retrieval import RetrievalComparison
+from mscnn.profiling.resampling import Interval, LabelPermutation, interval, permutation_test
+from mscnn.profiling.retrieval import RetrievalComparison
 
 LEVELS = ("fields", "wells", "treatments", "compounds")
 

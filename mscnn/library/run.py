@@ -22,12 +22,13 @@ from mscnn.core.errors import UsageError
 from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.pixels.scale import scale_from_record
 from mscnn.distributed.world import World
-from mscnn.evaluation import aggregate, profile_table
+from mscnn.evaluation import aggregate
 from mscnn.evaluation import load_run as loading
 from mscnn.evaluation.predict_run import predict_run
 from mscnn.library.fields import Fields, choose_scale, to_fields
 from mscnn.model import MCNN
 from mscnn.model.acceleration import Acceleration
+from mscnn.profiling import profile_table
 from mscnn.training import checkpoint
 from mscnn.training.checkpoint import Checkpoint
 

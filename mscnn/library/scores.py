@@ -6,8 +6,8 @@ import pandas as pd
 from mscnn.core.errors import UsageError
 from mscnn.core.records import LARGEST
 from mscnn.core.settings import MOST_DRAWS
-from mscnn.evaluation import profile_table, score_table
-from mscnn.evaluation.score_table import TableScores
+from mscnn.profiling import profile_table, score_table
+from mscnn.profiling.score_table import TableScores
 
 __all__ = ["TableScores", "score_profiles"]
 _CHOICES = {"similarity": ("cosine", "correlation", "euclidean"),

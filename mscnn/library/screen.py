@@ -19,7 +19,8 @@ from mscnn.core.errors import DataError, UsageError
 from mscnn.data import read_screen as screens
 from mscnn.data.pixels import packed as packs
 from mscnn.data.tables.site_table import METADATA, PUBLIC_NAMES, SiteTable, without_missing
-from mscnn.evaluation import aggregate, profile_table
+from mscnn.evaluation import aggregate
+from mscnn.profiling import profile_table
 
 FILE, CHANNELS = "FileName", "Channels"
 PER_CHANNEL = "FileName_"

@@ -15,8 +15,9 @@ import pandas as pd
 
 from mscnn.core.errors import DataError
 from mscnn.core.files import write_atomically
-from mscnn.evaluation import aggregate, profile_table, scoring
+from mscnn.evaluation import scoring
 from mscnn.evaluation.scoring import LEVELS, Score
+from mscnn.profiling import profile_table, treatment_profiles
 from mscnn.report import figures, palette, verdicts
 from mscnn.report.run import Example, Run
 from mscnn.report.verdicts import CHANCE, LARGEST_CLASS, Comparison, RetrievalVerdict, Shortcut
@@ -164,7 +165,7 @@ def _maps(run: Run, styles: dict[str, tuple[str, str]]) -> dict[str, str]:
         known = (profiles.metadata["Metadata_MOA"] != "").to_numpy() & ~profiles.is_control(description.control)
         if profiles.metadata["Metadata_Compound"][known].nunique() < 2:
             return {}
-        treatments, _ = aggregate.treatments(profiles, description.control, well_rule=description.aggregate_wells,
+        treatments, _ = treatment_profiles.treatments(profiles, description.control, well_rule=description.aggregate_wells,
                                              treatment_rule=description.aggregate_treatments, need_batches=False)
         features, table = treatments.profiles_TF, treatments.frame
         ringed = table["Metadata_Compound"].isin(description.compounds or []).to_numpy()

@@ -15,9 +15,9 @@ from mscnn.data.tables.splits import SplitRecord
 from mscnn.evaluation import prediction_table, results
 from mscnn.evaluation.readout_scores import EvaluationScores
 from mscnn.evaluation.results import EvaluationDescription
-from mscnn.evaluation.retrieval import RetrievalComparison
 from mscnn.evaluation.run_folders import evaluations_of, scores_folder, trainings_of
 from mscnn.evaluation.scoring import LEVELS, BaselineResult, BaselineResults, LevelScores
+from mscnn.profiling.retrieval import RetrievalComparison
 
 OPTIONAL = "copy it again from where the run trained, or remove it: the report leaves that part out"
 

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mscnn.evaluation import resampling, scoring
-from mscnn.evaluation.resampling import Difference
-from mscnn.evaluation.retrieval import RetrievalComparison
+from mscnn.evaluation import scoring
 from mscnn.evaluation.scoring import BaselineResult, BaselineScores, Score
+from mscnn.profiling import resampling
+from mscnn.profiling.resampling import Difference
+from mscnn.profiling.retrieval import RetrievalComparison
 
 LARGEST_CLASS = "largest class"
 CHANCE = 0.05  # a shortcut with a larger p in the label permutation is at chance

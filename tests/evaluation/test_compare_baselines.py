@@ -20,7 +20,7 @@ from mscnn.data.pixels.statistics import pixel_statistics
 from mscnn.data.tables import splits
 from mscnn.data.tables.site_table import SiteTable, read_sites
 from mscnn.evaluation import aggregate, compare_baselines, results, scoring
-from mscnn.evaluation.retrieval import RetrievalComparison
+from mscnn.profiling.retrieval import RetrievalComparison
 from mscnn.report import html
 from mscnn.report import run as runs
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pandas as pd
 
-from mscnn.evaluation import aggregate
-from mscnn.evaluation.profile_table import ProfileTable
+from mscnn.profiling import correction
+from mscnn.profiling.profile_table import ProfileTable
 from mscnn.readout import plate_controls
 from mscnn.readout.tables import SiteFacts
 
@@ -23,7 +23,7 @@ def test_plates_are_scaled_as_profiles_are():
     found = plate_controls.measure(features, known).apply(features, plates)
     names = ["Metadata_Plate", "Metadata_Compound"]
     metadata = pd.DataFrame({names[0]: plates, names[1]: np.where(is_control, "DMSO", "x")})
-    expected = aggregate.normalise(ProfileTable(metadata, features, list("abcd")), "mad", "DMSO")
+    expected = correction.normalise(ProfileTable(metadata, features, list("abcd")), "mad", "DMSO")
     np.testing.assert_allclose(found, expected.features_SF, rtol=1e-12)
 
 

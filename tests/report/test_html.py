@@ -12,11 +12,12 @@ from PIL import Image
 
 from mscnn.core.errors import DataError
 from mscnn.data.tables.splits import SplitRecord
-from mscnn.evaluation import aggregate, results, retrieval, scoring
-from mscnn.evaluation.profile_table import ProfileTable
+from mscnn.evaluation import aggregate, results, scoring
 from mscnn.evaluation.readout_scores import CandidateScore, ReadoutScores
 from mscnn.evaluation.results import EvaluationDescription, FoldDescription
 from mscnn.evaluation.scoring import BaselineResult, BaselineResults, BaselineScores
+from mscnn.profiling import retrieval
+from mscnn.profiling.profile_table import ProfileTable
 from mscnn.report import figures, html, run
 from tests.conftest import run_python
 

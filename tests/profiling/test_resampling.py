@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mscnn.evaluation.resampling import Difference, LabelPermutation, difference, interval, permutation_test
+from mscnn.profiling.resampling import Difference, LabelPermutation, difference, interval, permutation_test
 
 
 def test_interval_of_compounds_with_one_treatment_each_is_the_binomials():

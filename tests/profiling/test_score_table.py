@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from mscnn.evaluation import aggregate, score_table
-from mscnn.evaluation.profile_table import ProfileTable
+from mscnn.profiling import correction, score_table
+from mscnn.profiling.profile_table import ProfileTable
 
 OPTIONS = {"similarity": "cosine", "normalise": "none", "sphere": False, "control": "DMSO", "aggregate_wells": "mean",
            "aggregate_treatments": "median", "taxol_controls": "keep", "bootstrap": 20, "permutations": 20, "seed": 0}
@@ -31,8 +31,8 @@ def test_a_table_is_normalised_then_sphered_where_asked():
     for normalise in ("none", "standard", "z", "mad", "percentile"):
         for sphere in (False, True):
             by_hand = (table if normalise == "none" else ProfileTable(table.metadata, over_rows, table.names)
-                       if normalise == "standard" else aggregate.normalise(table, normalise, "DMSO"))
-            by_hand = aggregate.sphere(by_hand, "DMSO") if sphere else by_hand
+                       if normalise == "standard" else correction.normalise(table, normalise, "DMSO"))
+            by_hand = correction.sphere(by_hand, "DMSO") if sphere else by_hand
             expected = score_table.score(by_hand, **OPTIONS).scores
             got = score_table.score(table, **OPTIONS | {"normalise": normalise, "sphere": sphere}).scores
             assert got == expected
@@ -43,7 +43,7 @@ def test_standard_needs_no_plate_and_leaves_a_constant_feature_at_0():
     table = drawn_table()
     constant = ProfileTable(table.metadata.drop(columns=["Metadata_Plate", "Metadata_Well"]),
                             np.column_stack([table.features_SF, np.full(len(table.metadata), 0.1)]), [*table.names, "e"])
-    assert (np.abs(aggregate.standardise(constant).features_SF[:, 4]) < 1e-12).all()
+    assert (np.abs(correction.standardise(constant).features_SF[:, 4]) < 1e-12).all()
     assert score_table.score(constant, **OPTIONS | {"normalise": "standard"}).nsc.total == 7  # c0 to c5, and taxol
 
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from mscnn.data.tables import bbbc021
-from mscnn.evaluation import aggregate, matching
-from mscnn.evaluation.matching import (
+from mscnn.profiling import correction, matching, treatment_profiles
+from mscnn.profiling.matching import (
     PROTOCOLS,
     MatchedTreatment,
     MeanAveragePrecision,
@@ -14,8 +14,8 @@ from mscnn.evaluation.matching import (
     TreatmentCounts,
     Treatments,
 )
-from mscnn.evaluation.profile_table import ProfileTable
-from mscnn.evaluation.resampling import Interval, LabelPermutation
+from mscnn.profiling.profile_table import ProfileTable
+from mscnn.profiling.resampling import Interval, LabelPermutation
 
 RANKED = {"nsc": "mAP   other compounds", "nscb": "mAP   of other batches"}  # protocols whose mAP a console shows
 
@@ -67,8 +67,8 @@ def score(table: ProfileTable, *, similarity: str, normalise: str, sphere: bool,
           aggregate_treatments: str, taxol_controls: str, bootstrap: int, permutations: int, seed: int) -> TableScores:
     """Match each treatment with its neighbours, and score the matches. Raises DataError for what cannot be scored.
 
-    normalise: none; standard, as in aggregate.standardise; z, mad or percentile, as in aggregate.normalise.
-    sphere: as in aggregate.sphere, after it.
+    normalise: none; standard, as in correction.standardise; z, mad or percentile, as in correction.normalise.
+    sphere: as in correction.sphere, after it.
     taxol_controls: "drop" leaves BBBC021's taxol 0.3 uM control wells out; bootstrap, permutations: draws.
     """
     treatments, counts, names = treatments_of(
@@ -85,18 +85,18 @@ def treatments_of(table: ProfileTable, *, normalise: str, sphere: bool, control:
     if taxol_controls == "drop":
         table = table.select(~bbbc021.is_taxol_control(table.sites()).to_numpy())
     if normalise == "standard":
-        table = aggregate.standardise(table)
+        table = correction.standardise(table)
     elif normalise != "none":
-        table = aggregate.normalise(table, normalise, control)
+        table = correction.normalise(table, normalise, control)
     if sphere:
-        table = aggregate.sphere(table, control)
-    treatments, counts = aggregate.treatments(table, control, well_rule=aggregate_wells,
+        table = correction.sphere(table, control)
+    treatments, counts = treatment_profiles.treatments(table, control, well_rule=aggregate_wells,
                                               treatment_rule=aggregate_treatments)
     return treatments, counts, table.names
 
 
 def lines(scores: ProfileScores, counts: TreatmentCounts) -> list[str]:
-    """Return the lines that a console shows of the scores; counts: from aggregate.treatments."""
+    """Return the lines that a console shows of the scores; counts: from treatment_profiles.treatments."""
     total = scores.nsc.of_all.total
     shown = [f"{counts.rows} rows, {counts.control} of control and {counts.unlabelled} without a mechanism; "
              f"{counts.wells} wells, {total} treatments, {counts.features} features"]

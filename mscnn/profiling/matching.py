@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 from mscnn.core.records import KEY, Record, Share
-from mscnn.evaluation.neighbours import average_precisions, barred, judge, match, similarities
-from mscnn.evaluation.resampling import Interval, LabelPermutation, interval, permutation_test
+from mscnn.profiling.neighbours import average_precisions, barred, judge, match, similarities
+from mscnn.profiling.resampling import Interval, LabelPermutation, interval, permutation_test
 
 PROTOCOLS = {"nsc": "NSC   not same compound", "nscb": "NSCB  nor same batch",
              "same_compound_allowed": "same compound allowed"}

@@ -9,9 +9,9 @@ from scipy.stats import special_ortho_group
 from sklearn.metrics import average_precision_score
 
 from mscnn.core.errors import DataError
-from mscnn.evaluation import retrieval, score_table
-from mscnn.evaluation.profile_table import ProfileTable
-from mscnn.evaluation.retrieval import compare, retrieval_over_folds
+from mscnn.profiling import retrieval, score_table
+from mscnn.profiling.profile_table import ProfileTable
+from mscnn.profiling.retrieval import compare, retrieval_over_folds
 
 COMPOUNDS, FIELDS, FEATURES = 9, 4, 6  # three mechanisms; fields of a compound, two in a well
 FEW = {"draws": 50, "permutations": 20}

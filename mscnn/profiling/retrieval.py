@@ -15,11 +15,11 @@ import pandas as pd
 
 from mscnn.core.errors import DataError
 from mscnn.core.records import Record
-from mscnn.evaluation import matching, resampling, score_table
-from mscnn.evaluation.matching import ProfileScores, ProtocolScore
-from mscnn.evaluation.neighbours import similarities
-from mscnn.evaluation.profile_table import ProfileTable
-from mscnn.evaluation.resampling import Difference
+from mscnn.profiling import matching, resampling, score_table
+from mscnn.profiling.matching import ProfileScores, ProtocolScore
+from mscnn.profiling.neighbours import similarities
+from mscnn.profiling.profile_table import ProfileTable
+from mscnn.profiling.resampling import Difference
 
 NETWORK = "the network"
 TREATMENT = ["Metadata_Compound", "Metadata_Concentration", "Metadata_MOA"]

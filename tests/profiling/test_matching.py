@@ -8,9 +8,9 @@ import pytest
 from sklearn.metrics import average_precision_score
 from sklearn.neighbors import NearestNeighbors
 
-from mscnn.evaluation.matching import PROTOCOLS, ProfileScores, TreatmentCounts, Treatments, score_profiles
-from mscnn.evaluation.neighbours import average_precisions, barred, match, similarities
-from mscnn.evaluation.score_table import lines
+from mscnn.profiling.matching import PROTOCOLS, ProfileScores, TreatmentCounts, Treatments, score_profiles
+from mscnn.profiling.neighbours import average_precisions, barred, match, similarities
+from mscnn.profiling.score_table import lines
 
 DRAWS = {"draws": 200, "permutations": 200}
 COUNTED = TreatmentCounts(rows=9, control=1, unlabelled=2, wells=6, features=2)

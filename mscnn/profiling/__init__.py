@@ -1,0 +1,1 @@
+"""Tables of profiles of any program: read, corrected, aggregated, compared and scored."""
