@@ -4,11 +4,43 @@ The rule of a level is a setting, fixed before anything is scored.  Default: the
 a treatment's wells.
 """
 
+import numpy as np
 import pandas as pd
 
 from mscnn.core.errors import DataError
 from mscnn.profiling.matching import TreatmentCounts, Treatments
 from mscnn.profiling.profile_table import PLACES, ProfileTable
+
+KEYS = ["Metadata_Compound", "Metadata_Concentration", "Metadata_MOA"]  # of a treatment
+
+
+def wells(profiles: ProfileTable, rule: str = "mean") -> ProfileTable:
+    """Return a row per well, in order of compound and concentration: treated ones and those of the control.
+
+    Metadata: KEYS, Metadata_Week, Scored, and PLACES where the table has both.  Mechanisms may be "".  In a table without
+    plate and well each row counts as a well.  Rows without a compound are left out.
+    """
+    named = profiles.select((profiles.metadata["Metadata_Compound"] != "").to_numpy())
+    if not set(PLACES) <= set(named.metadata):
+        return named
+    keys = [*KEYS, "Metadata_Week", *PLACES]
+    grouped = _groups(named, keys, rule)
+    scored = named.metadata.groupby(keys, dropna=False, sort=True)["Scored"].any().to_numpy()
+    return ProfileTable(grouped.metadata.assign(Scored=scored), grouped.features_SF, grouped.names)
+
+
+def of_wells(wells: ProfileTable, control: str, rule: str = "median") -> tuple[pd.DataFrame, np.ndarray]:
+    """Return the treatments of a table of wells, in order of compound and concentration, and their profiles (T, F).
+
+    The control is left out, and treatments without a mechanism are not.  The table has KEYS, Batches (frozenset of text),
+    Wells (their number) and Scored.
+    """
+    treated = wells.select(~wells.is_control(control))
+    grouped = treated.metadata.groupby(KEYS, dropna=False, sort=True)
+    batches = grouped["Metadata_Week"].agg([frozenset, "size"]).reset_index()
+    found = _groups(treated, KEYS, rule)
+    return found.metadata.assign(Batches=batches["frozenset"], Wells=batches["size"],
+                                 Scored=grouped["Scored"].any().to_numpy()), found.features_SF
 
 
 def treatments(profiles: ProfileTable, control: str, *, well_rule: str = "mean", treatment_rule: str = "median",
@@ -21,16 +53,10 @@ def treatments(profiles: ProfileTable, control: str, *, well_rule: str = "mean",
     table, is_control = profiles.metadata, profiles.is_control(control)
     known = ((table["Metadata_MOA"] != "") & (table["Metadata_Compound"] != "")).to_numpy()
     _refuse(table[known & ~is_control], control, need_batches)
-    chosen = profiles.select(known & ~is_control)
-    keys = ["Metadata_Compound", "Metadata_Concentration", "Metadata_MOA"]
-    wells = _groups(chosen, [*keys, "Metadata_Week", *PLACES], well_rule) if set(PLACES) <= set(table) else chosen
-    batches = wells.metadata.groupby(keys, dropna=False)["Metadata_Week"].agg([frozenset, "size"]).reset_index()
-    counts = chosen.metadata.groupby(keys, dropna=False)["Scored"].any().to_numpy()
-    counted = TreatmentCounts(len(table), int(is_control.sum()), int((~known & ~is_control).sum()), len(wells.metadata),
+    of_known = wells(profiles.select(known & ~is_control), well_rule)
+    counted = TreatmentCounts(len(table), int(is_control.sum()), int((~known & ~is_control).sum()), len(of_known.metadata),
                               len(profiles.names))
-    of_treatments = _groups(wells, keys, treatment_rule)
-    frame = of_treatments.metadata.assign(Batches=batches["frozenset"], Wells=batches["size"], Scored=counts)
-    return Treatments(frame, of_treatments.features_SF), counted
+    return Treatments(*of_wells(of_known, control, treatment_rule)), counted
 
 
 def _refuse(table: pd.DataFrame, control: str, need_batches: bool) -> None:

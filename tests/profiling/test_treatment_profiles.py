@@ -7,7 +7,7 @@ import pytest
 from mscnn.core.errors import DataError
 from mscnn.profiling.matching import TreatmentCounts
 from mscnn.profiling.profile_table import ProfileTable
-from mscnn.profiling.treatment_profiles import treatments
+from mscnn.profiling.treatment_profiles import of_wells, treatments, wells
 
 
 def profile_table(rows: list[tuple], features: list) -> ProfileTable:
@@ -46,3 +46,20 @@ def test_treatments_that_contradict_themselves_are_named():
     with pytest.raises(DataError, match="more than one mechanism") as refusal:
         treatments(profile_table(rows, [(1,), (2,), (3,)]), "DMSO")
     assert refusal.value.details == ["a 0.3: M; N"]
+
+
+def test_wells_of_the_control_and_of_compounds_without_a_mechanism_are_kept():
+    found = wells(SCREEN)
+    assert found.metadata["Metadata_Compound"].tolist() == ["DMSO", "a", "a", "a", "b", "c", "dmso"]
+    assert found.features_SF.tolist() == [[1, 1], [3, 0], [4, 1], [20, 2], [7, 7], [9, 9], [0, 0]]
+    frame, profiles_TF = of_wells(found, "DMSO")
+    assert frame["Metadata_Compound"].tolist() == ["a", "b", "c"]
+    assert frame["Metadata_MOA"].tolist() == ["M", "N", ""]
+    assert frame["Wells"].tolist() == [3, 1, 1]
+    assert profiles_TF.tolist() == [[4, 1], [7, 7], [9, 9]]
+
+
+def test_rows_without_a_compound_are_no_wells():
+    assert len(wells(SCREEN.select(SCREEN.metadata.index != 0)).metadata) == 7
+    table = dataclasses.replace(SCREEN, metadata=SCREEN.metadata.replace({"Metadata_Compound": {"c": ""}}))
+    assert "" not in set(wells(table).metadata["Metadata_Compound"])
