@@ -72,7 +72,8 @@ def interval(correct_T: np.ndarray, compounds_T: np.ndarray, *, draws: int = 500
     high = float(stats.beta.ppf(1 - tail, right + 1, number - right)) if right < number else 1.0
     if number > 1 and 0 < right < number:
         drawn = stats.bootstrap((right_C, total_C), _share, paired=True, vectorized=True, n_resamples=draws,
-                                confidence_level=LEVEL, method="percentile", rng=np.random.default_rng(seed))
+                                confidence_level=LEVEL, method="percentile", rng=np.random.default_rng(seed),
+                                batch=_batch(number))
         low, high = min(low, drawn.confidence_interval.low), max(high, drawn.confidence_interval.high)
     return Interval(float(low), float(high), LEVEL, number)
 
@@ -91,7 +92,8 @@ def difference(one_C: np.ndarray, other_C: np.ndarray, total_C: np.ndarray, *, d
     if np.ptp(change_C / total_C) == 0:  # every draw gives the same
         return Difference(observed, observed, observed)
     drawn = stats.bootstrap((change_C, np.asarray(total_C, float)), _share, paired=True, vectorized=True, n_resamples=draws,
-                            confidence_level=LEVEL, method="percentile", rng=np.random.default_rng(seed))
+                            confidence_level=LEVEL, method="percentile", rng=np.random.default_rng(seed),
+                            batch=_batch(len(change_C)))
     return Difference(observed, float(drawn.confidence_interval.low), float(drawn.confidence_interval.high))
 
 
@@ -99,9 +101,19 @@ def permutation_test(share_of: Callable[[np.ndarray], np.ndarray], labels_T: np.
                      groups_T: np.ndarray | None = None, *, draws: int = 1000, seed: int = 0) -> LabelPermutation:
     """Return the share that is right when the labels are permuted over compounds, and p of the observed share.
 
-    share_of: labels (D, T) -> share (D,), NaN where nothing can be scored; a compound with two labels counts as two.
-    groups_T: labels move within groups of compounds only, such as those of a week; a compound has one group.
-    p counts the observed labels as one more draw (Phipson & Smyth 2010).
+    share_of: labels (D, T) -> share (D,), NaN where nothing can be scored.  The rest as in permuted_labels.
+    """
+    codes_T = np.unique(labels_T, return_inverse=True)[1]
+    drawn_DT = permuted_labels(labels_T, compounds_T, groups_T, draws=draws, seed=seed)
+    return null_distribution(share_of(drawn_DT), share_of(codes_T[None])[0])
+
+
+def permuted_labels(labels_T: np.ndarray, compounds_T: np.ndarray, groups_T: np.ndarray | None = None, *, draws: int,
+                    seed: int) -> np.ndarray:
+    """Return draws of the labels, permuted over compounds, (D, T) int: positions among the sorted labels.
+
+    A compound with two labels counts as two.  groups_T: labels move within groups of compounds only, such as those of a
+    week; a compound has one group.
     """
     codes_T, compound_T = (np.unique(names, return_inverse=True)[1] for names in (labels_T, compounds_T))
     _, first_C, compound_T = np.unique(compound_T * len(codes_T) + codes_T, return_index=True, return_inverse=True)
@@ -111,7 +123,14 @@ def permutation_test(share_of: Callable[[np.ndarray], np.ndarray], labels_T: np.
     for group in np.unique(group_C):
         is_member_C = group_C == group
         drawn_DC[:, is_member_C] = rng.permuted(drawn_DC[:, is_member_C], axis=1)
-    null_D, observed = share_of(drawn_DC[:, compound_T]), share_of(codes_T[None])[0]
+    return drawn_DC[:, compound_T]
+
+
+def null_distribution(null_D: np.ndarray, observed: float) -> LabelPermutation:
+    """Return the null distribution of a score, NaN where a draw has none, and p of the observed score.
+
+    p counts the observed labels as one more draw (Phipson & Smyth 2010).
+    """
     null_D = null_D[np.isfinite(null_D)]
     if np.isnan(observed) or not len(null_D):
         return LabelPermutation(0, None, None, None)
@@ -121,3 +140,8 @@ def permutation_test(share_of: Callable[[np.ndarray], np.ndarray], labels_T: np.
 
 def _share(right: np.ndarray, total: np.ndarray, axis: int = -1) -> np.ndarray:
     return right.sum(axis=axis) / total.sum(axis=axis)
+
+
+def _batch(compounds: int) -> int:
+    """Return how many draws are made at once: those of 10,000 compounds would take 800 MB together."""
+    return max(1, 1_000_000 // compounds)

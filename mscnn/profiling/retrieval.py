@@ -16,9 +16,10 @@ import pandas as pd
 from mscnn.core.errors import DataError
 from mscnn.core.records import Record
 from mscnn.profiling import matching, resampling, score_table
-from mscnn.profiling.matching import ProfileScores, ProtocolScore
+from mscnn.profiling.matching import ProfileScores
 from mscnn.profiling.neighbours import similarities
 from mscnn.profiling.profile_table import ProfileTable
+from mscnn.profiling.protocol import ProtocolScore
 from mscnn.profiling.resampling import Difference
 
 NETWORK = "the network"
@@ -75,7 +76,8 @@ def retrieval_over_folds(tables: Sequence[ProfileTable], *, control: str = "DMSO
         frame["Scored"] |= is_query_T
     if frame is None or not frame["Scored"].any():
         raise DataError("no profile is of a held-out treatment; evaluate the folds again")
-    return matching.score_similarities(frame, likeness_TT, draws=draws, permutations=permutations, seed=seed)
+    return matching.score_similarities(frame, lambda queries: likeness_TT[queries], draws=draws, permutations=permutations,
+                                       seed=seed)
 
 
 def compare(tables: dict[str, ProfileTable], network: Sequence[ProfileTable], *, note: str = "", control: str = "DMSO",

@@ -5,16 +5,14 @@ from dataclasses import dataclass
 from mscnn.data.tables import bbbc021
 from mscnn.profiling import correction, matching, treatment_profiles
 from mscnn.profiling.matching import (
-    PROTOCOLS,
     MatchedTreatment,
-    MeanAveragePrecision,
     MechanismCounts,
     ProfileScores,
-    ProtocolScore,
     TreatmentCounts,
     Treatments,
 )
 from mscnn.profiling.profile_table import ProfileTable
+from mscnn.profiling.protocol import PROTOCOLS, MeanAveragePrecision, ProtocolScore
 from mscnn.profiling.resampling import Interval, LabelPermutation
 
 RANKED = {"nsc": "mAP   other compounds", "nscb": "mAP   of other batches"}  # protocols whose mAP a console shows

@@ -1,6 +1,7 @@
 """Scores of profiles by hand, and neighbours against scikit-learn's."""
 
 import itertools
+import json
 
 import numpy as np
 import pandas as pd
@@ -8,8 +9,11 @@ import pytest
 from sklearn.metrics import average_precision_score
 from sklearn.neighbors import NearestNeighbors
 
-from mscnn.profiling.matching import PROTOCOLS, ProfileScores, TreatmentCounts, Treatments, score_profiles
-from mscnn.profiling.neighbours import average_precisions, barred, match, similarities
+from mscnn.profiling import matching
+from mscnn.profiling import neighbours as neighbours_module
+from mscnn.profiling.matching import ProfileScores, TreatmentCounts, Treatments, score_profiles
+from mscnn.profiling.neighbours import RECALL_AT, LabelDraws, barred, batch_members, match, ranks, similarities
+from mscnn.profiling.protocol import PROTOCOLS
 from mscnn.profiling.score_table import lines
 
 DRAWS = {"draws": 200, "permutations": 200}
@@ -42,6 +46,11 @@ BY_HAND = treatments(
 def score(table: Treatments) -> dict:
     """As `score --json` writes it."""
     return score_profiles(table, **DRAWS).to_json()
+
+
+def rounded(result: dict) -> dict:
+    """Without the last digits, which depend on the order of sums."""
+    return json.loads(json.dumps(result), parse_float=lambda text: round(float(text), 9))
 
 
 def rights(result: dict, protocol: str) -> list:
@@ -101,7 +110,7 @@ def test_neighbours_are_scikit_learns(kind):
     compounds = np.array([f"c{number // 3}" for number in range(60)])
     batches = [frozenset({f"W{number // 9}"}) for number in range(60)]
     for protocol in PROTOCOLS:
-        barred_TT = barred(protocol, compounds, batches)
+        barred_TT = barred(protocol, compounds, batch_members(batches))
         found, _ = match(similarities(profiles, kind), ~barred_TT)
         for t in range(60):
             allowed = np.flatnonzero([u != t and (protocol == "same_compound_allowed" or compounds[u] != compounds[t])
@@ -141,10 +150,11 @@ def test_average_precision_is_scikit_learns(steps):
     labels_DT = np.stack([labels, np.random.default_rng(0).permutation(labels)])
     likeness = np.round(similarities(table.profiles_TF, "cosine") * steps) / steps
     for protocol in PROTOCOLS:
-        allowed = ~barred(protocol, table.frame["Metadata_Compound"].to_numpy(), table.frame["Batches"].to_list())
+        allowed = ~barred(protocol, table.frame["Metadata_Compound"].to_numpy(), batch_members(table.frame["Batches"]))
         expected = [[average_precision_score(draw[allowed[t]] == draw[t], likeness[t][allowed[t]])
                      if (draw[allowed[t]] == draw[t]).any() else np.nan for t in range(len(labels))] for draw in labels_DT]
-        np.testing.assert_allclose(average_precisions(labels_DT, likeness, allowed), expected, rtol=1e-12)
+        np.testing.assert_allclose(
+            LabelDraws(labels_DT).retrieve(slice(None), ranks(likeness, allowed)).precision_DQ, expected, rtol=1e-12)
 
 
 def test_mean_average_precision_is_copairs():
@@ -190,3 +200,37 @@ def test_batches_that_pose_as_biology_are_found_out_by_permuting_within_them():
     assert result["nsc"]["correct"] == 12
     assert result["nsc"]["permuted"]["within batches"]["p"] == 1.0
     assert result["nsc"]["permuted"]["over compounds"]["p"] < 0.05
+
+
+def test_recall_by_hand():
+    """The share of a treatment's mechanism that is among its nearest permitted neighbours; a 1 ranks b, c, d, e, f."""
+    recall = {row["k"]: row for row in score(BY_HAND)["nsc"]["recall"]}
+    assert sorted(recall) == list(RECALL_AT)
+    # of 2 (a 1, a 3: b and d), 3 (b: a 3, a 1, d), 1 (c: e, e: c), 3 (d: b, a 3, a 1)
+    assert recall[1]["mean"] == pytest.approx(np.mean([1 / 2, 1 / 2, 1 / 3, 0, 0, 0]))
+    assert recall[3]["mean"] == pytest.approx(np.mean([1, 1, 2 / 3, 0, 1 / 3, 1]))  # d: c, b, e, a 3, a 1;  e: d, c, b
+    assert recall[10]["mean"] == 1
+    assert recall[10]["permuted"]["over compounds"] == pytest.approx(
+        {"draws": 200, "mean": 1.0, "high": 1.0, "p": 1.0})
+
+
+def test_neighbours_that_tie_share_the_last_of_their_ranks():
+    likeness = np.array([[1.0, 0.5, 0.5, 0.9, 0.5 + 1e-12, 0.1]])
+    allowed = np.array([[False, True, True, True, True, True]])
+    assert ranks(likeness, allowed).tolist() == [[np.inf, 4, 4, 1, 4, 5]]
+    found = LabelDraws(np.array([list("MMNNMM")])).retrieve(slice(0, 1), ranks(likeness, allowed))
+    assert found.precision_DQ[0, 0] == pytest.approx((2 / 4 + 2 / 4 + 3 / 5) / 3)
+    assert found.recall_DQK[0, 0].tolist() == [0, 0, 1, 1]
+
+
+def test_blocks_of_queries_change_nothing(monkeypatch):
+    table = drawn()
+    expected = rounded(score(table))
+    monkeypatch.setattr(neighbours_module, "_MOST", 3 * len(table.frame))  # three queries a block, few draws at once
+    assert len(list(neighbours_module.blocks(len(table.frame)))) == 14
+    assert rounded(score(table)) == expected
+
+
+def test_many_treatments_of_a_mechanism_are_permuted_less_often(monkeypatch):
+    monkeypatch.setattr(matching, "_MOST_PAIRS", 5 * 8 * 8 * 7)  # five mechanisms of eight treatments
+    assert score_profiles(drawn(), **DRAWS).nsc.permuted.over_compounds.draws == 7
