@@ -14,6 +14,7 @@ from mscnn.core import foreign_table, identity
 from mscnn.core.errors import DataError, UsageError
 from mscnn.core.foreign_table import NUMBER, OTHER, TRUTH, ForeignTable
 from mscnn.data.tables.site_table import PUBLIC_NAMES
+from mscnn.profiling import h5ad
 
 NEEDED = ("Metadata_Compound", "Metadata_Concentration", "Metadata_MOA")
 BATCHES = ("Metadata_Week", "Metadata_Batch")
@@ -52,7 +53,7 @@ class ProfileTable:
 
 
 def read(path: Path, *, prefixes: tuple[str, ...] = (), drop_nan: bool = False) -> ProfileTable:
-    """Read .csv, .csv.gz or .parquet. Raises DataError or UsageError naming the columns or rows that do not fit.
+    """Read .csv, .csv.gz, .parquet or .h5ad. Raises DataError or UsageError naming the columns or rows that do not fit.
 
     prefixes: of the features; empty: all numeric columns.  drop_nan: leave out features that are not finite in some row;
     else they are refused.
@@ -108,9 +109,11 @@ def refuse_spellings(metadata: pd.DataFrame, source: str) -> None:
 def _read_file(path: Path) -> ForeignTable:
     if path.suffix == ".parquet":
         return foreign_table.read_parquet(path, REMEDY)
+    if path.suffix == ".h5ad":
+        return h5ad.read(path, REMEDY)
     if not path.name.endswith((".csv", ".csv.gz")):
-        raise UsageError(f"{path}: profiles are read from .csv, .csv.gz or .parquet, got {path.suffix or 'no ending'}; "
-                         "convert them")
+        raise UsageError(f"{path}: profiles are read from .csv, .csv.gz, .parquet or .h5ad, got "
+                         f"{path.suffix or 'no ending'}; convert them")
     # Metadata as the text it is: a compound NA is no missing value.
     return foreign_table.read_csv(path, "give a CSV in UTF-8, with a header and a row a profile",
                                   is_number=lambda name: not name.startswith("Metadata_"), missing=_NAN)
