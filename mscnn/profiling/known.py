@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scipy import stats
-from sklearn.preprocessing import normalize
 
 from mscnn.core.records import Count, Record, Share
 from mscnn.profiling import resampling
@@ -102,6 +101,14 @@ def compare_with_known(frame: pd.DataFrame, profiles_TF: np.ndarray, *, nearest:
     return KnownComparison(score, _table(frame, found), _nearest_note(is_known_T, has_profile_T, found.empty))
 
 
+def unit_profiles(profiles_TF: np.ndarray) -> np.ndarray:
+    """Return profiles (T, F) of length 1, whose products are cosines; a profile of zeros stays one."""
+    largest_T1 = np.abs(profiles_TF).max(axis=1, keepdims=True, initial=0)
+    scaled_TF = profiles_TF / np.where(largest_T1 > 0, largest_T1, 1)  # squares of it neither overflow nor vanish
+    length_T1 = np.linalg.norm(scaled_TF, axis=1, keepdims=True)
+    return scaled_TF / np.where(length_T1 > 0, length_T1, 1)
+
+
 def auc_of_left_out(known_N: np.ndarray, left_out_N: np.ndarray, compounds_N: np.ndarray, *, draws: int = 2000,
                     seed: int = 0) -> tuple[float, Interval]:
     """Return the area under the ROC curve (AUROC) of two scores of the same treatments, and its interval.
@@ -140,7 +147,7 @@ def auc_of_left_out(known_N: np.ndarray, left_out_N: np.ndarray, compounds_N: np
 def _profiles(frame: pd.DataFrame, profiles_TF: np.ndarray) -> _Profiles:
     mechanisms_T = frame["Metadata_MOA"].to_numpy(str)
     codes_T = np.unique(mechanisms_T, return_inverse=True)[1] + ("" not in mechanisms_T)  # "" sorts first: 0
-    unit_TF = normalize(profiles_TF)
+    unit_TF = unit_profiles(profiles_TF)
     return _Profiles(unit_TF, np.unique(frame["Metadata_Compound"].to_numpy(str), return_inverse=True)[1], codes_T,
                      np.flatnonzero((codes_T > 0) & unit_TF.any(axis=1)))
 
@@ -236,7 +243,7 @@ def _why_no_score(profiles: _Profiles, asked_N: np.ndarray) -> str:
 
 def _nearest_note(is_known_T: np.ndarray, has_profile_T: np.ndarray, is_empty: bool) -> str:
     """Return why the table is empty or lacks treatments, or ""."""
-    if is_known_T.all():
+    if len(is_known_T) and is_known_T.all():
         return "all treatments have a known mechanism: none is left to compare; leave Metadata_MOA empty where not known"
     if not (is_known_T & has_profile_T).any():
         return "no treatment has a known mechanism and a profile; fill in Metadata_MOA"

@@ -237,3 +237,19 @@ def test_equally_near_compounds_are_in_the_order_of_the_table():
     twin = [*KNOWN, ("f", 1.0, "O", angle(40, 0.37)), ("w", 1.0, "", angle(10, 1.1)), ("w", 2.0, "", angle(0))]
     p_values = compare_with_known(*screen(*twin)).nearest.groupby("Metadata_Concentration")["None_Of_The_Known"].first()
     assert p_values.tolist() == pytest.approx([3 / 7, 3 / 7])  # d and f are 0 degrees apart, but for rounding
+
+
+def test_very_large_and_very_small_profiles_are_compared_by_their_direction():
+    scales = [1e-200, 1e100, 1.0, 1e-150, 1e90, 1e100, 1e-200]
+    frame, profiles = screen(*BY_HAND)
+    scaled, plain = compare_with_known(frame, profiles * np.array(scales)[:, None]), compare_with_known(frame, profiles)
+    assert scaled.score == plain.score
+    pd.testing.assert_frame_equal(scaled.nearest, plain.nearest)
+
+
+def test_a_table_without_treatments_has_neither_score_nor_neighbours():
+    frame, profiles = screen(*BY_HAND)
+    found = compare_with_known(frame[:0], profiles[:0])
+    assert "no treatment has a known mechanism" in found.score.note
+    assert "no treatment has a known mechanism" in found.note
+    assert list(found.nearest) == COLUMNS
