@@ -1,7 +1,7 @@
-"""Match each treatment's profile with its neighbours: NSC, NSCB and mAP.
+"""Score profiles of treatments: mechanisms, activity, batch effects, known compounds, clusters.
 
 NSC: how often is the nearest treatment of another compound of the same mechanism?  NSCB: and of another batch?  mAP: how
-high do all treatments of the mechanism rank?
+high do all treatments of the mechanism rank?  Several files are scored side by side, on the treatments that all hold.
 """
 
 import dataclasses
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from mscnn.cli import parse
-from mscnn.core import errors, files, paths
+from mscnn.core import csv_safe, errors, files, paths
 from mscnn.core.logs import log
 from mscnn.core.settings import MOST_DRAWS, REQUIRED, NonNegativeInt, PositiveInt, Settings, require, setting
 
@@ -19,8 +19,8 @@ from mscnn.core.settings import MOST_DRAWS, REQUIRED, NonNegativeInt, PositiveIn
 class ScoreSettings(Settings):
     """Settings of `mscnn score`"""
 
-    profiles: str = setting(
-        REQUIRED, ".csv, .csv.gz or .parquet with one row per field, well or treatment: Metadata_Compound, "
+    profiles: list[str] = setting(
+        REQUIRED, ".csv, .csv.gz, .parquet or .h5ad with one row per field, well or treatment: Metadata_Compound, "
                   "Metadata_Concentration, Metadata_MOA, Metadata_Week or Metadata_Batch (for NSCB), and features",
         positional=True, metavar="FILE")
     aggregate_treatments: Literal["mean", "median"] = setting("median", "a treatment's profile from those of its wells")
@@ -41,6 +41,8 @@ class ScoreSettings(Settings):
     permutations: PositiveInt = setting(1000, "label permutations of mechanisms for the null distributions")
     seed: NonNegativeInt = setting(0, "seed of the bootstrap and of the permutations")
     json: str | None = setting(None, "file for the results", metavar="FILE", written=True)
+    out: str | None = setting(None, "folder for the results, and lists: hits, nearest known compounds, clusters",
+                              metavar="DIR", written=True)
 
     def __post_init__(self):
         super().__post_init__()
@@ -48,31 +50,78 @@ class ScoreSettings(Settings):
             require(getattr(self, name) <= MOST_DRAWS, f"{name} must be no more than {MOST_DRAWS}", getattr(self, name))
 
 
+SCORES = "scores.json"
+LISTS = ("hits.csv", "nearest.csv", "clusters.csv")  # of mscnn.profiling.profile_numbers, which takes long to load
 COMMAND = parse.Command("score", __doc__, ScoreSettings)
 
 
 def main(argv: list[str]) -> None:
-    """Match treatments with their neighbours, log the scores, and write them where asked."""
+    """Score the tables, log the scores, and write them where asked."""
     settings = COMMAND.read(argv)
 
-    from mscnn.profiling import profile_table, score_table  # here, so that --help comes at once
+    from mscnn.profiling import profile_table, score_table, side_by_side  # here, so that --help comes at once
 
+    _require_writable(settings)
+    prefixes = tuple(settings.features.split(",")) if settings.features else ()
+    tables = {name: profile_table.read(Path(path), prefixes=prefixes, drop_nan=settings.drop_nan)
+              for name, path in _names(settings.profiles).items()}
+    left_out = {}
+    if len(tables) > 1:
+        tables, left_out = side_by_side.on_same_treatments(tables, settings.control)
+    scores = {}
+    for name in list(tables):
+        scores[name] = score_table.score(
+            tables.pop(name), similarity=settings.similarity, normalise=settings.normalise, sphere=settings.sphere,
+            control=settings.control, aggregate_wells=settings.aggregate_wells,
+            aggregate_treatments=settings.aggregate_treatments, taxol_controls=settings.taxol_controls,
+            bootstrap=settings.bootstrap, permutations=settings.permutations, seed=settings.seed)
+        for line in scores[name].notes() if left_out else scores[name].lines():
+            log.info("%s%s", f"{name}: " if left_out else "", line)
+    options = dataclasses.asdict(settings)
+    content = {"profiles": options.pop("profiles"), "settings": options}
+    if left_out:
+        compared = side_by_side.compare(scores, left_out, seed=settings.seed)
+        for line in side_by_side.lines(compared):
+            log.info("%s", line)
+        content |= {"side_by_side": compared.to_json(), "tables": {name: one.to_json() for name, one in scores.items()}}
+    else:
+        content |= next(iter(scores.values())).to_json()
+    if settings.json:
+        files.make_output_folder(Path(settings.json).absolute().parent)
+        files.write_json(Path(settings.json), content)
+    if settings.out:
+        out = Path(settings.out)
+        for name, one in scores.items():
+            _write_lists(out / name.replace("/", "-") if left_out else out, one.tables)
+        files.write_json(out / SCORES, content)
+
+
+def _names(paths: list[str]) -> dict[str, str]:
+    """Return {name: path}: the shortest ends of the paths, without the file's ending, that differ."""
+    if twice := sorted({path for path in paths if paths.count(path) > 1}):
+        raise errors.UsageError(f"{twice[0]} is named twice; name each table once")
+    for parts in range(1, 1 + max(len(Path(path).parts) for path in paths)):
+        names = ["/".join([*Path(path).parts[-parts:-1], Path(path).name.split(".")[0]]) for path in paths]
+        if len(set(names)) == len(paths):
+            return dict(zip(names, paths, strict=True))
+    return {path: path for path in paths}
+
+
+def _require_writable(settings: ScoreSettings) -> None:
+    """Raise UsageError where the output would take the place of what is no result of this command."""
     if settings.json and Path(settings.json).is_dir():
         raise errors.UsageError(f"--json {settings.json} is a folder; name a file")
     if settings.json and Path(settings.json).exists() and not paths.has_keys(Path(settings.json), "profiles", "settings"):
         raise errors.UsageError(f"--json {settings.json} is no result of this command; name another file, or remove it")
-    prefixes = tuple(settings.features.split(",")) if settings.features else ()
-    table = profile_table.read(Path(settings.profiles), prefixes=prefixes, drop_nan=settings.drop_nan)
-    scored = score_table.score(
-        table, similarity=settings.similarity, normalise=settings.normalise, sphere=settings.sphere,
-        control=settings.control, aggregate_wells=settings.aggregate_wells,
-        aggregate_treatments=settings.aggregate_treatments, taxol_controls=settings.taxol_controls,
-        bootstrap=settings.bootstrap, permutations=settings.permutations, seed=settings.seed)
-    for line in scored.lines():
-        log.info("%s", line)
-    if settings.json:
-        options = dataclasses.asdict(settings)
-        files.make_output_folder(Path(settings.json).absolute().parent)
-        files.write_json(Path(settings.json), {"profiles": options.pop("profiles"), "settings": options,
-                                               "counted": scored.counts.to_json(), "features": scored.features,
-                                               **scored.scores.to_json()})
+    if settings.out:
+        paths.require_own(Path(settings.out), [SCORES, *LISTS],
+                          lambda folder: paths.has_keys(folder / SCORES, "profiles", "settings"))
+
+
+def _write_lists(folder: Path, lists: dict) -> None:
+    """Write hits, nearest known compounds and clusters, each whole or not at all."""
+    files.make_output_folder(folder)
+    for name, table in lists.items():
+        with files.write_atomically(folder / name) as partial:
+            csv_safe.write_csv(table, partial)
+        log.info("%d rows: %s", len(table), folder / name)

@@ -3,18 +3,67 @@
 Shapes: S rows (fields or wells), F features.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy import stats
 from sklearn.covariance import LedoitWolf
 from sklearn.preprocessing import StandardScaler
 
 from mscnn.core.errors import DataError
-from mscnn.profiling.profile_table import ProfileTable
+from mscnn.core.records import Count, Record
+from mscnn.profiling.profile_table import PLACES, ProfileTable
 
 LEAST_SPREAD = 1e-9            # a feature that varies less in a plate's control wells is centred, not scaled
 
 
-def normalise(profiles: ProfileTable, method: str, control: str) -> ProfileTable:
+@dataclass(frozen=True)
+class Correction(Record):
+    """What was done to profiles before they were compared, and which wells it was fitted on."""
+
+    normalise: str       # none; standard; z, mad or percentile
+    sphere: bool
+    control: str         # compound of the control wells
+    rows: Count = 0      # of control that it was fitted on; 0: none, or all rows of the table (standard)
+    wells: Count = 0     # of these rows; 0 where the table tells no wells
+    plates: Count = 0    # of these wells
+
+    @property
+    def is_none(self) -> bool:
+        """Whether nothing was done."""
+        return self.normalise == "none" and not self.sphere
+
+    def __str__(self) -> str:
+        done = [f"features scaled over all rows (--normalise {self.normalise})"] if self.normalise == "standard" else \
+            [f"each plate scaled by its control wells (--normalise {self.normalise})"] if self.normalise != "none" else []
+        done += ["sphered by all control wells"] if self.sphere else []
+        fitted = f"; fitted on {self.rows} rows of {self.control}" if self.rows else ""
+        wells = f", {self.wells} wells of {self.plates} plates" if self.wells else ""
+        return " and ".join(done or ["nothing"]) + fitted + wells
+
+
+def correct(profiles: ProfileTable, *, normalise: str, sphere: bool, control: str) -> tuple[ProfileTable, Correction]:
+    """Return the corrected profiles, and what was done. Raises DataError where control wells lack.
+
+    normalise: none; standard, as in standardise; z, mad or percentile, as in normalise_plates.  sphere: whiten, after it.
+    """
+    found = profiles
+    if normalise == "standard":
+        found = standardise(found)
+    elif normalise != "none":
+        found = normalise_plates(found, normalise, control)
+    if sphere:
+        found = whiten(found, control)
+    if not sphere and normalise in ("none", "standard"):
+        return found, Correction(normalise, sphere, control)
+    fitted = profiles.metadata[profiles.is_control(control)]
+    has_wells = set(PLACES) <= set(fitted)
+    return found, Correction(normalise, sphere, control, len(fitted),
+                             len(fitted.drop_duplicates(list(PLACES))) if has_wells else 0,
+                             fitted["Metadata_Plate"].nunique() if has_wells else 0)
+
+
+def normalise_plates(profiles: ProfileTable, method: str, control: str) -> ProfileTable:
     """Normalise each plate by its own control wells: treated wells never enter.
 
     method: "z", mean 0 and sd 1; "mad", median 0 and scaled MAD 1; "percentile", 1st percentile 0 and 99th 1 (Ljosa 2013).
@@ -38,7 +87,7 @@ def standardise(profiles: ProfileTable) -> ProfileTable:
     return ProfileTable(profiles.metadata, StandardScaler().fit_transform(profiles.features_SF), profiles.names)
 
 
-def sphere(profiles: ProfileTable, control: str) -> ProfileTable:
+def whiten(profiles: ProfileTable, control: str) -> ProfileTable:
     """Whiten all features (ZCA) so that control wells vary alike and independently in all directions.
 
     The covariance of the control rows is shrunk (Ledoit & Wolf 2004): it has an inverse however few rows there are.

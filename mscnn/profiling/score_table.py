@@ -1,59 +1,75 @@
-"""From a table of profiles to its scores: normalise, sphere, aggregate, match.  `mscnn score` and mscnn.score_profiles."""
+"""From a table of profiles to its scores: correct, aggregate, match, measure.  `mscnn score` and mscnn.score_profiles."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
 
 from mscnn.data.tables import bbbc021
-from mscnn.profiling import correction, matching, treatment_profiles
-from mscnn.profiling.matching import (
-    MatchedTreatment,
-    MechanismCounts,
-    ProfileScores,
-    TreatmentCounts,
-    Treatments,
-)
+from mscnn.profiling import correction, matching, profile_numbers, treatment_profiles
+from mscnn.profiling.correction import Correction
+from mscnn.profiling.matching import MatchedTreatment, MechanismCounts, ProfileScores, TreatmentCounts, Treatments
+from mscnn.profiling.profile_numbers import ProfileNumbers
 from mscnn.profiling.profile_table import ProfileTable
 from mscnn.profiling.protocol import PROTOCOLS, MeanAveragePrecision, ProtocolScore
 from mscnn.profiling.resampling import Interval, LabelPermutation
+from mscnn.profiling.treatment_profiles import NothingToMatch
 
 RANKED = {"nsc": "mAP   other compounds", "nscb": "mAP   of other batches"}  # protocols whose mAP a console shows
+NAMED = 12  # treatments of a kind that a console names
 
 
 @dataclass(frozen=True, repr=False)
 class TableScores:
     """Scores of a table of profiles; str() gives the lines that `mscnn score` logs."""
 
-    scores: ProfileScores
-    counts: TreatmentCounts  # rows and features of the table, and what became of them
-    features: list[str]      # names of the columns that were compared
+    scores: ProfileScores | None  # None where fewer than two compounds have a mechanism
+    counts: TreatmentCounts       # rows and features of the table, and what became of them
+    features: list[str]           # names of the columns that were compared
+    numbers: ProfileNumbers | None = None                           # None where they were not asked for
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)  # hits, nearest known compounds, clusters, by file name
+    note: str = ""                                                 # why nothing was matched
 
     @property
-    def nsc(self) -> ProtocolScore:
+    def nsc(self) -> ProtocolScore | None:
         """Return the score where no neighbour is of the same compound."""
-        return self.scores.nsc
+        return self.scores and self.scores.nsc
 
     @property
     def nscb(self) -> ProtocolScore | None:
         """Return the score where no neighbour is of the same compound or the same batch; None where no row has a batch."""
-        return self.scores.nscb
+        return self.scores and self.scores.nscb
 
     @property
-    def same_compound_allowed(self) -> ProtocolScore:
+    def same_compound_allowed(self) -> ProtocolScore | None:
         """Return the score where any other treatment may be the neighbour."""
-        return self.scores.same_compound_allowed
+        return self.scores and self.scores.same_compound_allowed
 
     @property
     def mechanisms(self) -> list[MechanismCounts]:
         """Return the counts of each mechanism, in alphabetical order."""
-        return self.scores.mechanisms
+        return self.scores.mechanisms if self.scores else []
 
     @property
     def treatments(self) -> list[MatchedTreatment]:
         """Return each treatment with its neighbours."""
-        return self.scores.treatments
+        return self.scores.treatments if self.scores else []
 
     def lines(self) -> list[str]:
         """Return the lines that a console shows."""
-        return lines(self.scores, self.counts)
+        matched = lines(self.scores, self.counts) if self.scores else [_rows(self.counts), f"not matched: {self.note}"]
+        return matched + (list(profile_numbers.lines(self.numbers)) if self.numbers else [])
+
+    def notes(self) -> list[str]:
+        """Return why numbers cannot be had, or what to know of them, a line each."""
+        return [*([f"not matched: {self.note}"] if self.note else []),
+                *(profile_numbers.notes(self.numbers) if self.numbers else [])]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the scores as JSON holds them, without the tables."""
+        return {"counted": self.counts.to_json(), "features": self.features,
+                **(self.scores.to_json() if self.scores else {"note": self.note}),
+                **({"numbers": self.numbers.to_json()} if self.numbers else {})}
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
@@ -62,42 +78,61 @@ class TableScores:
 
 
 def score(table: ProfileTable, *, similarity: str, normalise: str, sphere: bool, control: str, aggregate_wells: str,
-          aggregate_treatments: str, taxol_controls: str, bootstrap: int, permutations: int, seed: int) -> TableScores:
+          aggregate_treatments: str, taxol_controls: str, bootstrap: int, permutations: int, seed: int,
+          numbers: bool = True) -> TableScores:
     """Match each treatment with its neighbours, and score the matches. Raises DataError for what cannot be scored.
 
-    normalise: none; standard, as in correction.standardise; z, mad or percentile, as in correction.normalise.
-    sphere: as in correction.sphere, after it.
+    normalise: none; standard, as in correction.standardise; z, mad or percentile, as in correction.normalise_plates.
+    sphere: as in correction.whiten, after it.
     taxol_controls: "drop" leaves BBBC021's taxol 0.3 uM control wells out; bootstrap, permutations: draws.
+    numbers: also measure what profile_numbers.py does.
     """
-    treatments, counts, names = treatments_of(
-        table, normalise=normalise, sphere=sphere, control=control, aggregate_wells=aggregate_wells,
-        aggregate_treatments=aggregate_treatments, taxol_controls=taxol_controls)
-    scores = matching.score_profiles(treatments, similarity=similarity, draws=bootstrap, permutations=permutations,
-                                     seed=seed)
-    return TableScores(scores, counts, names)
+    before, corrected, done = _corrected(table, normalise, sphere, control, taxol_controls)
+    scores, counts, note = None, treatment_profiles.count(corrected, control), ""
+    try:
+        treatments, counts = treatment_profiles.treatments(corrected, control, well_rule=aggregate_wells,
+                                                           treatment_rule=aggregate_treatments)
+        scores = matching.score_profiles(treatments, similarity=similarity, draws=bootstrap, permutations=permutations,
+                                         seed=seed)
+    except NothingToMatch as problem:
+        note = str(problem)
+        if not numbers:
+            raise
+    if not numbers:
+        return TableScores(scores, counts, corrected.names)
+    measured = profile_numbers.measure(before, corrected, done, control, aggregate_wells=aggregate_wells,
+                                       aggregate_treatments=aggregate_treatments, draws=bootstrap, seed=seed)
+    if scores is None and not measured.numbers.says_something:
+        raise NothingToMatch(note)
+    return TableScores(scores, counts, corrected.names, measured.numbers, measured.tables, note)
 
 
 def treatments_of(table: ProfileTable, *, normalise: str, sphere: bool, control: str, aggregate_wells: str,
                   aggregate_treatments: str, taxol_controls: str) -> tuple[Treatments, TreatmentCounts, list[str]]:
     """Return the profiles of treatments of a table, its counts, and the names of its features; the rest as in score."""
-    if taxol_controls == "drop":
-        table = table.select(~bbbc021.is_taxol_control(table.sites()).to_numpy())
-    if normalise == "standard":
-        table = correction.standardise(table)
-    elif normalise != "none":
-        table = correction.normalise(table, normalise, control)
-    if sphere:
-        table = correction.sphere(table, control)
-    treatments, counts = treatment_profiles.treatments(table, control, well_rule=aggregate_wells,
-                                              treatment_rule=aggregate_treatments)
-    return treatments, counts, table.names
+    _, corrected, _ = _corrected(table, normalise, sphere, control, taxol_controls)
+    treatments, counts = treatment_profiles.treatments(corrected, control, well_rule=aggregate_wells,
+                                                       treatment_rule=aggregate_treatments)
+    return treatments, counts, corrected.names
+
+
+def _corrected(table: ProfileTable, normalise: str, sphere: bool, control: str,
+               taxol_controls: str) -> tuple[ProfileTable, ProfileTable, Correction]:
+    """Return the rows that are scored, the same corrected, and what was done."""
+    if taxol_controls == "drop" and (is_taxol := bbbc021.is_taxol_control(table.sites()).to_numpy()).any():
+        table = table.select(~is_taxol)
+    return table, *correction.correct(table, normalise=normalise, sphere=sphere, control=control)
+
+
+def _rows(counts: TreatmentCounts) -> str:
+    return (f"{counts.rows} rows, {counts.control} of control and {counts.unlabelled} without a mechanism; "
+            f"{counts.wells} wells")
 
 
 def lines(scores: ProfileScores, counts: TreatmentCounts) -> list[str]:
     """Return the lines that a console shows of the scores; counts: from treatment_profiles.treatments."""
     total = scores.nsc.of_all.total
-    shown = [f"{counts.rows} rows, {counts.control} of control and {counts.unlabelled} without a mechanism; "
-             f"{counts.wells} wells, {total} treatments, {counts.features} features"]
+    shown = [f"{_rows(counts)}, {total} treatments, {counts.features} features"]
     if scores.trained:
         shown.append(f"the network was trained on {len(scores.trained)} more: neighbours only, they do not count")
     for protocol, title in PROTOCOLS.items():
@@ -110,15 +145,25 @@ def lines(scores: ProfileScores, counts: TreatmentCounts) -> list[str]:
                      + _chance(score.interval, score.permuted.over_compounds, 100, ".0f", " %"))
         if score.unscorable:
             shown.append(f"      {score.correct}/{total} with {len(score.unscorable)} unscorable ones counted wrong: "
-                         f"{'; '.join(score.unscorable)}")
-        shown += [f"      tie: {tie.treatment} is equally near to {'; '.join(tie.neighbours)}" for tie in score.ties]
+                         f"{_some(score.unscorable)}")
+        shown += [f"      tie: {tie.treatment} is equally near to {_some(tie.neighbours)}" for tie in score.ties[:NAMED]]
+        if len(score.ties) > NAMED:
+            shown.append(f"      tie: {len(score.ties) - NAMED} more treatments")
     for protocol, title in RANKED.items():
         score = getattr(scores, protocol)
         if score and score.mean_average_precision.mean is not None:
             ranked: MeanAveragePrecision = score.mean_average_precision
             shown.append(f"{title:24} {ranked.mean:9.3f}          "
                          + _chance(ranked.interval, ranked.permuted.over_compounds, 1, ".2f", ""))
+    if recalls := [recall for recall in scores.nsc.recall if recall.mean is not None]:
+        shown.append(f"{'recall other compounds':24} " + ", ".join(
+            f"at {recall.k} {recall.mean:.3f}" + ("" if (null := recall.permuted.over_compounds).mean is None
+                                                  else f" (permuted {null.mean:.3f})") for recall in recalls))
     return shown
+
+
+def _some(names: list[str]) -> str:
+    return "; ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 
 def _chance(interval: Interval, null: LabelPermutation, factor: int, form: str, unit: str) -> str:

@@ -14,6 +14,10 @@ from mscnn.profiling.profile_table import PLACES, ProfileTable
 KEYS = ["Metadata_Compound", "Metadata_Concentration", "Metadata_MOA"]  # of a treatment
 
 
+class NothingToMatch(DataError):
+    """Fewer than two compounds have a mechanism."""
+
+
 def wells(profiles: ProfileTable, rule: str = "mean") -> ProfileTable:
     """Return a row per well, in order of compound and concentration: treated ones and those of the control.
 
@@ -48,24 +52,31 @@ def treatments(profiles: ProfileTable, control: str, *, well_rule: str = "mean",
     """Return profiles of treatments, in order of compound and concentration, from those of fields or wells; and counts.
 
     Rows of the control and rows without a mechanism are left out.  In a table without plate and well each row counts as a
-    well.  need_batches: all rows have a week, or none has.  Raises DataError naming what cannot be scored.
+    well.  need_batches: all rows have a week, or none has.  Raises DataError naming what cannot be scored, NothingToMatch
+    where too few mechanisms are known.
     """
     table, is_control = profiles.metadata, profiles.is_control(control)
     known = ((table["Metadata_MOA"] != "") & (table["Metadata_Compound"] != "")).to_numpy()
     _refuse(table[known & ~is_control], control, need_batches)
     of_known = wells(profiles.select(known & ~is_control), well_rule)
-    counted = TreatmentCounts(len(table), int(is_control.sum()), int((~known & ~is_control).sum()), len(of_known.metadata),
-                              len(profiles.names))
-    return Treatments(*of_wells(of_known, control, treatment_rule)), counted
+    return Treatments(*of_wells(of_known, control, treatment_rule)), count(profiles, control, len(of_known.metadata))
+
+
+def count(profiles: ProfileTable, control: str, num_wells: int = 0) -> TreatmentCounts:
+    """Return what becomes of the rows of a table; num_wells: that are matched."""
+    table, is_control = profiles.metadata, profiles.is_control(control)
+    known = ((table["Metadata_MOA"] != "") & (table["Metadata_Compound"] != "")).to_numpy()
+    return TreatmentCounts(len(table), int(is_control.sum()), int((~known & ~is_control).sum()), num_wells,
+                           len(profiles.names))
 
 
 def _refuse(table: pd.DataFrame, control: str, need_batches: bool) -> None:
     """Raise DataError for a table in which nearest neighbours mean nothing."""
     if not len(table):
-        raise DataError(f"no row but {control} has a mechanism (Metadata_MOA) and a compound; nothing can be scored")
+        raise NothingToMatch(f"no row but {control} has a mechanism (Metadata_MOA) and a compound; nothing can be scored")
     compounds = sorted(set(table["Metadata_Compound"]))
     if len(compounds) < 2:
-        raise DataError(f"{compounds[0]} is the only compound with a mechanism; two are needed to compare")
+        raise NothingToMatch(f"{compounds[0]} is the only compound with a mechanism; two are needed to compare")
     lacks_week = table["Metadata_Week"] == ""
     if need_batches and lacks_week.any() and not lacks_week.all():
         raise DataError(f"{lacks_week.sum()} of {len(table)} rows with a mechanism have no week or batch; fill in "

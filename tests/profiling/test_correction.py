@@ -5,7 +5,7 @@ import pytest
 from sklearn.covariance import LedoitWolf
 
 from mscnn.core.errors import DataError
-from mscnn.profiling.correction import normalise, sphere
+from mscnn.profiling.correction import normalise_plates, whiten
 from tests.profiling.test_treatment_profiles import SCREEN, profile_table
 
 
@@ -18,7 +18,7 @@ def test_each_plate_is_normalised_by_its_own_controls(method, centre, spread):
     rng = np.random.default_rng(0)
     rows = [(plate, f"B{n:02d}", "W1", "DMSO" if n < 9 else "a", 1.0, "M") for plate in ("P1", "P2") for n in range(12)]
     features = rng.normal(size=(24, 2)) * [[1, 5]] + np.repeat([[3, -3], [50, 60]], 12, axis=0)
-    found = normalise(profile_table(rows, features), method, "DMSO").features_SF
+    found = normalise_plates(profile_table(rows, features), method, "DMSO").features_SF
     for start in (0, 12):
         controls = features[start:start + 9]
         for number in range(2):
@@ -27,22 +27,24 @@ def test_each_plate_is_normalised_by_its_own_controls(method, centre, spread):
     changed = features.copy()
     changed[[9, 10, 22]] = 1e6
     kept = ~np.isin(np.arange(24), [9, 10, 22])
-    np.testing.assert_array_equal(normalise(profile_table(rows, changed), method, "DMSO").features_SF[kept], found[kept])
+    again = normalise_plates(profile_table(rows, changed), method, "DMSO").features_SF
+    np.testing.assert_array_equal(again[kept], found[kept])
 
 
 def test_a_feature_that_does_not_vary_in_the_controls_is_centred_only():
     rows = [("P1", "B02", "W1", "DMSO", 0.0, ""), ("P1", "B03", "W1", "DMSO", 0.0, ""), ("P1", "B04", "W1", "a", 1.0, "M")]
     for method in ("z", "mad", "percentile"):
-        assert normalise(profile_table(rows, [(2,), (2,), (5,)]), method, "DMSO").features_SF.tolist() == [[0], [0], [3]]
+        found = normalise_plates(profile_table(rows, [(2,), (2,), (5,)]), method, "DMSO")
+        assert found.features_SF.tolist() == [[0], [0], [3]]
 
 
 def test_plates_without_controls_are_named():
     rows = [("P1", "B02", "W1", "DMSO", 0.0, ""), ("P2", "B03", "W1", "a", 1.0, "M"), ("P3", "B03", "W1", "a", 1.0, "M")]
     with pytest.raises(DataError, match="plates without a row of DMSO") as refusal:
-        normalise(profile_table(rows, [(1,), (2,), (3,)]), "z", "DMSO")
+        normalise_plates(profile_table(rows, [(1,), (2,), (3,)]), "z", "DMSO")
     assert refusal.value.details == ["P2", "P3"]
     with pytest.raises(DataError, match="no column Metadata_Plate"):
-        normalise(dataclasses.replace(SCREEN, metadata=SCREEN.metadata.drop(columns="Metadata_Plate")), "z", "DMSO")
+        normalise_plates(dataclasses.replace(SCREEN, metadata=SCREEN.metadata.drop(columns="Metadata_Plate")), "z", "DMSO")
 
 
 def test_sphered_controls_are_uncorrelated_and_alike_and_treated_wells_never_enter():
@@ -51,12 +53,12 @@ def test_sphered_controls_are_uncorrelated_and_alike_and_treated_wells_never_ent
     rows = [("P1", "B02", "W1", "DMSO" if n < 1900 else "a", 1.0, "M") for n in range(2000)]
     mixed[1900:] += 100
     table = profile_table(rows, mixed)
-    found = sphere(table, "DMSO").features_SF
+    found = whiten(table, "DMSO").features_SF
     np.testing.assert_allclose(np.cov(found[:1900].T), np.eye(3), atol=0.1)  # but for the shrinkage
     distances = LedoitWolf().fit(mixed[:1900]).mahalanobis(mixed)
     np.testing.assert_allclose((found**2).sum(axis=1), distances)  # lengths are what scikit-learn's covariance measures
     np.testing.assert_allclose(found[:1900].mean(axis=0), 0, atol=1e-9)
     table.features_SF[1950:] *= 3
-    np.testing.assert_array_equal(sphere(table, "DMSO").features_SF[:1950], found[:1950])
+    np.testing.assert_array_equal(whiten(table, "DMSO").features_SF[:1950], found[:1950])
     with pytest.raises(DataError, match="1 rows of DMSO are too few"):
-        sphere(table.select(np.arange(1899, 2000)), "DMSO")
+        whiten(table.select(np.arange(1899, 2000)), "DMSO")

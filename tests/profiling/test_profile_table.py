@@ -179,7 +179,7 @@ def test_round_trips_through_pycytominer_and_copairs(tmp_path):
         expected = pd.concat([pycytominer.normalize(
             own, features="infer", image_features=True, meta_features="infer", samples="Metadata_Compound == 'DMSO'",
             method=theirs, **options) for _, own in fields.groupby("Metadata_Plate", sort=True)])
-        mine = correction.normalise(read(path), method, "DMSO")
+        mine = correction.normalise_plates(read(path), method, "DMSO")
         order = fields.sort_values("Metadata_Plate", kind="stable").index
         np.testing.assert_allclose(mine.features_SF[order], expected[features].to_numpy(), rtol=1e-4, atol=1e-5)
     strata = ["Metadata_Plate", "Metadata_Well", "Metadata_Compound"]

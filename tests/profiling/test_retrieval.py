@@ -72,7 +72,7 @@ def test_networks_that_name_their_features_otherwise_are_as_good():
 def test_one_table_is_scored_as_by_the_command():
     expected = score_table.score(table(1.0), similarity="cosine", normalise="standard", sphere=False, control="DMSO",
                                  aggregate_wells="mean", aggregate_treatments="median", taxol_controls="drop", bootstrap=50,
-                                 permutations=20, seed=3)
+                                 permutations=20, seed=3, numbers=False)
     assert retrieval_over_folds([table(1.0)], seed=3, **FEW) == expected.scores
 
 

@@ -7,7 +7,8 @@ from mscnn.profiling import correction, score_table
 from mscnn.profiling.profile_table import ProfileTable
 
 OPTIONS = {"similarity": "cosine", "normalise": "none", "sphere": False, "control": "DMSO", "aggregate_wells": "mean",
-           "aggregate_treatments": "median", "taxol_controls": "keep", "bootstrap": 20, "permutations": 20, "seed": 0}
+           "aggregate_treatments": "median", "taxol_controls": "keep", "bootstrap": 20, "permutations": 20, "seed": 0,
+           "numbers": False}
 
 
 def drawn_table() -> ProfileTable:
@@ -31,8 +32,8 @@ def test_a_table_is_normalised_then_sphered_where_asked():
     for normalise in ("none", "standard", "z", "mad", "percentile"):
         for sphere in (False, True):
             by_hand = (table if normalise == "none" else ProfileTable(table.metadata, over_rows, table.names)
-                       if normalise == "standard" else correction.normalise(table, normalise, "DMSO"))
-            by_hand = correction.sphere(by_hand, "DMSO") if sphere else by_hand
+                       if normalise == "standard" else correction.normalise_plates(table, normalise, "DMSO"))
+            by_hand = correction.whiten(by_hand, "DMSO") if sphere else by_hand
             expected = score_table.score(by_hand, **OPTIONS).scores
             got = score_table.score(table, **OPTIONS | {"normalise": normalise, "sphere": sphere}).scores
             assert got == expected

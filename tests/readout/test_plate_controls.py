@@ -23,7 +23,7 @@ def test_plates_are_scaled_as_profiles_are():
     found = plate_controls.measure(features, known).apply(features, plates)
     names = ["Metadata_Plate", "Metadata_Compound"]
     metadata = pd.DataFrame({names[0]: plates, names[1]: np.where(is_control, "DMSO", "x")})
-    expected = correction.normalise(ProfileTable(metadata, features, list("abcd")), "mad", "DMSO")
+    expected = correction.normalise_plates(ProfileTable(metadata, features, list("abcd")), "mad", "DMSO")
     np.testing.assert_allclose(found, expected.features_SF, rtol=1e-12)
 
 

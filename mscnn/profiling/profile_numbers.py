@@ -1,0 +1,127 @@
+"""What profiles say of a screen beside matching: activity, probes of batch and position, known mechanisms, clusters.
+
+   mscnn score PROFILES, and every evaluation
+
+Shapes: T treatments, F features.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from mscnn.core.records import Record
+from mscnn.profiling import clusters, known, probes, replicates, treatment_profiles
+from mscnn.profiling.clusters import STABLE, ClusterSummary
+from mscnn.profiling.correction import Correction
+from mscnn.profiling.known import KnownScore
+from mscnn.profiling.probes import Probe
+from mscnn.profiling.profile_table import ProfileTable
+from mscnn.profiling.replicates import LIMIT, Activity
+from mscnn.profiling.resampling import Interval
+
+HITS, NEAREST, CLUSTERS = LISTS = "hits.csv", "nearest.csv", "clusters.csv"
+ACTIVE, BY_POSITION, KNOWN, CLUSTERED = "active treatments", "active by position", "known or new mechanism", "clusters"
+
+
+@dataclass(frozen=True)
+class ProfileNumbers(Record):
+    """The numbers of a table of profiles."""
+
+    correction: Correction
+    activity: Activity
+    probes: list[Probe]         # of the corrected profiles
+    probes_before: list[Probe]  # of the profiles as they were; empty where nothing was corrected
+    known: KnownScore
+    clusters: ClusterSummary
+    nearest_note: str = ""      # why no nearest known compounds are listed
+
+    @property
+    def says_something(self) -> bool:
+        """Whether any treatment was ranked or clustered."""
+        return bool(self.activity.treatments or self.clusters.clusters)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The numbers of a table of profiles, and its lists for the scientist."""
+
+    numbers: ProfileNumbers
+    tables: dict[str, pd.DataFrame]  # by file name: HITS, NEAREST, CLUSTERS
+
+
+def measure(before: ProfileTable, corrected: ProfileTable, correction: Correction, control: str, *,
+            aggregate_wells: str = "mean", aggregate_treatments: str = "median", draws: int = 2000,
+            seed: int = 0) -> Measured:
+    """Return the numbers of profiles of fields or wells; what cannot be had has a note instead.
+
+    before, corrected: the same rows, without and with the correction.  draws: of compounds, for intervals.
+    """
+    wells = treatment_profiles.wells(corrected, aggregate_wells)
+    activity, hits = replicates.activity(wells, control, seed=seed)
+    frame, profiles_TF = treatment_profiles.of_wells(wells, control, aggregate_treatments)
+    compared = known.compare_with_known(frame, profiles_TF, draws=draws, seed=seed)
+    chosen_T = _to_cluster(frame, hits)
+    clustering = clusters.cluster_treatments(frame[chosen_T], profiles_TF[chosen_T], seed=seed)
+    unlike = [] if correction.is_none else probes.probes(treatment_profiles.wells(before, aggregate_wells), control,
+                                                               seed=seed)
+    numbers = ProfileNumbers(correction, activity, probes.probes(wells, control, seed=seed), unlike, compared.score,
+                             clustering.summary, compared.note)
+    return Measured(numbers, {HITS: hits, NEAREST: compared.nearest, CLUSTERS: clustering.table})
+
+
+def _to_cluster(frame: pd.DataFrame, hits: pd.DataFrame) -> np.ndarray:
+    """Return the treatments to cluster, (T,) bool: the active ones, or all where none could be told to be active."""
+    active = hits[hits["Active"]]
+    if not len(active):
+        return np.ones(len(frame), bool)
+    keys = ["Metadata_Compound", "Metadata_Concentration"]
+    return pd.MultiIndex.from_frame(frame[keys]).isin(pd.MultiIndex.from_frame(active[keys]))
+
+
+def lines(numbers: ProfileNumbers) -> Iterator[str]:
+    """Yield the lines that a console shows: the numbers, and why others cannot be had."""
+    activity, positions, score, found = numbers.activity, numbers.activity.positions, numbers.known, numbers.clusters
+    if not numbers.correction.is_none:
+        yield _line("corrected", str(numbers.correction))
+    if activity.mean_average_precision is not None and activity.interval:
+        yield _line(ACTIVE, f"{activity.active:4d}/{activity.treatments:<4d} with q < {LIMIT}; mAP against "
+                    f"{activity.negatives} {activity.mean_average_precision:.3f}, {_interval(activity.interval)}")
+    if positions.positions:
+        yield _line(BY_POSITION, f"{positions.active:4d}/{positions.positions:<4d} positions of control wells, by the same "
+                    f"test; mAP {positions.mean_average_precision:.3f}")
+    before = {probe.what: probe for probe in numbers.probes_before}
+    yield from (_line(f"{probe.what} from profiles", _probe(probe, before.get(probe.what))) for probe in numbers.probes
+                if probe.balanced_accuracy is not None)
+    if score.auc is not None and score.interval:
+        yield _line(KNOWN, f"AUC {score.auc:.3f}, {_interval(score.interval)}; {score.left_out} compounds left out with "
+                    "their mechanism")
+    if found.clusters:
+        yield _line(CLUSTERED, f"{len(found.clusters)} of {found.treatments} treatments, {found.stable} stable (Jaccard "
+                    f"{STABLE} or more); silhouette {found.silhouette:.2f}")
+    yield from notes(numbers)
+
+
+def notes(numbers: ProfileNumbers) -> Iterator[str]:
+    """Yield why numbers cannot be had, or what to know of them."""
+    said = {ACTIVE: numbers.activity.note, BY_POSITION: numbers.activity.positions.note,
+            **{f"{probe.what} from profiles": probe.note for probe in numbers.probes},
+            KNOWN: numbers.known.note, CLUSTERED: numbers.clusters.note}
+    yield from (_line(what, f"note: {note}") for what, note in said.items() if note)
+
+
+def _line(what: str, found: str) -> str:
+    return f"{what:24} {found}"
+
+
+def _probe(probe: Probe, before: Probe | None) -> str:
+    """Return what a probe reads, in words."""
+    assert probe.interval is not None
+    earlier = "" if before is None or before.balanced_accuracy is None else f" (before: {before.balanced_accuracy:.2f})"
+    return (f"balanced accuracy {probe.balanced_accuracy:.2f}{earlier}, chance {probe.chance:.2f}, "
+            f"{_interval(probe.interval)}; {probe.classes} classes in {probe.rows} {probe.wells} wells")
+
+
+def _interval(interval: Interval) -> str:
+    return f"95 % interval {interval.low:.2f} to {interval.high:.2f}"

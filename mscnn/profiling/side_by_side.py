@@ -1,0 +1,172 @@
+"""Several tables of profiles on the same treatments: each number of each table, and differences in pairs over compounds.
+
+mscnn score ONE.parquet OTHER.csv ...
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+
+from mscnn.core import identity
+from mscnn.core.errors import DataError
+from mscnn.core.records import Count, Record
+from mscnn.profiling import profile_numbers, resampling
+from mscnn.profiling.profile_table import ProfileTable
+from mscnn.profiling.resampling import Difference, Interval
+from mscnn.profiling.score_table import TableScores
+
+TREATMENT = ["Metadata_Compound", "Metadata_Concentration"]
+
+
+@dataclass(frozen=True)
+class ComparedValue(Record):
+    """A number of one table, beside the first table's."""
+
+    value: float | None              # None where the table has none
+    interval: Interval | None = None
+    difference: Difference | None = None  # from the first table, over compounds in pairs; None where it cannot be had
+
+
+@dataclass(frozen=True)
+class SideBySide(Record):
+    """Tables of profiles, scored on the treatments that all of them hold."""
+
+    tables: list[str]                          # names; the first is what the others are compared with
+    treatments: Count                          # that all tables hold
+    left_out: dict[str, int]                   # {name: treatments that another table lacks}
+    numbers: dict[str, list[ComparedValue]]    # {number: of each table}
+
+
+def on_same_treatments(tables: dict[str, ProfileTable], control: str) -> tuple[dict[str, ProfileTable], dict[str, int]]:
+    """Return the rows of treatments that all tables hold, and of the control; and how many others each table has.
+
+    Treatments are matched by compound, in any spelling, and concentration.  Raises DataError where no treatment is common,
+    and for treatments whose mechanism differs between tables.
+    """
+    keys = {name: _keys(table) for name, table in tables.items()}
+    treated = {name: keys[name][~table.is_control(control)] for name, table in tables.items()}
+    common = pd.MultiIndex.from_frame(next(iter(treated.values())))
+    for of_table in treated.values():
+        common = common.intersection(pd.MultiIndex.from_frame(of_table))
+    if not len(common):
+        raise DataError("the tables have no treatment in common (compound and concentration); give tables of one screen",
+                        [f"{name}: {', '.join(sorted(set(of_table['Metadata_Compound']))[:5])} ..."
+                         for name, of_table in treated.items()])
+    _require_same_mechanisms(tables, keys, common)
+    chosen = {name: table.select(pd.MultiIndex.from_frame(keys[name]).isin(common) | table.is_control(control))
+              for name, table in tables.items()}
+    return chosen, {name: len(of_table.drop_duplicates()) - len(common.unique()) for name, of_table in treated.items()}
+
+
+def compare(scores: dict[str, TableScores], left_out: dict[str, int], *, seed: int = 0) -> SideBySide:
+    """Return the numbers of tables beside each other; scores: of the tables that on_same_treatments returns."""
+    numbers: dict[str, list[ComparedValue]] = {}
+    found = {name: {**dict(_matched(one)), **dict(_measured(one))} for name, one in scores.items()}
+    first = next(iter(found.values()))
+    for number in dict.fromkeys(number for of_table in found.values() for number in of_table):
+        numbers[number] = []
+        for of_table in found.values():
+            value, interval, of_treatments = of_table.get(number, (None, None, None))
+            paired = None if of_table is first else _difference(of_treatments, first.get(number, (None,) * 3)[2], seed)
+            numbers[number].append(ComparedValue(value, interval, paired))
+    treatments = next((len(one.treatments) for one in scores.values()), 0)
+    return SideBySide(list(scores), treatments, left_out, numbers)
+
+
+def lines(found: SideBySide) -> Iterator[str]:
+    """Yield the lines that a console shows: a row a number, a column a table, and differences from the first table."""
+    yield f"{found.treatments} treatments with a mechanism in all of {len(found.tables)} tables" + "".join(
+        f"; {number} more in {name} are left out" for name, number in found.left_out.items() if number)
+    names = [name[:24] for name in found.tables]
+    yield f"{'':28}" + "".join(f"{name:>26}" for name in names)
+    for number, values in found.numbers.items():
+        yield f"{number:28}" + "".join(f"{_shown(value):>26}" for value in values)
+    yield f"in brackets: difference from {found.tables[0]}, 95 % interval over compounds in pairs"
+
+
+Number = tuple[float | None, Interval | None, "pd.Series | None"]  # value, interval, values by (compound, concentration)
+
+
+def _matched(one: TableScores) -> Iterator[tuple[str, Number]]:
+    """Yield the numbers of matching, with their values of each treatment."""
+    for protocol, title in (("nsc", "other compounds"), ("nscb", "other batches")):
+        score = getattr(one, protocol)
+        if score is None:
+            continue
+        rows = [row for row in one.treatments if row.counts and getattr(row, protocol).scorable]
+        index = _index([row.compound for row in rows], [row.concentration for row in rows])
+        ranked = score.mean_average_precision
+        yield f"mAP, {title}", (ranked.mean, ranked.interval, pd.Series(
+            [getattr(row, protocol).average_precision for row in rows], index, dtype=float))
+        share = score.correct / score.total if score.total else None
+        yield f"{protocol.upper()}, share right", (share, score.interval, pd.Series(
+            [getattr(row, protocol).right for row in rows], index, dtype=float))
+        if protocol == "nsc":
+            yield from ((f"recall at {recall.k}, {title}", (recall.mean, recall.interval, None)) for recall in score.recall)
+
+
+def _measured(one: TableScores) -> Iterator[tuple[str, Number]]:
+    """Yield the numbers of profile_numbers.py."""
+    if one.numbers is None:
+        return
+    activity, hits = one.numbers.activity, one.tables[profile_numbers.HITS]
+    if activity.treatments:
+        ranked = hits[hits["PValue"].notna()]
+        index = _index(ranked[TREATMENT[0]].to_list(), ranked[TREATMENT[1]].to_list())
+        yield "mAP against controls", (activity.mean_average_precision, activity.interval, pd.Series(
+            ranked["MeanAveragePrecision"].to_numpy(float), index))
+        yield "active treatments, share", (activity.active / activity.treatments, None, pd.Series(
+            ranked["Active"].to_numpy(float), index))
+    for probe in one.numbers.probes:
+        if probe.balanced_accuracy is not None:
+            yield f"{probe.what}, chance {probe.chance:.2f}", (probe.balanced_accuracy, probe.interval, None)
+    if one.numbers.known.auc is not None:
+        yield "known or new mechanism, AUC", (one.numbers.known.auc, one.numbers.known.interval, None)
+    if one.numbers.clusters.clusters:
+        yield "stable clusters, share", (one.numbers.clusters.stable / len(one.numbers.clusters.clusters), None, None)
+
+
+def _index(compounds: list[str], doses: list) -> pd.MultiIndex:
+    """Return an index of treatments, in whatever spelling."""
+    return pd.MultiIndex.from_arrays([list(map(identity.normal_form, compounds)), list(map(str, doses))], names=TREATMENT)
+
+
+def _difference(ours: pd.Series | None, theirs: pd.Series | None, seed: int) -> Difference | None:
+    """Return the difference of two means over the treatments that both have; None without any."""
+    if ours is None or theirs is None:
+        return None
+    both = pd.concat({side: values.groupby(level=[0, 1]).mean() for side, values in (("ours", ours), ("theirs", theirs))},
+                     axis=1).dropna()
+    if both.empty:
+        return None
+    by_compound = both.groupby(level=0).agg(["sum", "size"])
+    return resampling.difference(by_compound["ours", "sum"].to_numpy(), by_compound["theirs", "sum"].to_numpy(),
+                                 by_compound["ours", "size"].to_numpy(), seed=seed)
+
+
+def _shown(value: ComparedValue) -> str:
+    if value.value is None:
+        return "-"
+    if value.difference is None:
+        return f"{value.value:.3f}"
+    return f"{value.value:.3f} [{value.difference.low:+.3f}, {value.difference.high:+.3f}]"
+
+
+def _keys(table: ProfileTable) -> pd.DataFrame:
+    """Return compound in normal form, and concentration, of each row."""
+    return pd.DataFrame({TREATMENT[0]: identity.normal_forms(table.metadata[TREATMENT[0]], "compound").to_numpy(),
+                         TREATMENT[1]: table.metadata[TREATMENT[1]].astype(str).to_numpy()})
+
+
+def _require_same_mechanisms(tables: dict[str, ProfileTable], keys: dict[str, pd.DataFrame], common: pd.MultiIndex) -> None:
+    named = pd.concat([keys[name].assign(table=name, mechanism=identity.normal_forms(
+        table.metadata["Metadata_MOA"], "mechanism").to_numpy(), shown=table.metadata["Metadata_MOA"].to_numpy())
+        for name, table in tables.items()]).drop_duplicates()
+    named = named[pd.MultiIndex.from_frame(named[TREATMENT]).isin(common)]
+    counts = named.groupby(TREATMENT)["mechanism"].nunique()
+    if len(apart := counts[counts > 1]):
+        rows = named.set_index(TREATMENT).loc[apart.index]
+        raise DataError("mechanisms of treatments differ between the tables; give all tables the same Metadata_MOA",
+                        [f"{compound} {dose}: {'; '.join(sorted(set(group['shown'] + ' (' + group['table'] + ')')))}"
+                         for (compound, dose), group in rows.groupby(level=[0, 1])])
