@@ -36,8 +36,8 @@ def screen(plates: int, seed: int, *, controls: int = 8, treatments: int = 4, fe
 BY_HAND = table(
     [("P1", f"A{number:02}", *well) for number, well in enumerate(
         [("a", 1.0, "M"), ("a", 1.0, "M"), ("b", 1.0, ""), ("b", 1.0, ""), ("b", 3.0, "N"), ("b", 3.0, "N"),
-         ("b", 3.0, "N"), ("c", np.nan, ""), ("DMSO", 0.0, "DMSO"), ("dmso", 0.0, ""), ("DMSO ", 1.0, ""), ("DMSO", 0.0, "")],
-        start=1)],
+         ("b", 3.0, "N"), ("c", np.nan, ""), ("DMSO", 0.0, "DMSO"), ("dmso", 0.0, ""), ("DMSO ", 1.0, ""),
+         ("DMSO", 0.0, "")], start=1)],
     circle(10, 20, 60, 128, 210, 220, 300, 45, 40, 100, 190, 300))
 
 
