@@ -24,6 +24,8 @@ def main(argv: list[str]) -> None:
         parts = OptionalParts(f"tables and scores are whole in {evaluation.out}")
         with parts.part(results.PROFILES):
             run.write_profiles(evaluation)
+        with parts.part(results.PROFILE_SCORES):
+            run.score_profiles(evaluation)
         with parts.part(results.CONFUSION):
             from mscnn.report import confusion  # here: matplotlib takes seconds
 

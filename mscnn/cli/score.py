@@ -59,40 +59,35 @@ def main(argv: list[str]) -> None:
     """Score the tables, log the scores, and write them where asked."""
     settings = COMMAND.read(argv)
 
-    from mscnn.profiling import profile_table, score_table, side_by_side  # here, so that --help comes at once
+    from mscnn.profiling import profile_table, side_by_side  # here, so that --help comes at once
 
     _require_writable(settings)
     prefixes = tuple(settings.features.split(",")) if settings.features else ()
     tables = {name: profile_table.read(Path(path), prefixes=prefixes, drop_nan=settings.drop_nan)
               for name, path in _names(settings.profiles).items()}
-    left_out = {}
-    if len(tables) > 1:
-        tables, left_out = side_by_side.on_same_treatments(tables, settings.control)
-    scores = {}
-    for name in list(tables):
-        scores[name] = score_table.score(
-            tables.pop(name), similarity=settings.similarity, normalise=settings.normalise, sphere=settings.sphere,
-            control=settings.control, aggregate_wells=settings.aggregate_wells,
-            aggregate_treatments=settings.aggregate_treatments, taxol_controls=settings.taxol_controls,
-            bootstrap=settings.bootstrap, permutations=settings.permutations, seed=settings.seed)
-        for line in scores[name].notes() if left_out else scores[name].lines():
-            log.info("%s%s", f"{name}: " if left_out else "", line)
+    scores, compared = side_by_side.score(
+        tables, control=settings.control, seed=settings.seed, similarity=settings.similarity, normalise=settings.normalise,
+        sphere=settings.sphere, aggregate_wells=settings.aggregate_wells, taxol_controls=settings.taxol_controls,
+        aggregate_treatments=settings.aggregate_treatments, bootstrap=settings.bootstrap,
+        permutations=settings.permutations)
     options = dataclasses.asdict(settings)
     content = {"profiles": options.pop("profiles"), "settings": options}
-    if left_out:
-        compared = side_by_side.compare(scores, left_out, seed=settings.seed)
-        for line in side_by_side.lines(compared):
-            log.info("%s", line)
+    if compared:
+        notes = [f"{name}: {note}" for name, one in scores.items() for note in one.notes()]
+        shown = [*side_by_side.lines(compared), *notes]
         content |= {"side_by_side": compared.to_json(), "tables": {name: one.to_json() for name, one in scores.items()}}
     else:
-        content |= next(iter(scores.values())).to_json()
+        one = next(iter(scores.values()))
+        shown, content = one.lines(), content | one.to_json()
+    for line in shown:
+        log.info("%s", line)
     if settings.json:
         files.make_output_folder(Path(settings.json).absolute().parent)
         files.write_json(Path(settings.json), content)
     if settings.out:
         out = Path(settings.out)
         for name, one in scores.items():
-            _write_lists(out / name.replace("/", "-") if left_out else out, one.tables)
+            _write_lists(out / name.replace("/", "-") if compared else out, one.tables)
         files.write_json(out / SCORES, content)
 
 

@@ -21,9 +21,11 @@ from mscnn.evaluation.prediction_table import READOUT, REMEDY
 from mscnn.evaluation.readout_scores import EvaluationScores, ReadoutScores
 from mscnn.evaluation.scoring import LevelScores
 from mscnn.profiling import profile_table
+from mscnn.profiling.profile_numbers import LISTS
 
 FIELDS = "predictions.parquet"
 PROFILES = "profiles.parquet"
+PROFILE_SCORES = "profile_scores.json"  # of profile_scores.py, with lists beside it
 STATISTICS = "statistics.parquet"  # what a chosen read-out reads beside the profiles
 READOUTS = "readouts.parquet"      # predictions of the fields by each read-out alone
 EVALUATION = "evaluation.json"
@@ -35,7 +37,7 @@ OUTDATED = (SCORES, BASELINES, CONFUSION)
 MUST_MATCH = ("control", "aggregate_wells", "aggregate_treatments", "tta", "head")  # what combined folds must share
 Rule = Literal["mean", "median"]
 WRITTEN = (EVALUATION, FIELDS, PROFILES, STATISTICS, READOUTS, SCORES, CONFUSION, "predictions.csv", "wells.csv",
-           "treatments.csv", "compounds.csv")
+           "treatments.csv", "compounds.csv", PROFILE_SCORES, *LISTS)
 _ONE_NETWORK = ("checkpoint", "step", "compounds", "classes", "split")
 
 
@@ -126,7 +128,7 @@ def write(fields: pd.DataFrame, description: EvaluationDescription, out: Path, r
 
 def begin(out: Path) -> None:
     """Remove the files that mark a finished evaluation, and those that an earlier one would leave beside a new one."""
-    _remove(out, *OUTDATED, GALLERY, PROFILES, STATISTICS, READOUTS)
+    _remove(out, *OUTDATED, GALLERY, PROFILES, STATISTICS, READOUTS, PROFILE_SCORES, *LISTS)
 
 
 def require_own(out: Path) -> None:

@@ -14,7 +14,7 @@ from mscnn.core.logs import log, open_logs, progress
 from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.tables import splits
 from mscnn.distributed import core_binding, core_plan, heartbeat, world
-from mscnn.evaluation import aggregate, load_run, readout_scores, results
+from mscnn.evaluation import aggregate, load_run, profile_scores, readout_scores, results
 from mscnn.evaluation.predict_run import Predictions, predict_run
 from mscnn.evaluation.readout_scores import ReadoutScores
 from mscnn.evaluation.results import EvaluationDescription, FoldDescription
@@ -82,7 +82,9 @@ def evaluate(settings: EvaluationSettings) -> Evaluation | None:
     results.begin(out)
     files.write_json(out / results.EVALUATION, description.to_json())  # from here on the folder is known as ours
     if no_predictions:
-        _write_features(sites, predicted.features_SF, out)
+        profiles = _write_features(sites, predicted.features_SF, out)
+        profile_scores.write(profiles, None, description.control, out, aggregate_wells=description.aggregate_wells,
+                             aggregate_treatments=description.aggregate_treatments, seed=description.seed)
         log.warning("%s; profiles alone are written: %s", no_predictions, out / results.PROFILES)
         return None
     return _tables(saved, sites, predicted, out, network, fields, description)
@@ -107,11 +109,12 @@ def _why_unpredictable(saved: Checkpoint, sites: load_run.EvaluationSites) -> st
     return ""
 
 
-def _write_features(sites: load_run.EvaluationSites, features_SF: np.ndarray, out: Path) -> None:
-    """Write the network's activations of all sites, whole or not at all."""
+def _write_features(sites: load_run.EvaluationSites, features_SF: np.ndarray, out: Path) -> pd.DataFrame:
+    """Write the network's activations of all sites, whole or not at all; return them."""
     profiles = aggregate.field_profiles(sites.table, features_SF).assign(Metadata_Scored=sites.is_scored)
     with files.write_atomically(out / results.PROFILES) as partial:
         profiles.to_parquet(partial, index=False)
+    return profiles
 
 
 def _tables(saved: Checkpoint, sites: load_run.EvaluationSites, found: Predictions, out: Path, network: MCNN,
@@ -150,6 +153,14 @@ def write_profiles(evaluation: Evaluation) -> None:
         if table is not None:
             with files.write_atomically(evaluation.out / name) as partial:
                 table.to_parquet(partial, index=False)
+
+
+def score_profiles(evaluation: Evaluation) -> None:
+    """Write what the profiles say of the screen, and their lists."""
+    description = evaluation.description
+    profile_scores.write(evaluation.profiles, evaluation.statistics, description.control, evaluation.out,
+                         aggregate_wells=description.aggregate_wells,
+                         aggregate_treatments=description.aggregate_treatments, seed=description.seed)
 
 
 def _predict(settings: EvaluationSettings, saved: Checkpoint, sites: load_run.EvaluationSites, network: MCNN,

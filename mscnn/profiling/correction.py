@@ -13,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from mscnn.core.errors import DataError
 from mscnn.core.records import Count, Record
 from mscnn.profiling.profile_table import PLACES, ProfileTable
+from mscnn.readout.plate_controls import ENOUGH_WELLS
 
 LEAST_SPREAD = 1e-9            # a feature that varies less in a plate's control wells is centred, not scaled
 
@@ -61,6 +62,16 @@ def correct(profiles: ProfileTable, *, normalise: str, sphere: bool, control: st
     return found, Correction(normalise, sphere, control, len(fitted),
                              len(fitted.drop_duplicates(list(PLACES))) if has_wells else 0,
                              fitted["Metadata_Plate"].nunique() if has_wells else 0)
+
+
+def has_controls(profiles: ProfileTable, control: str) -> bool:
+    """Return whether each plate has enough control wells to be scaled by them."""
+    if not set(PLACES) <= set(profiles.metadata):
+        return False
+    plates, wells = (profiles.metadata[name] for name in PLACES)
+    is_control = profiles.is_control(control)
+    return bool((wells[is_control].groupby(plates[is_control]).nunique().reindex(plates.unique(), fill_value=0)
+                 >= ENOUGH_WELLS).all())
 
 
 def normalise_plates(profiles: ProfileTable, method: str, control: str) -> ProfileTable:

@@ -67,22 +67,24 @@ class _Task:
         return len(np.unique(self.class_S))
 
 
-def probes(wells: ProfileTable, control: str, *, seed: int = 0) -> list[Probe]:
+def probes(wells: ProfileTable, control: str, *, is_fitted: bool = False, seed: int = 0) -> list[Probe]:
     """Read plate, week, row and column from profiles; return a probe of each, also of those that cannot be read.
 
     wells: a row a well, with controls, as from treatment_profiles.wells.  Control wells are read where they have half of
     the classes of treated wells or more: they hold the same on all plates.  Otherwise treated wells are read.
+    is_fitted: the profiles were corrected by their control wells, which cannot judge that: those of each plate have one
+    centre, so that a well without the others lies on the wrong side of it.  Treated wells are read where they can be.
     """
-    return [_probe(wells, control, what, seed) for what in PROPERTIES]
+    return [_probe(wells, control, what, is_fitted, seed) for what in PROPERTIES]
 
 
-def _probe(wells: ProfileTable, control: str, what: Property, seed: int) -> Probe:
+def _probe(wells: ProfileTable, control: str, what: Property, is_fitted: bool, seed: int) -> Probe:
     names_S, plate_S = _names(wells.metadata, what), _names(wells.metadata, "plate")
     compound_S = identity.normal_forms(wells.metadata["Metadata_Compound"]).to_numpy(str)
     is_control_S, well_S = wells.is_control(control), np.arange(len(names_S)).astype(str)
     of_control = _task(is_control_S & (plate_S != ""), names_S, well_S if what == "plate" else plate_S, seed)
     of_treated = _task(~is_control_S, names_S, compound_S, seed)
-    if of_control.classes >= max(2, of_treated.classes / 2):
+    if of_control.classes >= max(2, of_treated.classes / 2) and not (is_fitted and of_treated.classes > 1):
         return _read(wells.features_SF, of_control, what, "control", "well" if what == "plate" else "plate", seed)
     if of_treated.classes > 1:
         return _read(wells.features_SF, of_treated, what, "treated", "compound", seed)

@@ -7,6 +7,7 @@ Shapes: T treatments, F features.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,9 @@ from mscnn.profiling.profile_table import ProfileTable
 from mscnn.profiling.replicates import LIMIT, Activity
 from mscnn.profiling.resampling import Interval
 
-HITS, NEAREST, CLUSTERS = LISTS = "hits.csv", "nearest.csv", "clusters.csv"
+HITS, NEAREST, CLUSTERS = "hits.csv", "nearest.csv", "clusters.csv"
+LISTS = {HITS: replicates.COLUMNS, NEAREST: known.COLUMNS, CLUSTERS: clusters.COLUMNS}  # columns of each list
+TEXT = {"Metadata_Compound", "Metadata_MOA", "Nearest_Compound", "Nearest_MOA", "Active"}  # all others hold numbers
 ACTIVE, BY_POSITION, KNOWN, CLUSTERED = "active treatments", "active by position", "known or new mechanism", "clusters"
 
 
@@ -64,9 +67,9 @@ def measure(before: ProfileTable, corrected: ProfileTable, correction: Correctio
     compared = known.compare_with_known(frame, profiles_TF, draws=draws, seed=seed)
     chosen_T = _to_cluster(frame, hits)
     clustering = clusters.cluster_treatments(frame[chosen_T], profiles_TF[chosen_T], seed=seed)
-    unlike = [] if correction.is_none else probes.probes(treatment_profiles.wells(before, aggregate_wells), control,
-                                                               seed=seed)
-    numbers = ProfileNumbers(correction, activity, probes.probes(wells, control, seed=seed), unlike, compared.score,
+    read = partial(probes.probes, control=control, is_fitted=correction.rows > 0, seed=seed)
+    unlike = [] if correction.is_none else read(treatment_profiles.wells(before, aggregate_wells))
+    numbers = ProfileNumbers(correction, activity, read(wells), unlike, compared.score,
                              clustering.summary, compared.note)
     return Measured(numbers, {HITS: hits, NEAREST: compared.nearest, CLUSTERS: clustering.table})
 

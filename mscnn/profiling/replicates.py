@@ -24,6 +24,8 @@ LIMIT = 0.05    # of q: the share of active treatments that are expected to be f
 TREATMENT = ["Metadata_Compound", "Metadata_Concentration"]
 SAME_PLATE, ALL_PLATES = "control wells of the same plate", "control wells of all plates"
 SHOWN = 3       # plates named in a note
+COLUMNS = ["Metadata_Compound", "Metadata_Concentration", "Metadata_MOA", "Wells", "Plates", "Mean_Average_Precision",
+           "P_Value", "Q_Value", "Active", "Effect_Size"]
 
 
 @dataclass(frozen=True)
@@ -57,30 +59,30 @@ def activity(wells: ProfileTable, control: str, *, draws: int = DRAWS, seed: int
 
     wells: a row a well, with controls, as from treatment_profiles.wells, normalised as the caller wishes.
     Control wells are those of the query's plate where each plate with treated wells has ENOUGH_WELLS, else all of them.
-    Hits: a row a treatment, by rising q, then falling mAP; those that are not ranked come last, with NaN.  EffectSize: the
+    Hits: a row a treatment, by rising q, then falling mAP; those that are not ranked come last, with NaN.  Effect_Size: the
     median over wells of the distance (Euclidean) from the median of the control wells compared with, over the median such
     distance of these control wells; at about 1 a treatment is no farther away than they are.
     """
     is_control_S, plate_S = wells.is_control(control), _plates(wells)
     compared_S, note = _compared_plates(wells, plate_S, is_control_S)
     hits, treatment_S = _treatments(wells, is_control_S, plate_S)
-    hits["MeanAveragePrecision"], hits["PValue"], hits["QValue"], least_T = _rank(
+    hits["Mean_Average_Precision"], hits["P_Value"], hits["Q_Value"], least_T = _rank(
         wells, treatment_S, is_control_S, compared_S, len(hits), draws=draws, seed=seed)
-    hits["Active"] = hits["QValue"] < LIMIT
-    hits["EffectSize"] = _effect_sizes(wells.features_SF, is_control_S, compared_S).groupby(treatment_S).median().reindex(
+    hits["Active"] = hits["Q_Value"] < LIMIT
+    hits["Effect_Size"] = _effect_sizes(wells.features_SF, is_control_S, compared_S).groupby(treatment_S).median().reindex(
         range(len(hits))).to_numpy()
-    ranked = hits[hits["PValue"].notna()]
+    ranked = hits[hits["P_Value"].notna()]
     notes = [note if len(ranked) else _why_not_ranked(hits, int(is_control_S.sum()), control),
              _resolution(least_T, "treatment")]
     found = Activity(
-        float(ranked["MeanAveragePrecision"].mean()) if len(ranked) else None,
-        interval(ranked["MeanAveragePrecision"].to_numpy(), ranked["Metadata_Compound"].to_numpy(str), seed=seed)
+        float(ranked["Mean_Average_Precision"].mean()) if len(ranked) else None,
+        interval(ranked["Mean_Average_Precision"].to_numpy(), ranked["Metadata_Compound"].to_numpy(str), seed=seed)
         if len(ranked) else None,
         len(ranked), int(hits["Active"].sum()), int((hits["Wells"] < 2).sum()),
         ALL_PLATES if note else SAME_PLATE, int(is_control_S.sum()), draws,
         _position_activity(wells, is_control_S, plate_S, compared_S, draws=draws, seed=seed),
         "; ".join(filter(None, notes)))
-    return found, hits.sort_values(["QValue", "MeanAveragePrecision"], ascending=[True, False], kind="stable",
+    return found, hits.sort_values(["Q_Value", "Mean_Average_Precision"], ascending=[True, False], kind="stable",
                                    ignore_index=True)
 
 

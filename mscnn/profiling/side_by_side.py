@@ -5,13 +5,14 @@ mscnn score ONE.parquet OTHER.csv ...
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from mscnn.core import identity
 from mscnn.core.errors import DataError
 from mscnn.core.records import Count, Record
-from mscnn.profiling import profile_numbers, resampling
+from mscnn.profiling import profile_numbers, resampling, score_table
 from mscnn.profiling.profile_table import ProfileTable
 from mscnn.profiling.resampling import Difference, Interval
 from mscnn.profiling.score_table import TableScores
@@ -57,6 +58,20 @@ def on_same_treatments(tables: dict[str, ProfileTable], control: str) -> tuple[d
     chosen = {name: table.select(pd.MultiIndex.from_frame(keys[name]).isin(common) | table.is_control(control))
               for name, table in tables.items()}
     return chosen, {name: len(of_table.drop_duplicates()) - len(common.unique()) for name, of_table in treated.items()}
+
+
+def score(tables: dict[str, ProfileTable], *, control: str, seed: int,
+          **options: Any) -> tuple[dict[str, TableScores], SideBySide | None]:
+    """Score each table as score_table.score does, several on the same treatments and side by side; None for one table.
+
+    tables: emptied as they are scored, so that their memory is free.  options: of score_table.score.
+    """
+    left_out: dict[str, int] = {}
+    if len(tables) > 1:
+        chosen, left_out = on_same_treatments(tables, control)
+        tables |= chosen
+    scores = {name: score_table.score(tables.pop(name), control=control, seed=seed, **options) for name in list(tables)}
+    return scores, compare(scores, left_out, seed=seed) if left_out else None
 
 
 def compare(scores: dict[str, TableScores], left_out: dict[str, int], *, seed: int = 0) -> SideBySide:
@@ -112,10 +127,10 @@ def _measured(one: TableScores) -> Iterator[tuple[str, Number]]:
         return
     activity, hits = one.numbers.activity, one.tables[profile_numbers.HITS]
     if activity.treatments:
-        ranked = hits[hits["PValue"].notna()]
+        ranked = hits[hits["P_Value"].notna()]
         index = _index(ranked[TREATMENT[0]].to_list(), ranked[TREATMENT[1]].to_list())
         yield "mAP against controls", (activity.mean_average_precision, activity.interval, pd.Series(
-            ranked["MeanAveragePrecision"].to_numpy(float), index))
+            ranked["Mean_Average_Precision"].to_numpy(float), index))
         yield "active treatments, share", (activity.active / activity.treatments, None, pd.Series(
             ranked["Active"].to_numpy(float), index))
     for probe in one.numbers.probes:

@@ -45,13 +45,13 @@ def test_activity_by_hand():
     """a: both perfect.  b 1: third and third of five.  b 3: two of 3/4, and 7/12; the last is as near to a control well."""
     found, hits = activity(BY_HAND, "DMSO", draws=DRAWS)
     assert hits.columns.tolist() == ["Metadata_Compound", "Metadata_Concentration", "Metadata_MOA", "Wells", "Plates",
-                                     "MeanAveragePrecision", "PValue", "QValue", "Active", "EffectSize"]
+                                     "Mean_Average_Precision", "P_Value", "Q_Value", "Active", "Effect_Size"]
     names = hits[["Metadata_Compound", "Metadata_MOA", "Wells", "Plates"]]
     assert names.to_numpy().tolist() == [["a", "M", 2, 1], ["b", "N", 3, 1], ["b", "", 2, 1], ["c", "", 1, 1]]
     assert hits["Metadata_Concentration"].to_numpy() == pytest.approx([1, 3, 1, np.nan], nan_ok=True)
-    assert hits["MeanAveragePrecision"].to_numpy() == pytest.approx([1, 25 / 36, 1 / 3, np.nan], nan_ok=True)
-    assert hits["PValue"].to_numpy() == pytest.approx([1 / 5, 4 / 15, 3 / 5, np.nan], abs=SD, nan_ok=True)
-    assert hits["QValue"].to_numpy() == pytest.approx([2 / 5, 2 / 5, 3 / 5, np.nan], abs=2 * SD, nan_ok=True)
+    assert hits["Mean_Average_Precision"].to_numpy() == pytest.approx([1, 25 / 36, 1 / 3, np.nan], nan_ok=True)
+    assert hits["P_Value"].to_numpy() == pytest.approx([1 / 5, 4 / 15, 3 / 5, np.nan], abs=SD, nan_ok=True)
+    assert hits["Q_Value"].to_numpy() == pytest.approx([2 / 5, 2 / 5, 3 / 5, np.nan], abs=2 * SD, nan_ok=True)
     assert not hits["Active"].any()
     assert found.mean_average_precision == pytest.approx((1 + 25 / 36 + 1 / 3) / 3)
     assert (found.treatments, found.active, found.single, found.control_wells, found.draws) == (3, 0, 1, 4, DRAWS)
@@ -67,7 +67,7 @@ def test_the_effect_size_is_a_distance_in_units_of_the_control_wells_own():
                    enumerate([*["DMSO"] * 4, "a", "a", "a", "b"], start=1)],
                   np.array([0, 2, 4, 10, 11, -1, 3, 19])[:, None])
     _, hits = activity(wells, "DMSO", draws=100)
-    assert dict(zip(hits["Metadata_Compound"], hits["EffectSize"], strict=True)) == pytest.approx({"a": 1.5, "b": 6.0})
+    assert dict(zip(hits["Metadata_Compound"], hits["Effect_Size"], strict=True)) == pytest.approx({"a": 1.5, "b": 6.0})
 
 
 def test_effect_sizes_are_taken_within_plates():
@@ -76,13 +76,13 @@ def test_effect_sizes_are_taken_within_plates():
     wells = table([(plate, f"A{number}", compound, 1.0, "") for plate in ("P1", "P2") for number, compound in
                    enumerate([*["DMSO"] * 4, f"of {plate}"], start=1)], np.append(values, 10 * values + 500)[:, None])
     _, hits = activity(wells, "DMSO", draws=100)
-    assert hits["EffectSize"].tolist() == pytest.approx([3.0, 3.0])
+    assert hits["Effect_Size"].tolist() == pytest.approx([3.0, 3.0])
 
 
 def test_inactive_treatments_have_effect_size_one_however_few_the_control_wells():
     for controls in (4, 16):
         _, hits = activity(screen(6, 0, controls=controls, treatments=40, features=200), "DMSO", draws=100)
-        assert hits["EffectSize"].median() == pytest.approx(1, abs=0.08)
+        assert hits["Effect_Size"].median() == pytest.approx(1, abs=0.08)
 
 
 def test_active_treatments_are_found_and_come_first():
@@ -152,11 +152,11 @@ def test_what_cannot_be_had_is_said_and_the_rest_is_computed():
     found, hits = activity(wells.select(first), "DMSO", draws=100)
     assert (found.treatments, found.single, found.note) == (0, 4, "each treatment has one well only; add replicate wells")
     assert found.positions.note == "fewer than two plates have control wells; add plates"
-    assert hits["EffectSize"].notna().all()
+    assert hits["Effect_Size"].notna().all()
 
     found, hits = activity(wells.select(~is_control), "DMSO", draws=100)
     assert found.note == "0 wells of DMSO are too few to compare with; name another compound with --control"
-    assert hits[["PValue", "EffectSize"]].isna().all(axis=None)
+    assert hits[["P_Value", "Effect_Size"]].isna().all(axis=None)
     assert len(hits) == 4
     assert activity(wells.select(~is_control | (np.arange(48) == 0)), "DMSO")[0].note.startswith("1 wells of DMSO")
 
@@ -181,8 +181,8 @@ def test_constant_profiles_are_not_active(value):
     wells = screen(4, 0)
     wells.features_SF[:] = value
     found, hits = activity(wells, "DMSO", draws=100)
-    assert hits["PValue"].min() > 0.5  # half of random rankings are better than one in which all have the last rank
-    assert hits["EffectSize"].isna().all()
+    assert hits["P_Value"].min() > 0.5  # half of random rankings are better than one in which all have the last rank
+    assert hits["Effect_Size"].isna().all()
     assert (found.active, found.positions.active) == (0, 0)
     assert found.mean_average_precision == pytest.approx(3 / 11)
 

@@ -1,0 +1,83 @@
+"""What the profiles of an evaluation say of its screen: the network's, and statistics where a read-out reads them.
+
+The numbers are those of `mscnn score`, side by side.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from mscnn.core import csv_safe, files, foreign_table
+from mscnn.core.errors import DataError
+from mscnn.core.logs import log
+from mscnn.core.record_files import read_json
+from mscnn.core.records import Record
+from mscnn.evaluation.results import PROFILE_SCORES
+from mscnn.profiling import correction, profile_table, side_by_side
+from mscnn.profiling.profile_numbers import LISTS, TEXT, ProfileNumbers
+from mscnn.profiling.protocol import ProtocolScore
+from mscnn.profiling.side_by_side import SideBySide
+
+NETWORK, STATISTICS = "network", "statistics"
+DRAWS = 1000  # of compounds and of labels
+
+
+@dataclass(frozen=True)
+class MeasuredProfiles(Record):
+    """The numbers of one table of profiles."""
+
+    numbers: ProfileNumbers
+    nsc: ProtocolScore | None   # None where fewer than two compounds have a mechanism
+    nscb: ProtocolScore | None  # None, too, where no week is known
+
+
+@dataclass(frozen=True)
+class ProfileScores(Record):
+    """Tables of profiles of an evaluation: profile_scores.json."""
+
+    tables: dict[str, MeasuredProfiles]      # by name, the network first
+    side_by_side: SideBySide | None = None   # None for one table
+
+
+def write(profiles: pd.DataFrame, statistics: pd.DataFrame | None, control: str, out: Path, *, aggregate_wells: str,
+          aggregate_treatments: str, seed: int) -> None:
+    """Score the profiles of an evaluation, and write profile_scores.json and the lists of the network's profiles.
+
+    profiles, statistics: a row a field, as Evaluation holds them.  Profiles are scaled by the control wells of each plate
+    (median and MAD) where all plates have enough of them, else over all fields.  What cannot be scored is a warning: the
+    evaluation is whole without.
+    """
+    try:
+        tables = {NETWORK: profile_table.from_frame(profiles, NETWORK)}
+        if statistics is not None:
+            tables[STATISTICS] = profile_table.from_frame(statistics, STATISTICS)
+        normalise = "mad" if correction.has_controls(tables[NETWORK], control) else "standard"
+        scores, compared = side_by_side.score(
+            tables, control=control, seed=seed, similarity="cosine", normalise=normalise, sphere=False,
+            aggregate_wells=aggregate_wells, aggregate_treatments=aggregate_treatments, taxol_controls="drop",
+            bootstrap=DRAWS, permutations=DRAWS)
+    except DataError as problem:
+        log.warning("profiles are not scored: %s", str(problem).splitlines()[0])
+        return
+    for name, table in scores[NETWORK].tables.items():
+        csv_safe.write_csv(table, out / name)
+    found = ProfileScores({name: MeasuredProfiles(one.numbers, one.nsc, one.nscb) for name, one in scores.items()
+                           if one.numbers}, compared)
+    files.write_json(out / PROFILE_SCORES, found.to_json())
+
+
+def read(folder: Path, remedy: str) -> tuple[ProfileScores | None, dict[str, pd.DataFrame]]:
+    """Return the numbers of an evaluation's profiles, and its lists; none where they were not written. Raises DataError."""
+    if not (folder / PROFILE_SCORES).exists():
+        return None, {}
+    found = read_json(folder / PROFILE_SCORES, ProfileScores, remedy)
+    return found, {name: _read_list(folder / name, remedy) for name in LISTS if (folder / name).exists()}
+
+
+def _read_list(path: Path, remedy: str) -> pd.DataFrame:
+    """Read a list. Raises DataError for columns that lack, or hold other values."""
+    table = foreign_table.read_csv(path, remedy, is_number=lambda name: name not in TEXT, missing=[""])
+    table.require(*LISTS[path.name])
+    return csv_safe.unescape_table(pd.DataFrame(
+        {name: table.text(name) if name in TEXT else table.numbers(name) for name in LISTS[path.name]}))
