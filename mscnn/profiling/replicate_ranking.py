@@ -1,4 +1,4 @@
-"""Average precision of replicate wells, ranked against control wells, and its p value under random rankings.
+"""Average precision of replicate wells, ranked against control wells, and compared with random rankings.
 
 Each well of a treatment is a query; its replicates are relevant, control wells are the rest of its ranking (Kalinin et
 al., Nat. Commun. 16 (2025) 5181).  copairs gives the null distribution.
@@ -35,12 +35,22 @@ class Rankings:
             return sums_T / counts_T
 
 
-def rank_replicates(features_SF: np.ndarray, treatment_S: np.ndarray, controls_N: np.ndarray,
-                    plate_S: np.ndarray) -> Rankings:
+@dataclass(frozen=True)
+class NullComparison:
+    """Mean average precisions against random rankings, of each treatment; NaN for those without a query."""
+
+    p_T: np.ndarray       # chance of a mean as high as the observed mean
+    least_T: np.ndarray   # p of a perfect ranking
+    chance_T: np.ndarray  # mean of random rankings
+
+
+def rank_replicates(features_SF: np.ndarray, treatment_S: np.ndarray, controls_N: np.ndarray, plate_S: np.ndarray,
+                    place_S: np.ndarray | None = None) -> Rankings:
     """Rank the other wells of a query's treatment and control wells by their cosine similarity to the query.
 
     treatment_S: number of each well's treatment, -1 for none.  controls_N: rows of control wells; those of the query's
-    plate are ranked, without those of its own treatment.  plate_S: number of each well's plate; all 0 to rank all controls.
+    plate are ranked.  plate_S: number of each well's plate; all 0 to rank all control wells.  place_S: number of each
+    well's place on its plate; control wells at the query's place are not ranked.
     Equal similarities have one rank together (TIE).  A well without a replicate or without a control well is no query.
     """
     unit_NF = np.asarray(normalize(features_SF[controls_N]))
@@ -48,8 +58,9 @@ def rank_replicates(features_SF: np.ndarray, treatment_S: np.ndarray, controls_N
     for rows, starts in _blocks(treatment_S):
         unit_QF = np.asarray(normalize(features_SF[rows]))
         likeness_QN = unit_QF @ unit_NF.T
-        is_ranked_QN = ((plate_S[rows][:, None] == plate_S[controls_N])
-                        & (treatment_S[rows][:, None] != treatment_S[controls_N]))
+        is_ranked_QN = plate_S[rows][:, None] == plate_S[controls_N]
+        if place_S is not None:
+            is_ranked_QN &= place_S[rows][:, None] != place_S[controls_N]
         for start, end in zip(starts, [*starts[1:], len(rows)], strict=True):
             replicates_RR = unit_QF[start:end] @ unit_QF[start:end].T
             for query in range(start, end):
@@ -62,8 +73,8 @@ def rank_replicates(features_SF: np.ndarray, treatment_S: np.ndarray, controls_N
     return Rankings(columns[:, 0].astype(int), columns[:, 1], columns[:, 2].astype(int), columns[:, 3].astype(int))
 
 
-def p_values(rankings: Rankings, *, draws: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return p of each treatment's mean average precision, and the least p that it could have, (T,); NaN without a query.
+def compare_with_chance(rankings: Rankings, *, draws: int, seed: int) -> NullComparison:
+    """Compare each treatment's mean average precision with those of random rankings.
 
     The null distribution of a query is copairs': random rankings of as many replicates and control wells.  The queries of
     a treatment are taken as wholly dependent, as copairs does where their rankings are of one size: its least p is that
@@ -72,9 +83,9 @@ def p_values(rankings: Rankings, *, draws: int, seed: int) -> tuple[np.ndarray, 
     """
     from copairs.compute import get_null_dists
 
-    p_T, least_T = (np.full(rankings.treatment_Q.max(initial=-1) + 1, np.nan) for _ in range(2))
+    p_T, least_T, chance_T = (np.full(rankings.treatment_Q.max(initial=-1) + 1, np.nan) for _ in range(3))
     if not len(p_T):
-        return p_T, least_T
+        return NullComparison(p_T, least_T, chance_T)
     sizes_C, size_Q = np.unique(np.stack([rankings.relevant_Q, rankings.ranked_Q], axis=1), axis=0, return_inverse=True)
     with tempfile.TemporaryDirectory() as folder:  # copairs would read files of other runs from the home folder
         null_CD = get_null_dists(sizes_C, draws, seed=seed, cache_dir=folder, progress_bar=False)
@@ -82,9 +93,10 @@ def p_values(rankings: Rankings, *, draws: int, seed: int) -> tuple[np.ndarray, 
     means_T = rankings.means()
     for sizes, treatments in _by_sizes(rankings.treatment_Q, size_Q).items():
         null_D = null_CD[list(sizes)].mean(axis=0, dtype=np.float64)  # in rising order, as each row is
-        for p, bound in ((p_T, means_T[treatments]), (least_T, np.ones(len(treatments)))):
-            p[treatments] = (1 + draws - np.searchsorted(null_D, bound - ROUNDING)) / (1 + draws)
-    return p_T, least_T
+        for p, observed in ((p_T, means_T[treatments]), (least_T, np.ones(len(treatments)))):
+            p[treatments] = (1 + draws - np.searchsorted(null_D, observed - ROUNDING)) / (1 + draws)
+        chance_T[treatments] = null_D.mean()
+    return NullComparison(p_T, least_T, chance_T)
 
 
 def _blocks(treatment_S: np.ndarray) -> Iterator[tuple[np.ndarray, list[int]]]:

@@ -1,7 +1,7 @@
 """Phenotypic activity: are the replicate wells of a treatment more alike than they are like control wells?
 
 mAP of each treatment against control wells, p by random rankings, q by Benjamini & Hochberg (Kalinin et al., Nat. Commun.
-16 (2025) 5181); and the same of control wells at one position of all plates, which position alone makes alike.
+16 (2025) 5181); and the same of control wells at one position of several plates, which position alone makes alike.
 
 Shapes: S wells, F features, N control wells, T treatments.
 """
@@ -15,7 +15,7 @@ import pandas as pd
 from mscnn.core import identity
 from mscnn.core.records import Count, Record, Share
 from mscnn.profiling.profile_table import PLACES, ProfileTable
-from mscnn.profiling.replicate_ranking import BLOCK, p_values, rank_replicates
+from mscnn.profiling.replicate_ranking import BLOCK, compare_with_chance, rank_replicates
 from mscnn.profiling.resampling import Interval, interval
 from mscnn.readout.plate_controls import ENOUGH_WELLS
 
@@ -30,11 +30,14 @@ COLUMNS = ["Metadata_Compound", "Metadata_Concentration", "Metadata_MOA", "Wells
 
 @dataclass(frozen=True)
 class PositionActivity(Record):
-    """Control wells at one position of all plates, ranked as a treatment is: what position alone makes active."""
+    """Control wells at one position, ranked as the wells of a treatment are: what position alone makes active."""
 
-    positions: Count = 0                         # ranked: they hold the control on two plates or more
-    active: Count = 0                            # with q < 0.05: false positives
-    mean_average_precision: Share | None = None  # over positions; None where none is ranked
+    groups: Count = 0                            # of control wells, ranked
+    active: Count = 0                            # groups with q < 0.05: false positives
+    positions: Count = 0                         # wells of a plate whose groups are ranked
+    replicates: Count = 0                        # wells of a group, each on a plate of its own: as many as a treatment has
+    mean_average_precision: Share | None = None  # over groups; None where none is ranked
+    chance: Share | None = None                  # mean average precision of random rankings of these sizes
     note: str = ""                               # why there is none, or what to know of it, and the remedy
 
 
@@ -44,6 +47,7 @@ class Activity(Record):
 
     mean_average_precision: Share | None  # over treatments; None where none is ranked
     interval: Interval | None             # of the mean, over compounds
+    chance: Share | None                  # mean average precision of random rankings of these sizes
     treatments: Count                     # ranked: those with two wells or more
     active: Count                         # with q < 0.05
     single: Count                         # treatments of one well only: not ranked
@@ -66,22 +70,22 @@ def activity(wells: ProfileTable, control: str, *, draws: int = DRAWS, seed: int
     is_control_S, plate_S = wells.is_control(control), _plates(wells)
     compared_S, note = _compared_plates(wells, plate_S, is_control_S)
     hits, treatment_S = _treatments(wells, is_control_S, plate_S)
-    hits["Mean_Average_Precision"], hits["P_Value"], hits["Q_Value"], least_T = _rank(
-        wells, treatment_S, is_control_S, compared_S, len(hits), draws=draws, seed=seed)
+    scores = _rank(wells, treatment_S, is_control_S, compared_S, len(hits), draws=draws, seed=seed)
+    hits = pd.concat([hits, scores[["Mean_Average_Precision", "P_Value", "Q_Value"]]], axis=1)
     hits["Active"] = hits["Q_Value"] < LIMIT
     hits["Effect_Size"] = _effect_sizes(wells.features_SF, is_control_S, compared_S).groupby(treatment_S).median().reindex(
         range(len(hits))).to_numpy()
-    ranked = hits[hits["P_Value"].notna()]
+    ranked, several = hits[hits["P_Value"].notna()], hits["Wells"][hits["Wells"] > 1]
+    positions = _position_activity(wells, is_control_S, plate_S, compared_S, int(several.median()) if len(several) else 2,
+                                   draws=draws, seed=seed)
     notes = [note if len(ranked) else _why_not_ranked(hits, int(is_control_S.sum()), control),
-             _resolution(least_T, "treatment")]
+             _resolution(scores["Least"], "treatment")]
     found = Activity(
-        float(ranked["Mean_Average_Precision"].mean()) if len(ranked) else None,
+        _mean(scores["Mean_Average_Precision"]),
         interval(ranked["Mean_Average_Precision"].to_numpy(), ranked["Metadata_Compound"].to_numpy(str), seed=seed)
         if len(ranked) else None,
-        len(ranked), int(hits["Active"].sum()), int((hits["Wells"] < 2).sum()),
-        ALL_PLATES if note else SAME_PLATE, int(is_control_S.sum()), draws,
-        _position_activity(wells, is_control_S, plate_S, compared_S, draws=draws, seed=seed),
-        "; ".join(filter(None, notes)))
+        _mean(scores["Chance"]), len(ranked), int(hits["Active"].sum()), int((hits["Wells"] < 2).sum()),
+        ALL_PLATES if note else SAME_PLATE, int(is_control_S.sum()), draws, positions, "; ".join(filter(None, notes)))
     return found, hits.sort_values(["Q_Value", "Mean_Average_Precision"], ascending=[True, False], kind="stable",
                                    ignore_index=True)
 
@@ -90,7 +94,7 @@ def _plates(wells: ProfileTable) -> np.ndarray:
     """Return the number of each well's plate, (S,); all 0 in a table without plates."""
     if "Metadata_Plate" not in wells.metadata:
         return np.zeros(len(wells.metadata), int)
-    return pd.factorize(identity.normal_forms(wells.metadata["Metadata_Plate"], "plate"))[0]
+    return pd.factorize(identity.normal_forms(wells.metadata["Metadata_Plate"], "plate"), sort=True)[0]
 
 
 def _compared_plates(wells: ProfileTable, plate_S: np.ndarray, is_control_S: np.ndarray) -> tuple[np.ndarray, str]:
@@ -124,19 +128,18 @@ def _treatments(wells: ProfileTable, is_control_S: np.ndarray,
 
 
 def _rank(wells: ProfileTable, group_S: np.ndarray, is_control_S: np.ndarray, compared_S: np.ndarray, count: int, *,
-          draws: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return mAP, p, q and the least possible p of each of `count` groups of wells; NaN where it cannot be ranked."""
+          place_S: np.ndarray | None = None, draws: int, seed: int) -> pd.DataFrame:
+    """Return mAP, p, q, the least possible p and chance of each of `count` groups of wells; NaN where it is not ranked."""
     from scipy import stats
 
-    found = np.full((4, count), np.nan)
-    controls_N = np.flatnonzero(is_control_S)
-    if len(controls_N) > 1:
-        rankings = rank_replicates(wells.features_SF, group_S, controls_N, compared_S)
-        p, least = p_values(rankings, draws=draws, seed=seed)
-        found[0, :len(p)], found[1, :len(p)], found[3, :len(p)] = rankings.means(), p, least
-        is_ranked = np.isfinite(found[1])
-        found[2, is_ranked] = stats.false_discovery_control(found[1, is_ranked])
-    return found[0], found[1], found[2], found[3]
+    found = pd.DataFrame(np.nan, range(count), ["Mean_Average_Precision", "P_Value", "Q_Value", "Least", "Chance"])
+    if is_control_S.sum() > 1:
+        rankings = rank_replicates(wells.features_SF, group_S, np.flatnonzero(is_control_S), compared_S, place_S)
+        null = compare_with_chance(rankings, draws=draws, seed=seed)
+        ranked = np.flatnonzero(np.isfinite(null.p_T))
+        found.loc[ranked] = np.stack([rankings.means(), null.p_T, null.p_T, null.least_T, null.chance_T], axis=1)[ranked]
+        found.loc[ranked, "Q_Value"] = stats.false_discovery_control(null.p_T[ranked])
+    return found
 
 
 def _effect_sizes(features_SF: np.ndarray, is_control_S: np.ndarray, compared_S: np.ndarray) -> pd.Series:
@@ -159,24 +162,38 @@ def _effect_sizes(features_SF: np.ndarray, is_control_S: np.ndarray, compared_S:
     return pd.Series(found_S)
 
 
-def _position_activity(wells: ProfileTable, is_control_S: np.ndarray, plate_S: np.ndarray, compared_S: np.ndarray, *,
-                       draws: int, seed: int) -> PositionActivity:
-    """Rank the control wells of a position as the wells of a treatment are, against those of other positions."""
+def _position_activity(wells: ProfileTable, is_control_S: np.ndarray, plate_S: np.ndarray, compared_S: np.ndarray,
+                       replicates: int, *, draws: int, seed: int) -> PositionActivity:
+    """Rank control wells at a position of `replicates` plates, those next to each other in order of name, as a treatment.
+
+    Control wells at other positions are the rest of the ranking.
+    """
     if not set(PLACES) <= set(wells.metadata):
         return PositionActivity(note="no wells are known; add Metadata_Plate and Metadata_Well")
     if len(np.unique(plate_S[is_control_S])) < 2:
         return PositionActivity(note="fewer than two plates have control wells; add plates")
     place_S = pd.factorize(identity.normal_forms(wells.metadata["Metadata_Well"], "well"))[0]
-    plates = pd.Series(plate_S[is_control_S]).groupby(place_S[is_control_S]).nunique()
-    repeated = plates.index[plates > 1].to_numpy()
-    if not len(repeated):
+    places = pd.DataFrame({"place": place_S, "plate": plate_S})[is_control_S]
+    places["part"] = (places.groupby("place")["plate"].rank("dense").astype(int) - 1) // replicates
+    grouped = places.groupby(["place", "part"])
+    group_S = np.full(len(place_S), -1)
+    group_S[is_control_S] = np.where(grouped["plate"].transform("nunique") > 1, grouped.ngroup(), -1)
+    if group_S.max() < 0:
         return PositionActivity(note="no well holds the control on two plates, so that position cannot be told from plate; "
-                                     "compare the probes of row and column")
-    position_S = np.where(is_control_S & np.isin(place_S, repeated), np.searchsorted(repeated, place_S), -1)
-    mean_T, p_T, q_T, least_T = _rank(wells, position_S, is_control_S, compared_S, len(repeated), draws=draws, seed=seed)
-    if not (count := int(np.isfinite(p_T).sum())):
+                                     "see what is read of row and column")
+    scores = _rank(wells, group_S, is_control_S, compared_S, grouped.ngroups, place_S=place_S, draws=draws, seed=seed)
+    ranked = scores["P_Value"].notna()
+    if not ranked.any():
         return PositionActivity(note="all control wells are at one position; add some at another")
-    return PositionActivity(count, int((q_T < LIMIT).sum()), float(np.nanmean(mean_T)), _resolution(least_T, "position"))
+    return PositionActivity(
+        int(ranked.sum()), int((scores["Q_Value"] < LIMIT).sum()),
+        len(np.unique(place_S[np.isin(group_S, ranked.index[ranked])])), replicates, _mean(scores["Mean_Average_Precision"]),
+        _mean(scores["Chance"]), _resolution(scores["Least"], "position"))
+
+
+def _mean(values: pd.Series) -> float | None:
+    """Return the mean of what is known; None where nothing is."""
+    return float(values.mean()) if values.notna().any() else None
 
 
 def _why_not_ranked(hits: pd.DataFrame, control_wells: int, control: str) -> str:
@@ -188,12 +205,12 @@ def _why_not_ranked(hits: pd.DataFrame, control_wells: int, control: str) -> str
     return "each treatment has one well only; add replicate wells"
 
 
-def _resolution(least_T: np.ndarray, what: str) -> str:
+def _resolution(least: pd.Series, what: str) -> str:
     """Return a note where no q below LIMIT is possible, since rankings are short; "" where it is."""
     from scipy import stats
 
-    least_T = least_T[np.isfinite(least_T)]
-    if not len(least_T) or stats.false_discovery_control(least_T).min() < LIMIT:
+    least = least.dropna()
+    if not len(least) or stats.false_discovery_control(least).min() < LIMIT:
         return ""
-    return (f"no {what} can have q < {LIMIT:g}: with so few replicates and control wells p is {least_T.min():.2g} or more; "
+    return (f"no {what} can have q < {LIMIT:g}: with so few replicates and control wells p is {least.min():.2g} or more; "
             "add replicates or control wells")

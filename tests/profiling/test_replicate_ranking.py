@@ -8,7 +8,7 @@ import pytest
 
 from mscnn.profiling import replicate_ranking
 from mscnn.profiling.neighbours import average_precisions, similarities
-from mscnn.profiling.replicate_ranking import Rankings, p_values, rank_replicates
+from mscnn.profiling.replicate_ranking import Rankings, compare_with_chance, rank_replicates
 
 DRAWS = 20_000
 SD = 4 * np.sqrt(0.25 / DRAWS)  # four standard deviations of a share of the draws, at most
@@ -54,35 +54,43 @@ def test_wells_without_a_control_well_on_their_plate_are_no_queries():
     found = rank_replicates(np.eye(4), np.array([0, 0, 0, -1]), np.array([3]), np.array([0, 0, 1, 1]))
     assert (found.relevant_Q.tolist(), found.ranked_Q.tolist()) == ([2], [3])
     none = rank_replicates(np.eye(4), np.array([0, 1, -1, -1]), np.array([2, 3]), np.zeros(4, int))
-    p, least = p_values(none, draws=10, seed=0)
-    assert len(none.precision_Q) == len(p) == len(least) == 0
+    null = compare_with_chance(none, draws=10, seed=0)
+    assert len(none.precision_Q) == len(null.p_T) == len(null.least_T) == len(null.chance_T) == 0
+
+
+def test_control_wells_at_the_place_of_the_query_are_not_ranked():
+    found = rank_replicates(np.eye(5), np.array([0, 0, -1, -1, -1]), np.arange(5), np.zeros(5, int),
+                            np.array([3, 3, 3, 4, 5]))
+    assert (found.relevant_Q.tolist(), found.ranked_Q.tolist()) == ([1, 1], [3, 3])
 
 
 def test_p_is_the_share_of_random_rankings_as_good():
     """Two replicates among six: fifteen rankings, counted."""
     every = np.array([(1 / one + 2 / other) / 2 for one, other in itertools.combinations(range(1, 7), 2)])
     values = np.unique(every.round(9))
-    p, least = p_values(rankings(*((number, value, 2, 6) for number, value in enumerate(values))), draws=DRAWS, seed=0)
-    assert p == pytest.approx([(every >= value - 1e-6).mean() for value in values], abs=SD)
-    assert least == pytest.approx(1 / 15, abs=SD)
+    null = compare_with_chance(rankings(*((number, value, 2, 6) for number, value in enumerate(values))), draws=DRAWS,
+                               seed=0)
+    assert null.p_T == pytest.approx([(every >= value - 1e-6).mean() for value in values], abs=SD)
+    assert null.least_T == pytest.approx(1 / 15, abs=SD)
+    assert null.chance_T == pytest.approx(every.mean(), abs=SD)
 
 
 def test_p_is_never_0():
-    p, least = p_values(rankings((0, 1.0, 3, 500)), draws=100, seed=0)
-    assert p.tolist() == least.tolist() == [1 / 101]
+    null = compare_with_chance(rankings((0, 1.0, 3, 500)), draws=100, seed=0)
+    assert null.p_T.tolist() == null.least_T.tolist() == [1 / 101]
 
 
 def test_a_plate_with_a_control_well_less_does_not_make_queries_independent():
     """Perfect in rankings of five and of six: one in six, as the longer alone, not one in thirty."""
-    p, least = p_values(rankings((0, 1.0, 1, 5), (0, 1.0, 1, 6), (2, 0.1, 1, 5)), draws=DRAWS, seed=0)
-    assert p[[0, 2]] == pytest.approx([1 / 6, 1], abs=SD)
-    assert least[[0, 2]] == pytest.approx([1 / 6, 1 / 5], abs=SD)
-    assert np.isnan([p[1], least[1]]).all()
+    null = compare_with_chance(rankings((0, 1.0, 1, 5), (0, 1.0, 1, 6), (2, 0.1, 1, 5)), draws=DRAWS, seed=0)
+    assert null.p_T[[0, 2]] == pytest.approx([1 / 6, 1], abs=SD)
+    assert null.least_T[[0, 2]] == pytest.approx([1 / 6, 1 / 5], abs=SD)
+    assert np.isnan([null.p_T[1], null.least_T[1], null.chance_T[1]]).all()
 
 
 def test_p_is_of_the_mean_over_queries():
-    p, _ = p_values(rankings((0, 1.0, 1, 5), (0, 1 / 5, 1, 5)), draws=DRAWS, seed=0)
-    assert p[0] == pytest.approx(1 / 5, abs=SD)  # a mean of 0.6: of 1, 1/2, 1/3, 1/4, 1/5 only the first is as high
+    null = compare_with_chance(rankings((0, 1.0, 1, 5), (0, 1 / 5, 1, 5)), draws=DRAWS, seed=0)
+    assert null.p_T[0] == pytest.approx(1 / 5, abs=SD)  # a mean of 0.6: of 1, 1/2, 1/3, 1/4, 1/5 only the first is as high
 
 
 def test_precisions_and_p_are_those_of_copairs(tmp_path):
@@ -99,7 +107,7 @@ def test_precisions_and_p_are_those_of_copairs(tmp_path):
     queries = queries[~queries["IsControl"]]
     theirs = mean_average_precision(queries, ["Treatment"], 2000, 0.05, 7, progress_bar=False, cache_dir=tmp_path)
     ours = rank_replicates(features_SF, treatment_S, np.arange(150, 300), plate_S)
-    p, _ = p_values(ours, draws=2000, seed=7)
+    p = compare_with_chance(ours, draws=2000, seed=7).p_T
     assert ours.precision_Q == pytest.approx(queries["average_precision"].to_numpy())
     assert ours.ranked_Q.tolist() == queries["n_total_pairs"].tolist() == [34] * 150
     assert ours.means() == pytest.approx(theirs["mean_average_precision"].to_numpy())
@@ -109,7 +117,7 @@ def test_precisions_and_p_are_those_of_copairs(tmp_path):
 
 def test_null_distributions_of_other_runs_are_neither_read_nor_written(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    p_values(rankings((0, 0.5, 1, 5)), draws=10, seed=0)
+    compare_with_chance(rankings((0, 0.5, 1, 5)), draws=10, seed=0)
     assert not list(tmp_path.iterdir())
 
 
@@ -118,6 +126,6 @@ def test_random_rankings_are_rarely_of_low_p():
     rng = np.random.default_rng(2)
     treatment_S, plate_S = np.append(np.repeat(np.arange(400), 3), np.full(48, -1)), np.tile(np.arange(3), 416)
     found = rank_replicates(rng.normal(size=(1248, 30)), treatment_S, np.arange(1200, 1248), plate_S)
-    p, _ = p_values(found, draws=2000, seed=0)
+    p = compare_with_chance(found, draws=2000, seed=0).p_T
     assert (p < 0.05).mean() <= 0.05 + 4 * np.sqrt(0.05 * 0.95 / 400)
     assert 0.35 < np.median(p) < 0.65

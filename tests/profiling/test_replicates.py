@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
+from copairs.map.normalization import expected_ap
 
 from mscnn.profiling.profile_table import ProfileTable
 from mscnn.profiling.replicates import ALL_PLATES, SAME_PLATE, Activity, activity
@@ -35,7 +36,7 @@ def screen(plates: int, seed: int, *, controls: int = 8, treatments: int = 4, fe
 
 BY_HAND = table(
     [("P1", f"A{number:02}", *well) for number, well in enumerate(
-        [("a", 1.0, "M"), ("a", 1.0, "M"), ("b", 1.0, ""), ("b", 1.0, ""), ("b", 3.0, "N"), ("b", 3.0, "N"),
+        [("a", 1.0, "M"), ("a", 1.0, ""), ("b", 1.0, ""), ("b", 1.0, ""), ("b", 3.0, "N"), ("b", 3.0, "N"),
          ("b", 3.0, "N"), ("c", np.nan, ""), ("DMSO", 0.0, "DMSO"), ("dmso", 0.0, ""), ("DMSO ", 1.0, ""),
          ("DMSO", 0.0, "")], start=1)],
     circle(10, 20, 60, 128, 210, 220, 300, 45, 40, 100, 190, 300))
@@ -54,6 +55,7 @@ def test_activity_by_hand():
     assert hits["Q_Value"].to_numpy() == pytest.approx([2 / 5, 2 / 5, 3 / 5, np.nan], abs=2 * SD, nan_ok=True)
     assert not hits["Active"].any()
     assert found.mean_average_precision == pytest.approx((1 + 25 / 36 + 1 / 3) / 3)
+    assert found.chance == pytest.approx((2 * expected_ap(1, 4) + expected_ap(2, 4)) / 3, abs=SD)
     assert (found.treatments, found.active, found.single, found.control_wells, found.draws) == (3, 0, 1, 4, DRAWS)
     assert (found.negatives, found.interval.compounds) == (SAME_PLATE, 2)
     assert "no treatment can have q < 0.05" in found.note
@@ -65,7 +67,7 @@ def test_the_effect_size_is_a_distance_in_units_of_the_control_wells_own():
     """Control wells 0, 2, 4 and 10 lie 3, 1, 1 and 7 from their median 3; 2 in the middle, enlarged by 4/3."""
     wells = table([("P1", f"A{number}", compound, 1.0, "") for number, compound in
                    enumerate([*["DMSO"] * 4, "a", "a", "a", "b"], start=1)],
-                  np.array([0, 2, 4, 10, 11, -1, 3, 19])[:, None])
+                  np.array([0, 2, 4, 10, 11, -1, 2, 19])[:, None])
     _, hits = activity(wells, "DMSO", draws=100)
     assert dict(zip(hits["Metadata_Compound"], hits["Effect_Size"], strict=True)) == pytest.approx({"a": 1.5, "b": 6.0})
 
@@ -81,8 +83,16 @@ def test_effect_sizes_are_taken_within_plates():
 
 def test_inactive_treatments_have_effect_size_one_however_few_the_control_wells():
     for controls in (4, 16):
-        _, hits = activity(screen(6, 0, controls=controls, treatments=40, features=200), "DMSO", draws=100)
+        found, hits = activity(screen(6, 0, controls=controls, treatments=40, features=100), "DMSO", draws=100)
         assert hits["Effect_Size"].median() == pytest.approx(1, abs=0.08)
+        assert found.active == hits["Active"].sum() == 0
+
+
+def test_many_treatments_need_a_lower_p():
+    """Of forty treatments without effect some have p below 0.05, and none is active."""
+    found, hits = activity(screen(4, 5, treatments=40), "DMSO", draws=2000)
+    assert hits["P_Value"].min() < 0.05 < hits["Q_Value"].min()
+    assert found.active == hits["Active"].sum() == 0
 
 
 def test_active_treatments_are_found_and_come_first():
@@ -93,6 +103,7 @@ def test_active_treatments_are_found_and_come_first():
     assert hits["Metadata_Compound"].tolist()[:2] == ["c1", "c3"]  # of equal q the higher mAP
     assert hits["Active"].tolist() == [True, True, False, False]
     assert (found.active, found.positions.active, found.positions.positions) == (2, 0, 8)
+    assert (found.chance, found.positions.chance) == pytest.approx((expected_ap(4, 8), expected_ap(4, 7)), abs=0.02)
     assert found.note == found.positions.note == ""
 
 
@@ -127,8 +138,48 @@ def test_a_position_effect_is_reported_as_active_control_wells():
     wells.features_SF[:] += 2 * np.random.default_rng(1).normal(size=(12, 30))[places]
     found, hits = activity(wells, "DMSO", draws=2000)
     assert hits["Active"].all()  # and all of it is position
-    assert (found.positions.positions, found.positions.active) == (8, 8)
+    assert (found.positions.positions, found.positions.groups, found.positions.active) == (8, 8, 8)
     assert found.positions.mean_average_precision > 0.9
+
+
+def test_control_wells_are_grouped_by_as_many_plates_as_a_treatment_has():
+    """Treatments on 3 of 10 plates: three groups of a position, and a plate left over."""
+    wells = screen(10, 0)
+    plate = wells.metadata["Metadata_Plate"].str[1:].astype(int) // 3
+    names = wells.metadata["Metadata_Compound"].where(wells.is_control("DMSO"),
+                                                      wells.metadata["Metadata_Compound"] + plate.map(" {}".format))
+    found, hits = activity(ProfileTable(wells.metadata.assign(Metadata_Compound=names), wells.features_SF, wells.names),
+                           "DMSO", draws=1000)
+    assert hits["Wells"].tolist() == [3] * 12 + [1] * 4
+    assert (found.positions.replicates, found.positions.groups, found.positions.positions) == (3, 24, 8)
+    assert found.positions.chance == pytest.approx(expected_ap(2, 7), abs=0.02)
+    assert found.chance == pytest.approx(expected_ap(2, 8), abs=0.02)
+    assert found.active == found.positions.active == 0
+
+
+def test_treated_wells_at_a_position_of_the_control_are_no_control_wells():
+    wells = screen(6, 0)
+    as_it_was = activity(wells, "DMSO", draws=100)[0].positions
+    more = wells.select(np.append(np.arange(len(wells.metadata)), [0, 0]))  # two wells of a compound, at A01
+    more.metadata.loc[len(wells.metadata):, ["Metadata_Plate", "Metadata_Compound"]] = [["P0", "new"], ["P1", "new"]]
+    assert activity(more, "DMSO", draws=100)[0].positions == as_it_was
+
+
+def test_positions_of_all_plates_are_compared_where_plates_have_few_control_wells():
+    """Three control wells a plate, at three positions: six wells of two positions on three plates are the rest."""
+    found, _ = activity(screen(3, 0, controls=3), "DMSO", draws=1000)
+    assert found.negatives == ALL_PLATES
+    assert found.positions.chance == pytest.approx(expected_ap(2, 6), abs=0.02)
+    assert found.chance == pytest.approx(expected_ap(2, 9), abs=0.02)
+
+
+def test_q_is_possible_where_one_treatment_in_many_reaches_it():
+    """Of two treatments with six wells and forty with two only the longer rankings allow a low p: not low enough a q."""
+    wells = screen(6, 0, controls=4, treatments=42)
+    number = wells.metadata["Metadata_Compound"].str[1:].replace("MSO", "0").astype(int)
+    found, _ = activity(wells.select(((number < 2) | (wells.metadata["Metadata_Plate"] < "P2")).to_numpy()), "DMSO",
+                        draws=2000)
+    assert found.note.startswith("no treatment can have q < 0.05: with so few replicates and control wells p is 0.0")
 
 
 def test_positions_rank_control_wells_of_other_positions_on_their_plate():
