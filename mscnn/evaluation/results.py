@@ -16,7 +16,7 @@ from mscnn.core.record_files import read_json
 from mscnn.core.records import Count, Record
 from mscnn.data.tables.site_table import PUBLIC_SITE
 from mscnn.data.tables.splits import SplitRecord
-from mscnn.evaluation import aggregate, prediction_table, readout_scores, scoring
+from mscnn.evaluation import aggregate, calibration, prediction_table, readout_scores, scoring
 from mscnn.evaluation.prediction_table import READOUT, REMEDY
 from mscnn.evaluation.readout_scores import EvaluationScores, ReadoutScores
 from mscnn.evaluation.scoring import LevelScores
@@ -112,9 +112,11 @@ def write(fields: pd.DataFrame, description: EvaluationDescription, out: Path, r
         readout = readout_scores.with_scores(readout, candidates, description.control,
                                              well_rule=description.aggregate_wells,
                                              treatment_rule=description.aggregate_treatments)
-    scores = EvaluationScores(**scoring.scores(tables), readout=readout)
-    if scores.fields.total:
+    calibrated = calibration.calibrations(tables)
+    scores = EvaluationScores(**scoring.scores(tables), readout=readout, calibration=calibrated)
+    if scores.fields.total and calibrated:
         log_scores(scores)
+        calibration.log_calibration(calibrated)
     else:
         log.info("no site has a known mechanism: predictions without scores")
     if readout:
