@@ -10,6 +10,7 @@ from mscnn.core.logs import log
 from mscnn.core.records import Count, Record
 from mscnn.evaluation import aggregate, scoring
 from mscnn.evaluation.calibration import LevelCalibration
+from mscnn.evaluation.left_out_mechanism import LeftOutMechanism
 from mscnn.evaluation.scoring import LevelScores
 from mscnn.readout.choice import Choice
 
@@ -54,6 +55,7 @@ class EvaluationScores(LevelScores):
 
     readout: ReadoutScores | None = None         # None where the head is not chosen
     calibration: LevelCalibration | None = None  # None in files of earlier versions
+    left_out_mechanism: LeftOutMechanism | None = None  # None without read-outs over compounds
 
 
 def describe(choice: Choice) -> ReadoutScores:

@@ -155,8 +155,8 @@ def test_scores_of_an_evaluation_hold_it_and_files_without_it_are_read(tmp_path)
     split = SplitRecord("leave-compound-out", held_out=["a"], leaks="", sha256="0", sites={}, unlearnable=[], trained={})
     description = EvaluationDescription(
         checkpoint="last.safetensors", step=1, compounds=["a"], control="DMSO", channels=["DNA"], notes=[],
-        classes=["bright", "dark"], aggregate_wells="mean", aggregate_treatments="median", tta="none", head="softmax", seed=0, split=split,
-        environment={})
+        classes=["bright", "dark"], aggregate_wells="mean", aggregate_treatments="median", tta="none",
+        head="softmax", seed=0, split=split, environment={})
     scores = results.write(predictions(), description, tmp_path)
     assert scores.calibration == calibrations(aggregate.aggregate(predictions(), "DMSO"))
     assert results.read_scores(tmp_path) == scores
