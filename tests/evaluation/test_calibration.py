@@ -100,6 +100,14 @@ def test_few_compounds_are_not_called_badly_calibrated_for_many_fields():
     assert found.by_chance.p > 0.3
 
 
+def test_predictions_of_a_compound_are_drawn_together_in_all_bins():
+    """Confidences 0.45 and 0.55: one number decides on both, so that the first is never right alone."""
+    found = calibration(np.array([0.45, 0.55]), np.array([True, False]), np.array(["a", "a"]))
+    assert found.error == pytest.approx(0.55)
+    assert found.by_chance.p == pytest.approx(1 / 1001)
+    assert found.by_chance.high == pytest.approx(0.5)
+
+
 def test_certain_predictions_that_are_right_have_no_error():
     found = calibration(np.ones(12), np.ones(12, bool), np.arange(12))
     assert (found.error, found.by_chance.mean, found.by_chance.p) == (0, 0, 1.0)
