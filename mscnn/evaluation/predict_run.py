@@ -6,6 +6,7 @@ Shapes: S sites, K classes, F features of the network.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from mscnn.core.errors import DataError
 from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.tables.splits import SplitRecord
 from mscnn.distributed.world import World
-from mscnn.evaluation import load_run, readout_predictions
+from mscnn.evaluation import left_out_mechanism, load_run, readout_predictions
 from mscnn.evaluation.readout_predictions import ReadoutPredictions
 from mscnn.model import MCNN
 from mscnn.readout.readout import Readout
@@ -32,6 +33,7 @@ class Predictions:
     features_SF: np.ndarray                                # of the network
     statistics: pd.DataFrame | None = None                 # (S, D) that a read-out reads; None without one
     readout: ReadoutPredictions | None = None              # by each candidate; None without one
+    left_out_SK: np.ndarray | None = None                  # by read-outs without a site's mechanism; None likewise
     folds: list[SplitRecord] = field(default_factory=list)  # over compounds; []: all by the checkpoint's read-out
     notes: list[str] = field(default_factory=list)         # what a reader of the scores must know
 
@@ -75,8 +77,9 @@ def _read_out(saved: Checkpoint, readout: Readout, fields: FieldReader, features
         return replace(found, probabilities_SK=by_checkpoint.chosen_SK, readout=by_checkpoint, notes=by_checkpoint.notes)
     settings = config.from_flat(saved.settings)
     records = readout_predictions.compound_folds(fields.table, settings.run.seed)
-    by_fold = readout_predictions.over_compounds(features, facts, records, len(saved.classes),
-                                                 inner_folds=settings.aggregation.readout_folds, ranks=ranks)
+    predict = partial(readout_predictions.over_compounds, features, facts, num_classes=len(saved.classes),
+                      inner_folds=settings.aggregation.readout_folds, ranks=ranks)
+    by_fold, without_mechanism = predict(records), predict(left_out_mechanism.mechanism_folds(facts))
     is_tested = by_fold.chosen_SK.sum(axis=1) > 0
 
     def completed(name: str) -> np.ndarray:
@@ -85,4 +88,5 @@ def _read_out(saved: Checkpoint, readout: Readout, fields: FieldReader, features
 
     merged = replace(by_fold, chosen_SK=np.where(is_tested[:, None], by_fold.chosen_SK, by_checkpoint.chosen_SK),
                      candidates={name: completed(name) for name in by_fold.candidates})
-    return replace(found, probabilities_SK=merged.chosen_SK, readout=merged, folds=records, notes=merged.notes)
+    return replace(found, probabilities_SK=merged.chosen_SK, readout=merged, left_out_SK=without_mechanism.chosen_SK,
+                   folds=records, notes=merged.notes)

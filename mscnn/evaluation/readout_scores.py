@@ -9,6 +9,8 @@ import pandas as pd
 from mscnn.core.logs import log
 from mscnn.core.records import Count, Record
 from mscnn.evaluation import aggregate, scoring
+from mscnn.evaluation.calibration import LevelCalibration
+from mscnn.evaluation.left_out_mechanism import LeftOutMechanism
 from mscnn.evaluation.scoring import LevelScores
 from mscnn.readout.choice import Choice
 
@@ -49,9 +51,11 @@ class ReadoutScores(Record):
 
 @dataclass(frozen=True)
 class EvaluationScores(LevelScores):
-    """The scores of all levels, and of the candidates: scores.json."""
+    """The scores of all levels, of the candidates, and of the probabilities: scores.json."""
 
-    readout: ReadoutScores | None = None  # None where the head is not chosen
+    readout: ReadoutScores | None = None         # None where the head is not chosen
+    calibration: LevelCalibration | None = None  # None in files of earlier versions
+    left_out_mechanism: LeftOutMechanism | None = None  # None without read-outs over compounds
 
 
 def describe(choice: Choice) -> ReadoutScores:

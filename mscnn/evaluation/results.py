@@ -4,6 +4,7 @@
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +17,14 @@ from mscnn.core.record_files import read_json
 from mscnn.core.records import Count, Record
 from mscnn.data.tables.site_table import PUBLIC_SITE
 from mscnn.data.tables.splits import SplitRecord
-from mscnn.evaluation import aggregate, prediction_table, readout_scores, scoring
+from mscnn.evaluation import (
+    aggregate,
+    calibration,
+    left_out_mechanism,
+    prediction_table,
+    readout_scores,
+    scoring,
+)
 from mscnn.evaluation.prediction_table import READOUT, REMEDY
 from mscnn.evaluation.readout_scores import EvaluationScores, ReadoutScores
 from mscnn.evaluation.scoring import LevelScores
@@ -96,16 +104,18 @@ class EvaluationDescription(Record):
 
 
 def write(fields: pd.DataFrame, description: EvaluationDescription, out: Path, readout: ReadoutScores | None = None,
-          candidates: dict[str, pd.DataFrame] | None = None) -> EvaluationScores:
+          candidates: dict[str, pd.DataFrame] | None = None, left_out: pd.DataFrame | None = None) -> EvaluationScores:
     """Write predictions.csv and .parquet, wells.csv, treatments.csv, compounds.csv and scores.json; return the scores.
 
     fields: a row per field, as aggregate.field_predictions makes it.  readout: what was chosen; None without a choice.
-    candidates: the fields as each read-out alone predicts them.
+    candidates: the fields as each read-out alone predicts them.  left_out: as read-outs without their mechanism predict
+    them; probabilities 0 where none was left out; None without such read-outs.
     """
     _remove(out, *OUTDATED)
     files.write_json(out / EVALUATION, description.to_json())
-    tables = aggregate.aggregate(fields, description.control, well_rule=description.aggregate_wells,
-                                 treatment_rule=description.aggregate_treatments)
+    of_levels = partial(aggregate.aggregate, control=description.control, well_rule=description.aggregate_wells,
+                        treatment_rule=description.aggregate_treatments)
+    tables = of_levels(fields)
     tables["fields"].to_parquet(out / FIELDS, index=False)
     for level, table in tables.items():
         csv_safe.write_csv(table, out / ("predictions.csv" if level == "fields" else f"{level}.csv"))
@@ -114,13 +124,20 @@ def write(fields: pd.DataFrame, description: EvaluationDescription, out: Path, r
         readout = readout_scores.with_scores(readout, candidates, description.control,
                                              well_rule=description.aggregate_wells,
                                              treatment_rule=description.aggregate_treatments)
-    scores = EvaluationScores(**scoring.scores(tables), readout=readout)
-    if scores.fields.total:
+    calibrated = calibration.calibrations(tables)
+    compared = (None if left_out is None else
+                left_out_mechanism.compare(tables["treatments"], of_levels(left_out)["treatments"]))
+    scores = EvaluationScores(**scoring.scores(tables), readout=readout, calibration=calibrated,
+                              left_out_mechanism=compared)
+    if scores.fields.total and calibrated:
         log_scores(scores)
+        calibration.log_calibration(calibrated)
     else:
         log.info("no site has a known mechanism: predictions without scores")
     if readout:
         readout_scores.log_readout(readout)
+    if compared:
+        left_out_mechanism.log_left_out(compared)
     files.write_json(out / SCORES, scores.to_json())
     log.info("tables and scores: %s", out)
     return scores

@@ -39,6 +39,8 @@ class Evaluation:
     candidates: dict[str, pd.DataFrame]  # predictions of the scored sites by each read-out alone; {} without a choice
     readout: ReadoutScores | None        # what was chosen and why; None likewise
     description: EvaluationDescription
+    left_out: pd.DataFrame | None = None  # predictions of the scored sites by read-outs without their mechanism; None
+                                          # without read-outs over compounds
 
 
 def evaluate(settings: EvaluationSettings) -> Evaluation | None:
@@ -133,7 +135,7 @@ def _tables(saved: Checkpoint, sites: load_run.EvaluationSites, found: Predictio
         profiles=aggregate.field_profiles(sites.table, found.features_SF).assign(Metadata_Scored=is_scored),
         candidates={name: predictions(of_SK) for name, of_SK in readout.candidates.items()} if readout else {},
         readout=readout_scores.merge([readout_scores.describe(choice) for choice in readout.choices]) if readout else None,
-        description=description)
+        left_out=None if found.left_out_SK is None else predictions(found.left_out_SK), description=description)
 
 
 def _hold(out: Path) -> None:
@@ -144,7 +146,8 @@ def _hold(out: Path) -> None:
 
 def write(evaluation: Evaluation) -> None:
     """Score the predictions, and write them at every level; scores.json comes last."""
-    results.write(evaluation.predictions, evaluation.description, evaluation.out, evaluation.readout, evaluation.candidates)
+    results.write(evaluation.predictions, evaluation.description, evaluation.out, evaluation.readout,
+                  evaluation.candidates, evaluation.left_out)
 
 
 def write_profiles(evaluation: Evaluation) -> None:

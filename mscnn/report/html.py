@@ -18,7 +18,7 @@ from mscnn.core.files import write_atomically
 from mscnn.evaluation import scoring
 from mscnn.evaluation.scoring import LEVELS, Score
 from mscnn.profiling import profile_table, treatment_profiles
-from mscnn.report import figures, palette, verdicts
+from mscnn.report import calibration, figures, palette, verdicts
 from mscnn.report.run import Example, Run
 from mscnn.report.verdicts import CHANCE, LARGEST_CLASS, Comparison, RetrievalVerdict, Shortcut
 
@@ -88,6 +88,7 @@ class ShownRun:
     shortcuts: list[Shortcut]
     bars: dict[str, Picture]                      # {level: shares right of the network and of baselines}
     confusion: dict[str, Picture]                 # {level: matrix}
+    reliability: Picture | None                   # of probabilities; None where the scores hold no calibration
     mechanisms: list[MechanismRow]
     doses: list[tuple[str, str, Picture]]         # mechanism, compound, dose curve
     maps: dict[str, Picture]                      # {"PCA": ..., "UMAP": ...}
@@ -122,7 +123,7 @@ def _shown(run: Run) -> ShownRun:
         bars={level: _picture(figures.compared(_bars(run, level), level), f"bars of {level} right") for level in scored},
         confusion={level: _picture(drawn, f"confusion matrix of {level}")
                    for level, drawn in figures.confusions(matrices).items()},
-        mechanisms=_by_mechanism(fields, treatments),
+        reliability=_reliability(run), mechanisms=_by_mechanism(fields, treatments),
         doses=[(mechanism, compound, _picture(drawn, f"dose curve of {compound}"))
                for (mechanism, compound), drawn in figures.doses(run.tables["wells"], styles, DOSES).items()],
         maps={name: _picture(drawn, f"{name} of treatments") for name, drawn in _maps(run, styles).items()},
@@ -173,6 +174,11 @@ def _maps(run: Run, styles: dict[str, tuple[str, str]]) -> dict[str, str]:
     if len(features) < 4 or not np.ptp(features, axis=0).any():
         return {}
     return figures.maps(features, table["Metadata_MOA"].to_numpy(), ringed, ring, styles, of)
+
+
+def _reliability(run: Run) -> Picture | None:
+    found = run.scores.calibration
+    return _picture(calibration.reliability(found.by_level()), "reliability of probabilities") if found else None
 
 
 def _examples(gallery: list[tuple[Path, Example]]) -> dict[str, list[ShownExample]]:

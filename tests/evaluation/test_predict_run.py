@@ -106,6 +106,8 @@ def test_scores_and_description_say_what_was_chosen_and_how_it_was_scored(evalua
     assert (scores.fields.correct, scores.fields.total) == (12, 12)
     assert scores.readout.folds == sum(candidate.chosen for candidate in scores.readout.candidates.values()) == 6
     assert scores.readout.candidates["network"].scores.fields.total == 12
+    assert (scores.left_out_mechanism.treatments, scores.left_out_mechanism.mechanisms) == (6, 3)
+    assert scores.calibration.fields.total == 12
     assert scores.readout.candidates["statistics, by plate controls"].note.startswith("fewer than 4 untreated wells")
     assert [fold.split.held_out for fold in description.folds] == [[f"{name}-{number}"] for name in sorted(PERIODS)
                                                                    for number in range(2)]

@@ -80,6 +80,20 @@ def test_stability_by_hand(monkeypatch):
     assert [cluster.stability for cluster in found.summary.clusters] == pytest.approx([expected, expected])
 
 
+def test_treatments_that_are_not_drawn_join_the_cluster_with_the_least_mean_distance(monkeypatch):
+    """Angles: 50 degrees lies with 0, 2 and 4, though the sum of its distances to these is larger than to 120 alone."""
+    radians = np.radians([0, 2, 4, 50, 120, 122])
+    monkeypatch.setattr(clusters, "_draw_compounds", lambda *_: iter([np.array([0, 1, 2, 4])]))
+    found = cluster_treatments(frame_of(6, doses=1), np.column_stack([np.cos(radians), np.sin(radians)]), draws=1)
+    assert [(cluster.treatments, cluster.stability) for cluster in found.summary.clusters] == [(4, 1.0), (2, 1.0)]
+
+
+def test_when_all_compounds_are_drawn_the_clusters_are_the_same(monkeypatch):
+    monkeypatch.setattr(clusters, "_draw_compounds", lambda *_: iter([np.arange(48)]))
+    found = cluster_treatments(*groups(noise=1.5), draws=1)
+    assert {cluster.stability for cluster in found.summary.clusters} == {1.0}
+
+
 def test_noise_is_not_stable():
     found = cluster_treatments(frame_of(100), np.random.default_rng(0).normal(size=(100, 50)))
     assert found.summary.stable <= 1
