@@ -72,7 +72,7 @@ def main(argv: list[str]) -> None:
         permutations=settings.permutations)
     options = dataclasses.asdict(settings)
     content = {"profiles": options.pop("profiles"), "settings": options}
-    if compared:
+    if len(scores) > 1:
         notes = [f"{name}: {note}" for name, one in scores.items() for note in one.notes()]
         shown = [*side_by_side.lines(compared), *notes]
         content |= {"side_by_side": compared.to_json(), "tables": {name: one.to_json() for name, one in scores.items()}}
@@ -87,7 +87,7 @@ def main(argv: list[str]) -> None:
     if settings.out:
         out = Path(settings.out)
         for name, one in scores.items():
-            _write_lists(out / name.replace("/", "-") if compared else out, one.tables)
+            _write_lists(out / name.replace("/", "-") if len(scores) > 1 else out, one.tables)
         files.write_json(out / SCORES, content)
 
 

@@ -36,8 +36,8 @@ class MeasuredProfiles(Record):
 class ProfileScores(Record):
     """Tables of profiles of an evaluation: profile_scores.json."""
 
-    tables: dict[str, MeasuredProfiles]      # by name, the network first
-    side_by_side: SideBySide | None = None   # None for one table
+    tables: dict[str, MeasuredProfiles]  # by name, the network first
+    side_by_side: SideBySide
 
 
 def write(profiles: pd.DataFrame, statistics: pd.DataFrame | None, control: str, out: Path, *, aggregate_wells: str,

@@ -90,10 +90,12 @@ def lines(numbers: ProfileNumbers) -> Iterator[str]:
         yield _line("corrected", str(numbers.correction))
     if activity.mean_average_precision is not None and activity.interval:
         yield _line(ACTIVE, f"{activity.active:4d}/{activity.treatments:<4d} with q < {LIMIT}; mAP against "
-                    f"{activity.negatives} {activity.mean_average_precision:.3f}, {_interval(activity.interval)}")
-    if positions.positions:
-        yield _line(BY_POSITION, f"{positions.active:4d}/{positions.positions:<4d} positions of control wells, by the same "
-                    f"test; mAP {positions.mean_average_precision:.3f}")
+                    f"{activity.negatives} {activity.mean_average_precision:.3f}, {_interval(activity.interval)}, chance "
+                    f"{activity.chance:.3f}")
+    if positions.groups:
+        yield _line(BY_POSITION, f"{positions.active:4d}/{positions.groups:<4d} groups of {positions.replicates} control "
+                    f"wells at one position, by the same test; mAP {positions.mean_average_precision:.3f}, chance "
+                    f"{positions.chance:.3f}")
     before = {probe.what: probe for probe in numbers.probes_before}
     yield from (_line(f"{probe.what} from profiles", _probe(probe, before.get(probe.what))) for probe in numbers.probes
                 if probe.balanced_accuracy is not None)
@@ -103,15 +105,15 @@ def lines(numbers: ProfileNumbers) -> Iterator[str]:
     if found.clusters:
         yield _line(CLUSTERED, f"{len(found.clusters)} of {found.treatments} treatments, {found.stable} stable (Jaccard "
                     f"{STABLE} or more); silhouette {found.silhouette:.2f}")
-    yield from notes(numbers)
+    yield from (_line(what, f"note: {note}") for what, note in notes(numbers))
 
 
-def notes(numbers: ProfileNumbers) -> Iterator[str]:
-    """Yield why numbers cannot be had, or what to know of them."""
+def notes(numbers: ProfileNumbers) -> Iterator[tuple[str, str]]:
+    """Yield numbers that cannot be had and why, or what to know of them."""
     said = {ACTIVE: numbers.activity.note, BY_POSITION: numbers.activity.positions.note,
             **{f"{probe.what} from profiles": probe.note for probe in numbers.probes},
             KNOWN: numbers.known.note, CLUSTERED: numbers.clusters.note}
-    yield from (_line(what, f"note: {note}") for what, note in said.items() if note)
+    yield from ((what, note) for what, note in said.items() if note)
 
 
 def _line(what: str, found: str) -> str:

@@ -187,8 +187,8 @@ def _position_activity(wells: ProfileTable, is_control_S: np.ndarray, plate_S: n
         return PositionActivity(note="all control wells are at one position; add some at another")
     return PositionActivity(
         int(ranked.sum()), int((scores["Q_Value"] < LIMIT).sum()),
-        len(np.unique(place_S[np.isin(group_S, ranked.index[ranked])])), replicates, _mean(scores["Mean_Average_Precision"]),
-        _mean(scores["Chance"]), _resolution(scores["Least"], "position"))
+        len(np.unique(place_S[np.isin(group_S, ranked.index[ranked])])), replicates,
+        _mean(scores["Mean_Average_Precision"]), _mean(scores["Chance"]), _resolution(scores["Least"], "position"))
 
 
 def _mean(values: pd.Series) -> float | None:

@@ -63,7 +63,7 @@ class TableScores:
     def notes(self) -> list[str]:
         """Return why numbers cannot be had, or what to know of them, a line each."""
         return [*([f"not matched: {self.note}"] if self.note else []),
-                *(profile_numbers.notes(self.numbers) if self.numbers else [])]
+                *(f"{what}: {note}" for what, note in (profile_numbers.notes(self.numbers) if self.numbers else []))]
 
     def to_json(self) -> dict[str, Any]:
         """Return the scores as JSON holds them, without the tables."""

@@ -61,8 +61,8 @@ def on_same_treatments(tables: dict[str, ProfileTable], control: str) -> tuple[d
 
 
 def score(tables: dict[str, ProfileTable], *, control: str, seed: int,
-          **options: Any) -> tuple[dict[str, TableScores], SideBySide | None]:
-    """Score each table as score_table.score does, several on the same treatments and side by side; None for one table.
+          **options: Any) -> tuple[dict[str, TableScores], SideBySide]:
+    """Score each table as score_table.score does, several of them on the same treatments, and side by side.
 
     tables: emptied as they are scored, so that their memory is free.  options: of score_table.score.
     """
@@ -71,7 +71,7 @@ def score(tables: dict[str, ProfileTable], *, control: str, seed: int,
         chosen, left_out = on_same_treatments(tables, control)
         tables |= chosen
     scores = {name: score_table.score(tables.pop(name), control=control, seed=seed, **options) for name in list(tables)}
-    return scores, compare(scores, left_out, seed=seed) if left_out else None
+    return scores, compare(scores, left_out, seed=seed)
 
 
 def compare(scores: dict[str, TableScores], left_out: dict[str, int], *, seed: int = 0) -> SideBySide:
@@ -94,9 +94,9 @@ def lines(found: SideBySide) -> Iterator[str]:
     yield f"{found.treatments} treatments with a mechanism in all of {len(found.tables)} tables" + "".join(
         f"; {number} more in {name} are left out" for name, number in found.left_out.items() if number)
     names = [name[:24] for name in found.tables]
-    yield f"{'':28}" + "".join(f"{name:>26}" for name in names)
+    yield f"{'':30}" + "".join(f"{name:>26}" for name in names)
     for number, values in found.numbers.items():
-        yield f"{number:28}" + "".join(f"{_shown(value):>26}" for value in values)
+        yield f"{number:30}" + "".join(f"{_shown(value):>26}" for value in values)
     yield f"in brackets: difference from {found.tables[0]}, 95 % interval over compounds in pairs"
 
 
@@ -133,9 +133,13 @@ def _measured(one: TableScores) -> Iterator[tuple[str, Number]]:
             ranked["Mean_Average_Precision"].to_numpy(float), index))
         yield "active treatments, share", (activity.active / activity.treatments, None, pd.Series(
             ranked["Active"].to_numpy(float), index))
-    for probe in one.numbers.probes:
-        if probe.balanced_accuracy is not None:
-            yield f"{probe.what}, chance {probe.chance:.2f}", (probe.balanced_accuracy, probe.interval, None)
+        if activity.positions.groups:
+            share = activity.positions.active / activity.positions.groups
+            yield "active by position, share", (share, None, None)
+    for when, probes in (("", one.numbers.probes), (" uncorrected", one.numbers.probes_before)):
+        for probe in probes:
+            if probe.balanced_accuracy is not None:
+                yield f"{probe.what}{when}, chance {probe.chance:.2f}", (probe.balanced_accuracy, probe.interval, None)
     if one.numbers.known.auc is not None:
         yield "known or new mechanism, AUC", (one.numbers.known.auc, one.numbers.known.interval, None)
     if one.numbers.clusters.clusters:

@@ -18,7 +18,8 @@ from mscnn.core.files import write_atomically
 from mscnn.evaluation import scoring
 from mscnn.evaluation.scoring import LEVELS, Score
 from mscnn.profiling import profile_table, treatment_profiles
-from mscnn.report import calibration, figures, palette, verdicts
+from mscnn.report import calibration, figures, palette, profile_section, verdicts
+from mscnn.report.profile_section import ShownProfiles
 from mscnn.report.run import Example, Run
 from mscnn.report.verdicts import CHANCE, LARGEST_CLASS, Comparison, RetrievalVerdict, Shortcut
 
@@ -94,6 +95,7 @@ class ShownRun:
     maps: dict[str, Picture]                      # {"PCA": ..., "UMAP": ...}
     examples: dict[str, list[ShownExample]]       # "wrong" and "right"
     learning: Picture | None
+    profiles: ShownProfiles | None                # None where they were not scored
     throughput: Throughput | None
     environment: dict[str, Any]                   # of the first training that wrote it
 
@@ -127,7 +129,8 @@ def _shown(run: Run) -> ShownRun:
         doses=[(mechanism, compound, _picture(drawn, f"dose curve of {compound}"))
                for (mechanism, compound), drawn in figures.doses(run.tables["wells"], styles, DOSES).items()],
         maps={name: _picture(drawn, f"{name} of treatments") for name, drawn in _maps(run, styles).items()},
-        examples=_examples(run.gallery), learning=_learning(run), throughput=_throughput(run),
+        examples=_examples(run.gallery), learning=_learning(run),
+        profiles=profile_section.shown(run.profile_scores, run.lists), throughput=_throughput(run),
         environment=next((fold.environment for fold in run.folds if fold.environment), {}))
 
 

@@ -12,7 +12,8 @@ from mscnn.core.errors import DataError
 from mscnn.core.record_files import read_json, read_json_lines
 from mscnn.core.records import Count, NonNegative, Record, Share
 from mscnn.data.tables.splits import SplitRecord
-from mscnn.evaluation import prediction_table, results
+from mscnn.evaluation import prediction_table, profile_scores, results
+from mscnn.evaluation.profile_scores import ProfileScores
 from mscnn.evaluation.readout_scores import EvaluationScores
 from mscnn.evaluation.results import EvaluationDescription
 from mscnn.evaluation.run_folders import evaluations_of, scores_folder, trainings_of
@@ -92,6 +93,8 @@ class Run:
     folds: list[Fold]
     gallery: list[tuple[Path, Example]]      # folder and example
     profiles: Path | None                    # features of one network; None where there are several
+    profile_scores: ProfileScores | None     # what they say of the screen; None where they were not scored
+    lists: dict[str, pd.DataFrame]           # hits, nearest known compounds, clusters, by file name
 
     def is_folds(self) -> bool:
         """Return whether several trainings were scored as one."""
@@ -111,11 +114,13 @@ def read(path: Path) -> Run:
     for each in (of_levels, *(of_levels.readout.scored().values() if of_levels.readout else ())):
         _require_intervals(each, scores / results.SCORES, results.REMEDY)
     baselines = _baselines(scores / results.BASELINES)
+    of_profiles, lists = profile_scores.read(scores, results.REMEDY)
     return Run(path=path, settings=config.from_flat(run_directory.read_settings(trainings[0])).flat(),
                scores=of_levels, description=description, tables=tables,
                baselines=baselines.baselines, retrieval=baselines.retrieval,
                folds=[_fold(folder) for folder in trainings],
                profiles=scores / results.PROFILES if (scores / results.PROFILES).exists() else None,
+               profile_scores=of_profiles, lists=lists,
                gallery=[example for folder in evaluations_of(path)
                         for example in _gallery(folder / results.GALLERY, description)])
 
