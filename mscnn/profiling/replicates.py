@@ -20,6 +20,7 @@ from mscnn.profiling.resampling import Interval, interval
 from mscnn.readout.plate_controls import ENOUGH_WELLS
 
 DRAWS = 10_000  # of the null distribution: p is 0.0001 or more
+INTERVAL_DRAWS = 1000  # of compounds, which may be ten thousand: all draws are in memory at once
 LIMIT = 0.05    # of q: the share of active treatments that are expected to be false
 TREATMENT = ["Metadata_Compound", "Metadata_Concentration"]
 SAME_PLATE, ALL_PLATES = "control wells of the same plate", "control wells of all plates"
@@ -71,8 +72,8 @@ def activity(wells: ProfileTable, control: str, *, draws: int = DRAWS, seed: int
     scores = _rank(wells, treatment_S, is_control_S, compared_S, len(hits), draws=draws, seed=seed)
     hits = pd.concat([hits, scores[["MeanAveragePrecision", "PValue", "QValue"]]], axis=1)
     hits["Active"] = hits["QValue"] < LIMIT
-    hits["EffectSize"] = _effect_sizes(wells.features_SF, is_control_S, compared_S).groupby(treatment_S).median().reindex(
-        range(len(hits))).to_numpy()
+    effects = _effect_sizes(wells.features_SF, is_control_S, compared_S).groupby(treatment_S).median()
+    hits["EffectSize"] = effects.reindex(hits.index)
     ranked, several = hits[hits["PValue"].notna()], hits["Wells"][hits["Wells"] > 1]
     positions = _position_activity(wells, is_control_S, plate_S, compared_S, int(several.median()) if len(several) else 2,
                                    draws=draws, seed=seed)
@@ -80,8 +81,8 @@ def activity(wells: ProfileTable, control: str, *, draws: int = DRAWS, seed: int
              _resolution(scores["Least"], "treatment")]
     found = Activity(
         _mean(scores["MeanAveragePrecision"]),
-        interval(ranked["MeanAveragePrecision"].to_numpy(), ranked["Metadata_Compound"].to_numpy(str), seed=seed)
-        if len(ranked) else None,
+        interval(ranked["MeanAveragePrecision"].to_numpy(), ranked["Metadata_Compound"].to_numpy(str),
+                 draws=INTERVAL_DRAWS, seed=seed) if len(ranked) else None,
         _mean(scores["Chance"]), len(ranked), int(hits["Active"].sum()), int((hits["Wells"] < 2).sum()),
         ALL_PLATES if note else SAME_PLATE, int(is_control_S.sum()), draws, positions, "; ".join(filter(None, notes)))
     return found, hits.sort_values(["QValue", "MeanAveragePrecision"], ascending=[True, False], kind="stable",
