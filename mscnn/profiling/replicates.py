@@ -20,6 +20,7 @@ from mscnn.profiling.resampling import Interval, interval
 from mscnn.readout.plate_controls import ENOUGH_WELLS
 
 DRAWS = 10_000  # of the null distribution: p is 0.0001 or more
+INTERVAL_DRAWS = 1000  # of compounds, which may be ten thousand: all draws are in memory at once
 LIMIT = 0.05    # of q: the share of active treatments that are expected to be false
 TREATMENT = ["Metadata_Compound", "Metadata_Concentration"]
 SAME_PLATE, ALL_PLATES = "control wells of the same plate", "control wells of all plates"
@@ -63,7 +64,7 @@ def activity(wells: ProfileTable, control: str, *, draws: int = DRAWS, seed: int
 
     wells: a row a well, with controls, as from treatment_profiles.wells, normalised as the caller wishes.
     Control wells are those of the query's plate where each plate with treated wells has ENOUGH_WELLS, else all of them.
-    Hits: a row a treatment, by rising q, then falling mAP; those that are not ranked come last, with NaN.  Effect_Size: the
+    Hits: a row a treatment, by rising q, falling mAP and effect; those that are not ranked come last, with NaN.  Effect_Size: the
     median over wells of the distance (Euclidean) from the median of the control wells compared with, over the median such
     distance of these control wells; at about 1 a treatment is no farther away than they are.
     """
@@ -73,8 +74,8 @@ def activity(wells: ProfileTable, control: str, *, draws: int = DRAWS, seed: int
     scores = _rank(wells, treatment_S, is_control_S, compared_S, len(hits), draws=draws, seed=seed)
     hits = pd.concat([hits, scores[["Mean_Average_Precision", "P_Value", "Q_Value"]]], axis=1)
     hits["Active"] = hits["Q_Value"] < LIMIT
-    hits["Effect_Size"] = _effect_sizes(wells.features_SF, is_control_S, compared_S).groupby(treatment_S).median().reindex(
-        range(len(hits))).to_numpy()
+    effects = _effect_sizes(wells.features_SF, is_control_S, compared_S).groupby(treatment_S).median()
+    hits["Effect_Size"] = effects.reindex(hits.index)
     ranked, several = hits[hits["P_Value"].notna()], hits["Wells"][hits["Wells"] > 1]
     positions = _position_activity(wells, is_control_S, plate_S, compared_S, int(several.median()) if len(several) else 2,
                                    draws=draws, seed=seed)
@@ -82,12 +83,12 @@ def activity(wells: ProfileTable, control: str, *, draws: int = DRAWS, seed: int
              _resolution(scores["Least"], "treatment")]
     found = Activity(
         _mean(scores["Mean_Average_Precision"]),
-        interval(ranked["Mean_Average_Precision"].to_numpy(), ranked["Metadata_Compound"].to_numpy(str), seed=seed)
-        if len(ranked) else None,
+        interval(ranked["Mean_Average_Precision"].to_numpy(), ranked["Metadata_Compound"].to_numpy(str),
+                 draws=INTERVAL_DRAWS, seed=seed) if len(ranked) else None,
         _mean(scores["Chance"]), len(ranked), int(hits["Active"].sum()), int((hits["Wells"] < 2).sum()),
         ALL_PLATES if note else SAME_PLATE, int(is_control_S.sum()), draws, positions, "; ".join(filter(None, notes)))
-    return found, hits.sort_values(["Q_Value", "Mean_Average_Precision"], ascending=[True, False], kind="stable",
-                                   ignore_index=True)
+    return found, hits.sort_values(["Q_Value", "Mean_Average_Precision", "Effect_Size"], ascending=[True, False, False],
+                                   kind="stable", ignore_index=True)
 
 
 def _plates(wells: ProfileTable) -> np.ndarray:
@@ -187,8 +188,8 @@ def _position_activity(wells: ProfileTable, is_control_S: np.ndarray, plate_S: n
         return PositionActivity(note="all control wells are at one position; add some at another")
     return PositionActivity(
         int(ranked.sum()), int((scores["Q_Value"] < LIMIT).sum()),
-        len(np.unique(place_S[np.isin(group_S, ranked.index[ranked])])), replicates,
-        _mean(scores["Mean_Average_Precision"]), _mean(scores["Chance"]), _resolution(scores["Least"], "position"))
+        len(np.unique(place_S[np.isin(group_S, ranked.index[ranked])])), replicates, _mean(scores["Mean_Average_Precision"]),
+        _mean(scores["Chance"]), _resolution(scores["Least"], "position"))
 
 
 def _mean(values: pd.Series) -> float | None:

@@ -146,6 +146,15 @@ def test_the_interval_resamples_groups():
     assert (found.low, found.high) == (0, pytest.approx(stats.binomtest(0, 20).proportion_ci(method="exact").high))
 
 
+def test_wells_of_a_class_that_was_not_fitted_are_not_scored():
+    """All wells of class 2 are in one group: where they are held out, none could be right."""
+    class_S, group_S = np.repeat([0, 0, 1, 1, 2], 4), np.repeat([0, 1, 0, 1, 2], 4)
+    task = module._Task(np.arange(20), class_S, group_S, 0, False)
+    right_S, is_scored_S = module._cross_validate(np.random.default_rng(0).normal(size=(20, 3)), task, 0)
+    assert is_scored_S.tolist() == (class_S < 2).tolist()
+    assert not right_S[class_S == 2].any()
+
+
 def test_the_classifier_is_linear_discriminant_analysis():
     """Many wells, so that the shrinkage is slight: the predictions of scikit-learn's, with equal priors."""
     rng = np.random.default_rng(0)

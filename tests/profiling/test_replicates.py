@@ -90,7 +90,7 @@ def test_inactive_treatments_have_effect_size_one_however_few_the_control_wells(
 
 def test_many_treatments_need_a_lower_p():
     """Of forty treatments without effect some have p below 0.05, and none is active."""
-    found, hits = activity(screen(4, 5, treatments=40), "DMSO", draws=2000)
+    found, hits = activity(screen(4, 1, treatments=40), "DMSO", draws=2000)
     assert hits["P_Value"].min() < 0.05 < hits["Q_Value"].min()
     assert found.active == hits["Active"].sum() == 0
 
@@ -142,19 +142,31 @@ def test_a_position_effect_is_reported_as_active_control_wells():
     assert found.positions.mean_average_precision > 0.9
 
 
+def in_threes(plates: int) -> ProfileTable:
+    """Treatments on three plates next to each other, but one on all plates."""
+    wells = screen(plates, 0)
+    part = (wells.metadata["Metadata_Plate"].str[1:].astype(int) // 3).map(" {}".format)
+    compound = wells.metadata["Metadata_Compound"]
+    names = compound.where(wells.is_control("DMSO") | (compound == "c0"), compound + part)
+    return ProfileTable(wells.metadata.assign(Metadata_Compound=names), wells.features_SF, wells.names)
+
+
 def test_control_wells_are_grouped_by_as_many_plates_as_a_treatment_has():
-    """Treatments on 3 of 10 plates: three groups of a position, and a plate left over."""
-    wells = screen(10, 0)
-    plate = wells.metadata["Metadata_Plate"].str[1:].astype(int) // 3
-    names = wells.metadata["Metadata_Compound"].where(wells.is_control("DMSO"),
-                                                      wells.metadata["Metadata_Compound"] + plate.map(" {}".format))
-    found, hits = activity(ProfileTable(wells.metadata.assign(Metadata_Compound=names), wells.features_SF, wells.names),
-                           "DMSO", draws=1000)
-    assert hits["Wells"].tolist() == [3] * 12 + [1] * 4
+    """Most treatments are on three of ten plates: three groups of a position, and a plate left over."""
+    found, hits = activity(in_threes(10), "DMSO", draws=1000)
+    assert sorted(hits["Wells"]) == [1] * 3 + [3] * 9 + [10]
     assert (found.positions.replicates, found.positions.groups, found.positions.positions) == (3, 24, 8)
     assert found.positions.chance == pytest.approx(expected_ap(2, 7), abs=0.02)
-    assert found.chance == pytest.approx(expected_ap(2, 8), abs=0.02)
+    assert found.chance == pytest.approx(0.9 * expected_ap(2, 8) + 0.1 * expected_ap(9, 8), abs=0.02)
     assert found.active == found.positions.active == 0
+
+
+def test_the_order_of_the_table_does_not_matter():
+    wells = in_threes(9)
+    (one, hits), (other, again) = (activity(table, "DMSO", draws=100) for table in (
+        wells, wells.select(np.random.default_rng(0).permutation(len(wells.metadata)))))
+    assert one.positions.mean_average_precision == pytest.approx(other.positions.mean_average_precision)
+    pd.testing.assert_frame_equal(hits, again)
 
 
 def test_treated_wells_at_a_position_of_the_control_are_no_control_wells():
