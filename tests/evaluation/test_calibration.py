@@ -108,6 +108,15 @@ def test_predictions_of_a_compound_are_drawn_together_in_all_bins():
     assert found.by_chance.high == pytest.approx(0.5)
 
 
+def test_the_order_of_predictions_does_not_matter():
+    """Ten confidences of one bin and one compound, from high to low: the expected error is an integral over one number."""
+    confidence = np.linspace(0.5, 0.41, 10)
+    uniform = (np.arange(100_000) + 0.5) / 100_000
+    expected = np.abs((uniform[:, None] < confidence).sum(axis=1) - confidence.sum()).mean() / 10
+    found = calibration(confidence, np.ones(10, bool), np.zeros(10), draws=40_000).by_chance
+    assert found.mean == pytest.approx(expected, abs=0.002)  # 4 sd
+
+
 def test_certain_predictions_that_are_right_have_no_error():
     found = calibration(np.ones(12), np.ones(12, bool), np.arange(12))
     assert (found.error, found.by_chance.mean, found.by_chance.p) == (0, 0, 1.0)
