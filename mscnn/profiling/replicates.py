@@ -64,9 +64,9 @@ def activity(wells: ProfileTable, control: str, *, draws: int = DRAWS, seed: int
 
     wells: a row a well, with controls, as from treatment_profiles.wells, normalised as the caller wishes.
     Control wells are those of the query's plate where each plate with treated wells has ENOUGH_WELLS, else all of them.
-    Hits: a row a treatment, by rising q, falling mAP and effect; those that are not ranked come last, with NaN.  Effect_Size: the
-    median over wells of the distance (Euclidean) from the median of the control wells compared with, over the median such
-    distance of these control wells; at about 1 a treatment is no farther away than they are.
+    Hits: a row a treatment, by rising q, falling mAP and effect; those that are not ranked come last, with NaN.
+    Effect_Size: the median over wells of the distance (Euclidean) from the median of the control wells compared with, over
+    the median such distance of these control wells; at about 1 a treatment is no farther away than they are.
     """
     is_control_S, plate_S = wells.is_control(control), _plates(wells)
     compared_S, note = _compared_plates(wells, plate_S, is_control_S)
@@ -188,8 +188,8 @@ def _position_activity(wells: ProfileTable, is_control_S: np.ndarray, plate_S: n
         return PositionActivity(note="all control wells are at one position; add some at another")
     return PositionActivity(
         int(ranked.sum()), int((scores["Q_Value"] < LIMIT).sum()),
-        len(np.unique(place_S[np.isin(group_S, ranked.index[ranked])])), replicates, _mean(scores["Mean_Average_Precision"]),
-        _mean(scores["Chance"]), _resolution(scores["Least"], "position"))
+        len(np.unique(place_S[np.isin(group_S, ranked.index[ranked])])), replicates,
+        _mean(scores["Mean_Average_Precision"]), _mean(scores["Chance"]), _resolution(scores["Least"], "position"))
 
 
 def _mean(values: pd.Series) -> float | None:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from mscnn.profiling import replicate_ranking
-from mscnn.profiling.neighbours import average_precisions, similarities
+from mscnn.profiling.neighbours import LabelDraws, ranks, similarities
 from mscnn.profiling.replicate_ranking import Rankings, compare_with_chance, rank_replicates
 
 DRAWS = 20_000
@@ -32,7 +32,8 @@ def test_average_precisions_are_those_of_all_treatments_ranked_at_once(monkeypat
     same_SS = treatment_S[:, None] == treatment_S
     allowed_SS = (same_SS & (treatment_S >= 0)[:, None]) | ((treatment_S == -1) & (plate_S[:, None] == plate_S))
     np.fill_diagonal(allowed_SS, False)
-    expected_S = average_precisions(treatment_S[None], similarities(features_SF, "cosine"), allowed_SS)[0]
+    ranks_SS = ranks(similarities(features_SF, "cosine"), allowed_SS)
+    expected_S = LabelDraws(treatment_S[None]).retrieve(slice(None), ranks_SS).precision_DQ[0]
     found = rank_replicates(features_SF, treatment_S, controls_N, plate_S)
     wells = [np.flatnonzero(treatment_S == treatment) for treatment in (0, 1, 3)]  # 2 has one well only
     assert found.precision_Q == pytest.approx(expected_S[np.concatenate(wells)])
