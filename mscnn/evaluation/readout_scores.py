@@ -9,6 +9,7 @@ import pandas as pd
 from mscnn.core.logs import log
 from mscnn.core.records import Count, Record
 from mscnn.evaluation import aggregate, scoring
+from mscnn.evaluation.assay_scores import AssayScores
 from mscnn.evaluation.scoring import LevelScores
 from mscnn.readout.choice import Choice
 
@@ -52,6 +53,7 @@ class EvaluationScores(LevelScores):
     """The scores of all levels, and of the candidates: scores.json."""
 
     readout: ReadoutScores | None = None  # None where the head is not chosen
+    assays: AssayScores | None = None     # None where mechanisms are predicted; where assays are, no level has a total
 
 
 def describe(choice: Choice) -> ReadoutScores:

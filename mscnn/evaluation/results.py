@@ -16,16 +16,18 @@ from mscnn.core.record_files import read_json
 from mscnn.core.records import Count, Record
 from mscnn.data.tables.site_table import PUBLIC_SITE
 from mscnn.data.tables.splits import SplitRecord
-from mscnn.evaluation import aggregate, prediction_table, readout_scores, scoring
+from mscnn.evaluation import aggregate, assay_scores, prediction_table, readout_scores, scoring
+from mscnn.evaluation.assay_scores import AssayScores
 from mscnn.evaluation.prediction_table import READOUT, REMEDY
 from mscnn.evaluation.readout_scores import EvaluationScores, ReadoutScores
-from mscnn.evaluation.scoring import LevelScores
+from mscnn.evaluation.scoring import LevelScores, Score
 from mscnn.profiling import profile_table
 
 FIELDS = "predictions.parquet"
 PROFILES = "profiles.parquet"
 STATISTICS = "statistics.parquet"  # what a chosen read-out reads beside the profiles
 READOUTS = "readouts.parquet"      # predictions of the fields by each read-out alone
+ASSAYS = "assays.csv"              # scores of each assay, of a network that predicts assays
 EVALUATION = "evaluation.json"
 BASELINES = "baselines.json"      # of compare_baselines.py
 CONFUSION = "confusion.png"       # of report/confusion.py
@@ -34,7 +36,7 @@ SCORES = "scores.json"            # written last: an evaluation without it was c
 OUTDATED = (SCORES, BASELINES, CONFUSION)
 MUST_MATCH = ("control", "aggregate_wells", "aggregate_treatments", "tta", "head")  # what combined folds must share
 Rule = Literal["mean", "median"]
-WRITTEN = (EVALUATION, FIELDS, PROFILES, STATISTICS, READOUTS, SCORES, CONFUSION, "predictions.csv", "wells.csv",
+WRITTEN = (EVALUATION, FIELDS, PROFILES, STATISTICS, READOUTS, SCORES, ASSAYS, CONFUSION, "predictions.csv", "wells.csv",
            "treatments.csv", "compounds.csv")
 _ONE_NETWORK = ("checkpoint", "step", "compounds", "classes", "split")
 
@@ -112,8 +114,12 @@ def write(fields: pd.DataFrame, description: EvaluationDescription, out: Path, r
         readout = readout_scores.with_scores(readout, candidates, description.control,
                                              well_rule=description.aggregate_wells,
                                              treatment_rule=description.aggregate_treatments)
-    scores = EvaluationScores(**scoring.scores(tables), readout=readout)
-    if scores.fields.total:
+    of_assays = _score_assays(tables["compounds"], description, out) if aggregate.is_of_assays(fields) else None
+    levels = scoring.scores(tables) if of_assays is None else dict.fromkeys(scoring.LEVELS, Score(0, 0))
+    scores = EvaluationScores(**levels, readout=readout, assays=of_assays)
+    if of_assays:
+        assay_scores.log_scores(of_assays)
+    elif scores.fields.total:
         log_scores(scores)
     else:
         log.info("no site has a known mechanism: predictions without scores")
@@ -124,9 +130,18 @@ def write(fields: pd.DataFrame, description: EvaluationDescription, out: Path, r
     return scores
 
 
+def _score_assays(compounds: pd.DataFrame, description: EvaluationDescription, out: Path) -> AssayScores:
+    """Return the scores of assays, and write assays.csv; compounds of all folds are ranked together."""
+    splits = description.splits()
+    found = assay_scores.score(compounds, {name for split in splits for name in split.unlearnable},
+                               networks=1 if description.is_one_network else len(splits))
+    csv_safe.write_csv(assay_scores.table(found), out / ASSAYS)
+    return found
+
+
 def begin(out: Path) -> None:
     """Remove the files that mark a finished evaluation, and those that an earlier one would leave beside a new one."""
-    _remove(out, *OUTDATED, GALLERY, PROFILES, STATISTICS, READOUTS)
+    _remove(out, *OUTDATED, GALLERY, PROFILES, STATISTICS, READOUTS, ASSAYS)
 
 
 def require_own(out: Path) -> None:
