@@ -24,7 +24,8 @@ SET_BY_FOLD = ("fold", "hold_out", "run_dir", "split_within")  # settings of a t
 METHODS = ("leave-compound-out", "leave-week-out", "k-fold")
 # Settings of a training that candidates may differ in.
 CHOOSABLE = {field.name for record in (config.Network, config.Optim, config.Augment, config.Data)
-             for field in dataclasses.fields(record)} - {field.name for field in dataclasses.fields(config.Table)} - {"assays"}
+             for field in dataclasses.fields(record)} - {field.name for field in dataclasses.fields(config.Table)} - {
+                 "assays"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +62,8 @@ def main(argv: list[str]) -> None:
     candidates = read_candidates(settings.candidates, argv)
     one_network = is_one_network(training, candidates)
     if candidates and training.data.assays:
-        raise UsageError(f"--candidates {settings.candidates} are chosen among by mechanisms that are right, and --assays has "
-                         "none; leave one of the two out")
+        raise UsageError(f"--candidates {settings.candidates} are judged by the mechanisms that are right, and --assays "
+                         "has none; leave one of the two out")
     with_baselines = settings.baselines and not training.data.assays  # which predict mechanisms
     labelled = prepare_data.load_sites(training.data, to_train=True)
     table = prepare_data.with_shape(labelled, training.data.size(), world.World(), training.network.downscale)

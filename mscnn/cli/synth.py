@@ -26,7 +26,7 @@ class SynthSettings(Settings):
     size: str = setting("auto", "height x width of a field in pixels; auto: 128x128 for looks, 256x256 for inclusions, "
                                 "whose cells have 44 pixels at any size", metavar="HxW")
     assays: NonNegativeInt = setting(0, "assays in assays.csv, of which each finds some mechanisms active; a third of the "
-                                        "cells is empty, 5 % are wrong")
+                                        "cells is empty, one value in 20 is wrong")
     seed: NonNegativeInt = setting(0, "the same seed writes the same bytes")
 
     def __post_init__(self):
@@ -46,8 +46,8 @@ def main(argv: list[str]) -> None:
     """Write synthetic plates and a picture of them."""
     settings = COMMAND.read(argv)
 
-    from mscnn.data.tables.bbbc021 import find_csvs, read_bbbc021
-    from mscnn.synthetic import assays, inclusion_plates, inclusions, phenotypes, plates, screen_plan  # --help comes at once
+    from mscnn.data.tables.bbbc021 import find_csvs, read_bbbc021  # here, so that --help comes at once
+    from mscnn.synthetic import assays, inclusion_plates, inclusions, phenotypes, plates, screen_plan
 
     out, (height, width) = Path(settings.out), settings.height_width()
     looks = settings.kind == "looks"

@@ -90,26 +90,27 @@ def score(compounds: pd.DataFrame, not_learnt: Collection[str] = (), *, networks
     average precision: a bootstrap of few compounds, or of a perfect ranking, is too narrow.  The variance of an AUC is at
     most that of such a binomial share (Birnbaum & Klose 1957).
     """
-    drawn_DC = np.random.default_rng(seed).multinomial(len(compounds), np.full(len(compounds), 1 / max(len(compounds), 1)),
-                                                       draws) if len(compounds) else np.zeros((draws, 0), int)
+    share_C = np.full(len(compounds), 1 / max(len(compounds), 1))
+    drawn_DC = np.random.default_rng(seed).multinomial(len(compounds), share_C, draws)
     scores, drawn = {}, []
     for name, (active, inactive) in counts(compounds).items():
         reason = UNKNOWN if not active + inactive else ONE_CLASS if not active * inactive else \
             NOT_LEARNT if name in not_learnt else ""
-        scores[name] = AssayScore(active, inactive, reason=reason)
-        if not reason:
-            known = compounds[ASSAY + name].notna().to_numpy()
-            scores[name], of_draws_2D = _assay(compounds[ASSAY + name].to_numpy()[known] == 1,
-                                               compounds[PROBABILITY + name].to_numpy()[known], drawn_DC[:, known])
-            drawn.append(of_draws_2D)
-    scored = [each for each in scores.values() if each.auc and each.average_precision]
+        if reason:
+            scores[name] = AssayScore(active, inactive, reason=reason)
+            continue
+        known = compounds[ASSAY + name].notna().to_numpy()
+        scores[name], drawn_2D = _assay(compounds[ASSAY + name].to_numpy()[known] == 1,
+                                        compounds[PROBABILITY + name].to_numpy()[known], drawn_DC[:, known])
+        drawn.append(drawn_2D)
+    scored = [(each.auc.value, each.average_precision.value, each.prevalence) for each in scores.values()
+              if each.auc and each.average_precision]
     if not scored:
         return AssayScores(len(compounds), None, None, None, scores, networks)
-    with np.errstate(invalid="ignore"):
-        of_draws_2D = np.stack([_mean_of_known(part) for part in np.stack(drawn, axis=1)])
-    means = [_mean([each.auc.value for each in scored if each.auc], of_draws_2D[0]),
-             _mean([each.average_precision.value for each in scored if each.average_precision], of_draws_2D[1])]
-    return AssayScores(len(compounds), *means, float(np.mean([each.prevalence for each in scored])), scores, networks)
+    auc, precision, prevalence = np.mean(scored, axis=0)
+    of_auc_D, of_precision_D = (_mean_of_known(np.stack(part)) for part in zip(*drawn, strict=True))
+    return AssayScores(len(compounds), _with_percentiles(auc, of_auc_D), _with_percentiles(precision, of_precision_D),
+                       float(prevalence), scores, networks)
 
 
 def counts(compounds: pd.DataFrame) -> dict[str, tuple[int, int]]:
@@ -182,15 +183,15 @@ def _estimate(value: float, drawn_D: np.ndarray, trials: int) -> Estimate:
     tail, right = (1 - LEVEL) / 2, value * trials
     low = float(stats.beta.ppf(tail, right, trials - right + 1)) if right > 0 else 0.0
     high = float(stats.beta.ppf(1 - tail, right + 1, trials - right)) if right < trials else 1.0
-    drawn = _mean([value], drawn_D)
+    drawn = _with_percentiles(value, drawn_D)
     return Estimate(value, min(low, drawn.low), max(high, drawn.high))
 
 
-def _mean(values: list[float], drawn_D: np.ndarray) -> Estimate:
-    """Return the mean of values with the percentiles of its draws; the interval holds the mean."""
-    mean, drawn_D = float(np.mean(values)), drawn_D[np.isfinite(drawn_D)]
+def _with_percentiles(value: float, drawn_D: np.ndarray) -> Estimate:
+    """Return a score with the percentiles of its draws; the interval holds the score."""
+    drawn_D = drawn_D[np.isfinite(drawn_D)]
     low, high = np.quantile(drawn_D, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) if len(drawn_D) else (0.0, 1.0)
-    return Estimate(mean, min(float(low), mean), max(float(high), mean))
+    return Estimate(float(value), min(float(low), float(value)), max(float(high), float(value)))
 
 
 def _mean_of_known(drawn_AD: np.ndarray) -> np.ndarray:

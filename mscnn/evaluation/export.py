@@ -74,7 +74,7 @@ def write(saved: Checkpoint, scores: EvaluationScores | None, out: Path, *, onnx
     and where packages for ONNX are not installed.
     """
     if saved.settings.get("assays"):
-        raise UsageError("the network has learnt assays, and an export describes mechanisms; use mscnn.load_run in its place")
+        raise UsageError("the network has learnt assays, and an export describes mechanisms; use mscnn.load_run")
     if onnx:
         _require_onnx()
     if saved.readout is not None:
