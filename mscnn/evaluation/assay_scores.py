@@ -90,8 +90,8 @@ def score(compounds: pd.DataFrame, not_learnt: Collection[str] = (), *, networks
     average precision: a bootstrap of few compounds, or of a perfect ranking, is too narrow.  The variance of an AUC is at
     most that of such a binomial share (Birnbaum & Klose 1957).
     """
-    share_C = np.full(len(compounds), 1 / max(len(compounds), 1))
-    drawn_DC = np.random.default_rng(seed).multinomial(len(compounds), share_C, draws)
+    number, rng = len(compounds), np.random.default_rng(seed)
+    drawn_DC = rng.multinomial(number, np.full(number, 1 / number), draws) if number else np.zeros((draws, 0))
     scores, drawn = {}, []
     for name, (active, inactive) in counts(compounds).items():
         reason = UNKNOWN if not active + inactive else ONE_CLASS if not active * inactive else \
@@ -169,11 +169,9 @@ def ranking_scores(is_active_C: np.ndarray, probabilities_C: np.ndarray, weights
 
 def _assay(is_active_C: np.ndarray, probabilities_C: np.ndarray, drawn_DC: np.ndarray) -> tuple[AssayScore, np.ndarray]:
     """Return the score of an assay with both classes, and its AUC and average precision (2, D) in each draw."""
-    from sklearn.metrics import average_precision_score, roc_auc_score  # here: it takes as long to load as torch
-
     active, inactive = int(is_active_C.sum()), int((~is_active_C).sum())
+    auc, precision = ranking_scores(is_active_C, probabilities_C, np.ones((1, len(is_active_C))))[:, 0].tolist()
     drawn_2D = ranking_scores(is_active_C, probabilities_C, drawn_DC)
-    auc, precision = (float(of(is_active_C, probabilities_C)) for of in (roc_auc_score, average_precision_score))
     return AssayScore(active, inactive, _estimate(auc, drawn_2D[0], min(active, inactive)),
                       _estimate(precision, drawn_2D[1], active), int(np.isfinite(drawn_2D[0]).sum())), drawn_2D
 

@@ -54,6 +54,7 @@ def load_sites(settings: config.Data, *, to_train: bool = False, needs_labels: b
         control.require_control(table)
     if settings.assays:
         table = with_assays(table, settings)
+        log.info("sites: %d, of which %d have a known value in an assay", len(table), int(table.is_labelled().sum()))
         measures_plates = table.is_control() if settings.normalise == "plate" else np.zeros(len(table), bool)
         return table.select(table.is_labelled() | measures_plates) if needs_labels else table
     labelled = table.labelled()

@@ -100,9 +100,10 @@ def test_intervals_hold_the_true_auc_in_about_95_of_100_screens(actives, number)
 def test_the_mean_and_its_draws_are_over_assays():
     """Two copies of an assay: the mean is the assay's, and so are the percentiles of its bootstrap."""
     active, scores = drawn_screen(1, 20, 60, 1.0)
-    one, two = score(compounds(x=(active, scores))), score(compounds(x=(active, scores), y=(active, scores)))
+    one, two = (score(table, draws=60) for table in (
+        compounds(x=(active, scores)), compounds(x=(active, scores), y=(active, scores))))
     assert two.mean_auc == one.mean_auc
-    drawn = np.random.default_rng(0).multinomial(60, np.full(60, 1 / 60), assay_scores.DRAWS)
+    drawn = np.random.default_rng(0).multinomial(60, np.full(60, 1 / 60), 60)
     of_draws = [roc_auc_score(active, scores, sample_weight=row) for row in drawn]
     np.testing.assert_allclose([one.mean_auc.low, one.mean_auc.high], np.quantile(of_draws, [0.025, 0.975]), rtol=1e-9)
     opposite = score(compounds(x=(active, scores), y=(~active, scores)))
