@@ -172,9 +172,9 @@ def restore(record: SplitRecord, table: SiteTable) -> Split:
     """Return the split of a checkpoint for the same table read again. Raises DataError where the table has changed."""
     split = Split(record.method, np.array(record.sides), tuple(record.held_out), record.leaks)
     if len(split.side) != len(table) or to_record(split, table).sha256 != record.sha256:
-        raise DataError(f"the site table{'' if table.assays is None else ', or that of assays,'} is not the one that the "
-                        "checkpoint was trained on (its split's SHA-256 differs); restore it, or name a table to score "
-                        "with --sites")
+        assays = "," if table.assays is None else ", or its assays,"
+        raise DataError("the site table is not the one that the checkpoint was trained on (its split's SHA-256 differs);"
+                        f" restore it{assays} or name a table to score with --sites")
     return split
 
 

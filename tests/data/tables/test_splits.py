@@ -248,7 +248,7 @@ def test_assays_of_one_class_on_the_training_side_are_counted_and_part_of_the_di
     assert "assays of one class among the training compounds, so not learnt: 1: y" in describe(split, table)
     other = with_assays({"a": (1, 0), "b": (0, 1), "c": (0, np.nan)})
     assert len({to_record(split, each).sha256 for each in (TABLE, table, other)}) == 3
-    with pytest.raises(DataError, match="or that of assays, is not the one that the checkpoint was trained on"):
+    with pytest.raises(DataError, match="restore it, or its assays, or name a table"):
         restore(to_record(split, table), other)
 
 
