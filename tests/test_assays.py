@@ -133,7 +133,7 @@ def test_the_report_has_the_assays_and_nothing_of_mechanisms(run, evaluated):
 @pytest.mark.parametrize(("command", "message"), [
     (("baselines", "RUN"), "has learnt assays, and baselines predict mechanisms"),
     (("export", "RUN", "--out", "OUT"), "has learnt assays, and an export describes mechanisms"),
-    (("evaluate", "--checkpoint", "RUN", "--assays", "OTHER", "--out", "OUT"), "restore it, or its assays, or name a table"),
+    (("evaluate", "--checkpoint", "RUN", "--assays", "OTHER", "--out", "OUT"), "restore it, or its assays, or name"),
     (("evaluate", "--checkpoint", "RUN", "--assays", "NONE", "--out", "OUT"), "say where it is with --assays"),
     (("evaluate", "--checkpoint", "RUN", "--sites", "SITES", "--assays", "FOREIGN", "--out", "OUT"),
      "holds none of the 3 assays that the network has learnt"),

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -26,7 +28,7 @@ def test_five_compounds_by_hand():
     assert (found.compounds, found.assays["x"].active, found.assays["x"].inactive) == (5, 2, 2)
     assert found.assays["x"].auc.value == 0.75 == found.mean_auc.value
     assert found.assays["x"].average_precision.value == pytest.approx(5 / 6) == found.mean_average_precision.value
-    assert found.assays["x"].prevalence == 0.5 == found.mean_prevalence
+    assert found.assays["x"].prevalence == 0.5
 
 
 def test_equal_probabilities_count_half():
@@ -68,7 +70,7 @@ def test_an_assay_that_cannot_be_scored_has_a_reason_and_the_others_are_scored(v
 def test_without_any_scored_assay_there_is_no_mean():
     for table in (compounds(x=([1, 1], [0.1, 0.2])), compounds(x=([], []))):
         found = score(table)
-        assert (found.mean_auc, found.mean_average_precision, found.mean_prevalence) == (None, None, None)
+        assert (found.mean_auc, found.mean_average_precision, found.chance_precision) == (None, None, None)
         assay_scores.log_scores(found)
 
 
@@ -105,10 +107,27 @@ def test_the_mean_and_its_draws_are_over_assays():
     assert two.mean_auc == one.mean_auc
     drawn = np.random.default_rng(0).multinomial(60, np.full(60, 1 / 60), 60)
     of_draws = [roc_auc_score(active, scores, sample_weight=row) for row in drawn]
-    np.testing.assert_allclose([one.mean_auc.low, one.mean_auc.high], np.quantile(of_draws, [0.025, 0.975]), rtol=1e-9)
+    expected = np.quantile(of_draws, [0.025, 0.975]) - np.mean(of_draws) + one.mean_auc.value
+    np.testing.assert_allclose([one.mean_auc.low, one.mean_auc.high], expected, rtol=1e-9)
     opposite = score(compounds(x=(active, scores), y=(~active, scores)))
     assert opposite.mean_auc.value == pytest.approx(0.5)
     assert (opposite.mean_auc.low, opposite.mean_auc.high) == pytest.approx((0.5, 0.5))  # each draw's mean is 0.5
+
+
+@pytest.mark.parametrize("active", [1, 2, 4, 5])
+def test_the_average_precision_by_chance_is_the_mean_over_all_orders(active):
+    values = [1] * active + [0] * (5 - active)
+    of_orders = [average_precision_score(order, [5, 4, 3, 2, 1]) for order in itertools.permutations(values)]
+    assert AssayScore(active, 5 - active, reason="none").chance_precision == pytest.approx(np.mean(of_orders))
+
+
+def test_intervals_of_the_mean_average_precision_lie_about_it():
+    """Of 24 compounds, drawn anew, draws have a higher average precision: the interval does not follow them up."""
+    active, scores = drawn_screen(3, 8, 24, 0.5)
+    found = score(compounds(x=(active, scores))).mean_average_precision
+    drawn = ranking_scores(active, scores, np.random.default_rng(1).multinomial(24, np.full(24, 1 / 24), 2000))[1]
+    assert drawn.mean() > found.value + 0.02
+    assert 0.5 < (found.high - found.value) / (found.value - found.low) < 2
 
 
 def test_scores_are_a_table_and_a_record():
