@@ -35,7 +35,7 @@ def main(argv: list[str]) -> None:
         parts.finish()
 
     def draw_examples(evaluation: run.Evaluation) -> None:
-        if settings.examples:
+        if settings.examples and not aggregate.is_of_assays(evaluation.predictions):  # examples are of mechanisms
             from mscnn.report import gallery
 
             description = evaluation.description

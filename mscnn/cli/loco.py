@@ -24,7 +24,8 @@ SET_BY_FOLD = ("fold", "hold_out", "run_dir", "split_within")  # settings of a t
 METHODS = ("leave-compound-out", "leave-week-out", "k-fold")
 # Settings of a training that candidates may differ in.
 CHOOSABLE = {field.name for record in (config.Network, config.Optim, config.Augment, config.Data)
-             for field in dataclasses.fields(record)} - {field.name for field in dataclasses.fields(config.Table)}
+             for field in dataclasses.fields(record)} - {field.name for field in dataclasses.fields(config.Table)} - {
+                 "assays"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +61,13 @@ def main(argv: list[str]) -> None:
     out, split, seed = Path(settings.out), training.split, training.run.seed
     candidates = read_candidates(settings.candidates, argv)
     one_network = is_one_network(training, candidates)
+    if candidates and training.data.assays:
+        raise UsageError(f"--candidates {settings.candidates} are judged by the mechanisms that are right, and --assays "
+                         "has none; leave one of the two out")
+    with_baselines = settings.baselines and not training.data.assays  # which predict mechanisms
     labelled = prepare_data.load_sites(training.data, to_train=True)
     table = prepare_data.with_shape(labelled, training.data.size(), world.World(), training.network.downscale)
-    if settings.baselines:  # refused here, not after all trainings
+    if with_baselines:  # refused here, not after all trainings
         handcrafted.nuclei_channel(table.channels, settings.nuclei)
     folds = splits.fold_compounds(table, split=split.split_method, folds=split.folds, seed=seed)
     most = training.optim.minibatch if one_network else len(folds)
@@ -81,7 +86,7 @@ def main(argv: list[str]) -> None:
         from mscnn.report import confusion
 
         confusion.draw_confusion(scores)
-    if settings.baselines:
+    if with_baselines:
         with parts.part(results.BASELINES):
             score_baselines(BaselinesSettings(runs=[str(out)], nuclei=settings.nuclei))
     with parts.part("report.html"):

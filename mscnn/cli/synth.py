@@ -25,6 +25,8 @@ class SynthSettings(Settings):
     sites: PositiveInt = setting(1, "sites of each well")
     size: str = setting("auto", "height x width of a field in pixels; auto: 128x128 for looks, 256x256 for inclusions, "
                                 "whose cells have 44 pixels at any size", metavar="HxW")
+    assays: NonNegativeInt = setting(0, "assays in assays.csv, of which each finds some mechanisms active; a third of the "
+                                        "cells is empty, one value in 20 is wrong")
     seed: NonNegativeInt = setting(0, "the same seed writes the same bytes")
 
     def __post_init__(self):
@@ -44,8 +46,8 @@ def main(argv: list[str]) -> None:
     """Write synthetic plates and a picture of them."""
     settings = COMMAND.read(argv)
 
-    from mscnn.data.tables.bbbc021 import find_csvs, read_bbbc021
-    from mscnn.synthetic import inclusion_plates, inclusions, phenotypes, plates, screen_plan  # --help comes at once
+    from mscnn.data.tables.bbbc021 import find_csvs, read_bbbc021  # here, so that --help comes at once
+    from mscnn.synthetic import assays, inclusion_plates, inclusions, phenotypes, plates, screen_plan
 
     out, (height, width) = Path(settings.out), settings.height_width()
     looks = settings.kind == "looks"
@@ -59,12 +61,16 @@ def main(argv: list[str]) -> None:
     except ValueError as problem:
         raise errors.UsageError(str(problem)) from None
     plan_fields = screen_plan.plan_fields if looks else inclusion_plates.plan_fields
-    total = sum(1 for _ in plan_fields(plan, settings.plates, settings.sites, settings.seed))
+    fields = list(plan_fields(plan, settings.plates, settings.sites, settings.seed))
+    total = len(fields)
     write = plates.write_plates if looks else inclusion_plates.write_inclusion_plates
     with files.locked_folder(out), progress(total, "drawing", unit="field") as shown:
         write(out, mechanisms=mechanisms, compounds_per_mechanism=settings.compounds, plates_per_week=settings.plates,
               sites_per_well=settings.sites, height=height, width=width, seed=settings.seed,
               workers=cpu_topology.allowed_cores(), progress=lambda done, _: shown.advance(done - shown.done))
+        if settings.assays:
+            drawn = sorted({(field.well.compound, field.mechanism) for field in fields} - {("DMSO", "")})
+            assays.write_assays(out / "assays.csv", drawn, settings.assays, settings.seed)
     table = read_bbbc021(*find_csvs(out), taxol_controls="drop").labelled()
     overview(table, out / "overview.png")
     log.info("%d fields of %dx%d in %s; look at %s", total, height, width, out, out / "overview.png")

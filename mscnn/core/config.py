@@ -72,6 +72,8 @@ class Table(Settings):
 class Data(Table):
     """Which fields of view, and how their pixels become the network's input"""
 
+    assays: str | None = setting(None, "table of assays, which are learnt in place of mechanisms: a row a compound, and a "
+                                       "column an assay with 1, 0 or nothing", common=False, metavar="CSV")
     image_size: str = setting("native", "crop or pad to this height x width. At the centre; padding is mirrored",
                               metavar="HxW")
     normalise: Literal["dataset", "plate", "field"] = setting(
@@ -236,9 +238,10 @@ class Optim(Settings):
     weight_decay: NonNegativeFloat = setting(5e-5, "L2 penalty on all parameters", common=False)
     clip_norm: NonNegativeFloat = setting(0.0, "clip the gradient to this global norm; 0: off", common=False)
     class_weights: Literal["none", "balanced"] = setting(
-        "none", "weight of a field in the loss: equal, or inverse to the number of training fields of its mechanism",
-        common=False)
-    label_smoothing: Fraction = setting(0.0, "share of the target spread over all mechanisms", common=False)
+        "none", "weight of a field in the loss: equal, or inverse to the number of training fields of its mechanism; of "
+                "assays, to that of active or of inactive fields", common=False)
+    label_smoothing: Fraction = setting(0.0, "share of the target spread over all mechanisms; of assays, over active and "
+                                             "inactive", common=False)
     ema_decay: Fraction = setting(0.0, "save an exponential moving average of the weights with this decay a step, as 0.98; "
                                        "0: the last weights", common=False)
     max_steps: NonNegativeInt = setting(0, "stop after this many steps, for trials; 0: all epochs")
@@ -356,6 +359,13 @@ class Config:
     parallel: Parallel
     run: Run
 
+    def __post_init__(self):
+        if self.data.assays:
+            require(self.aggregation.head == "softmax", "--assays goes with --head softmax, which for assays is a logistic "
+                    "output each; train by `mscnn train supervised`, or drop one of the two", self.aggregation.head)
+            require(not self.objective.is_label_free, "--assays are learnt by mechanism-weight, which must be more than 0; "
+                    "train by `mscnn train supervised`, or drop --assays", self.objective.mechanism_weight)
+
     def flat(self) -> dict[str, Any]:
         """Return {setting: value}, as in the YAML file."""
         values: dict[str, Any] = {"preset": self.preset}
@@ -377,7 +387,7 @@ def from_flat(values: dict[str, Any]) -> Config:
 
 def absolute(config: Config) -> Config:
     """Return the same settings with paths that hold from any working folder."""
-    paths = {name: str(Path(value).absolute()) for name in (*SCREENS, "image_root")
+    paths = {name: str(Path(value).absolute()) for name in (*SCREENS, "image_root", "assays")
              if (value := getattr(config.data, name)) is not None}
     split = config.split
     if split.split_within:

@@ -3,7 +3,9 @@
 The rule of a level is a setting, fixed before anything is scored.  Default: the mean over a well's fields, the median over
 a treatment's wells; always the mean over a compound's treatments.
 
-Shapes: S rows (fields or wells), F features, K classes.
+Tables of assays have no Predicted_MOA, and the known values as Assay_<name> before the probabilities.
+
+Shapes: S rows (fields or wells), F features, K classes or assays.
 """
 
 import numpy as np
@@ -16,6 +18,7 @@ from mscnn.readout.tables import EMBEDDING
 LEVELS = {"wells": ["Plate", "Week", "Well", "Compound", "Concentration", "MOA"],
           "treatments": ["Compound", "Concentration", "MOA"],
           "compounds": ["Compound", "MOA"]}
+ASSAY, PROBABILITY, MECHANISM = "Assay_", "Probability_", "Metadata_MOA"
 
 
 def metadata(table: SiteTable) -> pd.DataFrame:
@@ -27,6 +30,18 @@ def field_predictions(table: SiteTable, probabilities_SK: np.ndarray, classes: l
     """Return a row per site: Metadata_*, Predicted_MOA, and Probability_<class> for each class."""
     probabilities = pd.DataFrame(probabilities_SK, columns=[f"Probability_{name}" for name in classes])
     return _with_prediction(pd.concat([metadata(table), probabilities], axis=1))
+
+
+def assay_predictions(table: SiteTable, probabilities_SK: np.ndarray, names: list[str]) -> pd.DataFrame:
+    """Return a row per site: Metadata_*, and of each assay Assay_<name>, 1, 0 or NaN, and Probability_<name> of being 1."""
+    known_SK = np.full(probabilities_SK.shape, np.nan) if table.assays is None else table.assays.of_sites().astype(float)
+    return pd.concat([metadata(table), pd.DataFrame(known_SK, columns=[f"{ASSAY}{name}" for name in names]),
+                      pd.DataFrame(probabilities_SK, columns=[f"{PROBABILITY}{name}" for name in names])], axis=1)
+
+
+def is_of_assays(predictions: pd.DataFrame) -> bool:
+    """Return whether predictions of any level are of assays, and not of mechanisms."""
+    return any(str(name).startswith(ASSAY) for name in predictions)
 
 
 def field_profiles(table: SiteTable, features_SF: np.ndarray) -> pd.DataFrame:
@@ -42,20 +57,25 @@ def embedding(features_SF: np.ndarray) -> pd.DataFrame:
 
 def aggregate(predictions: pd.DataFrame, control: str, *, well_rule: str = "mean",
               treatment_rule: str = "median") -> dict[str, pd.DataFrame]:
-    """Return {"fields", "wells", "treatments", "compounds"}: the predictions at each level, each with Predicted_MOA.
+    """Return {"fields", "wells", "treatments", "compounds"}: the predictions at each level, in the form of the fields'.
 
     A treatment is a compound at one concentration, or at a concentration that is not given.  The control compound, in any
-    spelling, has fields and wells only.  Rules: "mean" or "median".
+    spelling, has fields and wells only.  Rules: "mean" or "median".  Of assays a compound is one row, whatever mechanisms
+    its doses have; it has the known one.
     """
+    of_assays = is_of_assays(predictions)
     tables = {"fields": predictions}
     current = predictions
     for (level, names), rule in zip(LEVELS.items(), (well_rule, treatment_rule, "mean"), strict=True):
         if level == "treatments":
             current = current[~identity.is_name(current["Metadata_Compound"], control)]
         keys = [f"Metadata_{name}" for name in names]
-        probabilities = [name for name in current.columns if name.startswith("Probability_")]
-        current = current.groupby(keys, dropna=False, sort=True)[probabilities].agg(rule).reset_index()
-        current = tables[level] = _with_prediction(current)
+        rules = {name: rule for name in current.columns if name.startswith(PROBABILITY)}
+        if of_assays:
+            keys.remove(MECHANISM)
+            rules = {MECHANISM: "max", **{name: "max" for name in current if name.startswith(ASSAY)}, **rules}
+        current = current.groupby(keys, dropna=False, sort=True)[[*rules]].agg(rules).reset_index()
+        current = tables[level] = current if of_assays else _with_prediction(current)
     return tables
 
 

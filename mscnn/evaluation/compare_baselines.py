@@ -48,6 +48,8 @@ def score_baselines(run: Path, *, features: Path | None, nuclei: str | None, wor
     trainings = trainings_of(run)
     settings = config.from_flat(run_directory.read_settings(trainings[0]))
     settings = dataclasses.replace(settings, data=settings.data.at(moved, image_root))
+    if settings.data.assays:
+        raise UsageError(f"{run} has learnt assays, and baselines predict mechanisms; name a run of mechanisms")
     sites = prepare_data.load_sites(settings.data, needs_labels=not settings.objective.is_label_free)
     folds = _folds(trainings, results.read_description(scores_folder(run)), sites)
     table = prepare_data.with_shape(sites.labelled(), settings.data.size(), world.World())

@@ -248,8 +248,10 @@ def _is_done(evaluation: Path) -> bool:
 
 
 def _counts(evaluation: Path) -> str:
-    """Return "fields 33/36, treatments 3/3"."""
+    """Return "fields 33/36, treatments 3/3"; of assays "3 compounds", which are scored together with those of all folds."""
     scores = results.read_scores(evaluation)
+    if scores.assays:
+        return f"{scores.assays.compounds} compounds"
     return f"fields {scores.fields.correct}/{scores.fields.total}, " \
            f"treatments {scores.treatments.correct}/{scores.treatments.total}"
 

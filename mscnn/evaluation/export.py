@@ -73,6 +73,8 @@ def write(saved: Checkpoint, scores: EvaluationScores | None, out: Path, *, onnx
     scores: of the run's evaluation, None without an evaluation.  Raises UsageError where `out` exists or cannot be written,
     and where packages for ONNX are not installed.
     """
+    if saved.settings.get("assays"):
+        raise UsageError("the network has learnt assays, and an export describes mechanisms; use mscnn.load_run")
     if onnx:
         _require_onnx()
     if saved.readout is not None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from mscnn.core import config, identity
 from mscnn.core.errors import DataError, UsageError
+from mscnn.core.logs import log
 from mscnn.data.pixels import compare_counts as compare
 from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.pixels.scale import Scale, scale_from_record
@@ -66,7 +67,7 @@ def select_sites(settings: EvaluationSettings, checkpoint: Checkpoint, ranks: Wo
     data, split = ranks.run_on_all_or_raise(lambda: _data_settings(settings, checkpoint)), checkpoint.split
     is_transductive, over_compounds = checkpoint.settings["transductive"], False
     if settings.another():
-        table = ranks.run_on_all_or_raise(lambda: splits.with_trained_spelling(read_screen(data), split))
+        table = ranks.run_on_all_or_raise(lambda: _other_screen(data, checkpoint))
         notes, is_scored = [*splits.overlap(split, table), *filter(None, [note_absence(table)])], np.ones(len(table), bool)
         if is_transductive and identity.in_common(split.held_out, table.frame["compound"]):
             notes.append(SEEN)
@@ -83,7 +84,8 @@ def select_sites(settings: EvaluationSettings, checkpoint: Checkpoint, ranks: Wo
             table, is_scored = table.select(is_scored), np.ones(is_scored.sum(), bool)
     if not is_scored.any():
         raise UsageError("the checkpoint's split held nothing out; name a table to score with --sites")
-    if unknown := sorted(set(table.frame["mechanism"][is_scored]) - {"", *split.trained["mechanisms"]}):
+    unknown = sorted(set(table.frame["mechanism"][is_scored]) - {"", *split.trained["mechanisms"]})
+    if unknown and not is_of_assays(checkpoint):
         notes.append(f"mechanisms that were not trained, so always wrong: {'; '.join(unknown)}")
     table = prepare_data.with_shape(table, data.size(), ranks)
     ranks.require_equal(data=table.fingerprint(), pixels=prepare_data.sample_digest(table))
@@ -94,6 +96,11 @@ def select_sites(settings: EvaluationSettings, checkpoint: Checkpoint, ranks: Wo
 def is_label_free(checkpoint: Checkpoint) -> bool:
     """Return whether the network has learnt no mechanism."""
     return config.from_flat(checkpoint.settings).objective.is_label_free
+
+
+def is_of_assays(checkpoint: Checkpoint) -> bool:
+    """Return whether the network's outputs are assays, and not mechanisms."""
+    return bool(checkpoint.settings.get("assays"))
 
 
 def load_scale(checkpoint: Checkpoint, table: SiteTable, ranks: World, *, other_screen: bool) -> LoadedScale:
@@ -161,8 +168,8 @@ def predict_sites(checkpoint: Checkpoint, network: MCNN, fields: FieldReader, ra
     """
     probabilities, features = predict(
         network, fields, np.arange(len(fields.table)), microbatch=microbatch, world=ranks,
-        tta=config.from_flat(checkpoint.settings).aggregation.tta == "flips-turns", acceleration=Acceleration(),
-        loader_thread_init=loader_thread_init, advance=advance)
+        tta=config.from_flat(checkpoint.settings).aggregation.tta == "flips-turns", assays=is_of_assays(checkpoint),
+        acceleration=Acceleration(), loader_thread_init=loader_thread_init, advance=advance)
     if not np.isfinite(probabilities).all():
         raise DataError(f"{source}: the network gives scores that are not finite; train again")
     return probabilities, features
@@ -182,11 +189,30 @@ def _data_settings(settings: EvaluationSettings, checkpoint: Checkpoint) -> conf
     if settings.another():
         channels = None if settings.packed else settings.channels or ",".join(checkpoint.channels)
         data = dataclasses.replace(data, bbbc021=settings.bbbc021, sites=settings.sites, packed=settings.packed,
-                                   columns=settings.columns, channels=channels, image_root=None)
+                                   columns=settings.columns, channels=channels, image_root=None, assays=None)
     data = data.at(settings.data, settings.image_root)
+    if settings.assays:
+        if not is_of_assays(checkpoint):
+            raise UsageError(f"--assays {settings.assays}: the network has learnt mechanisms, and no assays; leave it out")
+        data = dataclasses.replace(data, assays=settings.assays)
     if data.sites and not (settings.sites or settings.data) and not Path(data.sites).is_file():
         raise DataError(f"{data.sites}: the checkpoint's site table is not there, or no file; say where it is with --data")
     return data
+
+
+def _other_screen(data: config.Data, checkpoint: Checkpoint) -> SiteTable:
+    """Return the sites of another screen than the training's, with the labels that the checkpoint has learnt."""
+    table = splits.with_trained_spelling(read_screen(data), checkpoint.split)
+    if not data.assays:
+        return table
+    table = prepare_data.with_assays(table, data)
+    assert table.assays is not None
+    if not (shared := identity.in_common(checkpoint.classes, table.assays.names)):
+        raise DataError(f"{data.assays}: holds none of the {len(checkpoint.classes)} assays that the network has learnt; "
+                        f"name its columns as there, as {checkpoint.classes[0]!r}")
+    log.info("assays: %d of the %d that the network has learnt; others of the table: %d, left out", len(shared),
+             len(checkpoint.classes), len(table.assays.names) - len(shared))
+    return dataclasses.replace(table, assays=table.assays.reordered(checkpoint.classes))
 
 
 def _require_same_shape(table: SiteTable, data: config.Data, checkpoint: Checkpoint) -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 from mscnn.core.logs import log
 from mscnn.core.records import Count, Record
 from mscnn.evaluation import aggregate, scoring
+from mscnn.evaluation.assay_scores import AssayScores
 from mscnn.evaluation.calibration import LevelCalibration
 from mscnn.evaluation.left_out_mechanism import LeftOutMechanism
 from mscnn.evaluation.scoring import LevelScores
@@ -53,9 +54,10 @@ class ReadoutScores(Record):
 class EvaluationScores(LevelScores):
     """The scores of all levels, of the candidates, and of the probabilities: scores.json."""
 
-    readout: ReadoutScores | None = None         # None where the head is not chosen
-    calibration: LevelCalibration | None = None  # None in files of earlier versions
+    readout: ReadoutScores | None = None                # None where the head is not chosen
+    calibration: LevelCalibration | None = None         # None in files of earlier versions, and of assays
     left_out_mechanism: LeftOutMechanism | None = None  # None without read-outs over compounds
+    assays: AssayScores | None = None  # None where mechanisms are predicted; where assays are, no level has a total
 
 
 def describe(choice: Choice) -> ReadoutScores:

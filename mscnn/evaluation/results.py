@@ -19,15 +19,17 @@ from mscnn.data.tables.site_table import PUBLIC_SITE
 from mscnn.data.tables.splits import SplitRecord
 from mscnn.evaluation import (
     aggregate,
+    assay_scores,
     calibration,
     left_out_mechanism,
     prediction_table,
     readout_scores,
     scoring,
 )
+from mscnn.evaluation.assay_scores import AssayScores
 from mscnn.evaluation.prediction_table import READOUT, REMEDY
 from mscnn.evaluation.readout_scores import EvaluationScores, ReadoutScores
-from mscnn.evaluation.scoring import LevelScores
+from mscnn.evaluation.scoring import LevelScores, Score
 from mscnn.profiling import profile_table
 from mscnn.profiling.profile_numbers import LISTS
 
@@ -36,6 +38,7 @@ PROFILES = "profiles.parquet"
 PROFILE_SCORES = "profile_scores.json"  # of profile_scores.py, with lists beside it
 STATISTICS = "statistics.parquet"  # what a chosen read-out reads beside the profiles
 READOUTS = "readouts.parquet"      # predictions of the fields by each read-out alone
+ASSAYS = "assays.csv"              # scores of each assay, of a network that predicts assays
 EVALUATION = "evaluation.json"
 BASELINES = "baselines.json"      # of compare_baselines.py
 CONFUSION = "confusion.png"       # of report/confusion.py
@@ -44,7 +47,7 @@ SCORES = "scores.json"            # written last: an evaluation without it was c
 OUTDATED = (SCORES, BASELINES, CONFUSION)
 MUST_MATCH = ("control", "aggregate_wells", "aggregate_treatments", "tta", "head")  # what combined folds must share
 Rule = Literal["mean", "median"]
-WRITTEN = (EVALUATION, FIELDS, PROFILES, STATISTICS, READOUTS, SCORES, CONFUSION, "predictions.csv", "wells.csv",
+WRITTEN = (EVALUATION, FIELDS, PROFILES, STATISTICS, READOUTS, SCORES, ASSAYS, CONFUSION, "predictions.csv", "wells.csv",
            "treatments.csv", "compounds.csv", PROFILE_SCORES, *LISTS)
 _ONE_NETWORK = ("checkpoint", "step", "compounds", "classes", "split")
 
@@ -124,12 +127,16 @@ def write(fields: pd.DataFrame, description: EvaluationDescription, out: Path, r
         readout = readout_scores.with_scores(readout, candidates, description.control,
                                              well_rule=description.aggregate_wells,
                                              treatment_rule=description.aggregate_treatments)
-    calibrated = calibration.calibrations(tables)
+    of_assays = _score_assays(tables["compounds"], description, out) if aggregate.is_of_assays(fields) else None
+    levels = scoring.scores(tables) if of_assays is None else dict.fromkeys(scoring.LEVELS, Score(0, 0))
+    calibrated = None if of_assays else calibration.calibrations(tables)
     compared = (None if left_out is None else
                 left_out_mechanism.compare(tables["treatments"], of_levels(left_out)["treatments"]))
-    scores = EvaluationScores(**scoring.scores(tables), readout=readout, calibration=calibrated,
-                              left_out_mechanism=compared)
-    if scores.fields.total and calibrated:
+    scores = EvaluationScores(**levels, readout=readout, calibration=calibrated, left_out_mechanism=compared,
+                              assays=of_assays)
+    if of_assays:
+        assay_scores.log_scores(of_assays)
+    elif scores.fields.total and calibrated:
         log_scores(scores)
         calibration.log_calibration(calibrated)
     else:
@@ -143,9 +150,18 @@ def write(fields: pd.DataFrame, description: EvaluationDescription, out: Path, r
     return scores
 
 
+def _score_assays(compounds: pd.DataFrame, description: EvaluationDescription, out: Path) -> AssayScores:
+    """Return the scores of assays, and write assays.csv; compounds of all folds are ranked together."""
+    splits = description.splits()
+    found = assay_scores.score(compounds, {name for split in splits for name in split.unlearnable},
+                               networks=1 if description.is_one_network else len(splits))
+    csv_safe.write_csv(assay_scores.table(found), out / ASSAYS)
+    return found
+
+
 def begin(out: Path) -> None:
     """Remove the files that mark a finished evaluation, and those that an earlier one would leave beside a new one."""
-    _remove(out, *OUTDATED, GALLERY, PROFILES, STATISTICS, READOUTS, PROFILE_SCORES, *LISTS)
+    _remove(out, *OUTDATED, GALLERY, PROFILES, STATISTICS, READOUTS, ASSAYS, PROFILE_SCORES, *LISTS)
 
 
 def require_own(out: Path) -> None:

@@ -125,7 +125,8 @@ def _tables(saved: Checkpoint, sites: load_run.EvaluationSites, found: Predictio
     scored, is_scored, readout = sites.scored(), sites.is_scored, found.readout
 
     def predictions(probabilities_SK: np.ndarray) -> pd.DataFrame:
-        return aggregate.field_predictions(scored, probabilities_SK[is_scored], saved.classes)
+        of_table = aggregate.assay_predictions if load_run.is_of_assays(saved) else aggregate.field_predictions
+        return of_table(scored, probabilities_SK[is_scored], saved.classes)
 
     statistics = None if found.statistics is None else pd.concat(
         [aggregate.metadata(sites.table), found.statistics], axis=1).assign(Metadata_Scored=is_scored)

@@ -28,6 +28,8 @@ class EvaluationSettings(Parallel):
                                    common=False, metavar="NAME,...")
     data: str | None = setting(None, "where the training's own site table or folder is now, if it has moved",
                                metavar="PATH")
+    assays: str | None = setting(None, "table of assays of the screen that is scored; default: of the training's own "
+                                       "screen, that of the training", common=False, metavar="CSV")
     profiles: Literal["held-out", "all"] = setting(
         "held-out", "whose features are written: those of the scored fields, or of all fields with a mechanism, so that "
                     "new compounds can be matched with known ones by `mscnn score`", common=False)

@@ -52,7 +52,7 @@ class Run:
     """A trained network, as mscnn.load_run returns it."""
 
     path: Path                   # of the checkpoint file
-    classes: list[str]           # mechanisms, in the order of the network's outputs
+    classes: list[str]           # mechanisms or assays, in the order of the network's outputs
     channels: list[str]          # in the order that the network sees them
     image_size: tuple[int, int]  # height and width of the network's input in pixels
     held_out: list[str]          # compounds that the network has not seen
@@ -63,12 +63,13 @@ class Run:
 
     def __repr__(self) -> str:
         height, width = self.image_size
+        what = "assays" if loading.is_of_assays(self._saved) else "mechanisms"
         return (f"Run {self.path}: fields of {height}x{width}, channels {', '.join(self.channels)}; {len(self.classes)} "
-                f"mechanisms: {', '.join(self.classes)}; held out: {', '.join(self.held_out) or 'none'}")
+                f"{what}: {', '.join(self.classes)}; held out: {', '.join(self.held_out) or 'none'}")
 
     def predict(self, fields: Any, *, metadata: pd.DataFrame | None = None, plates: Any = None,
                 microbatch: int = MICROBATCH, progress: bool = False) -> pd.DataFrame:
-        """Return the probability of each mechanism for each field.
+        """Return the probability of each mechanism for each field, or of being active in each assay.
 
         Give raw camera counts: the run scales them as in its training.  Fields of another size are cropped at the centre
         or padded by mirroring where the run's setting image-size does so; else they are refused.  Probabilities are those
@@ -91,7 +92,7 @@ class Run:
 
         Returns:
             A row a field, in order, with the index of the table: the Metadata_* columns that are known, and a column per
-            mechanism with its probability, float64.
+            mechanism, or assay, with its probability, float64.
 
         Raises:
             ValueError: the fields do not fit; the message says what was expected, what was found, and the remedy.
@@ -134,7 +135,7 @@ class Run:
 
         Args:
             field: an array of counts (C, H, W), a path, a tuple of paths, one per channel, or a table with one row.
-            mechanism: one of `run.classes`; None: the most probable one.
+            mechanism: one of `run.classes`, which may be assays; None: the most probable one.
             metadata: as in `predict`.
             plates: as in `predict`.
             steps: of the integral, at least 1; more are more exact.

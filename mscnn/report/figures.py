@@ -30,7 +30,7 @@ NO_XML = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # letters that no
 
 def compared(bars: list[tuple[str, Score, str]], level: str) -> str:
     """Draw the share right of the network and of baselines, with intervals. bars: (name, score, colour)."""
-    with _svg(9, 0.9 + 0.32 * len(bars)) as (figure, drawn):
+    with svg(9, 0.9 + 0.32 * len(bars)) as (figure, drawn):
         axes = figure.subplots()
         for place, (_, score, colour) in enumerate(reversed(bars)):
             share = score.correct / score.total
@@ -63,7 +63,7 @@ def doses(wells: pd.DataFrame, styles: dict[str, tuple[str, str]], most: int) ->
     drawn = {}
     of_compounds = wells.groupby(["Metadata_MOA", "Metadata_Compound"])
     for (mechanism, compound), wells_of_compound in itertools.islice(of_compounds, most):
-        with _svg(3, 2.2) as (figure, text):
+        with svg(3, 2.2) as (figure, text):
             _dose_panel(figure.subplots(), wells_of_compound, mechanism, styles[mechanism])
         drawn[mechanism, compound] = text.getvalue()
     return drawn
@@ -96,7 +96,7 @@ def learning(folds: list[Fold]) -> str:
     if not curves:
         return ""
     shown = f", {CURVES} of them drawn" if len(curves) > CURVES else ""
-    with _svg(9, 2.8) as (figure, drawn):
+    with svg(9, 2.8) as (figure, drawn):
         axes = figure.subplots()
         for train in curves[:CURVES]:
             axes.plot(train["epoch"], train["loss"], color=palette.NETWORK, linewidth=0.8, alpha=max(0.3, 1 / len(curves)))
@@ -120,7 +120,7 @@ def _dose_panel(panel: Axes, wells: pd.DataFrame, mechanism: str, style: tuple[s
 
 def _map(places_T2: np.ndarray, labels: list[str], mechanisms_T: np.ndarray, ringed: tuple[np.ndarray, str],
          styles: dict[str, tuple[str, str]], title: str) -> str:
-    with _svg(9, 4.6) as (figure, drawn):
+    with svg(9, 4.6) as (figure, drawn):
         axes = figure.subplots()
         many, named = len(places_T2) > DOTS, set(pd.Series(mechanisms_T).value_counts().index[:LABELS])
         for mechanism, (colour, marker) in styles.items():
@@ -140,7 +140,7 @@ def _map(places_T2: np.ndarray, labels: list[str], mechanisms_T: np.ndarray, rin
 
 
 @contextmanager
-def _svg(width: float, height: float) -> Iterator[tuple[Figure, io.StringIO]]:
+def svg(width: float, height: float) -> Iterator[tuple[Figure, io.StringIO]]:
     """Yield a figure of a size in inches, and the text that holds its SVG after the block; names are never mathematics."""
     drawn = io.StringIO()
     with matplotlib.rc_context({"text.parse_math": False}):

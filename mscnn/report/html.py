@@ -18,7 +18,8 @@ from mscnn.core.files import write_atomically
 from mscnn.evaluation import scoring
 from mscnn.evaluation.scoring import LEVELS, Score
 from mscnn.profiling import profile_table, treatment_profiles
-from mscnn.report import calibration, figures, palette, profile_section, verdicts
+from mscnn.report import assays, calibration, figures, palette, profile_section, verdicts
+from mscnn.report.assays import ShownAssays
 from mscnn.report.profile_section import ShownProfiles
 from mscnn.report.run import Example, Run
 from mscnn.report.verdicts import CHANCE, LARGEST_CLASS, Comparison, RetrievalVerdict, Shortcut
@@ -98,6 +99,8 @@ class ShownRun:
     profiles: ShownProfiles | None                # None where they were not scored
     throughput: Throughput | None
     environment: dict[str, Any]                   # of the first training that wrote it
+    assays: ShownAssays | None                    # None where mechanisms are predicted
+    assays_picture: Picture | None
 
 
 def write(runs: list[Run], out: Path) -> int:
@@ -118,6 +121,8 @@ def _shown(run: Run) -> ShownRun:
     names = [name.removeprefix("Probability_") for name in fields if name.startswith("Probability_")]
     styles = palette.mechanism_styles([*{*names, *treatments["Metadata_MOA"]} - {"", run.description.control}])
     scored = [level for level in ("fields", "treatments") if run.scores.by_level()[level].total]
+    of_assays = assays.shown(run.scores.assays)
+    most_doses = 0 if of_assays else DOSES  # the curves are of the true mechanism
     matrices = {level: scoring.confusion(run.tables[level]) for level in scored}
     return ShownRun(
         run=run, compared=verdicts.compare(run.baselines, fields), retrieved=verdicts.judge_retrieval(run.retrieval),
@@ -125,13 +130,14 @@ def _shown(run: Run) -> ShownRun:
         bars={level: _picture(figures.compared(_bars(run, level), level), f"bars of {level} right") for level in scored},
         confusion={level: _picture(drawn, f"confusion matrix of {level}")
                    for level, drawn in figures.confusions(matrices).items()},
-        reliability=_reliability(run), mechanisms=_by_mechanism(fields, treatments),
+        reliability=_reliability(run), mechanisms=[] if of_assays else _by_mechanism(fields, treatments),
         doses=[(mechanism, compound, _picture(drawn, f"dose curve of {compound}"))
-               for (mechanism, compound), drawn in figures.doses(run.tables["wells"], styles, DOSES).items()],
+               for (mechanism, compound), drawn in figures.doses(run.tables["wells"], styles, most_doses).items()],
         maps={name: _picture(drawn, f"{name} of treatments") for name, drawn in _maps(run, styles).items()},
         examples=_examples(run.gallery), learning=_learning(run),
         profiles=profile_section.shown(run.profile_scores, run.lists), throughput=_throughput(run),
-        environment=next((fold.environment for fold in run.folds if fold.environment), {}))
+        environment=next((fold.environment for fold in run.folds if fold.environment), {}), assays=of_assays,
+        assays_picture=_picture(of_assays.picture, "ROC AUC of assays") if of_assays and of_assays.picture else None)
 
 
 def _names(names: list[str]) -> str:
@@ -159,6 +165,8 @@ def _by_mechanism(fields: pd.DataFrame, treatments: pd.DataFrame) -> list[Mechan
 def _maps(run: Run, styles: dict[str, tuple[str, str]]) -> dict[str, str]:
     """Map one network's features of all treatments, or the probabilities by networks that had not seen the compound."""
     description = run.description
+    if run.profiles is None and run.scores.assays:
+        return {}
     if run.profiles is None:
         table = run.tables["treatments"][run.tables["treatments"]["Metadata_MOA"] != ""]
         features = table[[name for name in table if name.startswith("Probability_")]].to_numpy(float)

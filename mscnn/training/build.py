@@ -106,7 +106,7 @@ def find_resume_checkpoint(settings: config.Config, split: splits.Split,
 def build_trainer(settings: config.Config, data: TrainingData, ranks: world.World, plan: core_plan.Plan,
                   stop: StopRequest) -> tuple[Trainer, dict[str, dict[str, Any]]]:
     """Build the network and all that a step uses; return it, and {choice: {"asked", "used", ...}}; a collective."""
-    objective, optim, classes = settings.objective, settings.optim, data.table.mechanisms()
+    objective, optim, classes = settings.objective, settings.optim, data.table.classes()
     aug = settings.augment
     jitter = Jitter(flips=aug.flips, quarter_turns=aug.quarter_turns, rotate=aug.rotate, zoom=aug.aug_zoom,
                     shift=aug.aug_shift, gain=aug.aug_gain, offset=aug.aug_offset, crop=aug.aug_crop,
@@ -131,7 +131,8 @@ def build_trainer(settings: config.Config, data: TrainingData, ranks: world.Worl
     network = acceleration.prepare(MCNN(len(classes), *data.table.shape, head_relu=asked.head_relu, gradient=chosen.ways,
                                         kernel=asked.kernel, pooling=asked.pooling,
                                         downscale=asked.downscale))
-    log.info("network: %s parameters, %d mechanisms", f"{sum(p.numel() for p in network.parameters()):,}", len(classes))
+    log.info("network: %s parameters, %d %s", f"{sum(p.numel() for p in network.parameters()):,}", len(classes),
+             "mechanisms" if data.table.assays is None else "assays")
     choices["first layer"] = choose_first_layer(settings, network, ranks, acceleration.backend)
     log.info("first layer: asked %s, using %s: %s", *choices["first layer"].values())
     if is_sharded := choices["first layer"]["used"] == SHARDED:

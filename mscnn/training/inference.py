@@ -24,13 +24,15 @@ def flips_and_turns(images_NCHW: Tensor) -> list[Tensor]:
 
 
 def predict(network: MCNN, fields: FieldReader, sites: np.ndarray, *, microbatch: int, world: World,
-            acceleration: Acceleration, tta: bool = False, loader_thread_init: Callable[[], object] = lambda: None,
+            acceleration: Acceleration, tta: bool = False, assays: bool = False,
+            loader_thread_init: Callable[[], object] = lambda: None,
             advance: Callable[[int], object] = lambda number: None) -> tuple[np.ndarray, np.ndarray]:
     """Return probabilities (S, K) and features (S, F) float64 of the given sites, known to all ranks; a collective.
 
     Ranks share out whole microbatches, which are the same for any number of ranks: so are the numbers to the last bit, with
     the same threads a rank.  tta: test-time augmentation, features are means over flips_and_turns and probabilities the
-    classifier's of these means.  advance: called with the number of sites that this rank has just finished.
+    classifier's of these means.  assays: the outputs are assays, each with a probability of its own.  advance:
+    called with the number of sites that this rank has just finished.
     """
     num_classes = network.classify.out_features
     computed = np.zeros((len(sites), num_classes + NUM_FEATURES + 1))  # the last column counts
@@ -44,7 +46,8 @@ def predict(network: MCNN, fields: FieldReader, sites: np.ndarray, *, microbatch
                 activity.set_activity("predicting")
                 features.append(network.features(acceleration.place(view_NCHW)))
             features_NF = torch.stack(features).mean(0)
-            probabilities_NK = torch.softmax(network.classify(features_NF).double(), dim=1)
+            scores_NK = network.classify(features_NF).double()
+            probabilities_NK = torch.sigmoid(scores_NK) if assays else torch.softmax(scores_NK, dim=1)
             computed[positions, :-1] = torch.cat([probabilities_NK, features_NF.double()], dim=1).numpy()
             computed[positions, -1] += 1
             advance(len(positions))

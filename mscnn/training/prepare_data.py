@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 
@@ -31,9 +32,10 @@ from mscnn.data.pixels.scale import Scale, scale_from_record
 from mscnn.data.pixels.scale_record import ScaleRecord
 from mscnn.data.read_screen import read_screen
 from mscnn.data.tables import control
+from mscnn.data.tables.assays import read_assays
 from mscnn.data.tables.pixel_size import PIXEL_SIZE, mixed_pixel_sizes
 from mscnn.data.tables.sampler import evenly_spaced, shard
-from mscnn.data.tables.site_table import SiteTable
+from mscnn.data.tables.site_table import SiteTable, parse_columns
 from mscnn.distributed.world import World
 from mscnn.model import require_fitting_size
 
@@ -41,14 +43,20 @@ SAMPLED = 4  # image files whose bytes ranks compare
 
 
 def load_sites(settings: config.Data, *, to_train: bool = False, needs_labels: bool = True) -> SiteTable:
-    """Return the sites to learn from, or to predict: those whose mechanism is known, or all that label-free training reads.
+    """Return the sites to learn from, or to predict: those that are labelled, or all that label-free training reads.
 
     to_train: raise UsageError where untreated wells would be trained on as a compound.  needs_labels: leave out sites
-    whose mechanism is not known; raise DataError where it is known of none.
+    whose mechanism is not known; raise DataError where it is known of none.  With assays, leave out compounds that were
+    not measured, but for untreated wells in which plates are measured.
     """
     table = read_screen(settings)
     if to_train:
         control.require_control(table)
+    if settings.assays:
+        table = with_assays(table, settings)
+        log.info("sites: %d, of which %d have a known value in an assay", len(table), int(table.is_labelled().sum()))
+        measures_plates = table.is_control() if settings.normalise == "plate" else np.zeros(len(table), bool)
+        return table.select(table.is_labelled() | measures_plates) if needs_labels else table
     labelled = table.labelled()
     unread = int((table.is_control() & (table.frame["mechanism"] == "")).sum()) if needs_labels else 0
     if unread and settings.normalise == "plate":
@@ -65,6 +73,13 @@ def load_sites(settings: config.Data, *, to_train: bool = False, needs_labels: b
                         "that column, name it with --columns mechanism=COLUMN (of a pack: pack again with it), or learn "
                         "without it by --mechanism-weight 0 --replicate-weight 1")
     return labelled
+
+
+def with_assays(table: SiteTable, settings: config.Data) -> SiteTable:
+    """Return the table with the assays of its compounds. Raises DataError for a table of assays that cannot be used."""
+    assert settings.assays
+    column = parse_columns(settings.columns).get("compound")
+    return replace(table, assays=read_assays(Path(settings.assays), table.frame["compound"], column))
 
 
 def with_shape(table: SiteTable, size: tuple[int, int] | None, world: World, downscale: int = 1) -> SiteTable:

@@ -131,13 +131,19 @@ def evaluate_if_due(run: PreparedRun, schedule: StepSchedule, metrics: Metrics) 
 
 
 def log_held_out_accuracy(trainer: Trainer, test: np.ndarray, step: int, metrics: Metrics) -> None:
-    """Add a point to the learning curve of the held-out fields; nothing is chosen by it."""
+    """Add a point to the learning curve of the held-out fields, of assays of their cells; nothing is chosen by it."""
     table = trainer.fields.table
     with trainer.ema_weights():
-        predicted = trainer.predict(test)[0].argmax(axis=1)
-    correct = int((np.array(table.mechanisms())[predicted] == table.frame["mechanism"].iloc[test]).sum())
-    metrics.write(HELD_OUT, step, correct=correct, total=len(test))
-    log.info("held-out fields: %d/%d right (for the curve only)", correct, len(test))
+        probabilities_SK = trainer.predict(test)[0]
+    if table.assays is None:
+        predicted = np.array(table.mechanisms())[probabilities_SK.argmax(axis=1)]
+        correct, total = int((predicted == table.frame["mechanism"].iloc[test]).sum()), len(test)
+    else:
+        values_SA = table.assays.select(test).of_sites()
+        correct = int(((probabilities_SK > 0.5) == (values_SA == 1))[~np.isnan(values_SA)].sum())
+        total = int((~np.isnan(values_SA)).sum())
+    metrics.write(HELD_OUT, step, correct=correct, total=total)
+    log.info("held-out %s: %d/%d right (for the curve only)", "fields" if table.assays is None else "cells", correct, total)
 
 
 def _log_and_save(run: PreparedRun, schedule: StepSchedule, epoch: int, rate: float, result: StepResult,

@@ -1,6 +1,6 @@
-"""Targets of each site: its mechanism, its treatment and plate, and statistics of its pixels.
+"""Targets of each site: its mechanism or assays, its treatment and plate, and statistics of its pixels.
 
-Shapes: S sites of the table, N sites that are read, D statistics.
+Shapes: S sites of the table, N sites that are read, D statistics; L rows of labels, A assays.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.tables import splits
 from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed.world import World
-from mscnn.training.loss import UNKNOWN, class_weights
+from mscnn.training.loss import UNKNOWN, assay_weights, class_weights
 from mscnn.training.statistics import measure
 
 CLIP_SD = 4.0  # standard deviations that a target may lie from the mean
@@ -29,13 +29,19 @@ class Targets:
     """Targets of the sites of a table."""
 
     train_sites: np.ndarray            # positions of the sites that training reads
-    labels: np.ndarray                 # (S,) of the mechanism; UNKNOWN unless on the training side
-    weights: np.ndarray                # (S,) in the loss of the mechanism; 0 unless on the training side
+    labels: np.ndarray                 # (S,) of the mechanism; UNKNOWN unless on the training side.  Of assays (L, A)
+                                       # float32, a row a compound: 1 active, 0 inactive or not known
+    weights: np.ndarray                # (S,) or (L, A) in the loss of these; 0 unless known and on the training side
     treatments: np.ndarray             # (S,) number of compound and dose together, in any spelling
     compounds: np.ndarray              # (S,) number of the compound
     plates: np.ndarray                 # (S,) number of the plate
     on_one_plate: np.ndarray           # (S,) bool: all fields of its treatment that are read lie on one plate
     aux_targets: Tensor | None = None  # (S, D) of the auxiliary task; None without it
+    label_rows: np.ndarray | None = None  # (S,) row of each site's labels and weights; None: a row a site
+
+    def rows_of(self, sites: np.ndarray) -> np.ndarray:
+        """Return the rows of labels and weights of sites."""
+        return sites if self.label_rows is None else self.label_rows[sites]
 
 
 def build_targets(fields: FieldReader, split: splits.Split, objective: config.Objective, optim: config.Optim, world: World,
@@ -45,16 +51,15 @@ def build_targets(fields: FieldReader, split: splits.Split, objective: config.Ob
     Auxiliary targets are in standard deviations of the training side.  Raises UsageError, on all ranks alike, for a
     contrast that these sites do not allow.
     """
-    classes, train = fields.table.mechanisms(), split.train()
-    labels, weights = np.full(len(fields.table), UNKNOWN), np.zeros(len(fields.table))
-    labelled = train[(fields.table.frame["mechanism"].iloc[train] != "").to_numpy()]
-    labels[labelled] = fields.table.frame["mechanism"].iloc[labelled].map(classes.index)
-    if objective.mechanism_weight:
-        weights[labelled] = class_weights(labels[labelled], len(classes), optim.class_weights)[labels[labelled]]
+    if fields.table.assays is None:
+        train, of_labels = split.train(), _of_mechanisms
+    else:
+        train, of_labels = split.train()[fields.table.is_labelled()[split.train()]], _of_assays
+    labels, weights, rows = of_labels(fields.table, train, optim.class_weights if objective.mechanism_weight else "")
     sites = np.sort(np.concatenate([train, split.test()])) if objective.transductive else train
     treatments, compounds, plates = _numbers(fields.table)
     on_one_plate = pd.Series(plates[sites]).groupby(treatments[sites]).nunique().reindex(treatments).to_numpy() == 1
-    targets = Targets(sites, labels, weights, treatments, compounds, plates, on_one_plate)
+    targets = Targets(sites, labels, weights, treatments, compounds, plates, on_one_plate, label_rows=rows)
     if objective.replicate_weight:
         require_replicates(targets, objective)
     if not objective.statistics_weight:
@@ -93,6 +98,27 @@ def require_replicates(targets: Targets, objective: config.Objective) -> None:
                           "plates hold one compound, where nothing repels (--negatives all)")):
         if number:
             log.warning("replicate contrast: %d of them %s", number, what)
+
+
+def _of_mechanisms(table: SiteTable, train: np.ndarray, mode: str) -> tuple[np.ndarray, np.ndarray, None]:
+    """Return labels and weights of the mechanisms of the training sites.  mode: of class_weights; "": weights are 0."""
+    labels, weights = np.full(len(table), UNKNOWN), np.zeros(len(table))
+    labelled = train[(table.frame["mechanism"].iloc[train] != "").to_numpy()]
+    classes = table.mechanisms()
+    labels[labelled] = table.frame["mechanism"].iloc[labelled].map(classes.index)
+    if mode:
+        weights[labelled] = class_weights(labels[labelled], len(classes), mode)[labels[labelled]]
+    return labels, weights, None
+
+
+def _of_assays(table: SiteTable, train: np.ndarray, mode: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return labels, weights and rows of assays: a row a compound; the last row, without labels, for all other sites."""
+    assert table.assays is not None
+    values_LA = table.assays.values_CA
+    rows = np.full(len(table), len(values_LA) - 1)
+    rows[train] = table.assays.row_S[train]
+    fields_L = np.bincount(rows[train], minlength=len(values_LA))
+    return np.nan_to_num(values_LA), assay_weights(values_LA, fields_L, mode), rows
 
 
 def _numbers(table: SiteTable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -27,7 +27,7 @@ from mscnn.training.checkpoint import Checkpoint, ResumeRecord
 from mscnn.training.trainer import StepResult, Trainer
 
 FREE_GROUPS = ("parallel", "compute", "run")                # groups of settings that may change when a run is resumed,
-FREE = ("bbbc021", "sites", "packed", "image_root")         # and settings: data may have moved;
+FREE = ("bbbc021", "sites", "packed", "image_root", "assays")  # and settings: data may have moved;
 FIXED = ("seed", "max_nonfinite_steps")                     # settings of those groups that may not
 SPIKE_SD, RECENT, ENOUGH = 6.0, 50, 20  # a spike: a loss so many sd above the mean of the last 50 steps, 20 at least
 SHOWN = 5                               # fields named in an error; the log has all
@@ -126,7 +126,7 @@ class TrainState:
         with trainer.ema_weights():
             return Checkpoint(
                 step=self.step, total_steps=self.total_steps, settings=config.absolute(settings).flat(),
-                classes=table.mechanisms(), channels=list(table.channels), image_size=list(table.shape[1:]),
+                classes=table.classes(), channels=list(table.channels), image_size=list(table.shape[1:]),
                 scale=trainer.fields.scale.to_record(), split=splits.to_record(split, table),
                 network=whole(trainer.network.state_dict()), resume=resume, counts=self.counts,
                 readout=self.readout)
@@ -183,7 +183,7 @@ class TrainState:
 def require_same_data(table: SiteTable, saved: Checkpoint) -> None:
     """Raise DataError where the data have other channels, size or classes than those that a run was started with."""
     assert table.shape is not None
-    now = {"channels": list(table.channels), "image_size": list(table.shape[1:]), "classes": table.mechanisms()}
+    now = {"channels": list(table.channels), "image_size": list(table.shape[1:]), "classes": table.classes()}
     for name, value in now.items():
         if (before := getattr(saved, name)) != value:
             raise DataError(f"the run was started with {name} {before}, its data now has {value}; give the same data, or "

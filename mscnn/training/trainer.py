@@ -38,7 +38,8 @@ class Microbatch:
 
     images_NCHW: Tensor
     labels_N: Tensor
-    weights_N: Tensor           # shares of the global minibatch's cross-entropy; 0 for padding and unlabelled fields
+    weights_N: Tensor           # shares of the global minibatch's cross-entropy; 0 for padding and unlabelled fields.
+                                # Of assays labels and shares are (N, A)
     aux_targets_ND: Tensor | None # of the auxiliary task; None without it
     aux_shares_N: Tensor        # shares of the auxiliary loss: the same for all fields, 0 for padding
     sites_N: np.ndarray         # positions in the table
@@ -74,7 +75,7 @@ class StepMetrics:
     steps: int = 0         # without skipped ones
     fields: int = 0        # without padding
     loss: float = 0.0      # this rank's part of the sum over steps of the minibatch's mean loss
-    labelled: int = 0      # fields that count in the cross-entropy; label-free: fields that another one attracts
+    labelled: int = 0      # fields (of assays: cells) that count in the cross-entropy; label-free: that another attracts
     correct: int = 0       # of these; label-free: those whose nearest other field attracts them
     waited: float = 0.0    # seconds that this rank waited for data
     started: float = field(default_factory=time.perf_counter)
@@ -160,7 +161,8 @@ class Trainer:
         """Return probabilities and features of the given sites, known to all ranks; a collective."""
         with self.sharded.gathered() if self.sharded else nullcontext():  # ranks predict different numbers of fields
             return predict(self.network, self.fields, sites, microbatch=self.microbatch, world=self.world, tta=tta,
-                           acceleration=self.acceleration, loader_thread_init=self.loader_thread_init)
+                           assays=self.fields.table.assays is not None, acceleration=self.acceleration,
+                           loader_thread_init=self.loader_thread_init)
 
     def replace_last_layer(self, features_SF: np.ndarray, labels_S: np.ndarray) -> None:
         """Replace the last layer by linear discriminant analysis of features of the network with the weights of the EMA.
@@ -331,11 +333,12 @@ class Trainer:
     def _load_microbatch(self, minibatch: np.ndarray, share: Share, epoch: int) -> Microbatch:
         places, is_real, targets = share.places_N, share.is_real, self.targets
         sites = minibatch[places]
+        rows = targets.rows_of(sites)
         images_NCHW = self.acceleration.place(
             self.fields.read(sites, self.jitter, (self.seed, epoch), occurrences(minibatch)[places]))
         return Microbatch(
-            images_NCHW=images_NCHW, labels_N=torch.from_numpy(targets.labels[sites]),
-            weights_N=loss_shares(targets.weights, minibatch, sites) * is_real,
+            images_NCHW=images_NCHW, labels_N=torch.from_numpy(targets.labels[rows]),
+            weights_N=loss_shares(targets.weights, targets.rows_of(minibatch), rows) * is_real,
             aux_targets_ND=None if targets.aux_targets is None else targets.aux_targets[sites],
             aux_shares_N=torch.full((len(sites),), is_real / len(minibatch)), sites_N=sites,
             places_N=places[:len(places) * is_real], minibatch_M=minibatch, rows_R=share.rows_R, is_last=share.is_last)

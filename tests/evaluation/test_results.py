@@ -2,16 +2,19 @@
 
 import json
 import shutil
+from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from mscnn.core.errors import DataError, UsageError
+from mscnn.data.tables.assays import Assays
 from mscnn.data.tables.splits import SplitRecord
-from mscnn.evaluation import aggregate, readout_scores, results, scoring
+from mscnn.evaluation import aggregate, assay_scores, prediction_table, readout_scores, results, scoring
 from mscnn.evaluation.results import EvaluationDescription
 from mscnn.readout.choice import Choice, Judgement
-from tests.conftest import run_python
+from tests.conftest import make_table, run_python
 
 CLASSES = ["Probability_DMSO", "Probability_bright", "Probability_dark"]
 
@@ -171,3 +174,63 @@ def test_the_command(folds, tmp_path):
     refused = run_python("-m", "mscnn", "gather", "--out", tmp_path / "all")
     assert refused.returncode == UsageError.exit_code
     assert "evaluations" in refused.stderr
+
+
+def assay_fold(folder, rows, unlearnable=()):
+    """rows: compound, mechanism, value and probability of assay x; two doses a compound, of which one has the mechanism."""
+    table = make_table([(compound, dose, name, f"{folder.name}{compound}{dose}") for compound, mechanism, *_ in rows
+                        for dose, name in ((1.0, mechanism), (3.0, ""))], "compound concentration mechanism site")
+    values, probabilities = (np.repeat([row[place] for row in rows], 2)[:, None] for place in (2, 3))
+    table = replace(table, assays=Assays(["x"], values.astype(np.float32), np.arange(len(values))))
+    split = SplitRecord("k-fold", held_out=[], leaks="", sha256="0", sites={}, unlearnable=list(unlearnable),
+                        trained={"compounds": [], "weeks": []})
+    folder.mkdir()
+    results.write(aggregate.assay_predictions(table, probabilities, ["x"]), EvaluationDescription(
+        checkpoint="last.safetensors", step=1, compounds=[], control="DMSO", channels=["DNA"], classes=["x"], notes=[],
+        aggregate_wells="mean", aggregate_treatments="median", tta="none", head="softmax", seed=0, split=split,
+        environment={}), folder)
+    return folder
+
+
+A_AND_B, C_AND_D = [("a", "M", 1, 0.9), ("b", "M", 0, 0.8)], [("c", "", 1, 0.7), ("d", "N", np.nan, 0.1)]
+
+
+def test_assays_of_folds_are_ranked_together(tmp_path):
+    """Ranked 1 0 1: one of two pairs is right.  Each compound is one row, whatever mechanisms its doses have."""
+    folds = [assay_fold(tmp_path / "0", A_AND_B), assay_fold(tmp_path / "1", C_AND_D)]
+    alone = results.read_scores(folds[1]).assays
+    assert (alone.assays["x"].auc, alone.networks) == (None, 1)
+    found = results.combine_folds(folds, tmp_path / "all").assays
+    assert found.assays["x"].auc.value == 0.5 == found.mean_auc.value
+    assert (found.compounds, found.networks) == (4, 2)
+    compounds = results.read_table(tmp_path / "all", "compounds")
+    assert compounds["Metadata_Compound"].tolist() == ["a", "b", "c", "d"]
+    assert compounds["Metadata_MOA"].tolist() == ["M", "M", "", "N"]
+    assert compounds["Assay_x"].tolist()[:3] == [1, 0, 1]
+    assert pd.read_csv(tmp_path / "all" / results.ASSAYS)["auc"].tolist() == [0.5]
+    assert results.read_scores(tmp_path / "all").assays == found
+
+
+def test_an_assay_that_a_fold_could_not_learn_is_not_scored(tmp_path):
+    folds = [assay_fold(tmp_path / "0", A_AND_B), assay_fold(tmp_path / "1", C_AND_D, unlearnable=["x"])]
+    assert results.combine_folds(folds, tmp_path / "all").assays.assays["x"].reason == assay_scores.NOT_LEARNT
+
+
+def test_files_of_assays_that_do_not_belong_together_are_refused(tmp_path):
+    folder = assay_fold(tmp_path / "0", A_AND_B)
+    tables = {level: results.read_table(folder, level) for level in scoring.LEVELS}
+    scores = results.read_scores(folder)
+    prediction_table.require_scores(tables, scores, folder)
+    other = tables | {"compounds": tables["compounds"].assign(Assay_x=[1.0, 1.0])}
+    with pytest.raises(DataError, match=r"compounds\.csv holds other assays, or other values, than its scores"):
+        prediction_table.require_scores(other, scores, folder)
+    with pytest.raises(DataError, match="of assays, or its tables of predictions are, and not both"):
+        prediction_table.require_scores(tables, replace(scores, assays=None), folder)
+    path = folder / "compounds.csv"
+    for text, by, message in (("Assay_x", "Assay_y", "lacks Assay_x"), ("b,M,0.0", "b,M,0.5", "Assay_x holds 0.5 in row 2"),
+                              ("Assay_x", "Predicted", "lacks Predicted_MOA")):
+        path.write_text((written := path.read_text()).replace(text, by))
+        assert path.read_text() != written, written
+        with pytest.raises(DataError, match=message):
+            results.read_table(folder, "compounds")
+        path.write_text(written)

@@ -1,7 +1,8 @@
 """Started as one or several ranks by test_ranks.py: three training steps and a prediction.
 
 take_steps.py TABLE OUT [BACKEND [BROKEN [LEARNT [FIRST_LAYER]]]]
-BROKEN: a site with pixels not finite; LEARNT: of OBJECTIVES; FIRST_LAYER: replicated or sharded
+BROKEN: a site with pixels not finite; LEARNT: of OBJECTIVES, assays: of assays.csv beside TABLE
+FIRST_LAYER: replicated or sharded
 """
 
 import sys
@@ -26,7 +27,7 @@ from mscnn.training.trainer import StepMetrics, Trainer
 
 MINIBATCHES = [[0, 5, 3, 7, 9], [2, 8], [1, 4, 6, 10, 11, 0, 3]]  # uneven shares; two sites leave a third rank with none
 RATES = [0.01, 0.02, 0.01]
-OBJECTIVES = {"mechanism": config.Objective(statistics_weight=0.5),
+OBJECTIVES = {**dict.fromkeys(("mechanism", "assays"), config.Objective(statistics_weight=0.5)),
               "contrast": config.Objective(mechanism_weight=0, replicate_weight=1, view_weight=0.3, statistics_weight=0.5)}
 
 
@@ -46,7 +47,8 @@ def main(table_csv: str, out: str, backend: str = "gloo", broken: str = "-1",
     """Write the trained parameters, sums and predictions of rank 0."""
     ranks = world.init(backend)
     torch.set_num_threads(1)
-    settings = config.Data(sites=table_csv)
+    assays = Path(table_csv).with_name("assays.csv")
+    settings = config.Data(sites=table_csv, assays=str(assays) if learnt == "assays" else None)
     table = prepare_data.with_shape(prepare_data.load_sites(settings), None, ranks)
     normalisation = prepare_data.fit_scale(table, np.arange(len(table)), settings, ranks)
     counts = prepare_data.measure_counts(table, np.arange(len(table)), ranks)
@@ -56,7 +58,7 @@ def main(table_csv: str, out: str, backend: str = "gloo", broken: str = "-1",
     taught = targets.build_targets(FieldReader(table, normalisation, None), everything, objective, optim, ranks)
     torch.manual_seed(0)
     acceleration = Acceleration()
-    network = acceleration.prepare(MCNN(len(table.mechanisms()), *table.shape))
+    network = acceleration.prepare(MCNN(len(table.classes()), *table.shape))
     if first_layer == "sharded":
         network.hidden = ShardedLinear(network.hidden, ranks)
     contrast = build_contrast(objective, taught)

@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from sklearn.utils.class_weight import compute_sample_weight
 from torch import nn
 
 from mscnn.model import NUM_FEATURES
-from mscnn.training.loss import UNKNOWN, LossModule, class_weights, loss_shares
+from mscnn.training.loss import UNKNOWN, LossModule, assay_losses, assay_weights, class_weights, loss_shares
 
 LABELS = np.array([0, 0, 0, 1, 1, 3])
 
@@ -94,3 +95,72 @@ def test_the_mechanism_has_its_weight():
     once, half = (LossModule(network, mechanism_weight=weight)(features, labels, torch.full((3,), 1 / 3))["loss"]
                   for weight in (1.0, 0.5))
     torch.testing.assert_close(half, once / 2)
+
+
+# Six fields of rows 0, 0, 1, 2, 3 and 4 in three assays; the last assay has one class alone.
+VALUES = np.array([[1, 0, 1], [0, np.nan, 1], [np.nan, 1, np.nan], [0, 0, 1], [1, np.nan, np.nan]], np.float32)
+ROWS = np.array([0, 0, 1, 2, 3, 4])
+
+
+@pytest.mark.parametrize("mode", ["none", "balanced"])
+def test_weights_of_assays_are_those_of_scikit_learn_in_each_assay(mode):
+    weights = assay_weights(VALUES, np.bincount(ROWS), mode)
+    assert not weights[:, 2].any()  # cannot be learnt
+    for assay in (0, 1):
+        of_fields = VALUES[ROWS, assay]
+        known = ~np.isnan(of_fields)
+        expected = compute_sample_weight("balanced", of_fields[known]) if mode == "balanced" else np.ones(known.sum())
+        np.testing.assert_allclose(weights[ROWS[known], assay], expected, rtol=1e-6)
+        assert not weights[ROWS[~known], assay].any()
+
+
+def hand_written_loss(scores_NA, smoothing, balanced):
+    """Sum over known cells of weight * cross-entropy over the sum of the weights, cell by cell."""
+    total = weighted = 0.0
+    fields_of = {(assay, value): sum(VALUES[row, assay] == value for row in ROWS) for assay in range(3) for value in (0, 1)}
+    for field, row in enumerate(ROWS):
+        for assay in range(3):
+            value, known = VALUES[row, assay], fields_of[assay, 0] + fields_of[assay, 1]
+            if np.isnan(value) or not fields_of[assay, 0] * fields_of[assay, 1]:
+                continue
+            weight = known / (2 * fields_of[assay, value]) if balanced else 1
+            probability = 1 / (1 + np.exp(-scores_NA[field, assay]))
+            target = value * (1 - smoothing) + smoothing / 2
+            weighted -= weight * (target * np.log(probability) + (1 - target) * np.log(1 - probability))
+            total += weight
+    return weighted / total
+
+
+@pytest.mark.parametrize("mode", ["none", "balanced"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_masked_loss_of_microbatches_sums_to_the_hand_written_one(mode, smoothing):
+    torch.manual_seed(0)
+    network, features = nn.Linear(5, 3), torch.randn(6, 5)
+    weights, labels, whole = assay_weights(VALUES, np.bincount(ROWS), mode), np.nan_to_num(VALUES), np.arange(6)
+    objective = LossModule(Features(network), smoothing)
+    parts = [objective(features[own], torch.from_numpy(labels[ROWS[own]]), loss_shares(weights, ROWS, ROWS[own]))
+             for own in (whole[:1], whole[1:4], whole[4:])]
+    scores = network(features).detach().double().numpy()
+    assert sum(part["loss"].item() for part in parts) == pytest.approx(
+        hand_written_loss(scores, smoothing, mode == "balanced"), rel=1e-6)
+    right = sum((scores[field, assay] > 0) == (VALUES[row, assay] == 1) for field, row in enumerate(ROWS)
+                for assay in (0, 1) if not np.isnan(VALUES[row, assay]))
+    assert sum(part["correct"] for part in parts) == right
+    assert all(part["finite_N"].all() for part in parts)
+
+
+def test_smoothing_of_an_assay_is_that_of_two_classes():
+    scores, labels = torch.tensor([[-2.0], [0.5], [3.0]]), torch.tensor([[1.0], [0.0], [1.0]])
+    losses, _ = assay_losses(scores, labels, 0.2)
+    expected = F.cross_entropy(torch.cat([torch.zeros(3, 1), scores], dim=1), labels[:, 0].long(), reduction="none",
+                               label_smoothing=0.2)
+    torch.testing.assert_close(losses[:, 0], expected)
+
+
+def test_a_minibatch_without_a_known_cell_has_no_loss_and_no_gradient():
+    weights = assay_weights(VALUES, np.bincount(ROWS), "balanced") * 0
+    network = nn.Linear(5, 3)
+    result = LossModule(Features(network))(torch.randn(2, 5), torch.zeros(2, 3), loss_shares(weights, ROWS, ROWS[:2]))
+    result["loss"].backward()
+    assert (float(result["loss"]), int(result["correct"])) == (0, 0)
+    assert not network.weight.grad.any()

@@ -130,3 +130,14 @@ def test_ranks_find_that_their_packs_differ():
         return prepare_data.sample_digest(replace(table, frame=table.frame.assign(
             record=[("/node/plate-0001.fields", 0, 7), ("/node/plate-0001.fields", 1, crc32)])))
     assert of(8) == of(8) != of(9)
+
+
+@pytest.mark.parametrize(("normalise", "kept"), [("dataset", {"a", "b"}), ("plate", {"a", "b", "DMSO"})])
+def test_compounds_without_an_assay_are_left_out_but_for_wells_in_which_plates_are_measured(tiny_screen, normalise, kept):
+    assays = tiny_screen.with_name("assays.csv")
+    assays.write_text("compound,x\na,1\nb,0\nc,\n")
+    settings = config.Data(sites=str(tiny_screen), assays=str(assays), normalise=normalise)
+    table = prepare_data.load_sites(settings)
+    assert set(table.frame["compound"]) == kept
+    assert table.classes() == ["x"]
+    assert set(prepare_data.load_sites(settings, needs_labels=False).frame["compound"]) == {"a", "b", "c", "DMSO"}

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from mscnn.core.errors import UsageError
 from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.pixels.statistics import pixel_statistics
 from mscnn.data.tables import splits
+from mscnn.data.tables.assays import read_assays
 from mscnn.distributed.world import World
 from mscnn.training import prepare_data
 from mscnn.training.loss import UNKNOWN
@@ -117,3 +119,18 @@ def test_a_plate_of_one_compound_is_told_beside_others(caplog):
     targets_of([("P1", "a", 1.0, ""), ("P1", "b", 1.0, ""), ("P2", "a", 1.0, "")],
                config.Objective(mechanism_weight=0, replicate_weight=1, negatives="plate"))
     assert "1 of them plates hold one compound, where nothing repels" in caplog.text
+
+
+def test_assays_are_labels_of_the_training_side_alone(tmp_path):
+    """Compound c is held out, the control was not measured, b is measured in one of two assays."""
+    table = make_table([("a", ""), ("DMSO", "DMSO"), ("b", "M"), ("c", ""), ("a", "")])
+    (tmp_path / "assays.csv").write_text("compound,y,x\na,1,0\nb,0,\nc,1,1\n")
+    table = replace(table, assays=read_assays(tmp_path / "assays.csv", table.frame["compound"]))
+    split = splits.make_split(table, split="hold-out", hold_out="c")
+    found = build_targets(FieldReader(table, None, None), split, config.Objective(), config.Optim(class_weights="balanced"),
+                          World())
+    assert found.train_sites.tolist() == [0, 2, 4]
+    labels, weights = (values[found.rows_of(np.arange(5))] for values in (found.labels, found.weights))
+    assert labels[:, 1].tolist() == [1, 0, 0, 0, 1]
+    # y: 2 active fields and 1 inactive, 3 / (2 * 2) and 3 / (2 * 1); x has one class among the training compounds
+    assert weights.tolist() == [[0, 0.75], [0, 0], [0, 1.5], [0, 0], [0, 0.75]]

@@ -16,11 +16,12 @@ import pandas as pd
 from mscnn.core import identity
 from mscnn.core.errors import DataError, printable
 from mscnn.core.logs import log
+from mscnn.data.tables.assays import COMPOUND, Assays
 from mscnn.data.tables.image_paths import resolve_image_paths
 from mscnn.data.tables.pixel_size import PIXEL_SIZE, pixel_sizes
 from mscnn.data.tables.problems import Problem, refuse, rows_of
 from mscnn.data.tables.row_faults import REQUIRED, find_faults
-from mscnn.data.tables.text_csv import read_csv
+from mscnn.data.tables.text_csv import plain_name, read_csv
 
 # Metadata of a site, in the order of every table this program writes (there with the prefix Metadata_).
 METADATA = ("plate", "week", "well", "site", "replicate", "compound", "concentration", "mechanism")
@@ -33,7 +34,7 @@ _SPELLINGS = {
     "well": ("well", "wellid", "wellposition"),
     "site": ("site", "field", "fieldid"),
     "replicate": ("replicate",),
-    "compound": ("compound", "compoundname"),
+    "compound": COMPOUND,
     "concentration": ("concentration", "concentrationum", "conc", "dose", "doseum"),
     "mechanism": ("moa", "mechanism", "mechanismofaction"),
 }
@@ -53,6 +54,7 @@ class SiteTable:
     control: str = "DMSO"                            # compound of the untreated wells, in any spelling
     shape: tuple[int, int, int] | None = None        # channels, height, width for the network; None before files are read
     native: tuple[int, int, int, str] | None = None  # channels, height, width, dtype as the files hold them; likewise
+    assays: Assays | None = None                     # of each site's compound; None: mechanisms are the labels
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -60,7 +62,8 @@ class SiteTable:
     def select(self, rows: np.ndarray) -> "SiteTable":
         """Return the table of the sites at a boolean mask or at positions."""
         chosen = np.flatnonzero(rows) if np.asarray(rows).dtype == bool else np.asarray(rows, dtype=int)
-        return replace(self, frame=self.frame.iloc[chosen].reset_index(drop=True))
+        assays = None if self.assays is None else self.assays.select(chosen)
+        return replace(self, frame=self.frame.iloc[chosen].reset_index(drop=True), assays=assays)
 
     def name(self, site: int) -> str:
         """Return plate, well and site for people: on one line, whatever the table holds."""
@@ -75,13 +78,14 @@ class SiteTable:
         return cast(tuple[str, int, int], self.frame["record"].iat[site])
 
     def fingerprint(self) -> str:
-        """Return a digest of sites, metadata, file names, channels and size: equal on ranks that read the same table.
+        """Return a digest of sites, metadata, labels, files, channels and size: equal on ranks that read the same table.
 
         Folders are left out: each node may have a copy of its own.
         """
         names = [[PurePath(file).name for file in files] for files in self.frame["files"]]
         rows = self.frame[[*METADATA]].assign(files=pd.Series(names, self.frame.index))
-        text = rows.to_csv() + repr((self.channels, self.shape))
+        assays = "" if self.assays is None else self.assays.digest()
+        text = rows.to_csv() + repr((self.channels, self.shape)) + assays
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def is_control(self) -> np.ndarray:
@@ -92,9 +96,17 @@ class SiteTable:
         """Return (S,) bool, true for sites of a compound, in any spelling."""
         return identity.is_name(self.frame["compound"], compound).to_numpy()
 
+    def is_labelled(self) -> np.ndarray:
+        """Return (S,) bool, true for sites whose mechanism is known; of assays, whose compound was measured in one."""
+        return (self.frame["mechanism"] != "").to_numpy() if self.assays is None else self.assays.is_measured()
+
     def labelled(self) -> "SiteTable":
-        """Return the table of the sites whose mechanism is known."""
-        return self.select((self.frame["mechanism"] != "").to_numpy())
+        """Return the table of the sites that `is_labelled` names."""
+        return self.select(self.is_labelled())
+
+    def classes(self) -> list[str]:
+        """Return what a network learns to predict, in the order of its outputs: the assays, or else the mechanisms."""
+        return self.mechanisms() if self.assays is None else self.assays.names
 
     def mechanisms(self) -> list[str]:
         """Return the known mechanisms in alphabetical order, that of the control wells among them."""
@@ -206,7 +218,7 @@ def _find_roles(table: pd.DataFrame, given: dict[str, str], path: Path) -> dict[
         raise DataError(f"{path}: has no such columns; it has {', '.join(table.columns)}", absent)
     roles, ambiguous = dict(given), []
     for role, spellings in _SPELLINGS.items():
-        matches = [name for name in table.columns if _plain(name) in spellings]
+        matches = [name for name in table.columns if plain_name(name) in spellings]
         if role not in given and len(matches) > 1:
             ambiguous.append(f"{role}: {', '.join(matches)}")
         elif role not in given and matches:
@@ -233,8 +245,3 @@ def _file_columns(table: pd.DataFrame, roles: dict[str, str], given: dict[str, s
         raise DataError(f"{path}: no image files: give FileName_<Channel> columns, or a column `filename` "
                         f"(--columns file=COLUMN); its columns are {', '.join(table.columns)}")
     return [pd.DataFrame({"folder": "", "name": table[roles["file"]]}, index=table.index)], channels
-
-
-def _plain(column: str) -> str:
-    """Return a column's name without prefix, unit and case: Image_Metadata_Plate_ID -> plateid, Dose (µM) -> dose."""
-    return re.sub(r"\(.*?\)|\[.*?\]|[\W_]", "", re.sub(r"^(Image_)?(Metadata_)?", "", column)).lower()

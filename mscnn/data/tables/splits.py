@@ -53,7 +53,7 @@ class SplitRecord:
     sha256: str                    # over the sites' metadata and sides together
     sites: dict[str, int]          # how many on each side
     trained: dict[str, list[str]]  # "compounds", "mechanisms" and "weeks" on the training side
-    unlearnable: list[str]         # mechanisms on the test side alone
+    unlearnable: list[str]         # mechanisms on the test side alone; assays of one class on the training side
     sides: list[str] = field(default_factory=list)  # of each site in the table's order; empty in a summary
 
     def summary(self) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def make_split(table: SiteTable, *, split: str, hold_out: str = "none", folds: i
     """Split sites by compound, week or at random. Raises UsageError or DataError naming what does not fit.
 
     within: (S,) bool, the sites that are split; the others are on neither side.
-    needs_labels: refuse a training side with fewer than two mechanisms.
+    needs_labels: refuse a training side with fewer than two mechanisms, or with assays of one class alone.
     """
     if within is not None:
         inner = make_split(table.select(within), split=split, hold_out=hold_out, folds=folds, fold=fold,
@@ -94,7 +94,7 @@ def make_split(table: SiteTable, *, split: str, hold_out: str = "none", folds: i
 def fold_compounds(table: SiteTable, *, split: str, folds: int = 5, seed: int = 0) -> list[list[str]]:
     """Return the compounds that each fold holds out, in the order of --fold; of leave-week-out all of the week.
 
-    Compounds without a mechanism are in no other fold.
+    Compounds without a label are in no other fold.
     """
     if split == "leave-compound-out":
         return [[compound] for compound in treated_compounds(table.labelled())]
@@ -127,7 +127,7 @@ def treated_compounds(table: SiteTable) -> list[str]:
 
 
 def grouped_folds(table: SiteTable, folds: int, seed: int) -> list[list[str]]:
-    """Return the compounds in `folds` groups of near equal size, each mechanism spread over the groups."""
+    """Return the labelled compounds in `folds` groups of near equal size, each mechanism spread over the groups."""
     labelled = table.labelled()
     mechanism_of = dict(zip(labelled.frame["compound"], labelled.frame["mechanism"], strict=True))
     compounds = treated_compounds(labelled)
@@ -159,7 +159,8 @@ def write(split: Split, table: SiteTable, folder: Path) -> None:
 
 def to_record(split: Split, table: SiteTable) -> SplitRecord:
     """Return the record of a split of this table."""
-    digest = hashlib.sha256(_rows(split, table).to_csv(index=False).encode()).hexdigest()
+    assays = "" if table.assays is None else table.assays.digest()
+    digest = hashlib.sha256((_rows(split, table).to_csv(index=False) + assays).encode()).hexdigest()
     return SplitRecord(
         split.method, list(split.held_out), split.leaks, digest,
         sites={side: int((split.side == side).sum()) for side in (TRAIN, TEST, UNUSED)},
@@ -171,8 +172,9 @@ def restore(record: SplitRecord, table: SiteTable) -> Split:
     """Return the split of a checkpoint for the same table read again. Raises DataError where the table has changed."""
     split = Split(record.method, np.array(record.sides), tuple(record.held_out), record.leaks)
     if len(split.side) != len(table) or to_record(split, table).sha256 != record.sha256:
+        assays = "," if table.assays is None else ", or its assays,"
         raise DataError("the site table is not the one that the checkpoint was trained on (its split's SHA-256 differs);"
-                        " restore it, or name a table to score with --sites")
+                        f" restore it{assays} or name a table to score with --sites")
     return split
 
 
@@ -196,7 +198,9 @@ def overlap(record: SplitRecord, table: SiteTable) -> list[str]:
 
 
 def unlearnable(split: Split, table: SiteTable) -> list[str]:
-    """Return the mechanisms that are only on the test side, so that no network can learn them."""
+    """Return what cannot be learnt: mechanisms on the test side alone, or assays of one class on the training side."""
+    if table.assays is not None:
+        return table.assays.of_one_class(split.side == TRAIN)
     held_out = set(table.frame["mechanism"][split.side == TEST]) - {""}
     return sorted(held_out - set(identity.in_common(held_out, trained_on(split, table, "mechanism"))))
 
@@ -210,7 +214,9 @@ def describe(split: Split, table: SiteTable) -> str:
     else:
         lines.append(f"held out: {'; '.join(split.held_out) or 'nothing'}")
     if untrained := unlearnable(split, table):
-        lines.append(f"only on the held-out side, so always wrong: {'; '.join(untrained)}")
+        why = "only on the held-out side, so always wrong" if table.assays is None else \
+            f"assays of one class among the training compounds, so not learnt: {len(untrained)}"
+        lines.append(f"{why}: {'; '.join(untrained)}")
     return "; ".join(lines)
 
 
@@ -257,7 +263,11 @@ def _checked(split: Split, table: SiteTable, needs_labels: bool) -> Split:
     if split.method == "leave-week-out":
         assert not identity.in_common(train["week"], test["week"]), "a week is on both sides"
     mechanisms = set(train["mechanism"]) - {""}
-    if needs_labels and len(mechanisms) < 2:
+    if needs_labels and table.assays is not None:
+        if len(unlearnable(split, table)) == len(table.assays.names):
+            raise UsageError(f"holding out {', '.join(split.held_out) or 'nothing'} leaves no assay with active and "
+                             "inactive compounds to train on; hold out fewer compounds, or measure more")
+    elif needs_labels and len(mechanisms) < 2:
         raise UsageError(f"holding out {', '.join(split.held_out) or 'nothing'} leaves {len(mechanisms)} "
                          "mechanisms to train on; hold out fewer compounds")
     return split

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import re
 import zlib
 from itertools import dropwhile
 from pathlib import Path
@@ -41,6 +42,11 @@ def read_csv(path: Path) -> pd.DataFrame:
         raise DataError(f"{path}: the header has {len(header)} columns that these do not fit; mend the table",
                         ragged + [f"column {name} appears twice" for name in twice])
     return pd.DataFrame(rows[1:], columns=header, index=numbers[1:], dtype=str)
+
+
+def plain_name(column: str) -> str:
+    """Return a column's name without prefix, unit and case: Image_Metadata_Plate_ID -> plateid, Dose (µM) -> dose."""
+    return re.sub(r"\(.*?\)|\[.*?\]|[\W_]", "", re.sub(r"^(Image_)?(Metadata_)?", "", column)).lower()
 
 
 def _rows(text: str) -> list[tuple[int, list[str]]]:

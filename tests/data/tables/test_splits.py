@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from mscnn.core.errors import DataError, UsageError
+from mscnn.data.tables.assays import Assays
 from mscnn.data.tables.bbbc021 import find_csvs, read_bbbc021
 from mscnn.data.tables.hold_out import parse_names
 from mscnn.data.tables.splits import (
@@ -230,3 +231,36 @@ def test_what_needs_no_labels_may_be_left_without_a_mechanism(options):
     assert make_split(table, **options, needs_labels=False).held_out
     with pytest.raises(UsageError, match="leaves 0 mechanisms to train on"):
         make_split(table, **options)
+
+
+def with_assays(rows):
+    """TABLE with assays x and y, rows: {compound: (x, y)}."""
+    names = sorted(rows)
+    values = np.array([*(rows[name] for name in names), (np.nan, np.nan)], np.float32)
+    row = [names.index(name) if name in rows else len(names) for name in TABLE.frame["compound"]]
+    return replace(TABLE, assays=Assays(["x", "y"], values, np.array(row)))
+
+
+def test_assays_of_one_class_on_the_training_side_are_counted_and_part_of_the_digest():
+    table = with_assays({"a": (1, 0), "b": (0, 1), "c": (0, 0)})
+    split = make_split(table, split="hold-out", hold_out="b")
+    assert to_record(split, table).unlearnable == ["y"]
+    assert "assays of one class among the training compounds, so not learnt: 1: y" in describe(split, table)
+    other = with_assays({"a": (1, 0), "b": (0, 1), "c": (0, np.nan)})
+    assert len({to_record(split, each).sha256 for each in (TABLE, table, other)}) == 3
+    with pytest.raises(DataError, match="restore it, or its assays, or name a table"):
+        restore(to_record(split, table), other)
+
+
+def test_a_split_needs_an_assay_with_both_classes_to_train_on():
+    table = with_assays({"a": (1, 0), "b": (0, 1), "c": (0, 0)})
+    with pytest.raises(UsageError, match="holding out a, b leaves no assay with active and inactive compounds"):
+        make_split(table, split="hold-out", hold_out="a,b")
+    one_mechanism = replace(table, frame=table.frame.assign(mechanism="M"))
+    assert make_split(one_mechanism, split="hold-out", hold_out="c").held_out == ("c",)  # mechanisms are of no account
+
+
+def test_folds_hold_out_compounds_with_assays():
+    table = with_assays({"a": (1, 0), "c": (0, 0)})
+    assert fold_compounds(table, split="leave-compound-out") == [["a"], ["c"]]
+    assert sorted(grouped_folds(table, 2, seed=0)) == [["a"], ["c"]]
