@@ -176,9 +176,12 @@ def test_more_features_than_wells_are_read():
 def test_large_screens_are_sampled_by_compound_and_many_features_are_projected(monkeypatch):
     monkeypatch.setattr(module, "MOST_WELLS", 100)
     monkeypatch.setattr(module, "MOST_FEATURES", 5)
+    fitted, predict = set(), module._predict
+    monkeypatch.setattr(module, "_predict", lambda *tables: fitted.add(tables[0].shape[1]) or predict(*tables))
     wells = screen(controls=False)
     found = by_name(with_signal(wells, letter(wells)))
     assert (found["plate"].rows, found["plate"].groups) == (96, 12)  # of 18 compounds with 8 wells each
+    assert fitted == {5}
     assert found["row"].note == "read from 96 wells of compounds drawn at random; read from 5 principal components at most"
     assert found["row"].balanced_accuracy > 0.98
 
@@ -216,6 +219,14 @@ def test_what_cannot_be_read_is_said_and_the_rest_is_read():
     assert found["week"].wells == "treated"
     found = by_name(dataclasses.replace(wells, metadata=metadata.assign(Metadata_Well="somewhere")))
     assert found["column"].note == "no column is known; add Metadata_Well"
+
+
+def test_wells_of_unknown_plates_are_not_read():
+    wells = screen()
+    wells.metadata["Metadata_Plate"] = wells.metadata["Metadata_Plate"].replace("P0", "")
+    found = by_name(wells)
+    assert (found["plate"].classes, found["plate"].rows) == (7, 84)
+    assert (found["column"].groups, found["column"].rows) == (7, 84)
 
 
 def test_constant_profiles_are_not_read():

@@ -159,6 +159,10 @@ def test_control_wells_are_grouped_by_as_many_plates_as_a_treatment_has():
     assert found.positions.chance == pytest.approx(expected_ap(2, 7), abs=0.02)
     assert found.chance == pytest.approx(0.9 * expected_ap(2, 8) + 0.1 * expected_ap(9, 8), abs=0.02)
     assert found.active == found.positions.active == 0
+    few = in_threes(4)
+    is_left_S = ~few.metadata["Metadata_Compound"].isin(["c2 0", "c3 0"]).to_numpy()
+    found, _ = activity(few.select(is_left_S), "DMSO", draws=100)
+    assert found.positions.replicates == 3  # of 3 and 4: wells without a replicate do not count
 
 
 def test_the_order_of_the_table_does_not_matter():
