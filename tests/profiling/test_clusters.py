@@ -188,6 +188,12 @@ def test_too_many_treatments_are_refused_with_the_remedy(monkeypatch):
     assert found.summary.clusters is None
 
 
+@pytest.mark.parametrize(("most", "found"), [(4, 4), (3, 3), (2, 2)])
+def test_there_are_no_more_clusters_than_the_most(most, found, monkeypatch):
+    monkeypatch.setattr(clusters, "MOST_CLUSTERS", most)
+    assert len(cluster_treatments(*groups(), draws=1).summary.clusters) == found
+
+
 def test_verdicts_are_hennigs():
     def verdict(stability: float | None) -> str:
         return Cluster(1, 2, 2, 0.5, stability, "", None).verdict
