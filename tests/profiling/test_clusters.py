@@ -89,11 +89,12 @@ def test_treatments_that_are_not_drawn_join_the_cluster_with_the_least_mean_dist
 
 
 def test_when_all_compounds_are_drawn_the_clusters_are_the_same(monkeypatch):
-    """Of noise, where some treatments are nearer to another cluster than to their own."""
-    monkeypatch.setattr(clusters, "_draw_compounds", lambda *_: iter([np.arange(100)]))
-    found = cluster_treatments(frame_of(100), np.random.default_rng(0).normal(size=(100, 50)), draws=1)
+    """Angles from 0 to 60 degrees and around 92: 60 lies in the first cluster, and is nearer to the second on average."""
+    radians = np.radians([*range(0, 61, 5), *np.arange(90, 94, 0.5)])
+    monkeypatch.setattr(clusters, "_draw_compounds", lambda *_: iter([np.arange(21)]))
+    found = cluster_treatments(frame_of(21, doses=1), np.column_stack([np.cos(radians), np.sin(radians)]), draws=1)
+    assert [(cluster.treatments, cluster.stability) for cluster in found.summary.clusters] == [(13, 1.0), (8, 1.0)]
     assert found.table["Silhouette"].min() < 0
-    assert {cluster.stability for cluster in found.summary.clusters} == {1.0}
 
 
 def test_noise_is_not_stable():
@@ -185,6 +186,12 @@ def test_too_many_treatments_are_refused_with_the_remedy(monkeypatch):
     assert found.summary.note == ("48 treatments are too many to cluster, as all distances are needed; give at most 47, "
                                   "such as the active ones")
     assert found.summary.clusters is None
+
+
+@pytest.mark.parametrize(("most", "found"), [(4, 4), (3, 3), (2, 2)])
+def test_there_are_no_more_clusters_than_the_most(most, found, monkeypatch):
+    monkeypatch.setattr(clusters, "MOST_CLUSTERS", most)
+    assert len(cluster_treatments(*groups(), draws=1).summary.clusters) == found
 
 
 def test_verdicts_are_hennigs():

@@ -225,7 +225,7 @@ def test_an_empty_table_has_a_reason(rows, words):
 
 def test_profiles_of_zeros_are_neither_neighbours_nor_listed():
     zeros = [("z", 1.0, "M", (0, 0)), ("y", 1.0, "", (0, 0))]
-    with_zeros, without = compare_with_known(*screen(*BY_HAND, *zeros)), compare_with_known(*screen(*BY_HAND))
+    with_zeros, without = (compare_with_known(*screen(*rows), nearest=9) for rows in ([*BY_HAND, *zeros], BY_HAND))
     assert with_zeros.score == without.score
     pd.testing.assert_frame_equal(with_zeros.nearest, without.nearest)
     assert with_zeros.note == "1 treatments with profiles of zeros are like no other, and not listed"
@@ -253,3 +253,11 @@ def test_a_table_without_treatments_has_neither_score_nor_neighbours():
     assert "no treatment has a known mechanism" in found.score.note
     assert "no treatment has a known mechanism" in found.note
     assert list(found.nearest) == COLUMNS
+
+
+def test_left_out_mechanisms_that_are_the_opposite_of_all_others_count_too():
+    rows = [("a", 1.0, "M", angle(0)), ("b", 1.0, "M", angle(10)), ("c", 1.0, "N", angle(170)), ("d", 1.0, "N", angle(180)),
+            ("u", 1.0, "", angle(5))]
+    found = compare_with_known(*screen(*rows), nearest=1)
+    assert found.score.left_out == 4
+    assert found.nearest["None_Of_The_Known"].tolist() == pytest.approx([1 / 5])
