@@ -1,4 +1,4 @@
-"""mscnn.score_profiles: NSC, NSCB and mAP of a data frame of profiles, the same numbers as `mscnn score`."""
+"""mscnn.score_profiles: what a data frame of profiles says of its screen, the same numbers as `mscnn score`."""
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ def score_profiles(frame: pd.DataFrame, *, similarity: str = "cosine", normalise
                    control: str = "DMSO", aggregate_wells: str = "mean", aggregate_treatments: str = "median",
                    taxol_controls: str = "drop", features: list[str] | None = None, drop_nan: bool = False,
                    bootstrap: int = 5000, permutations: int = 1000, seed: int = 0) -> TableScores:
-    """Match each treatment's profile with its neighbours: how often does the nearest agree, and how do all of them rank?
+    """Match each treatment's profile with its neighbours, and measure activity, batch effects, known compounds, clusters.
 
     NSC compares with other compounds, NSCB with other compounds of other batches.  Each has a mean average precision.
     Defaults and numbers are those of `mscnn score`.
@@ -46,9 +46,11 @@ def score_profiles(frame: pd.DataFrame, *, similarity: str = "cosine", normalise
         seed: of both, 0 or more.
 
     Returns:
-        Scores with nsc, nscb and same_compound_allowed (each with correct, total, interval, permuted and
-        mean_average_precision; nscb is None where no row has a week or batch), mechanisms, treatments, counts and
-        features.  str() gives the lines that `mscnn score` logs.
+        Scores with nsc, nscb and same_compound_allowed (each with correct, total, interval, permuted,
+        mean_average_precision and recall; nscb is None where no row has a week or batch, all three where fewer than two
+        compounds have a mechanism), mechanisms, treatments, counts and features; numbers (activity, probes, known,
+        clusters; each with a note where something cannot be had); and tables, data frames by name: hits.csv,
+        nearest.csv, clusters.csv.  str() gives the lines that `mscnn score` logs.
 
     Raises:
         ValueError: columns are missing or hold other values, or nothing can be scored; the message names the remedy.

@@ -42,20 +42,21 @@ def test_scores_are_those_of_the_command(options, tmp_path):
     assert done.returncode == 0, done.stderr
     expected = json.loads((tmp_path / "scores.json").read_text())
     scored = mscnn.score_profiles(frame, **options)
-    found = {"counted": scored.counts.to_json(), "features": scored.features, **scored.scores.to_json()}
-    assert json.loads(json.dumps(found)) == {name: value for name, value in expected.items()
+    assert json.loads(json.dumps(scored.to_json())) == {name: value for name, value in expected.items()
                                              if name not in ("profiles", "settings")}
     assert str(scored) in done.stdout
     assert repr(scored) == str(scored)
     assert (scored.nsc.correct, scored.nscb.total) == (expected["nsc"]["correct"], expected["nscb"]["total"])
     assert [row.compound for row in scored.treatments] == [row["compound"] for row in expected["treatments"]]
     assert 0 < scored.nsc.correct < scored.nsc.total  # so that a difference could show
+    assert scored.numbers.to_json() == expected["numbers"]
+    assert len(scored.tables["hits.csv"]) == 12
 
 
 def test_defaults_are_those_of_the_command():
     ours = {name: parameter.default for name, parameter in inspect.signature(mscnn.score_profiles).parameters.items()}
-    theirs = ScoreSettings(profiles="x")
-    assert {*ours} - {"frame"} == {*vars(theirs)} - {"profiles", "json"}
+    theirs = ScoreSettings(profiles=["x"])
+    assert {*ours} - {"frame"} == {*vars(theirs)} - {"profiles", "json", "out"}
     assert {name: value for name, value in ours.items() if name != "frame"} == {
         name: getattr(theirs, name) for name in ours if name != "frame"}
 
