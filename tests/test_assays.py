@@ -95,9 +95,13 @@ def test_probabilities_are_sigmoids_of_the_networks_outputs(run, evaluated, scre
     np.testing.assert_allclose(got.filter(like="Probability_"), expected, rtol=1e-3, atol=1e-5)  # another layout
 
 
-def test_assays_are_scored_over_compounds(evaluated):
+def test_assays_are_scored_over_compounds(run, evaluated):
     out, console = evaluated
     fields = pd.read_parquet(out / "predictions.parquet")
+    known_SA, of_SA = fields.filter(like="Assay_").to_numpy(), fields.filter(like="Probability_").to_numpy()
+    curve = [json.loads(line) for line in (run[0] / "metrics.jsonl").read_text().splitlines()]
+    right = (((of_SA > 0.5) == (known_SA == 1)) & ~np.isnan(known_SA)).sum()
+    assert [line["correct"] for line in curve if line["kind"] == "held_out"][-1] == right
     compounds = fields.groupby("Metadata_Compound")[["Assay_bright", "Probability_bright"]].mean()  # of two wells
     written = pd.read_csv(out / "compounds.csv").set_index("Metadata_Compound")
     pd.testing.assert_frame_equal(written[compounds.columns.tolist()], compounds)
