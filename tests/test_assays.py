@@ -33,14 +33,16 @@ TRAIN = ("train", "supervised", "--epochs", "3", "--minibatch", "4", "--lr", "0.
 
 
 def write_screen(folder, seed=0):
-    """Two wells of one field of each of eight compounds, four of them bright, and of DMSO; no mechanism is known."""
+    """Two wells of one field of each of eight compounds, four of them bright, and of DMSO; one mechanism is known, of what is held out."""
     rng, rows = np.random.default_rng(seed), []
     for column, compound in enumerate([*"abcdefgh", "DMSO"], 2):
         for row in "BC":
             tifffile.imwrite(folder / f"{compound}{row}.tif",
                              rng.poisson(900 if compound in "abeh" else 300, (128, 128)).astype(np.uint16))
-            rows.append(("P1", f"{row}{column:02d}", "1", compound, f"{compound}{row}.tif"))
-    pd.DataFrame(rows, columns=["plate", "well", "site", "compound", "filename"]).to_csv(folder / "sites.csv", index=False)
+            mechanism = "M" if compound == "e" else ""
+            rows.append(("P1", f"{row}{column:02d}", "1", compound, mechanism, f"{compound}{row}.tif"))
+    pd.DataFrame(rows, columns=["plate", "well", "site", "compound", "mechanism", "filename"]).to_csv(
+        folder / "sites.csv", index=False)
     (folder / "assays.csv").write_text(ASSAYS)
     return folder
 
@@ -95,9 +97,13 @@ def test_probabilities_are_sigmoids_of_the_networks_outputs(run, evaluated, scre
     np.testing.assert_allclose(got.filter(like="Probability_"), expected, rtol=1e-3, atol=1e-5)  # another layout
 
 
-def test_assays_are_scored_over_compounds(evaluated):
+def test_assays_are_scored_over_compounds(run, evaluated):
     out, console = evaluated
     fields = pd.read_parquet(out / "predictions.parquet")
+    known_SA, of_SA = fields.filter(like="Assay_").to_numpy(), fields.filter(like="Probability_").to_numpy()
+    curve = [json.loads(line) for line in (run[0] / "metrics.jsonl").read_text().splitlines()]
+    right = (((of_SA > 0.5) == (known_SA == 1)) & ~np.isnan(known_SA)).sum()
+    assert [line["correct"] for line in curve if line["kind"] == "held_out"][-1] == right
     compounds = fields.groupby("Metadata_Compound")[["Assay_bright", "Probability_bright"]].mean()  # of two wells
     written = pd.read_csv(out / "compounds.csv").set_index("Metadata_Compound")
     pd.testing.assert_frame_equal(written[compounds.columns.tolist()], compounds)
@@ -114,6 +120,7 @@ def test_assays_are_scored_over_compounds(evaluated):
     assert table.loc["one", "reason"].startswith("one class among the training compounds")
     assert table.loc["rare", "reason"].startswith("one class among the compounds that are scored")
     assert "over 1 of 3 assays" in console
+    assert json.loads((out / "evaluation.json").read_text())["notes"] == []  # a mechanism that was not trained is no matter
     assert not (out / "confusion.png").exists()
     assert not (out / "gallery").exists()
 
