@@ -33,7 +33,7 @@ TRAIN = ("train", "supervised", "--epochs", "3", "--minibatch", "4", "--lr", "0.
 
 
 def write_screen(folder, seed=0):
-    """Two wells of one field of each of eight compounds, four of them bright, and of DMSO; one mechanism is known, of what is held out."""
+    """Two wells of each of eight compounds, four of them bright, and of DMSO; only the held-out e has a mechanism."""
     rng, rows = np.random.default_rng(seed), []
     for column, compound in enumerate([*"abcdefgh", "DMSO"], 2):
         for row in "BC":
