@@ -35,7 +35,7 @@ class ProfileNumbers(Record):
     correction: Correction
     activity: Activity
     probes: list[Probe]         # of the corrected profiles
-    probes_before: list[Probe]  # of the profiles as they were; empty where nothing was corrected
+    probes_before: list[Probe]  # of the profiles as they were; empty where no control wells corrected them
     known: KnownScore
     clusters: ClusterSummary
     nearest_note: str = ""      # why no nearest known compounds are listed
@@ -67,8 +67,9 @@ def measure(before: ProfileTable, corrected: ProfileTable, correction: Correctio
     compared = known.compare_with_known(frame, profiles_TF, draws=draws, seed=seed)
     chosen_T = _to_cluster(frame, hits)
     clustering = clusters.cluster_treatments(frame[chosen_T], profiles_TF[chosen_T], seed=seed)
-    read = partial(probes.probes, control=control, is_fitted=correction.rows > 0, seed=seed)
-    unlike = [] if correction.is_none else read(treatment_profiles.wells(before, aggregate_wells))
+    is_fitted = correction.rows > 0  # else probes read the same: they scale features themselves
+    read = partial(probes.probes, control=control, is_fitted=is_fitted, seed=seed)
+    unlike = read(treatment_profiles.wells(before, aggregate_wells)) if is_fitted else []
     numbers = ProfileNumbers(correction, activity, read(wells), unlike, compared.score,
                              clustering.summary, compared.note)
     return Measured(numbers, {HITS: hits, NEAREST: compared.nearest, CLUSTERS: clustering.table})
