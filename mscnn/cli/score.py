@@ -5,6 +5,7 @@ high do all treatments of the mechanism rank?  Several files are scored side by 
 """
 
 import dataclasses
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -26,7 +27,8 @@ class ScoreSettings(Settings):
     aggregate_treatments: Literal["mean", "median"] = setting("median", "a treatment's profile from those of its wells")
     aggregate_wells: Literal["mean", "median"] = setting(
         "mean", "a well's profile from those of its fields, where the table has Metadata_Plate and Metadata_Well")
-    similarity: Literal["cosine", "correlation", "euclidean"] = setting("cosine", "measure by which neighbours are near")
+    similarity: Literal["cosine", "correlation", "euclidean"] = setting(
+        "cosine", "measure by which NSC, NSCB, mAP and recall find neighbours; all else is by cosine")
     normalise: Literal["none", "standard", "z", "mad", "percentile"] = setting(
         "none", "standard: scale each feature to mean 0 and sd 1 over all rows. The others scale each plate by its control "
                 "rows; z: mean and sd; mad: median and MAD; percentile: 1st and 99th percentile")
@@ -80,12 +82,13 @@ def main(argv: list[str]) -> None:
         one = next(iter(scores.values()))
         shown, content = one.lines(), content | one.to_json()
     for line in shown:
-        log.info("%s", line)
+        log.info("%s", errors.printable(line))
     if settings.json:
         files.make_output_folder(Path(settings.json).absolute().parent)
         files.write_json(Path(settings.json), content)
     if settings.out:
         out = Path(settings.out)
+        _remove_lists(out)
         for name, one in scores.items():
             _write_lists(out / name.replace("/", "-") if len(scores) > 1 else out, one.tables)
         files.write_json(out / SCORES, content)
@@ -111,6 +114,15 @@ def _require_writable(settings: ScoreSettings) -> None:
     if settings.out:
         paths.require_own(Path(settings.out), [SCORES, *LISTS],
                           lambda folder: paths.has_keys(folder / SCORES, "profiles", "settings"))
+
+
+def _remove_lists(out: Path) -> None:
+    """Remove the lists that an earlier call wrote, so that none stands beside other scores."""
+    if (out / SCORES).exists():
+        tables = json.loads((out / SCORES).read_text()).get("tables", {})
+        for folder in (out, *(out / str(name).replace("/", "-") for name in tables)):
+            for name in LISTS:
+                (folder / name).unlink(missing_ok=True)
 
 
 def _write_lists(folder: Path, lists: dict) -> None:

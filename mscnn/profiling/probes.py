@@ -141,7 +141,7 @@ def _why_not(names_S: np.ndarray, what: str) -> str:
     """Return why a property cannot be read, and the remedy."""
     known = len(set(names_S) - {""})
     if not known:
-        return f"no {what} is known; add {COLUMNS[what]}"
+        return f"no {what} is known; add {COLUMNS[what]}{', spelt as A01' if what in ('row', 'column') else ''}"
     if known == 1:
         return f"all wells are of one {what}; add wells of another"
     of_plates = "" if what == "plate" else " of two plates"

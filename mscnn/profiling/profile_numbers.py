@@ -5,6 +5,7 @@
 Shapes: T treatments, F features.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -18,14 +19,16 @@ from mscnn.profiling.clusters import STABLE, ClusterSummary
 from mscnn.profiling.correction import Correction
 from mscnn.profiling.known import KnownScore
 from mscnn.profiling.probes import Probe
-from mscnn.profiling.profile_table import ProfileTable
+from mscnn.profiling.profile_table import PLACES, ProfileTable
 from mscnn.profiling.replicates import LIMIT, Activity
 from mscnn.profiling.resampling import Interval
 
 HITS, NEAREST, CLUSTERS = "hits.csv", "nearest.csv", "clusters.csv"
 LISTS = {HITS: replicates.COLUMNS, NEAREST: known.COLUMNS, CLUSTERS: clusters.COLUMNS}  # columns of each list
 TEXT = {"Metadata_Compound", "Metadata_MOA", "Nearest_Compound", "Nearest_MOA", "Active"}  # all others hold numbers
-ACTIVE, BY_POSITION, KNOWN, CLUSTERED = "active treatments", "active by position", "known or new mechanism", "clusters"
+ACTIVE, BY_POSITION, CLUSTERED = "active treatments", "active by position", "clusters"
+KNOWN, NEAREST_KNOWN = "known or new mechanism", "nearest known compounds"
+ODD = 5  # columns that are named as features, where no other column is named alike
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class ProfileNumbers(Record):
     known: KnownScore
     clusters: ClusterSummary
     nearest_note: str = ""      # why no nearest known compounds are listed
+    table_note: str = ""        # what to know of the rows and columns
 
     @property
     def says_something(self) -> bool:
@@ -71,7 +75,7 @@ def measure(before: ProfileTable, corrected: ProfileTable, correction: Correctio
     read = partial(probes.probes, control=control, is_fitted=is_fitted, seed=seed)
     unlike = read(treatment_profiles.wells(before, aggregate_wells)) if is_fitted else []
     numbers = ProfileNumbers(correction, activity, read(wells), unlike, compared.score,
-                             clustering.summary, compared.note)
+                             clustering.summary, compared.note, _table_note(before))
     return Measured(numbers, {HITS: hits, NEAREST: compared.nearest, CLUSTERS: clustering.table})
 
 
@@ -82,6 +86,23 @@ def _to_cluster(frame: pd.DataFrame, hits: pd.DataFrame) -> np.ndarray:
         return np.ones(len(frame), bool)
     keys = ["Metadata_Compound", "Metadata_Concentration"]
     return pd.MultiIndex.from_frame(frame[keys]).isin(pd.MultiIndex.from_frame(active[keys]))
+
+
+def _table_note(table: ProfileTable) -> str:
+    """Return what readers of numbers must know of the rows and columns of a table."""
+    metadata, said = table.metadata, []
+    if lacking := [name for name in PLACES if name not in metadata or (metadata[name] == "").all()]:
+        said.append(f"no {' and '.join(lacking)}: each row counts as a well, and fields of one well pose as replicates")
+    elif number := int((metadata[list(PLACES)] == "").any(axis=1).sum()):
+        said.append(f"{number} rows have no {' or '.join(PLACES)} and count as a well each; fill them in")
+    doses = metadata["Metadata_Concentration"].isna().groupby(metadata["Metadata_Compound"]).nunique()
+    if several := int((doses > 1).sum()):
+        said.append(f"{several} compounds have concentrations in some rows only; rows without one count as one treatment")
+    stems = pd.Series([re.split(r"[\W_\d]", name)[0] for name in table.names], index=table.names)
+    odd = [name for name, stem in stems.items() if (stems == stem).sum() == 1]
+    if 0 < len(odd) <= min(ODD, len(stems) // 2):
+        said.append(f"{', '.join(map(str, odd))} are features, too; --features names the prefixes of features")
+    return "; ".join(said)
 
 
 def lines(numbers: ProfileNumbers) -> Iterator[str]:
@@ -104,16 +125,16 @@ def lines(numbers: ProfileNumbers) -> Iterator[str]:
         yield _line(KNOWN, f"AUC {score.auc:.3f}, {_interval(score.interval)}; {score.left_out} compounds left out with "
                     "their mechanism")
     if found.clusters:
-        yield _line(CLUSTERED, f"{len(found.clusters)} of {found.treatments} treatments, {found.stable} stable (Jaccard "
-                    f"{STABLE} or more); silhouette {found.silhouette:.2f}")
+        yield _line(CLUSTERED, f"{len(found.clusters):4d}, of {found.treatments} treatments; {found.stable} stable "
+                    f"(Jaccard {STABLE} or more); silhouette {found.silhouette:.2f}")
     yield from (_line(what, f"note: {note}") for what, note in notes(numbers))
 
 
 def notes(numbers: ProfileNumbers) -> Iterator[tuple[str, str]]:
     """Yield numbers that cannot be had and why, or what to know of them."""
-    said = {ACTIVE: numbers.activity.note, BY_POSITION: numbers.activity.positions.note,
+    said = {"table": numbers.table_note, ACTIVE: numbers.activity.note, BY_POSITION: numbers.activity.positions.note,
             **{f"{probe.what} from profiles": probe.note for probe in numbers.probes},
-            KNOWN: numbers.known.note, CLUSTERED: numbers.clusters.note}
+            KNOWN: numbers.known.note, NEAREST_KNOWN: numbers.nearest_note, CLUSTERED: numbers.clusters.note}
     yield from ((what, note) for what, note in said.items() if note)
 
 

@@ -73,7 +73,7 @@ def _from_table(table: ForeignTable, *, prefixes: tuple[str, ...], drop_nan: boo
     if missing:
         raise DataError(f"{source}: no column {', '.join(missing)}; add it, or rename the one that holds it "
                         f"(it has {_some(list(table.columns))})")
-    names = [name for name in table.columns if name.startswith(prefixes)] if prefixes else _numeric(table)
+    names = _with_prefix(table, prefixes) if prefixes else _numeric(table)
     if not names:
         raise UsageError(f"{source}: no feature columns" + (f" that start with {' or '.join(prefixes)}" if prefixes else "")
                          + f"; it has {_some(list(table.columns))}")
@@ -85,10 +85,39 @@ def _from_table(table: ForeignTable, *, prefixes: tuple[str, ...], drop_nan: boo
     metadata["Metadata_Concentration"] = numbers(metadata["Metadata_Concentration"], source)
     for name in ("Metadata_MOA", "Metadata_Week"):
         metadata[name] = metadata[name].where(~metadata[name].map(identity.is_not_known).astype(bool), "")
-    metadata["Scored"] = table.text(SCORED).str.lower().isin(["true", "1"]) if SCORED in table.columns else True
+    metadata["Scored"] = _scored(table) if SCORED in table.columns else True
     refuse_spellings(metadata, source)
+    metadata["Metadata_MOA"] = _of_treatments(metadata)
     names, features_SF = _features(table, names, drop_nan)
     return ProfileTable(metadata, features_SF, names)
+
+
+def _with_prefix(table: ForeignTable, prefixes: tuple[str, ...]) -> list[str]:
+    """Return the columns with one of some prefixes. Raises UsageError for a prefix that no column has, or metadata."""
+    for prefix in prefixes:
+        if not prefix.strip() or prefix.startswith(_NO_FEATURES) or any(name.startswith(prefix) for name in _NO_FEATURES):
+            raise UsageError(f"--features {','.join(prefixes)}: {prefix!r} is no prefix of features alone; name others")
+        if not any(name.startswith(prefix) for name in table.columns):
+            raise UsageError(f"{table.source}: no feature columns that start with {prefix}; it has "
+                             f"{_some(list(table.columns))}")
+    return [name for name in table.columns if name.startswith(prefixes)]
+
+
+def _scored(table: ForeignTable) -> np.ndarray:
+    """Return whether each row counts, (S,). Raises DataError for what is neither true nor false."""
+    texts = table.text(SCORED).str.strip().str.casefold()
+    if not (fits := texts.isin(["true", "1", "false", "0"])).all():
+        raise DataError(f"{table.source}: {SCORED} holds {texts[~fits].iloc[0][:40]!r}, neither true nor false; {REMEDY}")
+    return texts.isin(["true", "1"]).to_numpy()
+
+
+def _of_treatments(metadata: pd.DataFrame) -> pd.Series:
+    """Return the mechanism of each row; a row without one has that of its treatment, where its other rows name one."""
+    names = metadata["Metadata_MOA"]
+    treatments = metadata.groupby(["Metadata_Compound", "Metadata_Concentration"], dropna=False).ngroup()
+    known = names[names != ""].groupby(treatments).agg(["first", "nunique"])
+    single = treatments.map(known["first"][known["nunique"] == 1].to_dict())
+    return names.where((names != "") | single.isna(), single)
 
 
 def refuse_spellings(metadata: pd.DataFrame, source: str) -> None:

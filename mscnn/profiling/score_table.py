@@ -140,7 +140,11 @@ def lines(scores: ProfileScores, counts: TreatmentCounts) -> list[str]:
         if score is None:
             shown.append(f"{title:24} not scored: no row has a week or batch (Metadata_Week, Metadata_Batch)")
             continue
-        share = f"{100 * score.correct / score.total:5.1f}%" if score.total else "    -"
+        if not score.total:
+            shown.append(f"{title:24} not scored: no treatment has a permitted neighbour of its mechanism; give mechanisms "
+                         "that compounds share")
+            continue
+        share = f"{100 * score.correct / score.total:5.1f}%"
         shown.append(f"{title:24} {score.correct:4d}/{score.total:<4d} {share}   "
                      + _chance(score.interval, score.permuted.over_compounds, 100, ".0f", " %"))
         if score.unscorable:

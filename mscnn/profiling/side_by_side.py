@@ -42,7 +42,8 @@ class SideBySide(Record):
 def on_same_treatments(tables: dict[str, ProfileTable], control: str) -> tuple[dict[str, ProfileTable], dict[str, int]]:
     """Return the rows of treatments that all tables hold, and of the control; and how many others each table has.
 
-    Treatments are matched by compound, in any spelling, and concentration.  Raises DataError where no treatment is common,
+    Treatments are matched by compound, in any spelling, and concentration.  A mechanism that one table lacks is another's.
+    Raises DataError where no treatment is common,
     and for treatments whose mechanism differs between tables.
     """
     keys = {name: _keys(table) for name, table in tables.items()}
@@ -51,10 +52,14 @@ def on_same_treatments(tables: dict[str, ProfileTable], control: str) -> tuple[d
     for of_table in treated.values():
         common = common.intersection(pd.MultiIndex.from_frame(of_table))
     if not len(common):
-        raise DataError("the tables have no treatment in common (compound and concentration); give tables of one screen",
+        compounds = [set(of_table[TREATMENT[0]]) for of_table in treated.values()]
+        raise DataError("the tables have no treatment in common: " + (
+            "compounds agree, concentrations do not; give all tables one unit" if set.intersection(*compounds) else
+            "their compounds differ; give tables of one screen"),
                         [f"{name}: {', '.join(sorted(set(of_table['Metadata_Compound']))[:5])} ..."
                          for name, of_table in treated.items()])
     _require_same_mechanisms(tables, keys, common)
+    tables = _with_mechanisms(tables, keys)
     chosen = {name: table.select(pd.MultiIndex.from_frame(keys[name]).isin(common) | table.is_control(control))
               for name, table in tables.items()}
     return chosen, {name: len(of_table.drop_duplicates()) - len(common.unique()) for name, of_table in treated.items()}
@@ -94,9 +99,9 @@ def lines(found: SideBySide) -> Iterator[str]:
     yield f"{found.treatments} treatments with a mechanism in all of {len(found.tables)} tables" + "".join(
         f"; {number} more in {name} are left out" for name, number in found.left_out.items() if number)
     names = [name[:24] for name in found.tables]
-    yield f"{'':30}" + "".join(f"{name:>26}" for name in names)
+    yield f"{'':46}" + "".join(f"{name:>26}" for name in names)
     for number, values in found.numbers.items():
-        yield f"{number:30}" + "".join(f"{_shown(value):>26}" for value in values)
+        yield f"{number:46}" + "".join(f"{_shown(value):>26}" for value in values)
     yield f"in brackets: difference from {found.tables[0]}, 95 % interval over compounds in pairs"
 
 
@@ -129,17 +134,19 @@ def _measured(one: TableScores) -> Iterator[tuple[str, Number]]:
     if activity.treatments:
         ranked = hits[hits["P_Value"].notna()]
         index = _index(ranked[TREATMENT[0]].to_list(), ranked[TREATMENT[1]].to_list())
-        yield "mAP against controls", (activity.mean_average_precision, activity.interval, pd.Series(
+        of_controls = f"against controls, chance {activity.chance or 0:.2f}"  # another chance: other rankings
+        yield f"mAP {of_controls}", (activity.mean_average_precision, activity.interval, pd.Series(
             ranked["Mean_Average_Precision"].to_numpy(float), index))
-        yield "active treatments, share", (activity.active / activity.treatments, None, pd.Series(
+        yield f"active {of_controls}", (activity.active / activity.treatments, None, pd.Series(
             ranked["Active"].to_numpy(float), index))
         if activity.positions.groups:
             share = activity.positions.active / activity.positions.groups
             yield "active by position, share", (share, None, None)
-    for when, probes in (("", one.numbers.probes), (" uncorrected", one.numbers.probes_before)):
+    for when, probes in (("", one.numbers.probes), (", uncorrected", one.numbers.probes_before)):
         for probe in probes:
             if probe.balanced_accuracy is not None:
-                yield f"{probe.what}{when}, chance {probe.chance:.2f}", (probe.balanced_accuracy, probe.interval, None)
+                yield (f"{probe.what} of {probe.wells} wells{when}, chance {probe.chance:.2f}",
+                       (probe.balanced_accuracy, probe.interval, None))
     if one.numbers.known.auc is not None:
         yield "known or new mechanism, AUC", (one.numbers.known.auc, one.numbers.known.interval, None)
     if one.numbers.clusters.clusters:
@@ -182,10 +189,24 @@ def _require_same_mechanisms(tables: dict[str, ProfileTable], keys: dict[str, pd
     named = pd.concat([keys[name].assign(table=name, mechanism=identity.normal_forms(
         table.metadata["Metadata_MOA"], "mechanism").to_numpy(), shown=table.metadata["Metadata_MOA"].to_numpy())
         for name, table in tables.items()]).drop_duplicates()
-    named = named[pd.MultiIndex.from_frame(named[TREATMENT]).isin(common)]
+    named = named[pd.MultiIndex.from_frame(named[TREATMENT]).isin(common) & (named["mechanism"] != "")]
     counts = named.groupby(TREATMENT)["mechanism"].nunique()
     if len(apart := counts[counts > 1]):
         rows = named.set_index(TREATMENT).loc[apart.index]
         raise DataError("mechanisms of treatments differ between the tables; give all tables the same Metadata_MOA",
                         [f"{compound} {dose}: {'; '.join(sorted(set(group['shown'] + ' (' + group['table'] + ')')))}"
                          for (compound, dose), group in rows.groupby(level=[0, 1])])
+
+
+def _with_mechanisms(tables: dict[str, ProfileTable], keys: dict[str, pd.DataFrame]) -> dict[str, ProfileTable]:
+    """Return the tables, a treatment without a mechanism with that which another table gives it."""
+    given = pd.concat([keys[name].assign(mechanism=table.metadata["Metadata_MOA"].to_numpy())
+                       for name, table in tables.items()])
+    given = given[given["mechanism"] != ""].drop_duplicates(TREATMENT).set_index(TREATMENT)["mechanism"]
+    found = {}
+    for name, table in tables.items():
+        own = table.metadata["Metadata_MOA"]
+        known = pd.Series(given.reindex(pd.MultiIndex.from_frame(keys[name])).fillna("").to_numpy(), own.index)
+        metadata = table.metadata.assign(Metadata_MOA=own.where(own != "", known))
+        found[name] = ProfileTable(metadata, table.features_SF, table.names)
+    return found

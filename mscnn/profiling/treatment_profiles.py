@@ -22,15 +22,18 @@ def wells(profiles: ProfileTable, rule: str = "mean") -> ProfileTable:
     """Return a row per well, in order of compound and concentration: treated ones and those of the control.
 
     Metadata: KEYS, Metadata_Week, Scored, and PLACES where the table has both.  Mechanisms may be "".  In a table without
-    plate and well each row counts as a well.  Rows without a compound are left out.
+    plate and well each row counts as a well, and so does a row that lacks one.  Rows without a compound are left out.
     """
     named = profiles.select((profiles.metadata["Metadata_Compound"] != "").to_numpy())
     if not set(PLACES) <= set(named.metadata):
         return named
-    keys = [*KEYS, "Metadata_Week", *PLACES]
+    keys = [*KEYS, "Metadata_Week", *PLACES, "alone"]
+    is_placed = (named.metadata[list(PLACES)] != "").all(axis=1)
+    alone = np.where(is_placed, -1, np.arange(len(is_placed)))
+    named = ProfileTable(named.metadata.assign(alone=alone), named.features_SF, named.names)
     grouped = _groups(named, keys, rule)
     scored = named.metadata.groupby(keys, dropna=False, sort=True)["Scored"].any().to_numpy()
-    return ProfileTable(grouped.metadata.assign(Scored=scored), grouped.features_SF, grouped.names)
+    return ProfileTable(grouped.metadata.drop(columns="alone").assign(Scored=scored), grouped.features_SF, grouped.names)
 
 
 def of_wells(wells: ProfileTable, control: str, rule: str = "median") -> tuple[pd.DataFrame, np.ndarray]:

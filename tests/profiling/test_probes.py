@@ -215,10 +215,10 @@ def test_what_cannot_be_read_is_said_and_the_rest_is_read():
     assert found["plate"].balanced_accuracy is not None
     found = by_name(dataclasses.replace(wells, metadata=metadata.drop(columns=["Metadata_Plate", "Metadata_Well"])))
     assert [probe.note for probe in found.values()][::2] == ["no plate is known; add Metadata_Plate",
-                                                             "no row is known; add Metadata_Well"]
+                                                             "no row is known; add Metadata_Well, spelt as A01"]
     assert found["week"].wells == "treated"
     found = by_name(dataclasses.replace(wells, metadata=metadata.assign(Metadata_Well="somewhere")))
-    assert found["column"].note == "no column is known; add Metadata_Well"
+    assert found["column"].note == "no column is known; add Metadata_Well, spelt as A01"
 
 
 def test_wells_of_unknown_plates_are_not_read():

@@ -9,7 +9,7 @@ import pytest
 from mscnn.core.errors import DataError, UsageError
 from mscnn.evaluation import aggregate
 from mscnn.profiling import correction
-from mscnn.profiling.profile_table import read
+from mscnn.profiling.profile_table import from_frame, read
 from tests.conftest import run_python
 
 # A CellProfiler-like table of wells: identifiers, file names, a feature with a hole, values that look like something else.
@@ -214,3 +214,28 @@ def embedding_table() -> pd.DataFrame:
     features = rng.normal(size=(len(rows), 8)) * 0.5
     features[:, :4] += np.array([centres[row[2]] for row in rows])[:, None] * [1, -1, 1, 0.5]
     return aggregate.field_profiles(table, features)
+
+
+def test_a_prefix_names_features_alone():
+    frame = pd.DataFrame({"Metadata_Compound": ["a", "b"], "Metadata_Concentration": [1, 1], "Metadata_MOA": ["M", "N"],
+                          "f1": [1.0, 2.0]})
+    for prefixes in (("f", ""), ("f", "Meta"), ("Metadata_Conc",), (" ",)):
+        with pytest.raises(UsageError, match="is no prefix of features alone"):
+            from_frame(frame, "table", prefixes=prefixes)
+    with pytest.raises(UsageError, match="no feature columns that start with g"):
+        from_frame(frame, "table", prefixes=("f", "g"))
+
+
+def test_what_counts_is_true_or_false():
+    frame = pd.DataFrame({"Metadata_Compound": ["a", "b"], "Metadata_Concentration": [1, 1], "Metadata_MOA": ["M", "N"],
+                          "f1": [1.0, 2.0]})
+    for values in ([1.0, 0.0], ["True", "false"], [True, False], ["1", "0"]):
+        assert from_frame(frame.assign(Metadata_Scored=values), "table").metadata["Scored"].tolist() == [True, False]
+    with pytest.raises(DataError, match="Metadata_Scored holds 'yes', neither true nor false"):
+        from_frame(frame.assign(Metadata_Scored="yes"), "table")
+
+
+def test_rows_without_a_mechanism_have_that_of_their_treatment():
+    frame = pd.DataFrame({"Metadata_Compound": ["a", "a", "a", "b"], "Metadata_Concentration": [1, 1, 3, 1],
+                          "Metadata_MOA": ["M", "", "", ""], "f1": 1.0})
+    assert from_frame(frame, "table").metadata["Metadata_MOA"].tolist() == ["M", "M", "", ""]

@@ -33,9 +33,12 @@ def test_treatments_that_a_table_lacks_are_left_out_of_all():
 
 def test_tables_of_other_screens_and_of_other_mechanisms_are_refused():
     renamed = screen().assign(Metadata_Compound=lambda frame: "x" + frame["Metadata_Compound"])
-    with pytest.raises(DataError, match="no treatment in common") as refusal:
+    with pytest.raises(DataError, match="no treatment in common: their compounds differ") as refusal:
         on_same_treatments(tables(one=screen(), other=renamed), "DMSO")
     assert refusal.value.details == ["one: c0, c1, c10, c11, c12 ...", "other: xc0, xc1, xc10, xc11, xc12 ..."]
+    in_nanomolar = screen().assign(Metadata_Concentration=lambda frame: 1000 * frame["Metadata_Concentration"])
+    with pytest.raises(DataError, match="compounds agree, concentrations do not; give all tables one unit"):
+        on_same_treatments(tables(one=screen(), other=in_nanomolar), "DMSO")
     relabelled = screen().replace({"Metadata_MOA": {"m1": "m9"}})
     with pytest.raises(DataError, match="mechanisms of treatments differ between the tables") as refusal:
         on_same_treatments(tables(one=screen(), other=relabelled), "DMSO")
@@ -58,10 +61,10 @@ def test_a_number_is_that_of_the_table_alone_and_its_difference_is_in_pairs():
     assert ranked[1].difference.difference == pytest.approx(change.mean())
     expected = np.quantile(drawn, [0.025, 0.975])
     assert [ranked[1].difference.low, ranked[1].difference.high] == pytest.approx(expected, abs=0.02)
-    activity = found.numbers["mAP against controls"]
+    activity = next(values for name, values in found.numbers.items() if name.startswith("mAP against controls, chance"))
     assert activity[1].value == alone["strong"].numbers.activity.mean_average_precision
     assert activity[1].difference.low > 0
-    assert found.numbers["plate, chance 0.17"][1].difference is None
+    assert found.numbers["plate of control wells, chance 0.17"][1].difference is None
     assert SideBySide.from_json(found.to_json()) == found
 
 
@@ -83,3 +86,17 @@ def test_a_number_that_one_table_lacks_is_a_dash():
     found = compare(scores, {"one": 0, "other": 0})
     assert [value.value is None for value in found.numbers["mAP, other batches"]] == [False, True]
     assert any(line.startswith("mAP, other batches") and line.endswith(" -") for line in side_by_side.lines(found))
+
+
+def test_a_mechanism_that_one_table_lacks_is_the_others():
+    chosen, _ = on_same_treatments(tables(one=screen(), other=screen().assign(Metadata_MOA="")), "DMSO")
+    assert chosen["other"].metadata["Metadata_MOA"].tolist() == chosen["one"].metadata["Metadata_MOA"].tolist()
+
+
+def test_numbers_of_other_rankings_or_other_wells_are_not_subtracted():
+    """Without plates, wells are ranked with all control wells: another chance, so another row."""
+    frames = tables(one=screen(), other=screen().drop(columns="Metadata_Plate"))
+    scores = {name: score_table.score(table, **MEASURED) for name, table in frames.items()}
+    found = compare(scores, {"one": 0, "other": 0}).numbers
+    ranked = [[value.value is None for value in values] for name, values in found.items() if "against controls" in name]
+    assert sorted(ranked) == [[False, True]] * 2 + [[True, False]] * 2

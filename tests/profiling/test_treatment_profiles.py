@@ -63,3 +63,9 @@ def test_rows_without_a_compound_are_no_wells():
     assert len(wells(SCREEN.select(SCREEN.metadata.index != 0)).metadata) == 7
     table = dataclasses.replace(SCREEN, metadata=SCREEN.metadata.replace({"Metadata_Compound": {"c": ""}}))
     assert "" not in set(wells(table).metadata["Metadata_Compound"])
+
+
+def test_rows_that_lack_a_plate_or_a_well_are_wells_of_their_own():
+    metadata = SCREEN.metadata.assign(Metadata_Well=["", "", *SCREEN.metadata["Metadata_Well"][2:]])
+    found = wells(dataclasses.replace(SCREEN, metadata=metadata))
+    assert found.features_SF[found.metadata["Metadata_Compound"] == "a"].tolist() == [[1, 0], [5, 0], [4, 1], [20, 2]]
