@@ -43,3 +43,18 @@ def test_the_report_shows_it_and_leaves_it_out_where_scores_hold_none(folds, tmp
     del scores["calibration"]
     path.write_text(json.dumps(scores))
     assert "reliability of probabilities" not in written(folds, out=tmp_path / "older.html")
+
+
+def test_the_report_says_how_sure_it_is_of_mechanisms_that_were_left_out(folds, tmp_path):  # noqa: F811
+    path = folds / "scores" / "scores.json"
+    scores = json.loads(path.read_text())
+    scores["left_out_mechanism"] = {
+        "treatments": 9, "compounds": 6, "mechanisms": 3, "auc": 0.75, "confidence": 0.9, "left_out_confidence": 0.6,
+        "interval": {"low": 0.5, "high": 0.95, "level": 0.95, "compounds": 6}}
+    path.write_text(json.dumps(scores))
+    text = plain(written(folds, out=tmp_path / "report.html"))
+    assert "the read-out is 60 % sure (median), and 90 % where only the compound was left out" in text
+    assert "area under the ROC curve of 0.75 (95 % interval over 6 compounds: 0.50 to 0.95; 0.5 is chance)" in text
+    scores["left_out_mechanism"] = {"treatments": 0, "compounds": 0, "mechanisms": 0, "note": "why"}
+    path.write_text(json.dumps(scores))
+    assert "Mechanisms left out" not in written(folds, out=tmp_path / "none.html")
