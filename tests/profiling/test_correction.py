@@ -5,7 +5,7 @@ import pytest
 from sklearn.covariance import LedoitWolf
 
 from mscnn.core.errors import DataError
-from mscnn.profiling.correction import normalise_plates, whiten
+from mscnn.profiling.correction import correct, normalise_plates, whiten
 from tests.profiling.test_treatment_profiles import SCREEN, profile_table
 
 
@@ -62,3 +62,19 @@ def test_sphered_controls_are_uncorrelated_and_alike_and_treated_wells_never_ent
     np.testing.assert_array_equal(whiten(table, "DMSO").features_SF[:1950], found[:1950])
     with pytest.raises(DataError, match="1 rows of DMSO are too few"):
         whiten(table.select(np.arange(1899, 2000)), "DMSO")
+
+
+def test_a_correction_tells_the_rows_wells_and_plates_that_it_was_fitted_on():
+    rows = [(plate, well, "W1", compound, 0.0, "M") for plate in ("P1", "P2") for well, compound in
+            (("B02", "DMSO"), ("B02", "dmso"), ("B03", "DMSO"), ("B04", "a"))]
+    table = profile_table(rows, np.random.default_rng(0).normal(size=(8, 2)))
+    _, done = correct(table, normalise="z", sphere=False, control="DMSO")
+    assert (done.rows, done.wells, done.plates, done.is_none) == (6, 4, 2, False)
+    assert str(done) == ("each plate scaled by its control wells (--normalise z); fitted on 6 rows of DMSO, 4 wells of "
+                         "2 plates")
+    for normalise in ("none", "standard"):
+        _, done = correct(table, normalise=normalise, sphere=False, control="DMSO")
+        assert (done.rows, done.is_none) == (0, normalise == "none")
+    sphered, done = correct(table, normalise="none", sphere=True, control="DMSO")
+    np.testing.assert_array_equal(sphered.features_SF, whiten(table, "DMSO").features_SF)
+    assert str(done).startswith("sphered by all control wells; fitted on 6 rows")

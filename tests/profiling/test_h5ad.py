@@ -70,6 +70,11 @@ def test_what_is_no_anndata_is_refused_in_a_line(tmp_path):
                         (old, "/obs is no data frame")):
         with pytest.raises(DataError, match=f"no readable AnnData file of anndata 0.8 or later .*{why}"):
             profile_table.read(damaged(change))
+    path = written(tmp_path / "sparse.h5ad", sparse.csr_matrix(VALUES))
+    with h5py.File(path, "a") as file:
+        file["X/indices"][0] = 7
+    with pytest.raises(DataError, match="no readable AnnData file"):
+        profile_table.read(path)
     (tmp_path / "text.h5ad").write_text("no HDF5")
     with pytest.raises(DataError, match="no readable AnnData file"):
         profile_table.read(tmp_path / "text.h5ad")

@@ -14,6 +14,7 @@ from mscnn.profiling import neighbours as neighbours_module
 from mscnn.profiling.matching import ProfileScores, TreatmentCounts, Treatments, score_profiles
 from mscnn.profiling.neighbours import RECALL_AT, LabelDraws, barred, batch_members, match, ranks, similarities
 from mscnn.profiling.protocol import PROTOCOLS
+from mscnn.profiling.resampling import permuted_labels
 from mscnn.profiling.score_table import lines
 
 DRAWS = {"draws": 200, "permutations": 200}
@@ -226,7 +227,9 @@ def test_neighbours_that_tie_share_the_last_of_their_ranks():
 
 def test_blocks_of_queries_change_nothing(monkeypatch):
     table = drawn()
+    table.profiles_TF[35:] = table.profiles_TF[34]  # of several mechanisms: ties that are told
     expected = rounded(score(table))
+    assert {tie["treatment"] for tie in expected["nsc"]["ties"]} >= {"c17 1", "c19 1"}
     monkeypatch.setattr(neighbours_module, "_MOST", 3 * len(table.frame))  # three queries a block, few draws at once
     assert len(list(neighbours_module.blocks(len(table.frame)))) == 14
     assert rounded(score(table)) == expected
@@ -235,3 +238,17 @@ def test_blocks_of_queries_change_nothing(monkeypatch):
 def test_many_treatments_of_a_mechanism_are_permuted_less_often(monkeypatch):
     monkeypatch.setattr(matching, "_MOST_PAIRS", 5 * 8 * 8 * 7)  # five mechanisms of eight treatments
     assert score_profiles(drawn(), **DRAWS).nsc.permuted.over_compounds.draws == 7
+
+
+def test_null_distributions_are_of_the_treatments_that_count():
+    """Those that the network was trained on are neighbours only: without them as queries the null is another."""
+    table = drawn()
+    table.frame["Scored"] = np.arange(len(table.frame)) < 8
+    found = score_profiles(table, **DRAWS)
+    counts, labels = table.frame["Scored"].to_numpy(), table.frame["Metadata_MOA"].to_numpy()
+    drawn_DT = permuted_labels(labels, table.frame["Metadata_Compound"].to_numpy(), draws=200, seed=0)
+    allowed = ~barred("nsc", table.frame["Metadata_Compound"].to_numpy(), batch_members(table.frame["Batches"]))
+    likeness = similarities(table.profiles_TF, "cosine")
+    expected = [np.mean([average_precision_score(draw[allowed[t]] == draw[t], likeness[t][allowed[t]])
+                         for t in np.flatnonzero(counts)]) for draw in drawn_DT]
+    assert found.nsc.mean_average_precision.permuted.over_compounds.mean == pytest.approx(np.mean(expected))

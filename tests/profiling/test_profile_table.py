@@ -239,3 +239,5 @@ def test_rows_without_a_mechanism_have_that_of_their_treatment():
     frame = pd.DataFrame({"Metadata_Compound": ["a", "a", "a", "b"], "Metadata_Concentration": [1, 1, 3, 1],
                           "Metadata_MOA": ["M", "", "", ""], "f1": 1.0})
     assert from_frame(frame, "table").metadata["Metadata_MOA"].tolist() == ["M", "M", "", ""]
+    frame.loc[3] = ["a", 1, "N", 1.0]  # two of them: neither is taken for the row without
+    assert from_frame(frame, "table").metadata["Metadata_MOA"].tolist() == ["M", "", "", "N"]

@@ -2,9 +2,12 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 
-from mscnn.profiling import correction, score_table
+from mscnn.core.errors import DataError
+from mscnn.profiling import correction, profile_table, score_table
 from mscnn.profiling.profile_table import ProfileTable
+from tests.profiling.drawn import screen
 
 OPTIONS = {"similarity": "cosine", "normalise": "none", "sphere": False, "control": "DMSO", "aggregate_wells": "mean",
            "aggregate_treatments": "median", "taxol_controls": "keep", "bootstrap": 20, "permutations": 20, "seed": 0,
@@ -64,3 +67,13 @@ def test_taxol_controls_are_dropped_where_asked():
     counts = {keep: score_table.score(drawn_table(), **OPTIONS | {"taxol_controls": keep}).counts.rows
               for keep in ("keep", "drop")}
     assert counts == {"keep": 57, "drop": 56}
+
+
+def test_a_table_without_mechanisms_is_measured_and_one_that_says_nothing_is_refused():
+    table = profile_table.from_frame(screen().assign(Metadata_MOA=""), "drawn")
+    found = score_table.score(table, **OPTIONS | {"numbers": True})
+    assert (found.scores, found.nsc, found.treatments) == (None, None, [])
+    assert found.numbers.activity.active > 0
+    assert "not matched: no row but DMSO has a mechanism" in str(found)
+    with pytest.raises(DataError, match="no row but DMSO has a mechanism"):
+        score_table.score(table.select(np.arange(2)), **OPTIONS | {"numbers": True})

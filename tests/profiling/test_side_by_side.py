@@ -100,3 +100,16 @@ def test_numbers_of_other_rankings_or_other_wells_are_not_subtracted():
     found = compare(scores, {"one": 0, "other": 0}).numbers
     ranked = [[value.value is None for value in values] for name, values in found.items() if "against controls" in name]
     assert sorted(ranked) == [[False, True]] * 2 + [[True, False]] * 2
+
+
+def test_treatments_are_paired_in_any_spelling_and_where_both_count():
+    respelt = screen(seed=1).assign(Metadata_Compound=lambda frame: frame["Metadata_Compound"].str.upper())
+    trained = screen().assign(Metadata_Scored=lambda frame: frame["Metadata_Compound"] != "c1")
+    frames = tables(one=trained, other=respelt)
+    alone = {name: score_table.score(table, **MEASURED) for name, table in frames.items()}
+    found = compare(alone, {"one": 0, "other": 0}).numbers["mAP, other compounds"][1].difference
+    precision = [{(row.compound.lower(), row.concentration): row.nsc.average_precision for row in one.treatments
+                  if row.counts} for one in alone.values()]
+    shared = sorted(set(precision[0]) & set(precision[1]))
+    assert len(shared) == 30
+    assert found.difference == pytest.approx(np.mean([precision[1][key] - precision[0][key] for key in shared]))
