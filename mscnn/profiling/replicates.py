@@ -202,7 +202,8 @@ def _why_not_ranked(hits: pd.DataFrame, control_wells: int, control: str) -> str
     if not len(hits):
         return f"all wells hold {control}; add treated wells, or name another compound with --control"
     if control_wells < 2:
-        return f"{control_wells} wells of {control} are too few to compare with; name another compound with --control"
+        return (f"{control_wells} wells of {control} are too few to compare with; name another compound with --control, or "
+                "write all profiles with `mscnn evaluate --profiles all`")
     return "each treatment has one well only; add replicate wells"
 
 

@@ -80,7 +80,7 @@ def score(tables: dict[str, ProfileTable], *, control: str, seed: int,
 
 
 def compare(scores: dict[str, TableScores], left_out: dict[str, int], *, seed: int = 0) -> SideBySide:
-    """Return the numbers of tables beside each other; scores: of the tables that on_same_treatments returns."""
+    """Return the numbers that a table has, beside each other; scores: of the tables that on_same_treatments returns."""
     numbers: dict[str, list[ComparedValue]] = {}
     found = {name: {**dict(_matched(one)), **dict(_measured(one))} for name, one in scores.items()}
     first = next(iter(found.values()))
@@ -90,6 +90,7 @@ def compare(scores: dict[str, TableScores], left_out: dict[str, int], *, seed: i
             value, interval, of_treatments = of_table.get(number, (None, None, None))
             paired = None if of_table is first else _difference(of_treatments, first.get(number, (None,) * 3)[2], seed)
             numbers[number].append(ComparedValue(value, interval, paired))
+    numbers = {number: values for number, values in numbers.items() if any(value.value is not None for value in values)}
     treatments = next((len(one.treatments) for one in scores.values()), 0)
     return SideBySide(list(scores), treatments, left_out, numbers)
 

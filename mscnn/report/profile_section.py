@@ -46,8 +46,9 @@ def shown(scores: ProfileScores | None, lists: dict[str, pd.DataFrame]) -> Shown
         for what, note in profile_numbers.notes(table.numbers):
             tables.setdefault(f"{what}: {note}", []).append(name)
     notes = [(", ".join(names), note) for note, names in tables.items()]
+    hits = _first(lists, HITS) if first.activity.control_wells else ShownList(HITS, [], 0)  # else there is nothing to see
     return ShownProfiles(list(scores.tables), str(first.correction), list(scores.side_by_side.numbers.items()), notes,
-                         _first(lists, HITS), _first(lists, NEAREST), (first.clusters.clusters or [])[:MOST])
+                         hits, _first(lists, NEAREST), (first.clusters.clusters or [])[:MOST])
 
 
 def _first(lists: dict[str, pd.DataFrame], name: str) -> ShownList:

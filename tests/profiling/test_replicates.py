@@ -222,7 +222,8 @@ def test_what_cannot_be_had_is_said_and_the_rest_is_computed():
     assert hits["Effect_Size"].notna().all()
 
     found, hits = activity(wells.select(~is_control), "DMSO", draws=100)
-    assert found.note == "0 wells of DMSO are too few to compare with; name another compound with --control"
+    assert found.note == ("0 wells of DMSO are too few to compare with; name another compound with --control, or write all "
+                          "profiles with `mscnn evaluate --profiles all`")
     assert hits[["P_Value", "Effect_Size"]].isna().all(axis=None)
     assert len(hits) == 4
     assert activity(wells.select(~is_control | (np.arange(48) == 0)), "DMSO")[0].note.startswith("1 wells of DMSO")

@@ -50,5 +50,14 @@ def test_names_are_escaped_and_what_is_not_there_is_left_out(written):
     assert "difference from" not in page
 
 
+def test_without_control_wells_no_list_of_hits_and_no_row_of_dashes(written):
+    frame = screen().assign(Metadata_MOA=lambda frame: frame["Metadata_Compound"])  # a mechanism each: nothing is scorable
+    page = html(written(frame[frame["Metadata_Compound"] != "DMSO"]))
+    assert "Treatments that differ" not in page
+    assert "0 wells of DMSO are too few" in page
+    assert "recall at" not in page
+    assert "<td>column of treated wells" in page
+
+
 def test_there_is_nothing_without_scored_profiles():
     assert profile_section.shown(None, {}) is None
