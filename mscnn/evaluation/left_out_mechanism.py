@@ -22,10 +22,10 @@ from mscnn.core.records import Count, Record, Share
 from mscnn.data.tables.splits import SplitRecord
 from mscnn.profiling.known import auc_of_left_out
 from mscnn.profiling.resampling import Interval
+from mscnn.profiling.treatment_profiles import KEYS
 from mscnn.readout.linear import can_fit
 from mscnn.readout.tables import UNKNOWN, SiteFacts
 
-KEYS = ["Metadata_Compound", "Metadata_Concentration", "Metadata_MOA"]
 NO_FOLDS = ("no mechanism with two compounds can be left out so that two others are left to fit; fill in the mechanism of "
             "more compounds")
 

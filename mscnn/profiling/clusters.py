@@ -25,12 +25,12 @@ from sklearn.metrics.cluster import contingency_matrix
 from mscnn.core.records import Count, Record, Share
 from mscnn.profiling.known import unit_profiles
 from mscnn.profiling.resampling import FEW
+from mscnn.profiling.treatment_profiles import KEYS
 
 MOST_TREATMENTS = 5000  # the distances of more take gigabytes
 MOST_CLUSTERS = 30
 STABLE, DISSOLVED = 0.75, 0.5  # Hennig's rules of thumb for the mean Jaccard similarity
 DECIMALS = 6                   # of a distance, which has 7 in float32: equal profiles have distance 0
-KEYS = ["Metadata_Compound", "Metadata_Concentration", "Metadata_MOA"]
 COLUMNS = [*KEYS, "Cluster", "Stability", "Silhouette"]
 
 

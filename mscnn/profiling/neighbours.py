@@ -64,9 +64,9 @@ def barred(protocol: str, compounds_T: np.ndarray, members_TB: np.ndarray, queri
 
     members_TB: from batch_members; a batch in common bars in NSCB.
     """
-    barred_QT = compounds_T[queries, None] == compounds_T
     if protocol == "same_compound_allowed":
         return np.arange(len(compounds_T))[queries, None] == np.arange(len(compounds_T))
+    barred_QT = compounds_T[queries, None] == compounds_T
     return barred_QT | (members_TB[queries] @ members_TB.T > 0) if protocol == "nscb" else barred_QT
 
 

@@ -20,7 +20,7 @@ from mscnn.profiling.correction import Correction
 from mscnn.profiling.known import KnownScore
 from mscnn.profiling.probes import Probe
 from mscnn.profiling.profile_table import PLACES, ProfileTable
-from mscnn.profiling.replicates import LIMIT, Activity
+from mscnn.profiling.replicates import LIMIT, TREATMENT, Activity
 from mscnn.profiling.resampling import Interval
 
 HITS, NEAREST, CLUSTERS = "hits.csv", "nearest.csv", "clusters.csv"
@@ -73,8 +73,8 @@ def measure(before: ProfileTable, corrected: ProfileTable, correction: Correctio
     clustering = clusters.cluster_treatments(frame[chosen_T], profiles_TF[chosen_T], seed=seed)
     is_fitted = correction.rows > 0  # else probes read the same: they scale features themselves
     read = partial(probes.probes, control=control, is_fitted=is_fitted, seed=seed)
-    unlike = read(treatment_profiles.wells(before, aggregate_wells)) if is_fitted else []
-    numbers = ProfileNumbers(correction, activity, read(wells), unlike, compared.score,
+    uncorrected = read(treatment_profiles.wells(before, aggregate_wells)) if is_fitted else []
+    numbers = ProfileNumbers(correction, activity, read(wells), uncorrected, compared.score,
                              clustering.summary, compared.note, _table_note(before))
     return Measured(numbers, {HITS: hits, NEAREST: compared.nearest, CLUSTERS: clustering.table})
 
@@ -84,8 +84,7 @@ def _to_cluster(frame: pd.DataFrame, hits: pd.DataFrame) -> np.ndarray:
     active = hits[hits["Active"]]
     if not len(active):
         return np.ones(len(frame), bool)
-    keys = ["Metadata_Compound", "Metadata_Concentration"]
-    return pd.MultiIndex.from_frame(frame[keys]).isin(pd.MultiIndex.from_frame(active[keys]))
+    return pd.MultiIndex.from_frame(frame[TREATMENT]).isin(pd.MultiIndex.from_frame(active[TREATMENT]))
 
 
 def _table_note(table: ProfileTable) -> str:

@@ -21,9 +21,9 @@ from mscnn.profiling.neighbours import similarities
 from mscnn.profiling.profile_table import ProfileTable
 from mscnn.profiling.protocol import ProtocolScore
 from mscnn.profiling.resampling import Difference
+from mscnn.profiling.treatment_profiles import KEYS
 
 NETWORK = "the network"
-TREATMENT = ["Metadata_Compound", "Metadata_Concentration", "Metadata_MOA"]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def retrieval_over_folds(tables: Sequence[ProfileTable], *, control: str = "DMSO
             aggregate_treatments=aggregate_treatments, taxol_controls="drop")
         if frame is None:
             frame, likeness_TT = found.frame.assign(Scored=False), np.zeros((len(found.frame),) * 2)
-        if not found.frame[TREATMENT].equals(frame[TREATMENT]):
+        if not found.frame[KEYS].equals(frame[KEYS]):
             raise DataError(f"profiles of fold {number} are of other treatments than those of fold 0; evaluate each fold "
                             "with --profiles all")
         is_query_T = found.frame["Scored"].to_numpy()

@@ -14,10 +14,9 @@ from mscnn.core.errors import DataError
 from mscnn.core.records import Count, Record
 from mscnn.profiling import profile_numbers, resampling, score_table
 from mscnn.profiling.profile_table import ProfileTable
+from mscnn.profiling.replicates import TREATMENT
 from mscnn.profiling.resampling import Difference, Interval
 from mscnn.profiling.score_table import TableScores
-
-TREATMENT = ["Metadata_Compound", "Metadata_Concentration"]
 
 
 @dataclass(frozen=True)
@@ -43,8 +42,7 @@ def on_same_treatments(tables: dict[str, ProfileTable], control: str) -> tuple[d
     """Return the rows of treatments that all tables hold, and of the control; and how many others each table has.
 
     Treatments are matched by compound, in any spelling, and concentration.  A mechanism that one table lacks is another's.
-    Raises DataError where no treatment is common,
-    and for treatments whose mechanism differs between tables.
+    Raises DataError where no treatment is common, and for treatments whose mechanism differs between tables.
     """
     keys = {name: _keys(table) for name, table in tables.items()}
     treated = {name: keys[name][~table.is_control(control)] for name, table in tables.items()}

@@ -1,24 +1,18 @@
 """Reliability of probabilities: a panel per level, as `mscnn report` shows it.   pytest tests/report/test_calibration.py"""
 
-import io
-
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from mscnn.evaluation.calibration import Calibration
-from mscnn.report import palette
+from mscnn.report import figures, palette
 
 LIMITS = (-0.03, 1.03)
 
 
 def reliability(levels: dict[str, Calibration]) -> str:
     """Draw as SVG the share right against the confidence, a panel per level, above the number of predictions."""
-    written = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "path", "svg.hashsalt": "mscnn"}):
-        figure(levels).savefig(written, format="svg", metadata={"Date": None, "Creator": None})
-    return written.getvalue()
+    return figures.to_svg(figure(levels))
 
 
 def figure(levels: dict[str, Calibration]) -> Figure:

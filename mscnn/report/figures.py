@@ -49,7 +49,7 @@ def confusions(matrices: dict[str, pd.DataFrame]) -> dict[str, str]:
     drawn = {}
     for level, matrix in matrices.items():
         with matplotlib.rc_context({"text.parse_math": False}):
-            drawn[level] = _text(confusion.figure({level: matrix}, confusion.TITLE))
+            drawn[level] = to_svg(confusion.figure({level: matrix}, confusion.TITLE))
     return drawn
 
 
@@ -146,10 +146,11 @@ def svg(width: float, height: float) -> Iterator[tuple[Figure, io.StringIO]]:
     with matplotlib.rc_context({"text.parse_math": False}):
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure, drawn
-        drawn.write(_text(figure))
+        drawn.write(to_svg(figure))
 
 
-def _text(figure: Figure) -> str:
+def to_svg(figure: Figure) -> str:
+    """Return the SVG of a figure, the same text each time."""
     written = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "path", "svg.hashsalt": "mscnn"}):
         figure.savefig(written, format="svg", metadata={"Date": None, "Creator": None})

@@ -301,7 +301,7 @@ def test_in_a_browser_nothing_overflows_and_nothing_complains(folds, tmp_path, b
 
 
 def test_a_report_of_thousands_of_compounds_is_bounded(folds, tmp_path, monkeypatch):
-    monkeypatch.setattr(figures, "_text", lambda figure: "<svg/>")
+    monkeypatch.setattr(figures, "to_svg", lambda figure: "<svg/>")
     monkeypatch.setattr(figures, "maps", lambda *arguments: {})
     many = predictions({f"compound-{number:04}": number % 2 for number in range(400)})
     results.write(many, results.read_description(folds / "scores"), folds / "scores")
