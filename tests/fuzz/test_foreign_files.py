@@ -66,7 +66,7 @@ def quick():
     """Pictures, training and export of programs left out: they read no file."""
     with pytest.MonkeyPatch.context() as patch:
         if not os.environ.get("FUZZ_DRAW"):
-            patch.setattr(figures, "_text", lambda figure: "<svg/>")
+            patch.setattr(figures, "to_svg", lambda figure: "<svg/>")
         patch.setattr(figures, "maps", lambda *arguments: {})
         patch.setattr(confusion, "draw", lambda *arguments: None)
         patch.setattr(compare_baselines, "_untrained", lambda *arguments: None)
