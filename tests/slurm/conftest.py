@@ -42,9 +42,9 @@ class Cluster:
         """A job that was submitted."""
         return Job(self, number)
 
-    def on_disk(self, node: int) -> list[Path]:
+    def on_disk(self, node: str) -> list[Path]:
         """What lies on a node's own disk."""
-        return list((HOME / "disk" / f"node{node}").iterdir())
+        return list((HOME / "disk" / node).iterdir())
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,10 @@ class Job:
         """What `scontrol show job` says of it."""
         shown = self.cluster.run("scontrol", "show", "job", "--oneliner", self.number)
         return re.search(rf"(?:^| ){re.escape(name)}=(\S*)", shown)[1]
+
+    def nodes(self) -> list[str]:
+        """The nodes that it runs or ran on, in order of its ranks; the first ones that are free, not always node1 on."""
+        return self.cluster.run("scontrol", "show", "hostnames", self.fact("NodeList")).split()
 
     def log(self) -> str:
         """What its script and tasks have printed."""

@@ -120,9 +120,9 @@ def test_data_is_copied_once_to_the_disk_of_each_node_and_removed(pretend, plate
     (option,) = {line.partition("300 ")[2] for line in called(job)}  # the same folder on all nodes
     assert re.fullmatch(rf"--bbbc021 {disk}/mscnn-{job.number}-[0-9a-f]{{16}}", option)
     images = len(list(plates.glob("Week*/**/*.tif")))
-    assert sorted(re.findall(r"images: .*", job.log())) == [f"images: node{node} {images}" for node in (1, 2)]
+    assert sorted(re.findall(r"images: .*", job.log())) == [f"images: {node} {images}" for node in job.nodes()]
     assert job.fact("JobState") == "COMPLETED"
-    assert cluster.on_disk(1) == cluster.on_disk(2) == []
+    assert [cluster.on_disk(node) for node in job.nodes()] == [[], []]
 
 
 @pytest.mark.parametrize("script", ["train.sbatch", "train_mpi.sbatch"])
@@ -238,7 +238,8 @@ def check_trained(job: Job, preset: str, nodes: int, a_node: int) -> dict:
     assert {path.name for path in (run_dir / "checkpoints").iterdir()} >= {"last.safetensors"}
     told = re.findall(r"^rank (\d+) on (\S+): cores (\S+) \(socket (\d),", job.log(), flags=re.MULTILINE)
     share = 40 // a_node
-    assert told == [(str(rank), f"node{1 + rank // a_node}", f"{first}-{first + share - 1}", str(first // 20))
+    assert len(job.nodes()) == nodes
+    assert told == [(str(rank), job.nodes()[rank // a_node], f"{first}-{first + share - 1}", str(first // 20))
                     for rank in range(nodes * a_node) for first in [rank % a_node * share]]
     environment = json.loads((run_dir / "environment.json").read_text())
     assert environment["ranks"] == nodes * a_node
@@ -248,9 +249,11 @@ def check_trained(job: Job, preset: str, nodes: int, a_node: int) -> dict:
 def test_srun_starts_ranks_that_meet_across_nodes(cluster):
     told = cluster.run("srun", *TWO_BY_TWO, sys.executable, "-m", "mscnn", "ranks", "--threads", 1, "--join-timeout", SLOW,
                        timeout=SLOW)
-    assert told.startswith("4 ranks by srun; gloo, rendezvous at node1:")
+    first, _, second, _ = nodes = re.findall(r"on (\S+):", told)
+    assert nodes == [first, first, second, second]
+    assert first != second
+    assert told.startswith(f"4 ranks by srun; gloo, rendezvous at {first}:")
     assert "interface eth0" in told
-    assert re.findall(r"on (\S+):", told) == ["node1", "node1", "node2", "node2"]
 
 
 def test_train_over_gloo(cluster, plates, size):
@@ -303,7 +306,7 @@ def test_a_job_that_loses_a_rank_a_node_or_its_time_is_queued_again_and_goes_on(
     elif what == "a rank killed":
         os.kill(next(pid for pid, rank in job.processes().items() if rank == "1"), signal.SIGKILL)
     else:
-        for pid in cluster.run("ip", "netns", "pids", "mscnn-node2").split():
+        for pid in cluster.run("ip", "netns", "pids", f"mscnn-{job.nodes()[1]}").split():
             os.kill(int(pid), signal.SIGKILL)
     job.until(lambda: job.fact("JobState") == "PENDING", "its turn in the queue", timeout=SLOW)
     seconds = time.monotonic() - begun
