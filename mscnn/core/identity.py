@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
+from string import ascii_lowercase
 
 import pandas as pd
 
@@ -43,10 +44,16 @@ def normal_form(name: str) -> str:
 
 @lru_cache(maxsize=2**16)
 def well(name: str) -> str:
-    """Return the normal form of a well: a01 for A1, A01 and a001."""
+    """Return the normal form of a well: a01 for A1, A01, a001, A - 1 and R01C01."""
     form = normal_form(name)
-    place = re.fullmatch(r"([a-z]{1,2})0*([0-9]{1,3})", form)
-    return f"{place[1]}{int(place[2]):02}" if place else form
+    place = re.fullmatch(r"([a-z]{1,2}) ?[-_:,.]? ?0*([0-9]{1,3})", form)
+    if place:
+        return f"{place[1]}{int(place[2]):02}"
+    numbers = re.fullmatch(r"r0*([0-9]{1,2}) ?[-_]? ?c0*([0-9]{1,3})", form)  # row and column, from 1
+    if numbers and 1 <= (row := int(numbers[1])) <= 2 * len(ascii_lowercase):
+        letters = ("a" if row > len(ascii_lowercase) else "") + ascii_lowercase[(row - 1) % len(ascii_lowercase)]
+        return f"{letters}{int(numbers[2]):02}"
+    return form
 
 
 @lru_cache(maxsize=2**16)

@@ -19,8 +19,9 @@ from mscnn.core.process_pool import spawned_pool
 from mscnn.data.pixels import images
 from mscnn.data.pixels.copies import pixel_digest
 from mscnn.data.tables.problems import Problem
-from mscnn.data.tables.row_faults import FileUse, file_uses, well_place
+from mscnn.data.tables.row_faults import FileUse, file_uses
 from mscnn.data.tables.site_table import SiteTable, natural
+from mscnn.data.tables.wells import well_place
 
 SATURATED = 0.05  # share of a channel's pixels at its maximum from which on the camera was at its end
 MISSING = "files are missing; name the folder they are in with --image-root, or take their rows out"

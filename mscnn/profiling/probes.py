@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 
 from mscnn.core import identity
 from mscnn.core.records import Count, Record, Share
-from mscnn.data.tables.row_faults import well_place
+from mscnn.data.tables.wells import well_place
 from mscnn.profiling.profile_table import ProfileTable
 from mscnn.profiling.resampling import LEVEL, Interval
 from mscnn.readout.plate_controls import ENOUGH_WELLS

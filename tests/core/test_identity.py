@@ -33,8 +33,10 @@ def test_names_that_differ_stay_apart(name, other):
 
 
 def test_wells_sites_and_doses_have_normal_forms():
-    assert {identity.well(name) for name in ("A1", "A01", "a01", "a001", " A\u200b1 ")} == {"a01"}
-    assert len({identity.well(name) for name in ("A1", "A10", "AA1", "B1", "A1 left", "A-1")}) == 6
+    assert {identity.well(name) for name in ("A1", "A01", "a01", "a001", " A\u200b1 ", "A - 1", "A-01", "A 1", "R01C01",
+                                             "r1c1", "R01-C01")} == {"a01"}
+    assert {identity.well(name) for name in ("AF48", "af - 48", "R32C48")} == {"af48"}
+    assert len({identity.well(name) for name in ("A1", "A10", "AA1", "B1", "A1 left", "A--1", "R1", "R53C1", "R0C1")}) == 9
     assert {identity.number(name) for name in ("1", "01", "1.0", " 1")} == {"1"}
     assert len({identity.number(name) for name in ("1", "10", "s1", "1.5", "")}) == 5
     assert {identity.dose(value) for value in (0.3, 0.30000000000000004, float(np.float32(0.3)), 0.1 + 0.2)} == {0.3}

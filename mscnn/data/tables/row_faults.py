@@ -4,7 +4,6 @@ Every reader of a table refuses what `find_faults` finds: one file, well or comp
 a split.  Names and doses are compared in their normal form (core/identity.py).
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -12,9 +11,9 @@ import pandas as pd
 
 from mscnn.core import identity
 from mscnn.data.tables.problems import Problem, rows_of
+from mscnn.data.tables.wells import well_place
 
 REQUIRED = ("plate", "well", "compound")
-LAST_ROW, LAST_COLUMN = 32, 48  # AF 48, of a plate of 1,536 wells
 _NAMES = ("plate", "week", "well", "site", "replicate", "compound", "mechanism")
 
 
@@ -39,15 +38,6 @@ def find_faults(frame: pd.DataFrame, source: str, channels: Sequence[str] = ()) 
     forms["concentration"] = frame["concentration"].map(identity.dose)
     return [*_unusable(frame, source), *_spellings(frame, forms, source), *_repeated_sites(frame, forms, source),
             *_contradictions(frame, forms, source), *_repeated_files(frame, source, channels)]
-
-
-def well_place(well: str) -> tuple[int, int] | None:
-    """Return row and column from 0: B02 -> (1, 1), AF48 -> (31, 47); None for no place on a plate of up to 1,536 wells."""
-    match = re.fullmatch(r"(a?[a-z])([0-9]{2})", identity.well(well))
-    if not match:
-        return None
-    row, column = (26 if len(match[1]) == 2 else 0) + ord(match[1][-1]) - ord("a"), int(match[2]) - 1
-    return (row, column) if row < LAST_ROW and 0 <= column < LAST_COLUMN else None
 
 
 def _unusable(frame: pd.DataFrame, source: str) -> Iterator[Problem]:
