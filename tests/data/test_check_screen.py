@@ -21,8 +21,8 @@ from mscnn.data.pixels import packed
 from mscnn.data.pixels.images import read_header
 from mscnn.data.tables.bbbc021 import find_csvs, read_bbbc021
 from mscnn.data.tables.problems import Problem, in_order, write_csv
-from mscnn.data.tables.wells import well_place
 from mscnn.data.tables.site_table import read_sites
+from mscnn.data.tables.wells import well_place
 from mscnn.report.plates import MAX_PLATES, OTHER, _figure
 from tests.conftest import ROOT, make_table, run_python
 from tests.data.tables.test_bbbc021 import image_row, write_screen

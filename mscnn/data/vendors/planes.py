@@ -6,10 +6,11 @@ A reader is a module with `NAME`, `find(listing) -> list[str]`, the index files 
 
 import fnmatch
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -17,7 +18,6 @@ from mscnn.core.errors import DataError
 from mscnn.data.tables.problems import Problem
 
 ZARR_GROUPS = (".zgroup", "zarr.json", ".zarray")  # a folder with one of these is one entry of a listing
-TEXT = ("plate", "well", "site", "channel", "path")
 COLUMNS = {              # of PlaneIndex.planes
     "plate": "str",      # name for people: barcode or name of the plate; "" where the index does not tell
     "well": "str",       # as A01; "" where the index does not tell
@@ -100,16 +100,15 @@ def list_folder(folder: Path) -> Listing:
     return Listing(folder, tuple(sorted(files)), tuple(sorted(groups)))
 
 
-def frame_of(rows: Sequence[dict]) -> pd.DataFrame:
-    """Return the table of planes with these values; columns of COLUMNS that a row lacks are "", 0, -1 or NaN."""
+def planes_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return the table of planes with these values; columns of COLUMNS that rows lack are "", 0, -1 or NaN."""
     defaults = {"str": "", "int64": 0, "float64": float("nan")}
-    frame = pd.DataFrame(rows)
+    frame = pd.DataFrame(list(rows))
     for name, kind in COLUMNS.items():
         if name not in frame:
             frame[name] = -1 if name == "frame" else defaults[kind]
-        frame[name] = frame[name].astype(kind)
     more = [name for name in frame if str(name).startswith("Metadata_")]
-    return frame[[*COLUMNS, *more]]
+    return frame[[*COLUMNS, *more]].astype({**COLUMNS, **dict.fromkeys(more, "str")})
 
 
 def _walk(root: str, below: str, groups: list[str]) -> Iterator[str]:
