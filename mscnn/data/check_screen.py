@@ -18,6 +18,7 @@ from mscnn.core.logs import progress
 from mscnn.core.process_pool import spawned_pool
 from mscnn.data.pixels import images
 from mscnn.data.pixels.copies import pixel_digest
+from mscnn.data.tables.image_source import show_source
 from mscnn.data.tables.problems import Problem
 from mscnn.data.tables.row_faults import FileUse, file_uses
 from mscnn.data.tables.site_table import SiteTable, natural
@@ -30,7 +31,7 @@ _CHUNK = 16  # files handed to a process at once
 Each = Callable[[Callable[[str], Any], Sequence[str], str], Iterable[Any]]
 
 
-class Plane(NamedTuple):
+class PlaneFacts(NamedTuple):
     """Facts about one channel's pixels."""
 
     digest: bytes  # SHA-256 of shape, type and pixels
@@ -68,72 +69,73 @@ def check_files(table: SiteTable, source: Path, each: Each) -> tuple[list[Proble
     All headers are read first; pixels only of files whose header is like that of most.  each: of `readers`.
     """
     uses: dict[str, FileUse] = {}
-    for path, use in file_uses(table.frame):
-        uses.setdefault(path, use)
+    for image, use in file_uses(table.frame):
+        uses.setdefault(image, use)
     headers, problems = {}, []
-    for path, facts in zip(uses, each(header_facts, list(uses), "headers"), strict=True):
+    for image, facts in zip(uses, each(header_facts, list(uses), "headers"), strict=True):
         if len(facts) == 1:
-            problems.append(Problem(uses[path].row, path, facts[0], MISSING if facts == ["missing"] else UNREADABLE))
+            kind = MISSING if facts[0].endswith("missing") else UNREADABLE
+            problems.append(Problem(uses[image].row, show_source(image), facts[0], kind))
         else:
-            headers[path] = images.Header(*facts)
+            headers[image] = images.Header(*facts)
     if not headers:
         return problems, None
     common = Counter(headers.values()).most_common(1)[0][0]
-    problems += [Problem(uses[path].row, path, f"{header}, most are {common}",
+    problems += [Problem(uses[image].row, show_source(image), f"{header}, most are {common}",
                          "files differ from most in size, type or channels; replace them, or take their rows out")
-                 for path, header in headers.items() if header != common]
+                 for image, header in headers.items() if header != common]
     site = None
     try:
         site = images.agree([["", *common]], files_per_site=len(table.frame["files"].iloc[0]), channels=table.channels)
     except DataError as problem:
         problems.append(Problem(None, str(source), problem.what, "tables and files disagree about channels"))
-    fine = [path for path, header in headers.items() if header == common]
-    return problems + _check_pixels(table, {path: uses[path] for path in fine}, each), site
+    fine = [image for image, header in headers.items() if header == common]
+    return problems + _check_pixels(table, {image: uses[image] for image in fine}, each), site
 
 
 def _check_pixels(table: SiteTable, uses: dict[str, FileUse], each: Each) -> list[Problem]:
     """Return the files that cannot be decoded, and the channels that are constant, saturated, or copies of another."""
     problems: list[Problem] = []
     seen: dict[bytes, tuple[str, int]] = {}  # a digest each is all that grows with the number of images
-    for path, facts in zip(uses, each(pixel_facts, list(uses), "pixels"), strict=True):
+    for image, facts in zip(uses, each(pixel_facts, list(uses), "pixels"), strict=True):
         if isinstance(facts, str):
-            problems.append(Problem(uses[path].row, path, facts, UNREADABLE))
+            problems.append(Problem(uses[image].row, show_source(image), facts, UNREADABLE))
             continue
         for number, plane in enumerate(facts):
             channel = f"channel {number + 1} of {len(facts)}: " if len(facts) > 1 else ""
-            other = seen.setdefault(plane.digest, (path, number))
+            other = seen.setdefault(plane.digest, (image, number))
             reason = kind = ""
             if plane.low == plane.high:
                 reason, kind = f"empty: all pixels are {plane.low}", "images are empty; take their rows out"
-            elif other != (path, number):
-                reason = f"the same pixels as {other[0]}, {uses[other[0]].name(table.channels)}"
+            elif other != (image, number):
+                reason = f"the same pixels as {show_source(other[0])}, {uses[other[0]].name(table.channels)}"
                 reason += f", channel {other[1] + 1} of {len(facts)}" if channel else ""
                 kind = "images are copies of another one; find out which row each belongs to"
             elif plane.share >= SATURATED:
                 reason = f"saturated: {plane.share:.1%} of the pixels are at the maximum of {plane.high}"
                 kind = "images are saturated; take their rows out"
             if reason:
-                problems.append(Problem(uses[path].row, path, channel + reason, kind))
+                problems.append(Problem(uses[image].row, show_source(image), channel + reason, kind))
     return problems
 
 
-def header_facts(path: str) -> list:
-    """Return [channels, height, width, dtype] of a file, or [reason] if it cannot be used."""
-    return images.inspect([[path]])[0][1:]
+def header_facts(image: str) -> list:
+    """Return [channels, height, width, dtype] of an image source, or [reason] if it cannot be used."""
+    return images.inspect([[image]])[0][1:]
 
 
-def pixel_facts(path: str) -> list[Plane] | str:
-    """Return the facts about each channel of a file, or why it cannot be decoded."""
+def pixel_facts(image: str) -> list[PlaneFacts] | str:
+    """Return the facts about each channel of an image source, or why it cannot be decoded."""
     try:
-        return [plane_facts(plane) for plane in images.read_site([path])]
+        return [plane_facts(plane) for plane in images.read_source(image)]
     except ImageError as problem:
-        return problem.what.removeprefix(f"{path}: ")
+        return problem.what.removeprefix(f"{image}: ")
 
 
-def plane_facts(plane_HW: np.ndarray) -> Plane:
+def plane_facts(plane_HW: np.ndarray) -> PlaneFacts:
     """Return the facts about one channel."""
     low, high = int(plane_HW.min()), int(plane_HW.max())
-    return Plane(pixel_digest(plane_HW), low, high, float(np.count_nonzero(plane_HW == high) / plane_HW.size))
+    return PlaneFacts(pixel_digest(plane_HW), low, high, float(np.count_nonzero(plane_HW == high) / plane_HW.size))
 
 
 def plate_maps(table: SiteTable) -> pd.DataFrame:

@@ -13,7 +13,6 @@ Shapes: S fields, F features, K classes.
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import PurePath
 
 import numpy as np
 import pandas as pd
@@ -28,6 +27,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from mscnn.core import identity
 from mscnn.core.errors import DataError
 from mscnn.data.pixels.handcrafted import PREFIX
+from mscnn.data.tables.image_source import show_source, without_folders
 from mscnn.data.tables.site_table import PUBLIC_SITE, SiteTable
 from mscnn.model.lda import EqualPriorLDA
 
@@ -165,7 +165,7 @@ def _plate_brightness(screen: Screen) -> pd.DataFrame:
 
 def _file_names(screen: Screen) -> pd.Series:
     """Return the base name of each field's first file."""
-    return screen.table.frame["files"].map(lambda files: PurePath(files[0]).name)
+    return screen.table.frame["files"].map(lambda sources: show_source(without_folders(sources[0])))
 
 
 def _of_kinds(screen: Screen, kinds: str) -> pd.DataFrame:

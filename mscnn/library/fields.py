@@ -16,6 +16,7 @@ from mscnn.core import config
 from mscnn.core.errors import DataError, UsageError
 from mscnn.data.pixels.in_memory import array_table
 from mscnn.data.pixels.scale import Scale, scale_from_record
+from mscnn.data.tables.image_source import source_paths
 from mscnn.data.tables.site_table import METADATA, PUBLIC_NAMES, SiteTable
 from mscnn.distributed.world import World
 from mscnn.evaluation import aggregate, load_run
@@ -113,8 +114,9 @@ def _path_table(paths: Any, expected: Expected, control: str) -> SiteTable:
 
 def _with_all_files(table: SiteTable) -> SiteTable:
     """Return the table. Raises DataError listing the image files that are not there."""
-    paths = list(dict.fromkeys(path for files in table.frame["files"] for path in files))
-    if missing := [path for path in paths if not Path(path).is_file()]:
+    sources = dict.fromkeys(source for files in table.frame["files"] for source in files)
+    paths = list(dict.fromkeys(path for source in sources for path in source_paths(source)))
+    if missing := [path for path in paths if not Path(path).exists()]:
         raise DataError(f"{len(missing)} of {len(paths)} image files are not there; give full paths, or "
                         "mscnn.read_screen(..., image_root=DIR) with the folder that they start from", missing)
     return table

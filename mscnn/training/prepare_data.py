@@ -1,6 +1,7 @@
 """From the settings to a checked screen: table, headers, scale of intensities. Each rank reads its share of the files."""
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -33,6 +34,7 @@ from mscnn.data.pixels.scale_record import ScaleRecord
 from mscnn.data.read_screen import read_screen
 from mscnn.data.tables import control
 from mscnn.data.tables.assays import read_assays
+from mscnn.data.tables.image_source import source_paths
 from mscnn.data.tables.pixel_size import PIXEL_SIZE, mixed_pixel_sizes
 from mscnn.data.tables.sampler import evenly_spaced, shard
 from mscnn.data.tables.site_table import SiteTable, parse_columns
@@ -145,8 +147,10 @@ def sample_digest(table: SiteTable) -> str:
         sha.update(repr([(number, crc32) for _, number, crc32 in table.frame["record"]]).encode())
     elif not in_memory.is_in_memory(table):
         for site in evenly_spaced(len(table), SAMPLED).tolist():
-            with open(table.frame["files"].tolist()[site][0], "rb") as file:
-                sha.update(file.read(2**20))
+            first = source_paths(table.files(site)[0])[0]
+            if not os.path.isdir(first):  # an array of OME-Zarr
+                with open(first, "rb") as file:
+                    sha.update(file.read(2**20))
     return sha.hexdigest()[:16]
 
 

@@ -13,29 +13,37 @@ import numpy as np
 from mscnn.core import activity
 from mscnn.core.errors import ImageError
 from mscnn.data.pixels import images, packed
+from mscnn.data.tables.image_source import show_source, unpack_source
 from mscnn.data.tables.site_table import SiteTable
 
 Key = TypeVar("Key", bound=Hashable)
 _SAMPLES, _BYTES = (0.3, 0.5, 0.7), 1024  # places in a file, and how much is read at each
 
 
-def sample_files(paths: Iterable[str]) -> list[tuple[str, str]]:
-    """Return each path with a digest of its file's size and samples; files that cannot be opened are left out."""
+def sample_files(sources: Iterable[str]) -> list[tuple[str, str]]:
+    """Return each image source with a digest of its first file's size and samples.
+
+    Files that cannot be opened, and arrays of OME-Zarr, are left out: `mscnn check` reads all pixels.  Planes of one file
+    have marks of their own.
+    """
     sampled = []
-    for path in dict.fromkeys(paths):
+    for source in dict.fromkeys(sources):
+        first = unpack_source(source).planes[0]
         try:
-            with activity.during(f"reading a sample of {path}"), open(path, "rb", buffering=0) as file:
+            with activity.during(f"reading a sample of {first.path}"), open(first.path, "rb", buffering=0) as file:
                 size = os.fstat(file.fileno()).st_size
                 parts = [os.pread(file.fileno(), _BYTES, int(place * size)) for place in _SAMPLES]
         except OSError:
             continue
-        sampled.append((path, hashlib.blake2b(b"".join(parts) + size.to_bytes(8), digest_size=8).hexdigest()))
+        mark = b"" if first.number is None else first.number.to_bytes(8)
+        sampled.append((source, hashlib.blake2b(b"".join(parts) + size.to_bytes(8) + mark, digest_size=8).hexdigest()))
     return sampled
 
 
 def find_copied_files(sampled: list[tuple[str, str]]) -> list[str]:
-    """Return a line for each file with the pixels of another.  sampled: by sample_files."""
-    return [f"{path}: the same pixels as {other}" for path, other in _equal(sampled, lambda path: images.read_site([path]))]
+    """Return a line for each image source with the pixels of another.  sampled: by sample_files."""
+    return [f"{show_source(source)}: the same pixels as {show_source(other)}"
+            for source, other in _equal(sampled, images.read_source)]
 
 
 def find_copied_records(table: SiteTable) -> list[str]:

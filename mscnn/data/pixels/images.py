@@ -1,95 +1,96 @@
-"""Image files -> arrays: TIFF by tifffile, PNG by pillow, and the check of every header before training starts.
+"""Image sources -> arrays, and the check of every header before training starts.
 
 Shapes: C channels, H W pixels.
 """
 
+import functools
 import math
-import operator
-import os
-import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
-from itertools import chain
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import TypeVar
 
 import numpy as np
-import tifffile
-from PIL import Image
 
 from mscnn.core import activity
-from mscnn.core.errors import DataError, ImageError
-from mscnn.data.pixels.ome_xml import describe_own_pages, pixel_size
+from mscnn.core.errors import DataError, ImageError, UsageError
+from mscnn.data.pixels import image_files
+from mscnn.data.pixels.image_files import Header
+from mscnn.data.tables.image_source import ImageSource, Plane, show_source, source_paths, unpack_source
 
+Result = TypeVar("Result")
 DTYPES = ("uint8", "uint16")
 MAX_SAMPLES = 2**28  # a file that promises more is refused unread: 512 MiB, 200 times a field of 1024x1280 in one channel
-_one_file = partial(tifffile.TiffFile, is_mmstack=False, is_ndtiff=False)  # these formats are read with the whole folder
-_PNG_MODES = {"L": (1, "uint8"), "I;16": (1, "uint16"), "RGB": (3, "uint8"), "RGBA": (4, "uint8")}
+_OTHER = ("{dtype} samples; only " + " and ".join(DTYPES) + " are read as they are; state the values that become 0 and "
+          "65535 in a column Metadata_ValueRange, as `0 1`, or by `mscnn table --value-range`")
 
 
-class Header(NamedTuple):
-    """Shape and sample type that a file promises."""
+def read_header(source: str) -> Header:
+    """Return shape and type of an image source, its pixels not decoded. Raises ImageError naming file and reason."""
+    if "\0" not in source:
+        return _checked(source, _of_file(source, lambda: image_files.file_header(source)), None)
+    channel = unpack_source(source)
+    headers: dict[Plane, Header] = {}
+    for path, planes in _by_path(channel):
+        for plane, header in zip(planes, _plane_headers(path, planes), strict=True):
+            headers[plane] = _checked(path, header, channel.value_range)
+    first, *others = channel.planes
+    for plane in others:
+        if headers[plane] != headers[first]:
+            raise ImageError(f"{plane.path}: {headers[plane]}, and {headers[first]} in {first.path}; a channel of a site is "
+                             "made of planes of one size and type")
+    if len(channel.planes) > 1 and headers[first].channels > 1:
+        raise ImageError(f"{first.path}: {headers[first].channels} channels in a plane; give planes of one channel")
+    return headers[first]
 
-    channels: int
-    height: int
-    width: int
-    dtype: str     # "uint8" or "uint16"
 
-    def __str__(self) -> str:
-        return f"{self.channels} x {self.height}x{self.width} {self.dtype}"
-
-
-def read_header(path: str) -> Header:
-    """Return shape and type of one file, without decoding its pixels. Raises ImageError naming file and reason."""
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited for
-            raise ValueError("not a regular file")
-        header = _tiff_header(path) if _is_tiff(path) else _png_header(path)
-    except Exception as problem:  # decoders raise many kinds; each means that this file cannot be used
-        raise ImageError(f"{path}: {_reason(problem)}") from None
-    if header.dtype not in DTYPES:
-        raise ImageError(f"{path}: {header.dtype} samples; only {' and '.join(DTYPES)} are read")
-    if (samples := math.prod(header[:3])) > MAX_SAMPLES:
-        raise ImageError(f"{path}: promises {samples:,} samples ({header}), at most {MAX_SAMPLES:,} are read; cut it up")
-    return header
+def read_source(source: str) -> np.ndarray:
+    """Read the pixels (C, H, W) of an image source, uint8 or uint16. Raises ImageError."""
+    header = read_header(source)
+    if "\0" not in source:
+        pixels_CHW = _of_file(source, lambda: image_files.read_file(source))
+        assert (*pixels_CHW.shape, pixels_CHW.dtype) == header, (source, pixels_CHW.shape, header)
+        return pixels_CHW
+    channel = unpack_source(source)
+    pixels_CHW = functools.reduce(np.maximum, (_maximum(path, planes) for path, planes in _by_path(channel)))
+    if channel.value_range is not None:
+        pixels_CHW = _to_counts(show_source(source), pixels_CHW, channel.value_range)
+    assert (*pixels_CHW.shape, pixels_CHW.dtype) == header, (show_source(source), pixels_CHW.shape, header)
+    return pixels_CHW
 
 
 def read_site(files: Sequence[str]) -> np.ndarray:
-    """Read all channels of a site, (C, H, W) uint8 or uint16, from one file per channel or one for all.
+    """Read all channels of a site, (C, H, W) uint8 or uint16, from an image source per channel or one for all.
 
     Raises ImageError.  Other rooms call read_pixels, which reads packed fields too.
     """
-    planes = [_read_file(path) for path in files]
+    planes = [read_source(source) for source in files]
     if len(planes) == 1:
         return planes[0]
     if len({(plane.shape, plane.dtype) for plane in planes}) > 1:
         raise ImageError("the channels of a site differ in shape or type; give files of one size",
-                         [f"{path}: {plane.shape} {plane.dtype}" for path, plane in zip(files, planes, strict=True)])
+                         [f"{show_source(source)}: {plane.shape} {plane.dtype}"
+                          for source, plane in zip(files, planes, strict=True)])
     return np.concatenate(planes)
 
 
-def read_pixel_size(path: str) -> float | None:
+def read_pixel_size(source: str) -> float | None:
     """Return the width of a pixel in micrometres by the OME-XML of a file that can be read, None where there is none."""
-    if not _is_tiff(path):
-        return None
-    with _one_file(path, is_ome=False) as tiff:
-        first = tiff.pages.first
-        return pixel_size(first.description) if first.is_ome else None
+    return image_files.file_pixel_size(source_paths(source)[0])
 
 
 def inspect(sites: Iterable[Sequence[str]]) -> list[list]:
-    """Read the headers of many sites: [path, channels, height, width, dtype], or [path, reason] if it cannot be used.
+    """Read the headers of many sites: [source, channels, height, width, dtype], or [source, reason] if it cannot be used.
 
     Plain lists, so that each rank can read a share and exchange its results with the others.
     """
     headers = []
-    for path in dict.fromkeys(path for files in sites for path in files):
+    for source in dict.fromkeys(source for files in sites for source in files):
         try:
-            with activity.during(f"reading the header of {path}"):
-                headers.append([path, *read_header(path)])
+            with activity.during(f"reading the header of {show_source(source)}"):
+                headers.append([source, *read_header(source)])
         except ImageError as problem:
-            headers.append([path, problem.what.removeprefix(f"{path}: ")])
+            headers.append([source, problem.what.removeprefix(f"{source}: ")])
     return headers
 
 
@@ -99,10 +100,11 @@ def agree(inspected: list[list], *, files_per_site: int, channels: Sequence[str]
     inspected: by `inspect`, of all sites; channels: the names that were given, or none.
     Raises DataError listing every file that is missing, unreadable, or unlike the others.
     """
-    headers = {path: Header(*facts) for path, *facts in inspected if len(facts) == 4}
-    wrong = [f"{path}: {facts[0]}" for path, *facts in inspected if len(facts) == 1]
+    headers = {source: Header(*facts) for source, *facts in inspected if len(facts) == 4}
+    wrong = [f"{show_source(source)}: {facts[0]}" for source, *facts in inspected if len(facts) == 1]
     common = Counter(headers.values()).most_common(1)[0][0] if headers else None
-    wrong += [f"{path}: {header}, most are {common}" for path, header in headers.items() if header != common]
+    wrong += [f"{show_source(source)}: {header}, most are {common}"
+              for source, header in headers.items() if header != common]
     if wrong or common is None:
         remedy = "name the folder they are in with --image-root" if any(text.endswith(": missing") for text in wrong) \
             else "mend or replace them"
@@ -129,114 +131,63 @@ def fit(site_CHW: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
     return np.pad(cropped, [(0, 0), *padding], mode="symmetric")
 
 
-def _read_file(path: str) -> np.ndarray:
-    """Read the pixels (C, H, W) of one file. Raises ImageError."""
-    header = read_header(path)
+def _by_path(channel: ImageSource) -> Iterator[tuple[str, list[Plane]]]:
+    """Yield each file of a channel with its planes, so that it is opened once."""
+    for path, planes in groupby(channel.planes, key=lambda plane: plane.path):
+        yield path, list(planes)
+
+
+def _plane_headers(path: str, planes: Sequence[Plane]) -> list[Header]:
+    """Return the header of each plane of one file. Raises ImageError."""
+    if any(plane.number is None for plane in planes):
+        return [_of_file(path, lambda: image_files.file_header(path))] * len(planes)
+    numbers = [plane.number for plane in planes if plane.number is not None]
+    return _of_file(path, lambda: image_files.plane_headers(path, numbers))
+
+
+def _maximum(path: str, planes: Sequence[Plane]) -> np.ndarray:
+    """Return the maximum (C, H, W) over planes of one file. Raises ImageError."""
+    if any(plane.number is None for plane in planes):
+        return _of_file(path, lambda: image_files.read_file(path))
+    numbers = [plane.number for plane in planes if plane.number is not None]
+    return _of_file(path, lambda: functools.reduce(np.maximum, image_files.read_planes(path, numbers))[None])
+
+
+def _of_file(path: str, read: Callable[[], Result]) -> Result:
+    """Return what a reader of one file returns. Raises ImageError naming file and reason."""
     try:
-        if _is_tiff(path):
-            with _open_tiff(path) as tiff:
-                site = np.concatenate([_to_channels_first(series.asarray(), series.axes) for series in tiff.series])
-        else:
-            with Image.open(path) as image:
-                pixels = np.asarray(image)
-            site = _to_channels_first(pixels, "YX" if pixels.ndim == 2 else "YXS")
-    except Exception as problem:  # as above: a damaged file, whatever the decoder calls it
+        return read()
+    except (UsageError, ImageError):
+        raise
+    except Exception as problem:  # decoders raise many kinds; each means that this file cannot be used
         raise ImageError(f"{path}: {_reason(problem)}") from None
-    assert (*site.shape, site.dtype) == header, (path, site.shape, header)
-    return site
 
 
-def _tiff_header(path: str) -> Header:
-    """Return the header of a TIFF. Pages written one by one are series of their own; those of one size are channels."""
-    with _open_tiff(path) as tiff:
-        facts = {(*_channels_first(series.axes, series.shape), str(series.dtype)) for series in tiff.series}
-        if len(facts) != 1:
-            raise ValueError(f"holds {len(tiff.series)} images of different sizes or types, not the channels of one")
-        for page in dict.fromkeys(chain(tiff.pages, *tiff.series)):
-            _require_whole(page)
-        channels, height, width, dtype = facts.pop()
-        return Header(channels * len(tiff.series), height, width, dtype)
+def _checked(path: str, header: Header, value_range: tuple[float, float] | None) -> Header:
+    """Return a header as pixels are returned. Raises ImageError for samples of another type, or too many."""
+    if value_range is not None and header.dtype in DTYPES:
+        raise ImageError(f"{path}: {header.dtype} samples, which need no range of values; take Metadata_ValueRange out of "
+                         "its row")
+    if (samples := math.prod(header[:3])) > MAX_SAMPLES:
+        raise ImageError(f"{path}: promises {samples:,} samples ({header}), at most {MAX_SAMPLES:,} are read; cut it up")
+    if header.dtype in DTYPES:
+        return header
+    if value_range is None or np.dtype(header.dtype).kind not in "iuf":
+        raise ImageError(f"{path}: {_OTHER.format(dtype=header.dtype)}")
+    return header._replace(dtype="uint16")
 
 
-@contextmanager
-def _open_tiff(path: str) -> Iterator[tifffile.TiffFile]:
-    """Open a TIFF so that its series are pages of this very file, whatever other files its metadata describe.
+def _to_counts(shown: str, pixels_CHW: np.ndarray, value_range: tuple[float, float]) -> np.ndarray:
+    """Return pixels as uint16: the ends of the range become 0 and 65535, what lies between the nearest whole number.
 
-    No other file is opened: OME-XML may name any path, and Micro-Manager's files are searched for in the folder.
+    Raises ImageError for pixels that are not finite or outside of the range: they would be cut off unseen.
     """
-    with _one_file(path, is_ome=False) as tiff:
-        first = tiff.pages.first
-        xml = ""
-        if first.is_ome:
-            sizes = [dict(zip(page.axes, page.shape, strict=True)) for page in tiff.pages]
-            xml = describe_own_pages(first.description, [(sides["Y"], sides["X"]) for sides in sizes])
-        if not xml:
-            yield tiff
-            return
-    with _one_file(path, omexml=xml) as tiff:
-        pages = [page.offset for series in tiff.series for page in series if page is not None]
-        if len(pages) == len(set(pages)):
-            yield tiff
-            return
-    with _one_file(path, is_ome=False) as tiff:  # the XML takes a page for several planes
-        yield tiff
-
-
-def _require_whole(page: tifffile.TiffPage | tifffile.TiffFrame | None) -> None:
-    """Raise ValueError unless a page's strips or tiles are all in the file: tifffile would read zeros, or what lies behind.
-
-    page: None where metadata (OME) promises a page that is not there.
-    """
-    if page is None:
-        raise ValueError("damaged: one of its images is not there")
-    offsets, counts, needed = page.dataoffsets, page.databytecounts, math.prod(page.chunked)
-    if (listed := min(len(offsets), len(counts))) < needed:
-        raise ValueError(f"damaged: lists {listed} strips or tiles of {needed}")
-    if 0 in offsets or 0 in counts:
-        raise ValueError("damaged or sparse: strips or tiles are not there")
-    size, end = page.parent.filehandle.size, max(map(operator.add, offsets, counts))
-    if end > size:
-        raise ValueError(f"cut short: {size} bytes of {end}")
-    if sum(counts) < page.nbytes and page.is_contiguous:
-        raise ValueError(f"damaged: its strips or tiles hold {sum(counts)} bytes, its pixels take {page.nbytes}")
-
-
-def _png_header(path: str) -> Header:
-    """Return the header of a PNG. Raises ValueError for what pillow cannot read as it is."""
-    with Image.open(path) as image:
-        if image.format != "PNG":
-            raise ValueError(f"{image.format}; only TIFF and PNG are read")
-        if image.mode not in _PNG_MODES:
-            raise ValueError(f"pixel mode {image.mode}, not one of {', '.join(_PNG_MODES)}")
-        channels, dtype = _PNG_MODES[image.mode]
-        height, width = image.height, image.width
-    with open(path, "rb") as file:
-        depth = file.read(25)[24]  # bits a sample; pillow would cut 16-bit colour down to 8 without a word
-    if depth != 8 * np.dtype(dtype).itemsize:
-        raise ValueError(f"{depth}-bit samples in {channels} channels; give 16-bit colour as TIFF")
-    return Header(channels, height, width, dtype)
-
-
-def _channels_first(axes: str, shape: Sequence[int]) -> tuple[int, int, int]:
-    """Return (channels, height, width) for axes like YX, CYX, YXS, ZYX. Axes of length 1 do not count."""
-    sides = dict(zip(axes, shape, strict=True))
-    others = {axis: length for axis, length in sides.items() if axis not in "YX" and length > 1}
-    if len(others) > 1 or "Y" not in sides or "X" not in sides:
-        raise ValueError(f"axes {axes} of shape {tuple(shape)}: not one image of one or more channels")
-    return next(iter(others.values()), 1), sides["Y"], sides["X"]
-
-
-def _to_channels_first(pixels: np.ndarray, axes: str) -> np.ndarray:
-    """Return pixels with these axes as (C, H, W)."""
-    channels, height, width = _channels_first(axes, pixels.shape)
-    order = sorted(range(len(axes)), key=lambda axis: (axes[axis] in "YX", axes[axis] == "X"))
-    return np.ascontiguousarray(pixels.transpose(order).reshape(channels, height, width))
-
-
-def _is_tiff(path: str) -> bool:
-    """Return whether the first bytes are those of a TIFF or BigTIFF in either byte order, whatever the name."""
-    with open(path, "rb") as file:
-        return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+    low, high = value_range
+    found = float(pixels_CHW.min()), float(pixels_CHW.max())  # NaN where one is NaN
+    if not (low <= found[0] and found[1] <= high):
+        raise ImageError(f"{shown}: values from {found[0]:g} to {found[1]:g}, outside of the stated {low:g} to {high:g}; "
+                         "state a range that holds all of them")
+    return np.rint((pixels_CHW.astype(np.float64) - low) * (65535 / (high - low))).astype(np.uint16)
 
 
 def _reason(problem: Exception) -> str:

@@ -7,7 +7,7 @@ import hashlib
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -24,6 +24,7 @@ from mscnn.data.pixels.packed import DESCRIPTION, INDEX, PackDescription, descri
 from mscnn.data.pixels.plate_file import PAGE
 from mscnn.data.pixels.prefetch import prefetch
 from mscnn.data.pixels.read_pixels import read_pixels
+from mscnn.data.tables.image_source import show_source, source_paths, without_folders
 from mscnn.data.tables.pixel_size import PIXEL_SIZE
 from mscnn.data.tables.site_table import METADATA, SiteTable, natural
 
@@ -159,11 +160,23 @@ def _source(rows: pd.DataFrame, shape: tuple[int, int, int], dtype: str, downsca
     if "record" in rows:
         sha.update(repr([crc32 for _, _, crc32 in rows["record"]]).encode())
         return sha.hexdigest()
-    for files in rows["files"]:
-        for path in files:
-            status = os.stat(path)
-            sha.update(f"{Path(path).name}\n{status.st_size}\n{status.st_mtime_ns}\n".encode())
+    for sources in rows["files"]:
+        for source in sources:
+            for path in _all_files(source):
+                status = os.stat(path)
+                sha.update(f"{Path(path).name}\n{status.st_size}\n{status.st_mtime_ns}\n".encode())
+            if "\0" in source:
+                sha.update(without_folders(source).encode())
     return sha.hexdigest()
+
+
+def _all_files(source: str) -> Iterator[str]:
+    """Yield the files that an image source is read from; of an array of OME-Zarr, all files below its folder."""
+    for path in source_paths(source):
+        if os.path.isdir(path):
+            yield from (os.path.join(folder, name) for folder, _, names in sorted(os.walk(path)) for name in sorted(names))
+        else:
+            yield path
 
 
 def _written(path: Path, source: str) -> np.ndarray | None:
@@ -213,7 +226,7 @@ def _write_index(out: Path, index: list[pd.DataFrame]) -> str:
     """Write the index in the order of the table; return its SHA-256."""
     rows = pd.concat(index).sort_index()
     rows = rows[[*METADATA, "files", "file", "record", "crc32", *({PIXEL_SIZE} & {*rows})]]
-    rows["files"] = [[Path(path).name for path in files] for files in rows["files"]]
+    rows["files"] = [[show_source(without_folders(source)) for source in sources] for sources in rows["files"]]
     with write_atomically(out / INDEX) as partial:
         rows.to_parquet(partial, index=False)
         return hashlib.sha256(partial.read_bytes()).hexdigest()

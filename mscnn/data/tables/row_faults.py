@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from mscnn.core import identity
+from mscnn.data.tables.image_source import Plane, source_paths, unpack_source
 from mscnn.data.tables.problems import Problem, rows_of
 from mscnn.data.tables.wells import well_place
 
@@ -104,15 +105,19 @@ def _repeated_files(frame: pd.DataFrame, source: str, channels: Sequence[str]) -
             yield Problem(row, source, f"record {number} of {file} is that of an earlier row",
                           "records are named more than once; pack the screen again")
         return
-    first: dict[str, FileUse] = {}
-    for path, use in file_uses(frame):
-        other = first.setdefault(path, use)
-        if other is not use:
-            yield Problem(use.row, path, f"the same file as {other.name(channels)}",
-                          "files are named more than once; give each row and channel a file of its own")
+    first: dict[str | Plane, FileUse] = {}
+    for source, use in file_uses(frame):
+        for plane in [source] if "\0" not in source else unpack_source(source).planes:
+            key = plane if isinstance(plane, str) or plane.number is not None else plane.path
+            other = first.setdefault(key, use)
+            if other is not use:
+                kind = "file" if isinstance(key, str) else "plane"
+                yield Problem(use.row, source_paths(source)[0], f"the same {kind} as {other.name(channels)}",
+                              "files are named more than once; give each row and channel a file or plane of its own")
 
 
 def file_uses(frame: pd.DataFrame) -> Iterator[tuple[str, FileUse]]:
-    """Yield each file that may be opened, and where it is named."""
-    for row, files in rows_of(frame["files"]):
-        yield from ((path, FileUse(row, channel if len(files) > 1 else None)) for channel, path in enumerate(files) if path)
+    """Yield each image source that may be opened, and where it is named."""
+    for row, sources in rows_of(frame["files"]):
+        yield from ((source, FileUse(row, channel if len(sources) > 1 else None))
+                    for channel, source in enumerate(sources) if source)

@@ -1,13 +1,13 @@
 """CSV files -> one site table: a row a site (field of view), its metadata and its image files.
 
 `read_sites` takes any screen's CSV: CellProfiler LoadData style (FileName_<Channel> or Image_FileName_<Channel>, with
-optional PathName_ columns, Metadata_*), or plain columns.  BBBC021's pair of CSVs has its own reader in bbbc021.py.
+optional PathName_ and Frame_ columns, Metadata_*), or plain columns.  bbbc021.py reads BBBC021's pair of CSVs.
 """
 
 import hashlib
 import re
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -17,7 +17,8 @@ from mscnn.core import identity
 from mscnn.core.errors import DataError, printable
 from mscnn.core.logs import log
 from mscnn.data.tables.assays import COMPOUND, Assays
-from mscnn.data.tables.image_paths import resolve_image_paths
+from mscnn.data.tables.image_columns import image_sources
+from mscnn.data.tables.image_source import without_folders
 from mscnn.data.tables.pixel_size import PIXEL_SIZE, pixel_sizes
 from mscnn.data.tables.problems import Problem, refuse, rows_of
 from mscnn.data.tables.row_faults import REQUIRED, find_faults
@@ -45,8 +46,8 @@ class SiteTable:
     """The sites (fields of view) of a screen.
 
     frame: one row a site with the columns METADATA (text, but concentration: float, micromolar as a rule, NaN where
-        not given; mechanism "" where not known) and `files`, a tuple of paths: one file per channel, or a single one.
-        The sites of packed fields have a `record` too; those of a table with a column for it, a `pixel_size`.
+        not given; mechanism "" where not known) and `files`, a tuple of image sources (image_source.py): one per channel,
+        or a single one for all.  The sites of packed fields have a `record` too; those of a table with a column for it, a `pixel_size`.
     """
 
     frame: pd.DataFrame
@@ -82,7 +83,7 @@ class SiteTable:
 
         Folders are left out: each node may have a copy of its own.
         """
-        names = [[PurePath(file).name for file in files] for files in self.frame["files"]]
+        names = [[without_folders(source) for source in files] for files in self.frame["files"]]
         rows = self.frame[[*METADATA]].assign(files=pd.Series(names, self.frame.index))
         assays = "" if self.assays is None else self.assays.digest()
         text = rows.to_csv() + repr((self.channels, self.shape)) + assays
@@ -128,7 +129,6 @@ def read_sites(path: Path, *, image_root: Path | None = None, channels: tuple[st
     found = [] if problems is None else problems
     table = read_csv(path)
     roles = _find_roles(table, columns or {}, path)
-    parts, names = _file_columns(table, roles, columns or {}, channels, path)
     missing = [role for role in REQUIRED if role not in roles]
     if missing:
         raise DataError(f"{path}: no column for {', '.join(missing)}; name it with --columns ROLE=COLUMN; "
@@ -136,7 +136,9 @@ def read_sites(path: Path, *, image_root: Path | None = None, channels: tuple[st
     frame = pd.DataFrame({role: table[roles[role]] if role in roles else "" for role in METADATA}, index=table.index)
     frame = without_missing(frame, control)
     frame["concentration"] = concentrations(frame["concentration"], path, found) if "concentration" in roles else np.nan
-    frame["files"] = resolve_image_paths(parts, image_root or path.parent, found)
+    has_channels = any(re.fullmatch(r"(?:Image_)?FileName_.+", name) for name in table.columns)
+    file_column = roles.get("file") if "file" in (columns or {}) or not has_channels else None
+    frame["files"], names = image_sources(table, file_column, channels, path, image_root or path.parent, found)
     if (sizes := pixel_sizes(table)) is not None:
         frame[PIXEL_SIZE] = sizes
     found += find_faults(frame, str(path), names)
@@ -227,21 +229,3 @@ def _find_roles(table: pd.DataFrame, given: dict[str, str], path: Path) -> dict[
         raise DataError(f"{path}: more than one column could be meant; choose with --columns ROLE=COLUMN", ambiguous)
     return roles
 
-
-def _file_columns(table: pd.DataFrame, roles: dict[str, str], given: dict[str, str], channels: tuple[str, ...],
-                  path: Path) -> tuple[list[pd.DataFrame], tuple[str, ...]]:
-    """Return folder and name of each file a site, and the channels' names; FileName_ columns unless another is given."""
-    names = {match[1]: column for column in table.columns if (match := re.fullmatch(r"(?:Image_)?FileName_(.+)", column))}
-    folders = {match[1]: column for column in table.columns
-               if (match := re.fullmatch(r"(?:Image_)?PathName_(.+)", column))}
-    if names and "file" not in given:
-        unknown = [channel for channel in channels if channel not in names]
-        if unknown:
-            raise DataError(f"{path}: no FileName_ column for channels {', '.join(unknown)}; it has {', '.join(names)}")
-        chosen = channels or tuple(names)
-        return [pd.DataFrame({"folder": table[folders[channel]] if channel in folders else "",
-                              "name": table[names[channel]]}, index=table.index) for channel in chosen], chosen
-    if "file" not in roles:
-        raise DataError(f"{path}: no image files: give FileName_<Channel> columns, or a column `filename` "
-                        f"(--columns file=COLUMN); its columns are {', '.join(table.columns)}")
-    return [pd.DataFrame({"folder": "", "name": table[roles["file"]]}, index=table.index)], channels

@@ -1,0 +1,213 @@
+"""One image file -> its header and its pixels: TIFF by tifffile, PNG by pillow, OME-Zarr arrays by zarr.
+
+Errors are those of the decoders, of many kinds; `images.py` turns each into an ImageError.  Shapes: C channels, H W pixels.
+"""
+
+import math
+import operator
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from itertools import chain
+from typing import NamedTuple
+
+import numpy as np
+import tifffile
+from PIL import Image
+
+from mscnn.data.pixels.ome_xml import describe_own_pages, pixel_size
+from mscnn.data.pixels.zarr_plane import read_zarr_header, read_zarr_plane
+
+_one_file = partial(tifffile.TiffFile, is_mmstack=False, is_ndtiff=False)  # these formats are read with the whole folder
+_PNG_MODES = {"L": (1, "uint8"), "I;16": (1, "uint16"), "RGB": (3, "uint8"), "RGBA": (4, "uint8")}
+
+
+class Header(NamedTuple):
+    """Shape and sample type that a file promises."""
+
+    channels: int
+    height: int
+    width: int
+    dtype: str     # "uint8" or "uint16" of what can be read
+
+    def __str__(self) -> str:
+        return f"{self.channels} x {self.height}x{self.width} {self.dtype}"
+
+
+def file_header(path: str) -> Header:
+    """Return shape and type of all that a file holds, without decoding its pixels."""
+    _require_regular(path)
+    return _tiff_header(path) if _is_tiff(path) else _png_header(path)
+
+
+def read_file(path: str) -> np.ndarray:
+    """Return all pixels (C, H, W) of a file."""
+    _require_regular(path)
+    if _is_tiff(path):
+        with _open_tiff(path) as tiff:
+            return np.concatenate([_to_channels_first(series.asarray(), series.axes) for series in tiff.series])
+    with Image.open(path) as image:
+        pixels = np.asarray(image)
+    return _to_channels_first(pixels, "YX" if pixels.ndim == 2 else "YXS")
+
+
+def plane_headers(path: str, numbers: Sequence[int]) -> list[Header]:
+    """Return the header of each of some planes of a file, or of an array of OME-Zarr."""
+    if os.path.isdir(path):
+        height, width, dtype, num_planes = read_zarr_header(path)
+        for number in numbers:
+            _require_plane(number, num_planes)
+        return [Header(1, height, width, dtype)] * len(numbers)
+    with _open_pages(path) as tiff:
+        headers = []
+        for number in numbers:
+            page = _page(tiff, number)
+            _require_whole(page)
+            headers.append(Header(*_channels_first(page.axes, page.shape), str(page.dtype)))
+        return headers
+
+
+def read_planes(path: str, numbers: Sequence[int]) -> Iterator[np.ndarray]:
+    """Yield the pixels (H, W) of each of some planes of a file, or of an array of OME-Zarr."""
+    if os.path.isdir(path):
+        for number in numbers:
+            yield read_zarr_plane(path, number)
+        return
+    with _open_pages(path) as tiff:
+        for number in numbers:
+            page = _page(tiff, number)
+            yield _to_channels_first(page.asarray(), page.axes)[0]
+
+
+def file_pixel_size(path: str) -> float | None:
+    """Return the width of a pixel in micrometres by the OME-XML of a file that can be read, None where there is none."""
+    if os.path.isdir(path) or not _is_tiff(path):
+        return None
+    with _one_file(path, is_ome=False) as tiff:
+        first = tiff.pages.first
+        return pixel_size(first.description) if first.is_ome else None
+
+
+def _require_regular(path: str) -> None:
+    if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited for
+        raise ValueError("not a regular file")
+
+
+@contextmanager
+def _open_pages(path: str) -> Iterator[tifffile.TiffFile]:
+    """Open a TIFF of which single pages are read. Raises ValueError for any other file."""
+    _require_regular(path)
+    if not _is_tiff(path):
+        raise ValueError("no TIFF, and a plane of it is named; leave its Frame_ column empty")
+    with _one_file(path, is_ome=False) as tiff:
+        yield tiff
+
+
+def _page(tiff: tifffile.TiffFile, number: int) -> tifffile.TiffPage:
+    """Return a page by its number. Raises ValueError where there is none, or where pages are not written one by one."""
+    first = tiff.pages.first
+    if len(tiff.pages) == 1 and len(tiff.series) == 1 and math.prod(tiff.series[0].shape) != math.prod(first.shape):
+        raise ValueError(f"holds {tiff.series[0].shape} behind a single page header; save it with a header for each plane")
+    _require_plane(number, len(tiff.pages))
+    page = tiff.pages[number]
+    return page if isinstance(page, tifffile.TiffPage) else page.aspage()
+
+
+def _require_plane(number: int, num_planes: int) -> None:
+    if not 0 <= number < num_planes:
+        raise ValueError(f"plane {number} of it is named, counted from 0, and it holds {num_planes}")
+
+
+def _tiff_header(path: str) -> Header:
+    """Return the header of a TIFF. Pages written one by one are series of their own; those of one size are channels."""
+    with _open_tiff(path) as tiff:
+        facts = {(*_channels_first(series.axes, series.shape), str(series.dtype)) for series in tiff.series}
+        if len(facts) != 1:
+            raise ValueError(f"holds {len(tiff.series)} images of different sizes or types, not the channels of one")
+        for page in dict.fromkeys(chain(tiff.pages, *tiff.series)):
+            _require_whole(page)
+        channels, height, width, dtype = facts.pop()
+        return Header(channels * len(tiff.series), height, width, dtype)
+
+
+@contextmanager
+def _open_tiff(path: str) -> Iterator[tifffile.TiffFile]:
+    """Open a TIFF so that its series are pages of this very file, whatever other files its metadata describe.
+
+    No other file is opened: OME-XML may name any path, and Micro-Manager's files are searched for in the folder.
+    """
+    with _one_file(path, is_ome=False) as tiff:
+        first = tiff.pages.first
+        xml = ""
+        if first.is_ome:
+            sizes = [dict(zip(page.axes, page.shape, strict=True)) for page in tiff.pages]
+            xml = describe_own_pages(first.description, [(sides["Y"], sides["X"]) for sides in sizes])
+        if not xml:
+            yield tiff
+            return
+    with _one_file(path, omexml=xml) as tiff:
+        pages = [page.offset for series in tiff.series for page in series if page is not None]
+        if len(pages) == len(set(pages)):
+            yield tiff
+            return
+    with _one_file(path, is_ome=False) as tiff:  # the XML takes a page for several planes
+        yield tiff
+
+
+def _require_whole(page: tifffile.TiffPage | tifffile.TiffFrame | None) -> None:
+    """Raise ValueError unless a page's strips or tiles are all in the file: tifffile would read zeros, or what lies behind.
+
+    page: None where metadata (OME) promises a page that is not there.
+    """
+    if page is None:
+        raise ValueError("damaged: one of its images is not there")
+    offsets, counts, needed = page.dataoffsets, page.databytecounts, math.prod(page.chunked)
+    if (listed := min(len(offsets), len(counts))) < needed:
+        raise ValueError(f"damaged: lists {listed} strips or tiles of {needed}")
+    if 0 in offsets or 0 in counts:
+        raise ValueError("damaged or sparse: strips or tiles are not there")
+    size, end = page.parent.filehandle.size, max(map(operator.add, offsets, counts))
+    if end > size:
+        raise ValueError(f"cut short: {size} bytes of {end}")
+    if sum(counts) < page.nbytes and page.is_contiguous:
+        raise ValueError(f"damaged: its strips or tiles hold {sum(counts)} bytes, its pixels take {page.nbytes}")
+
+
+def _png_header(path: str) -> Header:
+    """Return the header of a PNG. Raises ValueError for what pillow cannot read as it is."""
+    with Image.open(path) as image:
+        if image.format != "PNG":
+            raise ValueError(f"{image.format}; only TIFF and PNG are read")
+        if image.mode not in _PNG_MODES:
+            raise ValueError(f"pixel mode {image.mode}, not one of {', '.join(_PNG_MODES)}")
+        channels, dtype = _PNG_MODES[image.mode]
+        height, width = image.height, image.width
+    with open(path, "rb") as file:
+        depth = file.read(25)[24]  # bits a sample; pillow would cut 16-bit colour down to 8 without a word
+    if depth != 8 * np.dtype(dtype).itemsize:
+        raise ValueError(f"{depth}-bit samples in {channels} channels; give 16-bit colour as TIFF")
+    return Header(channels, height, width, dtype)
+
+
+def _channels_first(axes: str, shape: Sequence[int]) -> tuple[int, int, int]:
+    """Return (channels, height, width) for axes like YX, CYX, YXS, ZYX. Axes of length 1 do not count."""
+    sides = dict(zip(axes, shape, strict=True))
+    others = {axis: length for axis, length in sides.items() if axis not in "YX" and length > 1}
+    if len(others) > 1 or "Y" not in sides or "X" not in sides:
+        raise ValueError(f"axes {axes} of shape {tuple(shape)}: not one image of one or more channels")
+    return next(iter(others.values()), 1), sides["Y"], sides["X"]
+
+
+def _to_channels_first(pixels: np.ndarray, axes: str) -> np.ndarray:
+    """Return pixels with these axes as (C, H, W)."""
+    channels, height, width = _channels_first(axes, pixels.shape)
+    order = sorted(range(len(axes)), key=lambda axis: (axes[axis] in "YX", axes[axis] == "X"))
+    return np.ascontiguousarray(pixels.transpose(order).reshape(channels, height, width))
+
+
+def _is_tiff(path: str) -> bool:
+    """Return whether the first bytes are those of a TIFF or BigTIFF in either byte order, whatever the name."""
+    with open(path, "rb") as file:
+        return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
