@@ -37,8 +37,8 @@ def read_header(source: str) -> Header:
     first, *others = channel.planes
     for plane in others:
         if headers[plane] != headers[first]:
-            raise ImageError(f"{plane.path}: {headers[plane]}, and {headers[first]} in {first.path}; a channel of a site is "
-                             "made of planes of one size and type")
+            raise ImageError(f"{plane.path}: {headers[plane]}, and {headers[first]} in {first.path}; a channel of a site "
+                             "is made of planes of one size and type")
     if len(channel.planes) > 1 and headers[first].channels > 1:
         raise ImageError(f"{first.path}: {headers[first].channels} channels in a plane; give planes of one channel")
     return headers[first]

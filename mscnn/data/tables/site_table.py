@@ -46,8 +46,9 @@ class SiteTable:
     """The sites (fields of view) of a screen.
 
     frame: one row a site with the columns METADATA (text, but concentration: float, micromolar as a rule, NaN where
-        not given; mechanism "" where not known) and `files`, a tuple of image sources (image_source.py): one per channel,
-        or a single one for all.  The sites of packed fields have a `record` too; those of a table with a column for it, a `pixel_size`.
+        not given; mechanism "" where not known) and `files`, a tuple of image sources (image_source.py), one per
+        channel, or one for all.  The sites of packed fields have a `record` too; those of a table with a column for it, a
+        `pixel_size`.
     """
 
     frame: pd.DataFrame
