@@ -15,7 +15,8 @@ DOORS = {
     "matplotlib": "report", "captum": "evaluation/attribution.py",
     "jsonargparse": ("cli", "core/settings.py"),
     "safetensors": ("training/checkpoint.py", "evaluation/export.py"), "torchvision": (),
-    "intel_extension_for_pytorch": "model/acceleration.py", "tifffile": ("data/pixels/image_files.py", "synthetic/plates.py"),
+    "intel_extension_for_pytorch": "model/acceleration.py",
+    "tifffile": ("data/pixels/image_files.py", "synthetic/plates.py"),
 }
 NAMES = {"torch.save": (), "torch.load": (),  # pickles
          "torch.set_num_threads": "distributed/core_binding.py",

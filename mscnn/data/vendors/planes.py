@@ -55,11 +55,12 @@ class ReadOptions:
 
 @dataclass(frozen=True)
 class Listing:
-    """All files below a folder, listed once. A group of Zarr is one entry; links are listed and not followed."""
+    """All files below a folder, listed once. A group of Zarr is one entry."""
 
     root: Path
-    files: tuple[str, ...]          # below root, with forward slashes, sorted
-    zarr_groups: tuple[str, ...]    # outermost folders that hold a Zarr group, likewise
+    files: tuple[str, ...]                  # below root, with forward slashes, sorted
+    zarr_groups: tuple[str, ...]            # outermost folders that hold a Zarr group, likewise
+    not_followed: tuple[str, ...] = ()      # links to folders that were not allowed, likewise
 
     @cached_property
     def known(self) -> frozenset[str]:
@@ -86,18 +87,22 @@ class Listing:
         return self.root / file
 
 
-def list_folder(folder: Path) -> Listing:
-    """List a folder of a microscope. Raises DataError where it cannot be read, or holds nothing."""
-    files: list[str] = []
+def list_folder(folder: Path, follow_links: Sequence[Path] = ()) -> Listing:
+    """List a folder of a microscope. Raises DataError where it cannot be read, or holds nothing.
+
+    follow_links: folders that links to folders may lead to; other links to folders are not followed.
+    """
     groups: list[str] = []
+    links: list[str] = []
+    allowed = [os.path.realpath(one) for one in follow_links]
     try:
-        for name in _walk(str(folder), "", groups):
-            files.append(name)
+        files = list(_walk(str(folder), "", allowed, groups, links))
     except OSError as problem:
         raise DataError(f"{folder}: cannot be read ({problem.strerror}); name the folder that a microscope wrote") from None
     if not files and not groups:
-        raise DataError(f"{folder}: holds no files; name the folder that the microscope wrote")
-    return Listing(folder, tuple(sorted(files)), tuple(sorted(groups)))
+        linked = f", and {len(links)} links that --follow-links DIR would allow" if links else ""
+        raise DataError(f"{folder}: holds no files{linked}; name the folder that the microscope wrote")
+    return Listing(folder, tuple(sorted(files)), tuple(sorted(groups)), tuple(sorted(links)))
 
 
 def planes_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -105,13 +110,15 @@ def planes_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     defaults = {"str": "", "int64": 0, "float64": float("nan")}
     frame = pd.DataFrame(list(rows))
     for name, kind in COLUMNS.items():
-        if name not in frame:
-            frame[name] = -1 if name == "frame" else defaults[kind]
+        default = -1 if name == "frame" else defaults[kind]
+        frame[name] = frame[name].fillna(default) if name in frame else default
     more = [name for name in frame if str(name).startswith("Metadata_")]
+    frame[more] = frame[more].fillna("")
     return frame[[*COLUMNS, *more]].astype({**COLUMNS, **dict.fromkeys(more, "str")})
 
 
-def _walk(root: str, below: str, groups: list[str]) -> Iterator[str]:
+def _walk(root: str, below: str, allowed: Sequence[str], groups: list[str], links: list[str]) -> Iterator[str]:
+    """Yield the files below a folder; add groups of Zarr, and links to folders that are not allowed."""
     with os.scandir(os.path.join(root, below) if below else root) as entries:
         listed = sorted(entries, key=lambda entry: entry.name)
     names = {entry.name for entry in listed}
@@ -120,7 +127,16 @@ def _walk(root: str, below: str, groups: list[str]) -> Iterator[str]:
         return
     for entry in listed:
         path = f"{below}/{entry.name}" if below else entry.name
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(root, path, groups)
+        if entry.is_dir(follow_symlinks=False) or (entry.is_dir() and _may_follow(entry.path, allowed)):
+            yield from _walk(root, path, allowed, groups, links)
+        elif entry.is_dir():
+            links.append(path)
         else:
             yield path
+
+
+def _may_follow(link: str, allowed: Sequence[str]) -> bool:
+    """Return whether a link leads to an allowed folder, and not back to one that it lies in."""
+    target = os.path.realpath(link)
+    is_loop = os.path.commonpath([target, os.path.realpath(os.path.dirname(link))]) == target
+    return not is_loop and any(os.path.commonpath([target, folder]) == folder for folder in allowed)

@@ -18,7 +18,8 @@ def source(*planes: tuple, value_range=None) -> str:
 
 
 @pytest.mark.parametrize("options", [
-    {}, {"byteorder": ">"}, {"bigtiff": True}, {"tile": (32, 32)}, {"tile": (32, 32), "compression": "zstd", "byteorder": ">"},
+    {}, {"byteorder": ">"}, {"bigtiff": True}, {"tile": (32, 32)},
+    {"tile": (32, 32), "compression": "zstd", "byteorder": ">"},
     {"compression": "lzw", "predictor": True}, {"compression": "zlib", "rowsperstrip": 7}, {"compression": "jpeg2000"},
     {"ome": True}, {"imagej": True, "byteorder": ">"}, {"compression": "packbits", "bigtiff": True}],
     ids=lambda options: ",".join(map(str, options)) or "plain")
@@ -35,7 +36,7 @@ def test_each_plane_of_each_kind_of_tiff_is_read_by_its_number(tmp_path, options
 
 @pytest.mark.parametrize("bits", [12, 14])
 def test_counts_of_12_and_14_bits_keep_their_values(tmp_path, bits):
-    """As cameras write them: 16-bit words, and 12 bits packed."""
+    """As cameras write them: in 16-bit words, and packed."""
     pixels = (PLANES[0] >> (16 - bits)).astype(np.uint16)
     tifffile.imwrite(tmp_path / "words.tif", pixels)
     np.testing.assert_array_equal(read_site([str(tmp_path / "words.tif")]), pixels[None])
@@ -59,7 +60,8 @@ def test_a_maximum_is_over_planes_of_one_file_of_several_and_of_both(tmp_path):
         tifffile.imwrite(tmp_path / f"z{number}.tif", plane)
     tifffile.imwrite(tmp_path / "stack.tif", PLANES, photometric="minisblack")
     stack, files = tmp_path / "stack.tif", [(tmp_path / f"z{number}.tif", None) for number in range(6)]
-    for planes, expected in (([(stack, 1), (stack, 4)], PLANES[[1, 4]]), (files, PLANES), ([files[2], (stack, 0)], PLANES[[2, 0]])):
+    for planes, expected in (([(stack, 1), (stack, 4)], PLANES[[1, 4]]), (files, PLANES),
+                             ([files[2], (stack, 0)], PLANES[[2, 0]])):
         np.testing.assert_array_equal(read_site([source(*planes)]), expected.max(axis=0)[None])
 
 

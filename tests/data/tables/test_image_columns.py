@@ -24,7 +24,8 @@ def planes(root: Path, text: str) -> list[tuple[str, int | None]]:
 
 def test_a_frame_is_a_plane_of_its_file(tmp_path):
     found, problems, names = sources(tmp_path, {
-        "FileName_DNA": ["a.tif", "b.tif"], "Frame_DNA": ["0", ""], "FileName_ER": ["a.tif", "b2.tif"], "Frame_ER": ["12", ""]})
+        "FileName_DNA": ["a.tif", "b.tif"], "Frame_DNA": ["0", ""],
+        "FileName_ER": ["a.tif", "b2.tif"], "Frame_ER": ["12", ""]})
     assert (problems, names) == ([], ("DNA", "ER"))
     assert [[planes(tmp_path, text) for text in row] for row in found] == [
         [[("a.tif", 0)], [("a.tif", 12)]], [[("b.tif", None)], [("b2.tif", None)]]]

@@ -1,0 +1,126 @@
+"""A microscope's folder and a plate map -> a site table, and lines that say what was found, chosen and left out.
+
+`mscnn table` runs it; exercised by `pytest tests/data/test_make_table.py`.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from mscnn.core.errors import DataError
+from mscnn.data.plate_maps.compounds import Compounds, join_compounds
+from mscnn.data.plate_maps.join import join_plate_map
+from mscnn.data.plate_maps.plate_map import PlateMap
+from mscnn.data.tables.image_columns import VALUE_RANGE
+from mscnn.data.tables.problems import refuse
+from mscnn.data.vendors import choose, site_rows
+from mscnn.data.vendors.find_index import read_folder
+from mscnn.data.vendors.planes import Listing, PlaneIndex, ReadOptions
+
+MISSING = "planes that the index names are not there; copy them, or keep their rows with --allow-missing true"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """What a user says of a folder: the options of `mscnn table`."""
+
+    format: str = "auto"                       # name of a reader
+    pattern: str = ""                          # template of file names
+    level_size: tuple[int, int] | None = None  # least size of a level of a pyramid
+    plates_by_folder: bool = False             # name plates by their folders
+    z: str = ""                                # max, middle or a number; "" where nothing is said
+    time: int | None = None                    # time point
+    channels: dict[str, str]                   # {name: new name}; {} for all
+    value_range: str = ""                      # values that become 0 and 65535, as "0 1"
+    allow_missing: bool = False                # keep rows whose files are not there, leave out sites that lack a channel
+    drop_unmapped: bool = False                # leave out wells that the plate map lacks
+
+
+@dataclass(frozen=True)
+class FoundImages:
+    """What a folder holds, chosen and checked."""
+
+    rows: pd.DataFrame      # of site_rows, paths below `root`
+    root: Path
+    lines: list[str]        # for people, "name  value"
+
+
+def find_images(place: Path, wishes: Wishes) -> FoundImages:
+    """Return one row a site of a microscope's folder. Raises DataError or UsageError listing all that cannot be used."""
+    listing, indexes = read_folder(place, ReadOptions(wishes.pattern, wishes.level_size), format=wishes.format,
+                                   plates_by_folder=wishes.plates_by_folder)
+    planes = pd.concat([index.planes for index in indexes], ignore_index=True)
+    problems = [problem for index in indexes for problem in index.problems]
+    refuse(problems, place)
+    if planes.empty:
+        raise DataError(f"{place}: its index lists no image; name another folder")
+    planes = site_rows.name_channels(planes)
+    refuse(site_rows.find_repeated(planes), place)
+    listed = planes
+    planes = site_rows.choose_channels(planes, wishes.channels)
+    planes, of_time = choose.choose_time(planes, wishes.time)
+    planes, of_z = choose.choose_z(planes, wishes.z)
+    absent = _absent(planes, listing)
+    if absent and not wishes.allow_missing:
+        raise DataError(f"{place}: {len(absent)} of {len(planes)} {MISSING}", absent)
+    projected = wishes.z == "max" and bool(planes.duplicated(choose.CHANNEL).any())
+    rows, lacking = site_rows.site_rows(planes, projected=projected)
+    if lacking and not wishes.allow_missing:
+        raise DataError(f"{place}: {len(lacking)} sites lack a channel; choose channels that all have with --channels, or "
+                        "leave these sites out with --allow-missing true", lacking)
+    if wishes.value_range:
+        rows[VALUE_RANGE] = wishes.value_range
+    lines = [*_summary(indexes, listed, rows, planes), *([of_time] if of_time else []), *([of_z] if of_z else [])]
+    lines += [f"{len(absent)} of {len(planes)} planes are not there; their rows are kept"] if absent else []
+    lines += [f"{len(lacking)} sites lack a channel and are left out, such as {lacking[0]}"] if lacking else []
+    return FoundImages(rows, listing.root, [*lines, *(note for index in indexes for note in index.notes)])
+
+
+def add_treatments(rows: pd.DataFrame, plate_map: PlateMap, compounds: Compounds | None, *,
+                   drop_unmapped: bool) -> tuple[pd.DataFrame, list[str]]:
+    """Return the rows with the treatment of each well, and lines on what did not join.
+
+    Raises DataError listing the wells that the map lacks, unless they are dropped.
+    """
+    refuse(plate_map.problems, Path(plate_map.source))
+    raise NotImplementedError((rows, compounds, drop_unmapped, join_plate_map, join_compounds))
+
+
+def with_folders(rows: pd.DataFrame, root: Path, table: Path) -> tuple[pd.DataFrame, bool]:
+    """Return the rows with PathName_ columns for a table at a path, and whether it needs --image-root.
+
+    Folders below that of the table are written from there, others as full paths.
+    """
+    home, full = Path(os.path.abspath(table)).parent, Path(os.path.abspath(root))
+    is_below = full == home or home in full.parents
+    start = "" if full == home else full.relative_to(home).as_posix() if is_below else str(full)
+    folders = [name for name in rows if str(name).startswith("PathName_")]
+    return rows.assign(**{name: [f"{start}/{folder}".strip("/") if is_below else f"{start}/{folder}".rstrip("/")
+                                 for folder in rows[name]] for name in folders}), not is_below
+
+
+def _absent(planes: pd.DataFrame, listing: Listing) -> list[str]:
+    """Return the paths of planes whose files are not there."""
+    groups = tuple(f"{group}/" for group in listing.zarr_groups)
+    paths = planes["path"].unique().tolist()
+    known = listing.known
+    return [path for path in paths if path not in known
+            and not (path.startswith(groups) and os.path.isdir(listing.path(path)))]
+
+
+def _summary(indexes: Sequence[PlaneIndex], listed: pd.DataFrame, rows: pd.DataFrame, planes: pd.DataFrame) -> list[str]:
+    """Return lines on formats, plates, wells, sites and channels."""
+    formats = ", ".join(dict.fromkeys(index.format for index in indexes))
+    plates = rows.groupby("Metadata_Plate", sort=False)
+    per_plate = [f"{name} ({group['Metadata_Well'].nunique():,} wells, {len(group):,} sites)" for name, group in plates]
+    shown = ", ".join(per_plate[:4]) + (f" and {len(per_plate) - 4} more" if len(per_plate) > 4 else "")
+    sizes = planes["pixel_size"].dropna().round(6).unique()
+    width = ", ".join(f"{size:.4g} µm" for size in sorted(sizes)) or "not known"
+    return [f"format      {formats}; {len(indexes)} {'index' if len(indexes) == 1 else 'indexes'}, {len(listed):,} planes",
+            f"plates      {len(per_plate):,}: {shown}",
+            f"sites       {len(rows):,} of {rows[['Metadata_Plate', 'Metadata_Well']].drop_duplicates().shape[0]:,} wells",
+            f"channels    {', '.join(site_rows.channel_order(planes))}",
+            f"pixel size  {width}"]

@@ -1,0 +1,110 @@
+"""The door to microscopes' folders: which format wrote a folder, and its planes by its index.
+
+Exercised by `pytest tests/data/vendors/test_find_index.py`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from types import ModuleType
+
+import pandas as pd
+
+from mscnn.core.errors import DataError, UsageError
+from mscnn.data.vendors import (
+    cellvoyager,
+    file_names,
+    harmony,
+    jdce,
+    load_data,
+    metaxpress,
+    ome_companion,
+    ome_zarr_plate,
+    sample_sheet,
+)
+from mscnn.data.vendors.planes import Listing, PlaneIndex, ReadOptions, list_folder
+
+# In the order in which they are asked.  An index of a microscope counts before a table, and a table before names of files.
+READERS: dict[str, ModuleType] = {
+    "harmony": harmony, "cellvoyager": cellvoyager, "metaxpress": metaxpress, "jdce": jdce, "ome-zarr": ome_zarr_plate,
+    "ome-tiff": ome_companion, "load-data": load_data, "sample-sheet": sample_sheet, "file-names": file_names}
+BY_NAMES = "file-names"
+_TABLES = ("load-data", "sample-sheet")
+
+
+def read_folder(place: Path, options: ReadOptions, *, format: str = "auto",
+                plates_by_folder: bool = False, follow_links: Sequence[Path] = ()) -> tuple[Listing, list[PlaneIndex]]:
+    """Read all indexes below a folder, or one index that is named itself.
+
+    format: a name of READERS, or auto; plates_by_folder: name plates by their folders, not as their indexes do;
+    follow_links: folders that links may lead to.
+    Raises DataError where nothing is recognised, where several formats are, or where two indexes have a plate of one name.
+    """
+    listing = list_folder(place if place.is_dir() else place.parent, follow_links)
+    chosen, indexes = _find(place, listing, options, format)
+    found = [chosen.read(listing, index, options) for index in indexes]
+    labels = _folder_labels(indexes, listing.root)
+    found = [_with_plates(index, label, plates_by_folder) for index, label in zip(found, labels, strict=True)]
+    _refuse_twins(found, indexes)
+    return listing, found
+
+
+def _find(place: Path, listing: Listing, options: ReadOptions, format: str) -> tuple[ModuleType, list[str]]:
+    """Return the reader of a folder and its index files."""
+    if options.pattern:
+        if format not in ("auto", BY_NAMES):
+            raise UsageError(f"--pattern {options.pattern} reads names of files, and --format {format} does not; drop one")
+        return file_names, [""]
+    asked = {format: READERS[format]} if format != "auto" else READERS
+    if place.is_dir():
+        found = {name: indexes for name, reader in asked.items() if name != BY_NAMES and (indexes := reader.find(listing))}
+    else:
+        found = {name: [place.name] for name, reader in asked.items()
+                 if name != BY_NAMES and place.name in reader.find(listing)}
+    if len(found) > 1:  # a folder of a microscope may hold a table that was made of it
+        found = {name: indexes for name, indexes in found.items() if name not in _TABLES} or found
+    if len(found) > 1:
+        raise DataError(f"{place}: holds indexes of several formats; choose one with --format, or name one index file",
+                        [f"{name}: {index}" for name, indexes in found.items() for index in indexes])
+    if found:
+        name, indexes = next(iter(found.items()))
+        return READERS[name], indexes
+    if BY_NAMES in asked and place.is_dir():
+        return file_names, [""]
+    known = ", ".join(reader.NAME for reader in asked.values())
+    raise DataError(f"{place}: no index of {known} is recognised; name the folder that the microscope wrote, or give the "
+                    "names of its files by --pattern")
+
+
+def _folder_labels(indexes: Sequence[str], root: Path) -> list[str]:
+    """Return a name for each index by the folders above it: what they share is left out."""
+    folders = [PurePosixPath(index).parent.parts if "." in PurePosixPath(index).name else PurePosixPath(index).parts
+               for index in indexes]
+    if len(folders) == 1:
+        return [root.resolve().name]
+    labels = ["_".join(part for level, part in enumerate(parts)
+                       if len({other[level] if level < len(other) else "" for other in folders}) > 1) for parts in folders]
+    return [label or root.resolve().name for label in labels]
+
+
+def _with_plates(index: PlaneIndex, label: str, by_folder: bool) -> PlaneIndex:
+    """Return an index whose plates have names: the folder's where it gives none, or where asked."""
+    plates = index.planes["plate"]
+    if not by_folder and not (plates == "").any():
+        return index
+    if by_folder:
+        named = label + "_" + plates if plates.nunique() > 1 else pd.Series(label, plates.index)
+    else:
+        named = plates.where(plates != "", label)
+    return replace(index, planes=index.planes.assign(plate=named.astype("str")))
+
+
+def _refuse_twins(found: Sequence[PlaneIndex], indexes: Sequence[str]) -> None:
+    """Raise DataError where two indexes have a plate of one name: their wells would be mixed."""
+    plates: dict[str, list[str]] = {}
+    for index, name in zip(found, indexes, strict=True):
+        for plate in index.planes["plate"].unique():
+            plates.setdefault(plate, []).append(name)
+    if twins := [f"{plate}: {', '.join(names)}" for plate, names in plates.items() if len(names) > 1]:
+        raise DataError(f"{len(twins)} names of plates are those of several indexes; name plates by their folders with "
+                        "--plates folder, or read the folders one by one", twins)
