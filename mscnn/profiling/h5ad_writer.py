@@ -44,7 +44,7 @@ def write(profiles: pd.DataFrame, path: Path) -> None:
     values_SF = _float32(features, path)
     names = row_names(obs)
     try:
-        with h5py.File(path, "w") as file:
+        with h5py.File(path, "w", locking=False) as file:  # the caller may hold a lock on it
             _encode(file, "anndata", "0.1.0")
             _array(file, "X", values_SF)
             _data_frame(file, "obs", obs, names)
