@@ -20,6 +20,7 @@ from mscnn.data.tables.sampler import epoch_minibatches
 from mscnn.data.tables.site_table import read_sites
 from mscnn.evaluation.scoring import LEVELS
 from mscnn.model import MCNN
+from mscnn.profiling import h5ad
 from mscnn.training import checkpoint
 from tests.conftest import run_python
 
@@ -123,7 +124,7 @@ def test_predictions_are_the_networks_own(run, module_screen, tmp_path):
 
 def test_profiles_are_the_networks_activations_and_can_be_matched(run, module_screen):
     """--profiles all: those of the training side too; the predictions stay those of the held-out compound."""
-    done = evaluate(run[0], run[0] / "evaluation", "--profiles", "all", "--examples", "1")
+    done = evaluate(run[0], run[0] / "evaluation", "--profiles", "all", "--examples", "1", "--h5ad", "true")
     assert done.returncode == 0, done.stderr
     assert [example["compound"] for example in json.loads(
         (run[0] / "evaluation" / "gallery" / "gallery.json").read_text())] == ["b"]
@@ -137,6 +138,9 @@ def test_profiles_are_the_networks_activations_and_can_be_matched(run, module_sc
     expected = torch.softmax(F.linear(features, weight, bias), dim=1)
     got = pd.read_parquet(run[0] / "evaluation" / "predictions.parquet").filter(like="Probability_").to_numpy()
     np.testing.assert_allclose(got, expected.numpy()[scored], atol=1e-5)
+    as_anndata = h5ad.read(run[0] / "evaluation" / "profiles.h5ad", "").columns
+    for name, column in profiles.items():
+        assert as_anndata[name].to_pylist() == [None if value == "" else value for value in column], name
     scored = run_python("-m", "mscnn", "score", run[0] / "evaluation" / "profiles.parquet")
     assert scored.returncode == 0, scored.stderr
     assert "NSC   not same compound     1/1 " in scored.stdout  # b, by a, which was trained on and does not count itself

@@ -22,6 +22,8 @@ class BaselinesSettings(Settings):
     microbatch: PositiveInt = setting(8, "fields that the untrained network computes at once")
     data: str | None = setting(None, "where the training's site table or folder is now, if it has moved", metavar="PATH")
     image_root: str | None = setting(None, "folder that image paths start from, if they have moved", metavar="DIR")
+    follow_links: str | None = setting(None, "folders that links below --image-root may lead to", common=False,
+                                       metavar="DIR,DIR,...")
 
 
 COMMAND = parse.Command("baselines", __doc__, BaselinesSettings)
@@ -42,4 +44,5 @@ def score_baselines(settings: BaselinesSettings) -> None:
                                               nuclei=settings.nuclei,
                                               workers=settings.workers or cpu_topology.allowed_cores(),
                                               microbatch=settings.microbatch,
-                                              moved=settings.data, image_root=settings.image_root)
+                                              moved=settings.data, image_root=settings.image_root,
+                                              follow_links=settings.follow_links)

@@ -15,6 +15,10 @@ def main(argv: list[str]) -> None:
         launchers.drop_openmp_binding()
 
     from mscnn.evaluation import aggregate, results, run
+    from mscnn.profiling import h5ad_writer
+
+    if settings.h5ad:
+        h5ad_writer.require_h5py()
 
     def job() -> None:
         evaluation = run.evaluate(settings)
@@ -24,6 +28,9 @@ def main(argv: list[str]) -> None:
         parts = OptionalParts(f"tables and scores are whole in {evaluation.out}")
         with parts.part(results.PROFILES):
             run.write_profiles(evaluation)
+        if settings.h5ad:
+            with parts.part(results.ANNDATA):
+                run.write_anndata(evaluation.profiles, evaluation.out)
         with parts.part(results.PROFILE_SCORES):
             run.score_profiles(evaluation)
         with parts.part(results.CONFUSION):

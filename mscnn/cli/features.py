@@ -18,8 +18,8 @@ from mscnn.distributed import cpu_topology
 class FeaturesSettings(Table):
     """Settings of `mscnn features`"""
 
-    out: str = setting(REQUIRED, "parquet file for Metadata_* and the features, one row per site", metavar="FILE",
-                       written=True)
+    out: str = setting(REQUIRED, "file for Metadata_* and the features, one row per site: .parquet, or .h5ad (AnnData)",
+                       metavar="FILE", written=True)
     taxol_controls: Literal["drop", "keep"] = setting("keep", "BBBC021's taxol 0.3 uM control wells")
     nuclei: str | None = setting(None, "channel that shows nuclei; default: DNA, DAPI, Hoechst or nuclei, in any case",
                                  metavar="CHANNEL")
@@ -27,7 +27,7 @@ class FeaturesSettings(Table):
 
     def __post_init__(self):
         super().__post_init__()
-        require(self.out.endswith(".parquet"), "out must be a .parquet file", self.out)
+        require(self.out.endswith((".parquet", ".h5ad")), "out must be a .parquet or .h5ad file", self.out)
 
 
 COMMAND = parse.Command("features", __doc__, FeaturesSettings)
@@ -43,9 +43,12 @@ def main(argv: list[str]) -> None:
     from mscnn.data.read_screen import read_screen
     from mscnn.distributed import world
     from mscnn.evaluation import aggregate
+    from mscnn.profiling import h5ad_writer
     from mscnn.training import prepare_data
 
     out = Path(settings.out)
+    if out.suffix == h5ad_writer.SUFFIX:
+        h5ad_writer.require_h5py()
     with errors.details_to_file(out.parent):
         table = read_screen(settings)
         table = prepare_data.with_channel_names(table, prepare_data.read_headers(table, world.World()))
@@ -53,7 +56,11 @@ def main(argv: list[str]) -> None:
         with _output_file(out) as partial, progress(len(table), "measuring", unit="field") as shown:
             measured = handcrafted.of_sites(table, nuclei=nuclei, workers=settings.workers or cpu_topology.allowed_cores(),
                                             advance=shown.advance)
-            pd.concat([aggregate.metadata(table), measured], axis=1).to_parquet(partial, index=False)
+            features = pd.concat([aggregate.metadata(table), measured], axis=1)
+            if out.suffix == h5ad_writer.SUFFIX:
+                h5ad_writer.write(features, partial)
+            else:
+                features.to_parquet(partial, index=False)
     log.info("%d features of %d fields in %s; nuclei counted in %s", measured.shape[1], len(table), out,
              table.channels[nuclei])
 

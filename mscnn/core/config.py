@@ -44,6 +44,8 @@ class Table(Settings):
     packed: str | None = setting(None, "folder that `mscnn pack` wrote; training reads it at memory speed", metavar="DIR")
     image_root: str | None = setting(None, "folder that image paths start from; default: the folder of the table",
                                      metavar="DIR")
+    follow_links: str | None = setting(None, "folders that links below --image-root may lead to, as on another file system",
+                                       common=False, metavar="DIR,DIR,...")
     channels: str | None = setting(None, "channels in the order the network sees them, comma-separated. For files "
                                          "that hold several channels: their names in the order of the file",
                                    metavar="NAME,...")
@@ -62,7 +64,7 @@ class Table(Settings):
         if len(named) != 1:
             raise UsageError("name the screen by exactly one of --bbbc021 DIR, --sites CSV and --packed DIR, got "
                              f"{' and '.join(named) or 'none'}")
-        for name in ("image_root", "channels", "columns"):
+        for name in ("image_root", "follow_links", "channels", "columns"):
             if self.packed and getattr(self, name):
                 raise UsageError(f"--{option(name)} {getattr(self, name)} was settled when the fields were packed; leave "
                                  "it out with --packed")
@@ -109,10 +111,11 @@ class Data(Table):
                 "plate-scaling background goes with plate-transform none", self.plate_transform)
         self.size()
 
-    def at(self, table: str | None, image_root: str | None) -> "Data":
+    def at(self, table: str | None, image_root: str | None, follow_links: str | None = None) -> "Data":
         """Return the same screen with its table or folder, and its images, where they are now; None: where they were."""
         places = {name: table for name in SCREENS if table and getattr(self, name)}
-        return dataclasses.replace(self, **places, **({"image_root": image_root} if image_root else {}))
+        images = {"image_root": image_root, "follow_links": follow_links}
+        return dataclasses.replace(self, **places, **{name: value for name, value in images.items() if value})
 
     def size(self) -> tuple[int, int] | None:
         """Return (height, width) in pixels, None for native."""
@@ -389,6 +392,8 @@ def absolute(config: Config) -> Config:
     """Return the same settings with paths that hold from any working folder."""
     paths = {name: str(Path(value).absolute()) for name in (*SCREENS, "image_root", "assays")
              if (value := getattr(config.data, name)) is not None}
+    if config.data.follow_links:
+        paths["follow_links"] = ",".join(str(Path(folder).absolute()) for folder in config.data.follow_links.split(","))
     split = config.split
     if split.split_within:
         split = dataclasses.replace(split, split_within=str(Path(split.split_within).absolute()))

@@ -21,6 +21,7 @@ def read_screen(settings: config.Table, problems: list[Problem] | None = None) -
     root = Path(settings.image_root) if settings.image_root else None
     if root and not root.is_dir():
         raise DataError(f"--image-root {root}: there is no such folder; name the one that image paths start from")
+    links = _allowed_folders(settings.follow_links)
     if settings.packed:
         table = packed.read_packed(Path(settings.packed), settings.control)
         keep = screen_format(settings) != "bbbc021" or settings.taxol_controls == "keep"
@@ -28,11 +29,19 @@ def read_screen(settings: config.Table, problems: list[Problem] | None = None) -
     if settings.bbbc021:
         image_csv, moa_csv = bbbc021.find_csvs(Path(settings.bbbc021))
         return bbbc021.read_bbbc021(image_csv, moa_csv, image_root=root, taxol_controls=settings.taxol_controls,
-                                    problems=problems)
+                                    follow_links=links, problems=problems)
     assert settings.sites, "settings name a pack, BBBC021 or a CSV of sites"
     channels = tuple(name.strip() for name in (settings.channels or "").split(",") if name.strip())
     return read_sites(Path(settings.sites), image_root=root, channels=channels, columns=parse_columns(settings.columns),
-                      control=settings.control, problems=problems)
+                      control=settings.control, follow_links=links, problems=problems)
+
+
+def _allowed_folders(named: str | None) -> tuple[Path, ...]:
+    """Return the folders that links may lead to. Raises DataError for those that are not there."""
+    folders = [Path(name) for name in (named or "").split(",") if name]
+    if missing := [str(folder) for folder in folders if not folder.is_dir()]:
+        raise DataError(f"--follow-links {', '.join(missing)}: there is no such folder; name those that links lead to")
+    return tuple(folders)
 
 
 def screen_format(settings: config.Table) -> str:

@@ -25,7 +25,7 @@ from mscnn.evaluation.run_folders import evaluations_of, scores_folder, training
 from mscnn.evaluation.scoring import BaselineResult, BaselineResults, BaselineScores
 from mscnn.model import MCNN
 from mscnn.model.acceleration import Acceleration
-from mscnn.profiling import profile_table, retrieval
+from mscnn.profiling import h5ad, h5ad_writer, profile_table, retrieval
 from mscnn.profiling.profile_table import ProfileTable
 from mscnn.profiling.retrieval import RetrievalComparison
 from mscnn.training import prepare_data
@@ -38,16 +38,17 @@ DRAWS = 1000  # of compounds and of labels, for each baseline
 
 
 def score_baselines(run: Path, *, features: Path | None, nuclei: str | None, workers: int, microbatch: int,
-                    moved: str | None = None, image_root: str | None = None) -> BaselineResults:
+                    moved: str | None = None, image_root: str | None = None,
+                    follow_links: str | None = None) -> BaselineResults:
     """Score all baselines on the run's folds, and on random folds; write baselines.json beside the run's scores.
 
     features: file that `mscnn features` wrote for the run's table; None: measure them, into RUN/features.parquet.
     nuclei: channel that shows nuclei.  workers: processes that measure.  microbatch: fields that the untrained network
-    computes at once.  moved, image_root: where table and images are now.
+    computes at once.  moved, image_root, follow_links: where table and images are now, and where links may lead.
     """
     trainings = trainings_of(run)
     settings = config.from_flat(run_directory.read_settings(trainings[0]))
-    settings = dataclasses.replace(settings, data=settings.data.at(moved, image_root))
+    settings = dataclasses.replace(settings, data=settings.data.at(moved, image_root, follow_links))
     if settings.data.assays:
         raise UsageError(f"{run} has learnt assays, and baselines predict mechanisms; name a run of mechanisms")
     sites = prepare_data.load_sites(settings.data, needs_labels=not settings.objective.is_label_free)
@@ -159,7 +160,8 @@ def _features(run: Path, table: SiteTable, given: Path | None, nuclei: str | Non
             measured = handcrafted.of_sites(table, nuclei=number, workers=workers, advance=bar.advance)
         with files.write_atomically(path) as partial:
             pd.concat([aggregate.metadata(table), measured], axis=1).to_parquet(partial, index=False)
-    features = foreign_table.read_parquet(path, "name a file that `mscnn features` wrote, or remove it to measure anew")
+    read = h5ad.read if path.suffix == h5ad_writer.SUFFIX else foreign_table.read_parquet
+    features = read(path, "name a file that `mscnn features` wrote, or remove it to measure anew")
     features.require(*KEYS)
     measured = [name for name in features.columns if name.startswith(handcrafted.PREFIX)]
     return pd.DataFrame({**{name: features.text(name) for name in KEYS},

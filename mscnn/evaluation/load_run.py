@@ -189,8 +189,9 @@ def _data_settings(settings: EvaluationSettings, checkpoint: Checkpoint) -> conf
     if settings.another():
         channels = None if settings.packed else settings.channels or ",".join(checkpoint.channels)
         data = dataclasses.replace(data, bbbc021=settings.bbbc021, sites=settings.sites, packed=settings.packed,
-                                   columns=settings.columns, channels=channels, image_root=None, assays=None)
-    data = data.at(settings.data, settings.image_root)
+                                   columns=settings.columns, channels=channels, image_root=None, follow_links=None,
+                                   assays=None)
+    data = data.at(settings.data, settings.image_root, settings.follow_links)
     if settings.assays:
         if not is_of_assays(checkpoint):
             raise UsageError(f"--assays {settings.assays}: the network has learnt mechanisms, and no assays; leave it out")

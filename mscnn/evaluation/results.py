@@ -35,6 +35,7 @@ from mscnn.profiling.profile_numbers import LISTS
 
 FIELDS = "predictions.parquet"
 PROFILES = "profiles.parquet"
+ANNDATA = "profiles.h5ad"         # the same, where it was asked for
 PROFILE_SCORES = "profile_scores.json"  # of profile_scores.py, with lists beside it
 STATISTICS = "statistics.parquet"  # what a chosen read-out reads beside the profiles
 READOUTS = "readouts.parquet"      # predictions of the fields by each read-out alone
@@ -47,8 +48,8 @@ SCORES = "scores.json"            # written last: an evaluation without it was c
 OUTDATED = (SCORES, BASELINES, CONFUSION)
 MUST_MATCH = ("control", "aggregate_wells", "aggregate_treatments", "tta", "head")  # what combined folds must share
 Rule = Literal["mean", "median"]
-WRITTEN = (EVALUATION, FIELDS, PROFILES, STATISTICS, READOUTS, SCORES, ASSAYS, CONFUSION, "predictions.csv", "wells.csv",
-           "treatments.csv", "compounds.csv", PROFILE_SCORES, *LISTS)
+WRITTEN = (EVALUATION, FIELDS, PROFILES, ANNDATA, STATISTICS, READOUTS, SCORES, ASSAYS, CONFUSION, "predictions.csv",
+           "wells.csv", "treatments.csv", "compounds.csv", PROFILE_SCORES, *LISTS)
 _ONE_NETWORK = ("checkpoint", "step", "compounds", "classes", "split")
 
 
@@ -161,7 +162,7 @@ def _score_assays(compounds: pd.DataFrame, description: EvaluationDescription, o
 
 def begin(out: Path) -> None:
     """Remove the files that mark a finished evaluation, and those that an earlier one would leave beside a new one."""
-    _remove(out, *OUTDATED, GALLERY, PROFILES, STATISTICS, READOUTS, ASSAYS, PROFILE_SCORES, *LISTS)
+    _remove(out, *OUTDATED, GALLERY, PROFILES, ANNDATA, STATISTICS, READOUTS, ASSAYS, PROFILE_SCORES, *LISTS)
 
 
 def require_own(out: Path) -> None:

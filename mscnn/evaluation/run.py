@@ -21,6 +21,7 @@ from mscnn.evaluation.results import EvaluationDescription, FoldDescription
 from mscnn.evaluation.settings import EvaluationSettings
 from mscnn.model import MCNN
 from mscnn.model.acceleration import Acceleration
+from mscnn.profiling import h5ad_writer
 from mscnn.training import checkpoint
 from mscnn.training.checkpoint import Checkpoint
 
@@ -85,6 +86,8 @@ def evaluate(settings: EvaluationSettings) -> Evaluation | None:
     files.write_json(out / results.EVALUATION, description.to_json())  # from here on the folder is known as ours
     if no_predictions:
         profiles = _write_features(sites, predicted.features_SF, out)
+        if settings.h5ad:
+            write_anndata(profiles, out)
         profile_scores.write(profiles, None, description.control, out, aggregate_wells=description.aggregate_wells,
                              aggregate_treatments=description.aggregate_treatments, seed=description.seed)
         log.warning("%s; profiles alone are written: %s", no_predictions, out / results.PROFILES)
@@ -157,6 +160,12 @@ def write_profiles(evaluation: Evaluation) -> None:
         if table is not None:
             with files.write_atomically(evaluation.out / name) as partial:
                 table.to_parquet(partial, index=False)
+
+
+def write_anndata(profiles: pd.DataFrame, out: Path) -> None:
+    """Write the network's activations of all sites as an AnnData file, whole or not at all."""
+    with files.write_atomically(out / results.ANNDATA) as partial:
+        h5ad_writer.write(profiles, partial)
 
 
 def score_profiles(evaluation: Evaluation) -> None:

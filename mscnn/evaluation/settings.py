@@ -22,6 +22,8 @@ class EvaluationSettings(Parallel):
     packed: str | None = setting(None, "another packed folder to score, of the same channels in the same order",
                                  metavar="DIR")
     image_root: str | None = setting(None, "folder that image paths start from", metavar="DIR")
+    follow_links: str | None = setting(None, "folders that links below --image-root may lead to", common=False,
+                                       metavar="DIR,DIR,...")
     columns: str | None = setting(None, "role=column,... of --sites, as in training",
                                   common=False, metavar="ROLE=COLUMN,...")
     channels: str | None = setting(None, "channels of --sites, in the checkpoint's order; default: the checkpoint's",
@@ -33,6 +35,8 @@ class EvaluationSettings(Parallel):
     profiles: Literal["held-out", "all"] = setting(
         "held-out", "whose features are written: those of the scored fields, or of all fields with a mechanism, so that "
                     "new compounds can be matched with known ones by `mscnn score`", common=False)
+    h5ad: bool = setting(False, "write the features as profiles.h5ad too, for scanpy and others that read AnnData",
+                         common=False)
     examples: NonNegativeInt = setting(
         12, "fields that are shown with what each channel and scale adds to their mechanism, one a treatment, wrong ones "
             "first; 0: none")

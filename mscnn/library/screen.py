@@ -30,7 +30,8 @@ PACKED = ("Packed_File", "Packed_Record", "Packed_CRC32")
 def read_screen(*, bbbc021: str | os.PathLike | None = None, sites: str | os.PathLike | None = None,
                 packed: str | os.PathLike | None = None, image_root: str | os.PathLike | None = None,
                 channels: Sequence[str] | str | None = None, columns: Mapping[str, str] | str | None = None,
-                control: str | None = None, taxol_controls: str = "drop") -> pd.DataFrame:
+                control: str | None = None, taxol_controls: str = "drop",
+                follow_links: Sequence[str | os.PathLike] | str | os.PathLike | None = None) -> pd.DataFrame:
     """Read the table of a screen: a row a site (field of view), with its metadata and where its pixels are.
 
     The table can be filtered, joined and saved like any data frame, and given to `run.predict` and `run.embed`.  A CSV of
@@ -50,6 +51,7 @@ def read_screen(*, bbbc021: str | os.PathLike | None = None, sites: str | os.Pat
             well site week replicate compound concentration mechanism.
         control: compound of the untreated wells, by which a pack is checked; None: that of the pack, or DMSO.
         taxol_controls: drop or keep BBBC021's taxol 0.3 uM control wells.
+        follow_links: folder, or folders, that links below image_root may lead to; None: links that leave it are refused.
 
     Returns:
         Metadata_Plate, _Week, _Well, _Site, _Replicate, _Compound (text), _Concentration (float, micromolar as a rule, NaN
@@ -67,14 +69,14 @@ def read_screen(*, bbbc021: str | os.PathLike | None = None, sites: str | os.Pat
         raise UsageError(f"{empty[0]} is empty; give a path")
     if taxol_controls not in ("drop", "keep"):
         raise UsageError(f"taxol_controls must be drop or keep, got {taxol_controls!r}")
-    given = {"image_root": image_root, "channels": channels, "columns": columns}
+    given = {"image_root": image_root, "follow_links": follow_links, "channels": channels, "columns": columns}
     if packed is not None and (excess := [name for name, value in given.items() if value]):
         raise UsageError(f"{' and '.join(excess)} was settled when the fields were packed; leave it out with packed=")
     if control is None:
         control = packs.describe(Path(packed)).control if packed is not None else "DMSO"
     settings = config.Table(**named, image_root=None if image_root is None else str(image_root),
                             channels=_channels_text(channels), columns=_columns_text(columns), control=control,
-                            taxol_controls=taxol_controls)
+                            taxol_controls=taxol_controls, follow_links=_folders_text(follow_links))
     return to_frame(screens.read_screen(settings))
 
 
@@ -205,6 +207,16 @@ def _channels_text(channels: Sequence[str] | str | None) -> str | None:
     if wrong := [name for name in channels if "," in name]:
         raise UsageError(f"channels: {wrong[0]!r} holds a comma; rename the column in the table")
     return ",".join(channels)
+
+
+def _folders_text(folders: Sequence[str | os.PathLike] | str | os.PathLike | None) -> str | None:
+    """Return "/a,/b" for ["/a", "/b"]. Raises UsageError for folders with a comma in their names."""
+    if folders is None:
+        return None
+    named = [folders] if isinstance(folders, str | os.PathLike) else folders
+    if wrong := [os.fspath(folder) for folder in named if "," in os.fspath(folder)]:
+        raise UsageError(f"follow_links: {wrong[0]!r} holds a comma; name a folder above it")
+    return ",".join(os.fspath(folder) for folder in named) or None
 
 
 def _columns_text(columns: Mapping[str, str] | str | None) -> str | None:

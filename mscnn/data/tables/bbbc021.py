@@ -3,6 +3,7 @@
 Images and ground truth: Caie et al. 2010, Ljosa et al. 2012, Broad Bioimage Benchmark Collection.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -34,11 +35,13 @@ def find_csvs(folder: Path) -> tuple[Path, Path]:
 
 
 def read_bbbc021(image_csv: Path, moa_csv: Path, *, image_root: Path | None = None,
-                 taxol_controls: str = "drop", problems: list[Problem] | None = None) -> SiteTable:
+                 taxol_controls: str = "drop", follow_links: Sequence[Path] = (),
+                 problems: list[Problem] | None = None) -> SiteTable:
     """Join image.csv with moa.csv by compound and numeric concentration.
 
     All 13,200 fields are returned; those without an annotated mechanism have mechanism "".
     taxol_controls: "keep" or "drop" the taxol 0.3 uM plate-control wells (1,320 of the 3,848 labelled fields).
+    follow_links: folders that links below the image root may lead to.
     Channels of a field do not share a GUID, so files are joined through the CSV's rows, never by name.
     Raises DataError listing missing columns; or duplicate sites or annotations, bad concentrations and names together.
     problems: a list to add the latter to instead, and annotated treatments without images too; the frame's index then
@@ -62,7 +65,7 @@ def read_bbbc021(image_csv: Path, moa_csv: Path, *, image_root: Path | None = No
     frame["mechanism"] = _mechanisms(frame, annotations, moa_csv, found)
     parts = [pd.DataFrame({"folder": images[f"Image_PathName_{channel}"], "name": images[f"Image_FileName_{channel}"]})
              for channel in CHANNELS.values()]
-    frame["files"] = resolve_image_paths(parts, image_root or image_csv.parent, found)
+    frame["files"] = resolve_image_paths(parts, image_root or image_csv.parent, found, follow_links)
     frame = without_missing(frame, "DMSO")
     found += find_faults(frame, str(image_csv), tuple(CHANNELS))
     if problems is None:

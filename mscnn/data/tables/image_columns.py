@@ -25,12 +25,13 @@ _FRAMES = "frames are not whole numbers from 0, one for each file; mend their co
 
 
 def image_sources(table: pd.DataFrame, file_column: str | None, channels: tuple[str, ...], path: Path, image_root: Path,
-                  problems: list[Problem]) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:
+                  problems: list[Problem],
+                  follow_links: Sequence[Path] = ()) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:
     """Return the image sources of each row, and the names of the channels that have a column each.
 
     table: all columns as text, its index counts rows as the file at path does; file_column: of files that hold all
     channels, None: FileName_ columns are read; channels: which channels and their order, or () for all; the names of those
-    in each file.  A name that cannot be used is "", and a problem.  Raises DataError where the columns are not there.
+    in each file; follow_links: folders that links may lead to.  A name that cannot be used is "", and a problem.  Raises DataError where the columns are not there.
     """
     if file_column is not None:
         columns, names = [(file_column, "", "")], channels
@@ -39,12 +40,13 @@ def image_sources(table: pd.DataFrame, file_column: str | None, channels: tuple[
     kinds = {plain_name(name): name for name in table.columns}
     projections, ranges = kinds.get("projection"), kinds.get("valuerange")
     if not any(frame for _, _, frame in columns) and projections is None and ranges is None:  # as most tables are
-        return resolve_image_paths([_part(table, file, folder) for file, folder, _ in columns], image_root, problems), names
+        return resolve_image_paths([_part(table, file, folder) for file, folder, _ in columns], image_root, problems,
+                                   follow_links), names
     is_maximum = _projected(table, projections, problems)
     limits = [None] * len(table) if ranges is None else list(_value_ranges(table[ranges], problems))
     sources = []
     for file, folder, frame in columns:
-        planes = _planes(table, _part(table, file, folder), frame, is_maximum, image_root, problems)
+        planes = _planes(table, _part(table, file, folder), frame, is_maximum, image_root, problems, follow_links)
         sources.append([pack_source(ImageSource(tuple(row), limit)) if row else ""
                         for row, limit in zip(planes, limits, strict=True)])
     return list(zip(*sources, strict=True)), names
@@ -97,7 +99,7 @@ def _value_ranges(column: pd.Series, problems: list[Problem]) -> Iterator[tuple[
 
 
 def _planes(table: pd.DataFrame, part: pd.DataFrame, frame: str, is_maximum: Sequence[bool], image_root: Path,
-            problems: list[Problem]) -> list[list[Plane]]:
+            problems: list[Problem], follow_links: Sequence[Path]) -> list[list[Plane]]:
     """Return the planes of one channel of each row, [] where one of them cannot be used."""
     texts = table[frame] if frame else pd.Series("", table.index)
     split = [name.split(SEPARATOR) if many else [name] for name, many in zip(part["name"], is_maximum, strict=True)]
@@ -108,7 +110,7 @@ def _planes(table: pd.DataFrame, part: pd.DataFrame, frame: str, is_maximum: Seq
     rows = table.index.repeat(counts)
     long = pd.DataFrame({"folder": part["folder"].repeat(counts).to_numpy(),
                          "name": [name for names in split for name in names]}, index=rows)
-    paths = iter(resolve_image_paths([long], image_root, problems))
+    paths = iter(resolve_image_paths([long], image_root, problems, follow_links))
     planes = []
     for names, found in zip(split, numbers, strict=True):
         own = [next(paths)[0] for _ in names]

@@ -12,35 +12,38 @@ from mscnn.data.tables.problems import Problem
 
 OUTSIDE = "image names are empty or leave the image root; write them without `..`"
 CONTROL = "image names hold a NUL or a line break; rename the files"
-LINKS = "image files are links that leave the image root; copy the files, or name the folder of all as --image-root"
+LINKS = ("image files are links that leave the image root; allow the folder that they lead to by --follow-links DIR, or "
+         "copy the files")
 
 
 class _Folder(NamedTuple):
     """A folder with image files."""
 
     path: str
-    inside: bool           # below the image root
+    inside: bool           # below the image root, or a folder that links may lead to
     plain: frozenset[str]  # its files that are no links, as far as it can be listed
 
 
-def resolve_image_paths(parts: Sequence[pd.DataFrame], image_root: Path, problems: list[Problem]) -> list[tuple[str, ...]]:
+def resolve_image_paths(parts: Sequence[pd.DataFrame], image_root: Path, problems: list[Problem],
+                        follow_links: Sequence[Path] = ()) -> list[tuple[str, ...]]:
     """Join folders and file names to paths below image_root, one tuple of files per row.
 
     parts: per channel a table of columns folder and name.  Tables keep the folders of the machine that wrote them, so
     the longest tail of a folder that exists below image_root is used (BBBC021: Week4/Week4_27481 -> Week4_27481).
     A name that is an absolute path below image_root is taken as it is.
     A name that would leave image_root, by `..` or by a symbolic link, or that cannot be a name becomes "", and a problem.
+    follow_links: folders that links may lead to nevertheless, each resolved before it is compared.
     Folders are resolved and listed once each, which takes far fewer calls than resolving files.
     """
-    root = os.path.realpath(image_root)
-    roots = tuple(dict.fromkeys(os.path.join(place, "") for place in (os.path.abspath(image_root), root)))
+    allowed = tuple(dict.fromkeys(os.path.realpath(folder) for folder in (image_root, *follow_links)))
+    starts = tuple(dict.fromkeys(os.path.join(place, "") for place in (os.path.abspath(image_root), allowed[0])))
     tails: dict[str, Path] = {}
     folders: dict[tuple[str, ...], _Folder] = {}
     columns = []
     for part in parts:
         paths = []
         for row, folder, name in zip(part.index, part["folder"], part["name"], strict=True):
-            name = next((name.removeprefix(start) for start in roots if name.startswith(start)), name)
+            name = next((name.removeprefix(start) for start in starts if name.startswith(start)), name)
             pieces, fault = _pieces(name), _fault(folder, name)
             if fault:
                 problems.append(Problem(row, name, f"{folder!r} {name!r} {fault[0]}", fault[1]))
@@ -51,10 +54,11 @@ def resolve_image_paths(parts: Sequence[pd.DataFrame], image_root: Path, problem
                 tails[folder] = place
             key = (str(place), *pieces[:-1])
             if key not in folders:
-                folders[key] = _open_folder(place.joinpath(*pieces[:-1]), root)
+                folders[key] = _open_folder(place.joinpath(*pieces[:-1]), allowed)
             path = os.path.join(folders[key].path, pieces[-1])
-            if not folders[key].inside or (pieces[-1] not in folders[key].plain and not _inside(path, root)):
-                problems.append(Problem(row, path, f"a link to {os.path.realpath(path)}, outside of the image root", LINKS))
+            if not folders[key].inside or (pieces[-1] not in folders[key].plain and not _inside(path, allowed)):
+                problems.append(Problem(row, path, f"a link to {os.path.realpath(path)}, outside of the image root"
+                                        + (" and of --follow-links" if follow_links else ""), LINKS))
                 path = ""
             paths.append(path)
         columns.append(paths)
@@ -80,8 +84,8 @@ def _find_folder(root: Path, folder: list[str], name: list[str]) -> Path:
     return root if not tails or root.joinpath(*name).is_file() else tails[-1]
 
 
-def _open_folder(path: Path, root: str) -> _Folder:
-    if not _inside(str(path), root):
+def _open_folder(path: Path, allowed: Sequence[str]) -> _Folder:
+    if not _inside(str(path), allowed):
         return _Folder(str(path), False, frozenset())
     try:
         with os.scandir(path) as entries:
@@ -90,9 +94,10 @@ def _open_folder(path: Path, root: str) -> _Folder:
         return _Folder(str(path), True, frozenset())
 
 
-def _inside(path: str, root: str) -> bool:
-    """Return whether a path is below the root once all links are followed."""
-    return os.path.commonpath([os.path.realpath(path), root]) == root
+def _inside(path: str, allowed: Sequence[str]) -> bool:
+    """Return whether a path is below one of these folders once all links are followed."""
+    place = os.path.realpath(path)
+    return any(os.path.commonpath([place, folder]) == folder for folder in allowed)
 
 
 def _pieces(path: str) -> list[str]:

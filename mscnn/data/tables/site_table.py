@@ -6,6 +6,7 @@ optional PathName_ and Frame_ columns, Metadata_*), or plain columns.  bbbc021.p
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -116,13 +117,14 @@ class SiteTable:
 
 
 def read_sites(path: Path, *, image_root: Path | None = None, channels: tuple[str, ...] = (),
-               columns: dict[str, str] | None = None, control: str = "DMSO",
+               columns: dict[str, str] | None = None, control: str = "DMSO", follow_links: Sequence[Path] = (),
                problems: list[Problem] | None = None) -> SiteTable:
     """Read the site table of any screen.
 
     path: the CSV; image_root: where image paths start (default: the CSV's folder); channels: which channels and their
     order (LoadData style), or the names of the channels inside each file (a single file a site);
-    columns: {role: column} where a column is not recognised; control: the compound of untreated wells.
+    columns: {role: column} where a column is not recognised; control: the compound of untreated wells; follow_links:
+    folders that links below the image root may lead to.
     Raises DataError listing every unknown column; or every duplicate site, bad concentration or name, all kinds at once.
     problems: a list to add the latter to instead; the frame's index then counts rows as the file does, and a file name
     that must not be followed is "".
@@ -139,7 +141,8 @@ def read_sites(path: Path, *, image_root: Path | None = None, channels: tuple[st
     frame["concentration"] = concentrations(frame["concentration"], path, found) if "concentration" in roles else np.nan
     has_channels = any(re.fullmatch(r"(?:Image_)?FileName_.+", name) for name in table.columns)
     file_column = roles.get("file") if "file" in (columns or {}) or not has_channels else None
-    frame["files"], names = image_sources(table, file_column, channels, path, image_root or path.parent, found)
+    frame["files"], names = image_sources(table, file_column, channels, path, image_root or path.parent, found,
+                                           follow_links)
     if (sizes := pixel_sizes(table)) is not None:
         frame[PIXEL_SIZE] = sizes
     found += find_faults(frame, str(path), names)
