@@ -97,9 +97,11 @@ def with_folders(rows: pd.DataFrame, root: Path, table: Path) -> tuple[pd.DataFr
     home, full = Path(os.path.abspath(table)).parent, Path(os.path.abspath(root))
     is_below = full == home or home in full.parents
     start = "" if full == home else full.relative_to(home).as_posix() if is_below else str(full)
-    folders = [name for name in rows if str(name).startswith("PathName_")]
-    return rows.assign(**{name: [f"{start}/{folder}".strip("/") if is_below else f"{start}/{folder}".rstrip("/")
-                                 for folder in rows[name]] for name in folders}), not is_below
+    rows = rows.copy()
+    for name in (name for name in rows if str(name).startswith("PathName_")):
+        rows[name] = [f"{start}/{folder}".strip("/") if is_below else f"{start}/{folder}".rstrip("/")
+                      for folder in rows[name]]
+    return rows, not is_below
 
 
 def _absent(planes: pd.DataFrame, listing: Listing) -> list[str]:

@@ -18,7 +18,7 @@ import tifffile
 from PIL import Image
 
 from mscnn.data.pixels.ome_xml import describe_own_pages, pixel_size
-from mscnn.data.pixels.zarr_plane import read_zarr_header, read_zarr_plane
+from mscnn.data.pixels.zarr_plane import read_zarr_header, read_zarr_plane, require_zarr_plane
 
 _one_file = partial(tifffile.TiffFile, is_mmstack=False, is_ndtiff=False)  # these formats are read with the whole folder
 _PNG_MODES = {"L": (1, "uint8"), "I;16": (1, "uint16"), "RGB": (3, "uint8"), "RGBA": (4, "uint8")}
@@ -56,9 +56,9 @@ def read_file(path: str) -> np.ndarray:
 def plane_headers(path: str, numbers: Sequence[int]) -> list[Header]:
     """Return the header of each of some planes of a file, or of an array of OME-Zarr."""
     if os.path.isdir(path):
-        height, width, dtype, num_planes = read_zarr_header(path)
+        height, width, dtype, _ = read_zarr_header(path)
         for number in numbers:
-            _require_plane(number, num_planes)
+            require_zarr_plane(path, number)
         return [Header(1, height, width, dtype)] * len(numbers)
     with _open_pages(path) as tiff:
         headers = []

@@ -31,7 +31,8 @@ def image_sources(table: pd.DataFrame, file_column: str | None, channels: tuple[
 
     table: all columns as text, its index counts rows as the file at path does; file_column: of files that hold all
     channels, None: FileName_ columns are read; channels: which channels and their order, or () for all; the names of those
-    in each file; follow_links: folders that links may lead to.  A name that cannot be used is "", and a problem.  Raises DataError where the columns are not there.
+    in each file; follow_links: folders that links may lead to.
+    A name that cannot be used is "", and a problem.  Raises DataError where the columns are not there.
     """
     if file_column is not None:
         columns, names = [(file_column, "", "")], channels

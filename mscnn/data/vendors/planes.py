@@ -113,8 +113,7 @@ def planes_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         default = -1 if name == "frame" else defaults[kind]
         frame[name] = frame[name].fillna(default) if name in frame else default
     more = [name for name in frame if str(name).startswith("Metadata_")]
-    frame[more] = frame[more].fillna("")
-    return frame[[*COLUMNS, *more]].astype({**COLUMNS, **dict.fromkeys(more, "str")})
+    return frame[[*COLUMNS, *more]].fillna(dict.fromkeys(more, "")).astype({**COLUMNS, **dict.fromkeys(more, "str")})
 
 
 def _walk(root: str, below: str, allowed: Sequence[str], groups: list[str], links: list[str]) -> Iterator[str]:

@@ -3,8 +3,9 @@
 Exercised by `pytest tests/data/vendors/test_site_rows.py`.
 """
 
-from collections.abc import Sequence
+from typing import cast
 
+import numpy as np
 import pandas as pd
 
 from mscnn.core.errors import DataError
@@ -51,11 +52,12 @@ def channel_order(planes: pd.DataFrame) -> list[str]:
 
 def find_repeated(planes: pd.DataFrame) -> list[Problem]:
     """Return a problem for each plane of a channel that is there more than once."""
-    again = planes[planes.duplicated([*CHANNEL, "z", "time"])]
-    return [Problem(None, row.path, f"plate {row.plate} well {row.well} site {row.site} channel {row.channel} z {row.z} time "
-                    f"{row.time} is there more than once",
+    key = [*CHANNEL, "z", "time"]
+    again = planes.loc[planes.duplicated(key), [*key, "path"]]
+    return [Problem(None, path, " ".join(f"{name} {value}" for name, value in zip(key, values, strict=True))
+                    + " is there more than once",
                     "planes are there more than once; take the copies out, or read the folders one by one")
-            for row in again.itertuples()]
+            for *values, path in again.itertuples(index=False, name=None)]
 
 
 def site_rows(planes: pd.DataFrame, *, projected: bool) -> tuple[pd.DataFrame, list[str]]:
@@ -66,22 +68,22 @@ def site_rows(planes: pd.DataFrame, *, projected: bool) -> tuple[pd.DataFrame, l
     Metadata_PixelSize where known, and what the index knows besides; in the order of plates, wells and sites.
     """
     channels = channel_order(planes)
-    per_channel = _per_channel(planes, projected)
-    table = per_channel.unstack("channel")
-    incomplete = table["name"].isna().any(axis=1)
-    lacking = [f"plate {plate} well {well} site {site}: no {', '.join(name for name in channels if absent[name])}"
-               for (plate, well, site), absent in table["name"][incomplete].isna().iterrows()]
-    table = table[~incomplete]
-    rows = pd.DataFrame(table.index.to_list(), columns=[f"Metadata_{name.capitalize()}" for name in SITE])
+    flat = _per_channel(planes, projected)
+    names, folders, frames = (flat[part].unstack("channel") for part in ("name", "folder", "frame"))
+    gaps = names[channels].isna().to_numpy()
+    places = [cast(tuple[str, str, str], place) for place in names.index]
+    lacking = [f"plate {plate} well {well} site {site}: no {', '.join(np.array(channels)[gap])}"
+               for (plate, well, site), gap in zip(places, gaps, strict=True) if gap.any()]
+    whole = np.flatnonzero(~gaps.any(axis=1))
+    rows = pd.DataFrame([places[place] for place in whole], columns=[f"Metadata_{name.capitalize()}" for name in SITE])
     for name in channels:
-        rows[f"FileName_{name}"] = table[("name", name)].to_numpy()
-        rows[f"PathName_{name}"] = table[("folder", name)].to_numpy()
-        if (per_channel["frame"] != "").any():
-            rows[f"Frame_{name}"] = table[("frame", name)].to_numpy()
+        rows[f"FileName_{name}"] = names[name].to_numpy()[whole]
+        rows[f"PathName_{name}"] = folders[name].to_numpy()[whole]
+        if (flat["frame"] != "").any():
+            rows[f"Frame_{name}"] = frames[name].to_numpy()[whole]
     if projected:
         rows[PROJECTION] = "max"
-    rows = pd.concat([rows, _known(planes, table.index)], axis=1)
-    return _in_order(rows), lacking
+    return _in_order(pd.concat([rows, _known(planes, names.index[whole])], axis=1)), lacking
 
 
 def _per_channel(planes: pd.DataFrame, projected: bool) -> pd.DataFrame:
@@ -123,5 +125,4 @@ def _in_order(rows: pd.DataFrame) -> pd.DataFrame:
     """Sort rows by plate, place of the well, and site."""
     keys = [(natural(plate), well_place(well) or (0, 0), natural(site)) for plate, well, site in
             zip(*(rows[f"Metadata_{name.capitalize()}"] for name in SITE), strict=True)]
-    order: Sequence[int] = sorted(range(len(rows)), key=keys.__getitem__)
-    return rows.iloc[list(order)].reset_index(drop=True)
+    return rows.iloc[sorted(range(len(rows)), key=keys.__getitem__)].reset_index(drop=True)

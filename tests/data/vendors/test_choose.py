@@ -9,7 +9,8 @@ from mscnn.data.vendors.planes import planes_of
 # Site 1 has five planes of DNA and one of ER, site 2 four planes of DNA, at two times each.
 PLANES = planes_of([
     {"plate": "P", "well": "A01", "site": site, "channel": name, "z": z, "time": time, "path": f"{site}{name}{z}{time}"}
-    for time in (0, 7) for site, name, levels in (("1", "DNA", (5, 3, 1, 2, 4)), ("1", "ER", (3,)), ("2", "DNA", (4, 1, 2, 3)))
+    for time in (0, 7)
+    for site, name, levels in (("1", "DNA", (5, 3, 1, 2, 4)), ("1", "ER", (3,)), ("2", "DNA", (4, 1, 2, 3)))
     for z in levels])
 ONE_TIME = PLANES[PLANES["time"] == 0]
 

@@ -42,8 +42,8 @@ def test_planes_of_a_projection_share_a_cell():
 
 
 def test_what_the_index_knows_of_a_site_is_kept():
-    rows, _ = site_rows(planes_of([plane("1", pixel_size=0.65, Metadata_Compound="taxol"), plane("2", Metadata_Compound="=x")]),
-                        projected=False)
+    planes = planes_of([plane("1", pixel_size=0.65, Metadata_Compound="taxol"), plane("2", Metadata_Compound="=x")])
+    rows, _ = site_rows(planes, projected=False)
     assert rows[["Metadata_PixelSize", "Metadata_Compound"]].to_numpy().tolist() == [["0.65", "taxol"], ["", "=x"]]
 
 
