@@ -1,0 +1,1 @@
+"""Plate maps and tables of compounds: which compound, dose and mechanism each well has."""
