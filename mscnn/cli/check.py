@@ -3,6 +3,7 @@
 exit code 0: no problem was found, and the plates are drawn; 3: all problems are in OUT/problems.csv
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +21,9 @@ MAPS = "plate,week,well,row,column,"  # the first columns of plate_maps.csv
 class CheckSettings(Table):
     """Settings of `mscnn check`"""
 
-    out: str = setting("check", "folder for problems.csv, or for plate_maps.png and .csv if there are no problems; the "
-                                "files of an earlier check are replaced", metavar="DIR", written=True)
+    out: str = setting("check", "folder for problems.csv, or for plate_maps.png and .csv if there are no problems, and for "
+                                "sections of MultiQC; the files of an earlier check are replaced", metavar="DIR",
+                       written=True)
 
     def __post_init__(self):
         super().__post_init__()
@@ -57,9 +59,11 @@ def _check(settings: CheckSettings, source: Path) -> None:
     from mscnn.data.tables.control import note_absence, require_control
     from mscnn.data.tables.pixel_size import mixed_pixel_sizes
     from mscnn.data.tables.problems import Problem, count, in_order, write_csv
+    from mscnn.report import multiqc
     from mscnn.report.plates import draw
 
-    problems_csv, picture, maps_csv = _clear_outputs(Path(settings.out), source)
+    out = Path(settings.out)
+    problems_csv, picture, maps_csv = _clear_outputs(out, source, multiqc.OF_CHECK)
     problems: list[Problem] = []
     try:
         table = read_screen(settings, problems)
@@ -69,9 +73,11 @@ def _check(settings: CheckSettings, source: Path) -> None:
     except errors.DataError as fatal:
         lines = [Problem(None, str(source), line, "") for line in (fatal.what, *fatal.details)]
         write_csv([*problems, *lines], problems_csv)
+        multiqc.write_check(out, source, None, [*problems, lines[0]])
         raise
     if problems := in_order(problems + problems_of_files):
         write_csv(problems, problems_csv)
+        multiqc.write_check(out, source, table, problems)
         for number_and_remedy in count(problems):
             log.warning("%s", number_and_remedy)
         raise errors.DataError(f"{source}: {len(problems)} problems, all listed in {problems_csv}; mend them, check again",
@@ -79,6 +85,7 @@ def _check(settings: CheckSettings, source: Path) -> None:
     maps = plate_maps(table)
     csv_safe.write_csv(maps, maps_csv)
     draw(maps, table.control, picture)
+    multiqc.write_check(out, source, table, [])
     log.info("%s\nno problems found; look at %s", summary(table, site), picture)
     sizes = pixel_sizes(table, sample(np.arange(len(table))))
     for note in (note_absence(table), mixed_pixel_sizes(sizes), misfit(site.height, site.width)):
@@ -86,15 +93,18 @@ def _check(settings: CheckSettings, source: Path) -> None:
             log.warning("%s", note)
 
 
-def _clear_outputs(out: Path, source: Path) -> tuple[Path, Path, Path]:
-    """Return the paths of problems.csv, plate_maps.png and plate_maps.csv, and remove the files of an earlier check."""
+def _clear_outputs(out: Path, source: Path, sections: Sequence[str]) -> tuple[Path, Path, Path]:
+    """Return the paths of problems.csv, plate_maps.png and plate_maps.csv, and remove the files of an earlier check.
+
+    sections: names of files for MultiQC, which are removed too.
+    """
     written = out / "problems.csv", out / "plate_maps.png", out / "plate_maps.csv"
     if source.resolve() in [path.resolve() for path in written]:
         raise errors.UsageError(f"--out {out} would write over {source}; name another folder")
     paths.require_own(out, [path.name for path in written[1:]], lambda folder: paths.starts_with(written[2], MAPS))
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for path in written:
+        for path in (*written, *(out / name for name in sections)):
             path.unlink(missing_ok=True)
     except OSError as problem:
         raise errors.UsageError(f"--out {out} cannot be written to ({problem.strerror}); name another folder") from None

@@ -37,6 +37,10 @@ def main(argv: list[str]) -> None:
             from mscnn.report import confusion  # here: matplotlib takes seconds
 
             confusion.draw_confusion(evaluation.out)
+        with parts.part(results.MULTIQC):
+            from mscnn.report import multiqc_scores
+
+            multiqc_scores.write_scores(evaluation.out)
         with parts.part("examples"):
             draw_examples(evaluation)
         parts.finish()

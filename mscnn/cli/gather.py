@@ -37,4 +37,8 @@ def main(argv: list[str]) -> None:
             from mscnn.report import confusion
 
             confusion.draw_confusion(out)
+        with parts.part(results.MULTIQC):
+            from mscnn.report import multiqc_scores
+
+            multiqc_scores.write_scores(out)
     parts.finish()

@@ -86,6 +86,10 @@ def main(argv: list[str]) -> None:
         from mscnn.report import confusion
 
         confusion.draw_confusion(scores)
+    with parts.part(results.MULTIQC):
+        from mscnn.report import multiqc_scores
+
+        multiqc_scores.write_scores(scores)
     if with_baselines:
         with parts.part(results.BASELINES):
             score_baselines(BaselinesSettings(runs=[str(out)], nuclei=settings.nuclei))

@@ -53,6 +53,7 @@ class ScoreSettings(Settings):
 
 
 SCORES = "scores.json"
+MULTIQC = "mscnn_profile_scores_mqc.json"
 LISTS = ("hits.csv", "nearest.csv", "clusters.csv")  # of mscnn.profiling.profile_numbers, which takes long to load
 COMMAND = parse.Command("score", __doc__, ScoreSettings)
 
@@ -62,6 +63,7 @@ def main(argv: list[str]) -> None:
     settings = COMMAND.read(argv)
 
     from mscnn.profiling import profile_table, side_by_side  # here, so that --help comes at once
+    from mscnn.report import multiqc_scores
 
     _require_writable(settings)
     prefixes = tuple(settings.features.split(",")) if settings.features else ()
@@ -92,6 +94,7 @@ def main(argv: list[str]) -> None:
         for name, one in scores.items():
             _write_lists(out / name.replace("/", "-") if len(scores) > 1 else out, one.tables)
         files.write_json(out / SCORES, content)
+        multiqc_scores.write_profile_scores(out / MULTIQC, scores)
 
 
 def _names(paths: list[str]) -> dict[str, str]:
@@ -112,7 +115,7 @@ def _require_writable(settings: ScoreSettings) -> None:
     if settings.json and Path(settings.json).exists() and not paths.has_keys(Path(settings.json), "profiles", "settings"):
         raise errors.UsageError(f"--json {settings.json} is no result of this command; name another file, or remove it")
     if settings.out:
-        paths.require_own(Path(settings.out), [SCORES, *LISTS],
+        paths.require_own(Path(settings.out), [SCORES, MULTIQC, *LISTS],
                           lambda folder: paths.has_keys(folder / SCORES, "profiles", "settings"))
 
 

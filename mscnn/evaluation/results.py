@@ -43,13 +43,14 @@ ASSAYS = "assays.csv"              # scores of each assay, of a network that pre
 EVALUATION = "evaluation.json"
 BASELINES = "baselines.json"      # of compare_baselines.py
 CONFUSION = "confusion.png"       # of report/confusion.py
+MULTIQC = "mscnn_scores_mqc.json"  # of report/multiqc.py
 GALLERY = "gallery/gallery.json"  # of report/gallery.py
 SCORES = "scores.json"            # written last: an evaluation without it was cut off
-OUTDATED = (SCORES, BASELINES, CONFUSION)
+OUTDATED = (SCORES, BASELINES, CONFUSION, MULTIQC)
 MUST_MATCH = ("control", "aggregate_wells", "aggregate_treatments", "tta", "head")  # what combined folds must share
 Rule = Literal["mean", "median"]
-WRITTEN = (EVALUATION, FIELDS, PROFILES, ANNDATA, STATISTICS, READOUTS, SCORES, ASSAYS, CONFUSION, "predictions.csv",
-           "wells.csv", "treatments.csv", "compounds.csv", PROFILE_SCORES, *LISTS)
+WRITTEN = (EVALUATION, FIELDS, PROFILES, ANNDATA, STATISTICS, READOUTS, SCORES, ASSAYS, CONFUSION, MULTIQC,
+           "predictions.csv", "wells.csv", "treatments.csv", "compounds.csv", PROFILE_SCORES, *LISTS)
 _ONE_NETWORK = ("checkpoint", "step", "compounds", "classes", "split")
 
 

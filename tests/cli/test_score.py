@@ -23,11 +23,11 @@ def test_lists_of_an_earlier_call_do_not_stand_beside_other_scores(tmp_path):
         screen(seed=seed).to_csv(tmp_path / f"{name}.csv", index=False)
     one, other, out = (str(tmp_path / name) for name in ("one.csv", "other.csv", "out"))
     score.main([one, "--out", out, *FEW])
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"scores.json", *score.LISTS}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"scores.json", score.MULTIQC, *score.LISTS}
     score.main([one, other, "--out", out, *FEW])
     content = json.loads((tmp_path / "out" / "scores.json").read_text())
     assert list(content["tables"]) == content["side_by_side"]["tables"] == ["one", "other"]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["one", "other", "scores.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [score.MULTIQC, "one", "other", "scores.json"]
     assert {path.name for path in (tmp_path / "out" / "other").iterdir()} == {*score.LISTS}
     score.main([one, "--out", out, *FEW])
     assert not list((tmp_path / "out" / "one").iterdir())
