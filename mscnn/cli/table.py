@@ -26,7 +26,7 @@ class TableSettings(Settings):
     compounds: str | None = setting(None, "the mechanism of each compound: a table with a row a compound", metavar="FILE")
     z: str = setting("auto", "which focal plane, where there are several. max: the maximum over all; middle; or its number",
                      metavar="max|middle|N")
-    time: int | None = setting(None, "which time point, where there are several", metavar="N")
+    time: str = setting("auto", "which time point, where there are several: its number", metavar="N")
     channels: str | None = setting(None, "which channels, in which order, and their new names, as 'HOECHST 33342=DNA,"
                                          "Alexa 488=ER'; default: all", metavar="NAME[=NEW],...")
     allow_missing: bool = setting(False, "keep rows whose image files are not there, leave out sites that lack a channel")
@@ -42,6 +42,8 @@ class TableSettings(Settings):
     columns: str | None = setting(None, "names of columns of the plate map that are not recognised, as role=column,.... "
                                         "Roles: plate well row column compound concentration unit mechanism",
                                   metavar="ROLE=COLUMN,...", common=False)
+    follow_links: str | None = setting(None, "folders that links below the folder may lead to; others are not followed",
+                                       metavar="DIR,DIR,...", common=False)
     control: str = setting("DMSO", "compound of the untreated wells", metavar="COMPOUND", common=False)
     level_size: str | None = setting(None, "of a pyramid of OME-Zarr, the smallest level that is at least so large; "
                                            "default: the full size", metavar="HxW", common=False)
@@ -67,18 +69,18 @@ def _make(settings: TableSettings, out: Path) -> None:
     from mscnn.data import make_table
     from mscnn.data.plate_maps.compounds import read_compounds
     from mscnn.data.plate_maps.read_map import read_plate_map
-    from mscnn.data.vendors.choose import parse_z
+    from mscnn.data.read_screen import allowed_folders
+    from mscnn.data.treatments import add_treatments
+    from mscnn.data.vendors.choose import parse_time, parse_z
 
     if out.exists() and not settings.overwrite:
         raise errors.UsageError(f"--out {out} is there already; name another file, or say --overwrite true")
-    if settings.compounds and not settings.platemap:
-        raise errors.UsageError("--compounds needs the compounds of a --platemap; name one")
     wishes = make_table.Wishes(
         format=settings.format, pattern=settings.pattern or "", plates_by_folder=settings.plates == "folder",
         level_size=parse_size("level-size", settings.level_size) if settings.level_size else None,
-        z=parse_z(settings.z), time=settings.time, channels=_pairs("channels", settings.channels or ""),
+        z=parse_z(settings.z), time=parse_time(settings.time), channels=_pairs("channels", settings.channels or ""),
         value_range=_value_range(settings.value_range), allow_missing=settings.allow_missing,
-        drop_unmapped=settings.unmapped == "drop")
+        follow_links=allowed_folders(settings.follow_links))
     place = Path(settings.folder)
     if not place.exists():
         raise errors.DataError(f"{place}: there is no such folder; name the folder that the microscope wrote")
@@ -87,8 +89,9 @@ def _make(settings: TableSettings, out: Path) -> None:
     compounds = read_compounds(Path(settings.compounds)) if settings.compounds else None
     found = make_table.find_images(place, wishes)
     rows, lines = found.rows, found.lines
-    if plate_map is not None:
-        rows, more = make_table.add_treatments(rows, plate_map, compounds, drop_unmapped=wishes.drop_unmapped)
+    if plate_map is not None or compounds is not None:
+        rows, more = add_treatments(rows, plate_map, compounds, control=settings.control,
+                                    drop_unmapped=settings.unmapped == "drop")
         lines = [*lines, *more]
     rows, needs_root = make_table.with_folders(rows, found.root, out)
     with files.write_atomically(out) as partial:

@@ -80,10 +80,15 @@ def read_csv(path: Path, *, is_number: Callable[[str], bool], missing: list[str]
             raise ValueError(f"rows have more values than the header's {len(header)}") from None
 
 
+def _has_apostrophe(column: pd.Series) -> bool:
+    """Return whether some text of a column may have been escaped: a quick look that spares most columns a slow one."""
+    return bool(column.astype("str").str.contains("'", regex=False).any())
+
+
 def _changed(frame: pd.DataFrame, change: Callable[[Any], Any]) -> pd.DataFrame:
     """Return the table with a function applied to all text and column names."""
     changed = frame.rename(columns=change)
     for position, (_, column) in enumerate(frame.items()):
-        if not pd.api.types.is_numeric_dtype(column):
+        if not pd.api.types.is_numeric_dtype(column) and (change is not unescape or _has_apostrophe(column)):
             changed.isetitem(position, cast(Any, column.map(change)))  # pandas' stubs leave out Series
     return changed

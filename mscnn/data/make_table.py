@@ -1,4 +1,4 @@
-"""A microscope's folder and a plate map -> a site table, and lines that say what was found, chosen and left out.
+"""A microscope's folder -> a row a site, and lines that say what was found, chosen and left out.
 
 `mscnn table` runs it; exercised by `pytest tests/data/test_make_table.py`.
 """
@@ -11,9 +11,6 @@ from pathlib import Path
 import pandas as pd
 
 from mscnn.core.errors import DataError
-from mscnn.data.plate_maps.compounds import Compounds, join_compounds
-from mscnn.data.plate_maps.join import join_plate_map
-from mscnn.data.plate_maps.plate_map import PlateMap
 from mscnn.data.tables.image_columns import VALUE_RANGE
 from mscnn.data.tables.problems import refuse
 from mscnn.data.vendors import choose, site_rows
@@ -36,7 +33,7 @@ class Wishes:
     channels: dict[str, str]                   # {name: new name}; {} for all
     value_range: str = ""                      # values that become 0 and 65535, as "0 1"
     allow_missing: bool = False                # keep rows whose files are not there, leave out sites that lack a channel
-    drop_unmapped: bool = False                # leave out wells that the plate map lacks
+    follow_links: tuple[Path, ...] = ()        # folders that links may lead to
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,7 @@ class FoundImages:
 def find_images(place: Path, wishes: Wishes) -> FoundImages:
     """Return one row a site of a microscope's folder. Raises DataError or UsageError listing all that cannot be used."""
     listing, indexes = read_folder(place, ReadOptions(wishes.pattern, wishes.level_size), format=wishes.format,
-                                   plates_by_folder=wishes.plates_by_folder)
+                                   plates_by_folder=wishes.plates_by_folder, follow_links=wishes.follow_links)
     planes = pd.concat([index.planes for index in indexes], ignore_index=True)
     problems = [problem for index in indexes for problem in index.problems]
     refuse(problems, place)
@@ -76,17 +73,10 @@ def find_images(place: Path, wishes: Wishes) -> FoundImages:
     lines = [*_summary(indexes, listed, rows, planes), *([of_time] if of_time else []), *([of_z] if of_z else [])]
     lines += [f"{len(absent)} of {len(planes)} planes are not there; their rows are kept"] if absent else []
     lines += [f"{len(lacking)} sites lack a channel and are left out, such as {lacking[0]}"] if lacking else []
+    if listing.not_followed:
+        lines.append(f"{len(listing.not_followed)} links to folders are not followed, such as {listing.not_followed[0]}; "
+                     "allow where they lead by --follow-links DIR")
     return FoundImages(rows, listing.root, [*lines, *(note for index in indexes for note in index.notes)])
-
-
-def add_treatments(rows: pd.DataFrame, plate_map: PlateMap, compounds: Compounds | None, *,
-                   drop_unmapped: bool) -> tuple[pd.DataFrame, list[str]]:
-    """Return the rows with the treatment of each well, and lines on what did not join.
-
-    Raises DataError listing the wells that the map lacks, unless they are dropped.
-    """
-    refuse(plate_map.problems, Path(plate_map.source))
-    raise NotImplementedError((rows, compounds, drop_unmapped, join_plate_map, join_compounds))
 
 
 def with_folders(rows: pd.DataFrame, root: Path, table: Path) -> tuple[pd.DataFrame, bool]:

@@ -21,7 +21,7 @@ def read_screen(settings: config.Table, problems: list[Problem] | None = None) -
     root = Path(settings.image_root) if settings.image_root else None
     if root and not root.is_dir():
         raise DataError(f"--image-root {root}: there is no such folder; name the one that image paths start from")
-    links = _allowed_folders(settings.follow_links)
+    links = allowed_folders(settings.follow_links)
     if settings.packed:
         table = packed.read_packed(Path(settings.packed), settings.control)
         keep = screen_format(settings) != "bbbc021" or settings.taxol_controls == "keep"
@@ -36,7 +36,7 @@ def read_screen(settings: config.Table, problems: list[Problem] | None = None) -
                       control=settings.control, follow_links=links, problems=problems)
 
 
-def _allowed_folders(named: str | None) -> tuple[Path, ...]:
+def allowed_folders(named: str | None) -> tuple[Path, ...]:
     """Return the folders that links may lead to. Raises DataError for those that are not there."""
     folders = [Path(name) for name in (named or "").split(",") if name]
     if missing := [str(folder) for folder in folders if not folder.is_dir()]:

@@ -14,7 +14,7 @@ from typing import cast
 import numpy as np
 import pandas as pd
 
-from mscnn.core import identity
+from mscnn.core import csv_safe, identity
 from mscnn.core.errors import DataError, printable
 from mscnn.core.logs import log
 from mscnn.data.tables.assays import COMPOUND, Assays
@@ -130,7 +130,7 @@ def read_sites(path: Path, *, image_root: Path | None = None, channels: tuple[st
     that must not be followed is "".
     """
     found = [] if problems is None else problems
-    table = read_csv(path)
+    table = csv_safe.unescape_table(read_csv(path))
     roles = _find_roles(table, columns or {}, path)
     missing = [role for role in REQUIRED if role not in roles]
     if missing:

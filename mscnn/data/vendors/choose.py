@@ -66,6 +66,14 @@ def parse_z(text: str) -> str:
     return "" if plain == "auto" else plain
 
 
+def parse_time(text: str) -> int | None:
+    """Return --time as it is used: None for auto, or a number. Raises UsageError."""
+    plain = text.strip().lower()
+    if plain != "auto" and not re.fullmatch(r"\d{1,6}", plain):
+        raise UsageError(f"--time {text}: give the number of a time point")
+    return None if plain == "auto" else int(plain)
+
+
 def _listed(numbers: list[int]) -> str:
     shown = ", ".join(map(str, numbers[:_SHOWN]))
     return shown if len(numbers) <= _SHOWN else f"{shown}, ... {numbers[-1]}"
