@@ -68,5 +68,5 @@ def test_an_index_that_is_cut_short_or_lists_no_images_is_refused(read):
             read(whole[:length])
     with pytest.raises(DataError, match="lists no images"):
         read(index_text())
-    with pytest.raises(DataError, match="starts with AssayLayout, not with EvaluationInputData; name the Index.xml"):
+    with pytest.raises(DataError, match="starts with AssayLayout, not with EvaluationInputData; name the"):
         read("<AssayLayout/>")

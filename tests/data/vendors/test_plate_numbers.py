@@ -31,7 +31,8 @@ def test_lengths_are_in_micrometres(text, unit, size):
     assert micrometres(text, unit) == pytest.approx(size, rel=1e-12)
 
 
-@pytest.mark.parametrize(("text", "unit"), [("", "m"), ("0", "m"), ("-1", "m"), ("nan", "m"), ("inf", "m"), ("1", "parsec")])
+@pytest.mark.parametrize(("text", "unit"), [
+    ("", "m"), ("0", "m"), ("-1", "m"), ("nan", "m"), ("inf", "m"), ("1", "parsec")])
 def test_what_is_no_positive_length_is_not_known(text, unit):
     assert math.isnan(micrometres(text, unit))
 

@@ -110,7 +110,8 @@ def test_a_large_file_takes_little_memory(tmp_path):
 
 
 @pytest.mark.parametrize(("content", "name"), [
-    ("<a/>", "a"), ("<!-- <b/> -->\n<?x y?><a>", "a"), ('<n:a xmlns:n="u"/>', "a"), ("", ""), ("text", ""), ("<!-- <b>", ""),
+    ("<a/>", "a"), ("<!-- <b/> -->\n<?x y?><a>", "a"), ('<n:a xmlns:n="u"/>', "a"), ("", ""), ("text", ""),
+    ("<!-- <b>", ""),
     ("<?xml version='1.0'?>", "")])
 def test_the_first_element_is_told_by_the_start_of_a_file(tmp_path, content, name):
     (tmp_path / "x").write_text(content)
