@@ -90,12 +90,25 @@ def test_a_projection_beside_its_planes_is_a_channel_of_its_own(read):
     assert found.planes.channel.tolist() == ["DNA", "DNA", "DNA Maximum", "ER"]
 
 
+def test_wells_that_were_imaged_once_have_the_same_time_point(read):
+    found = read(record("a", Row=1, TimePoint=2), record("b", Row=2, TimePoint=3), record("c", Row=2, TimePoint=3, Ch=2),
+                 record("d", Row=3, TimePoint=4, TimelineIndex=2))
+    assert found.planes.time.tolist() == [2, 2, 2, 2]
+    assert found.notes == ("wells have one time point each, with different numbers; it is taken as the same",)
+
+
 def test_timelines_of_different_wells_have_the_same_time_points(read):
     found = read(record("a", Row=1, TimePoint=1), record("b", Row=1, TimePoint=2),
                  record("", Row=2, TimePoint=3, TimelineIndex=2, Type="ERR"),
-                 record("c", Row=2, TimePoint=4, TimelineIndex=2))
-    assert found.planes.time.tolist() == [1, 2, 2]
-    assert found.notes[1] == "timelines of different wells count their time points from one start: 2 less in timeline 2"
+                 record("c", Row=2, TimePoint=4, TimelineIndex=2), record("d", Row=2, TimePoint=5, TimelineIndex=2))
+    assert found.planes.time.tolist() == [1, 2, 2, 3]
+    assert found.notes[1] == ("timelines of different wells count their time points from different numbers; all are "
+                              "counted from the first")
+
+
+def test_a_well_that_lacks_a_time_point_of_its_timeline_keeps_the_others(read):
+    found = read(record("a", Row=1, TimePoint=1), record("b", Row=1, TimePoint=2), record("c", Row=2, TimePoint=2))
+    assert (found.planes.time.tolist(), found.notes) == ([1, 2, 2], ())
 
 
 def test_timelines_of_one_well_keep_their_time_points(read):
