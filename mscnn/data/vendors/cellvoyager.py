@@ -22,6 +22,7 @@ RECORDS = "measurementdata.mlf"
 SUFFIXES = (".tif", ".tiff", ".png")  # of images that were packed again; the records name a .tif
 
 
+Well = tuple[int, int]            # row, column
 Kind = tuple[int, int, str, int]  # timeline, channel, processing, action
 Variant = tuple[int, str, int]    # channel, processing, action; 0 where no action is needed to tell channels apart
 
@@ -32,7 +33,7 @@ class _Naming:
 
     variants: Mapping[Kind, Variant]
     names: Mapping[Variant, str]      # of channels
-    shift: Mapping[int, int]          # what is taken from the time points of each timeline
+    shift: tuple[Mapping[Well, int], str]  # what is taken from the time points of a well, and why
     is_tiled: bool                    # a site is a tile of a field
 
 
@@ -78,7 +79,7 @@ def _row(shot: Shot, detail: Detail, path: str, naming: _Naming) -> dict[str, An
     return {"plate": detail.plate, "well": well_at(shot.row, shot.column, detail.rows, detail.columns),
             "site": f"{shot.field}-{shot.tile}" if naming.is_tiled else str(shot.field),
             "channel": naming.names[naming.variants[_kind(shot)]], "order": shot.channel, "z": shot.z,
-            "time": shot.time - naming.shift.get(shot.timeline, 0), "path": path,
+            "time": shot.time - naming.shift[0].get((shot.row, shot.column), 0), "path": path,
             "pixel_size": detail.pixel_sizes.get(shot.channel, math.nan)}
 
 
@@ -116,25 +117,33 @@ def _is_tiled(shots: Sequence[Shot]) -> bool:
     return len({tile[:3] for tile in tiles}) < len(tiles)
 
 
-def _shift(shots: Shots) -> dict[int, int]:
-    """Return what to take from the time points of each timeline, so that all start alike.
+def _shift(shots: Shots) -> tuple[dict[Well, int], str]:
+    """Return what to take from the time points of each well so that all wells count alike, and a note on it.
 
-    A microscope counts on from one timeline to the next.  Where no well is in two of them, they are the same time points
-    of different wells.
+    A microscope counts on from one timeline to the next, so that wells which were imaged once may have other numbers.
     """
-    starts = {timeline: shots.starts[timeline] for timeline in sorted({shot.timeline for shot in shots.taken})}
-    wells = {(shot.timeline, shot.row, shot.column) for shot in shots.taken}
-    if len({well[1:] for well in wells}) < len(wells):
-        return {}
-    return {timeline: start - min(starts.values()) for timeline, start in starts.items() if start > min(starts.values())}
+    times: dict[Well, set[int]] = {}
+    timelines: dict[Well, set[int]] = {}
+    for shot in shots.taken:
+        times.setdefault((shot.row, shot.column), set()).add(shot.time)
+        timelines.setdefault((shot.row, shot.column), set()).add(shot.timeline)
+    starts = {timeline: shots.starts[timeline] for timeline in set().union(*timelines.values())}
+    if all(len(own) == 1 for own in times.values()):
+        first = min((min(own) for own in times.values()), default=0)
+        shift = {well: min(own) - first for well, own in times.items()}
+        note = "wells have one time point each, with different numbers; it is taken as the same"
+    elif all(len(own) == 1 for own in timelines.values()):
+        shift = {well: starts[min(own)] - min(starts.values()) for well, own in timelines.items()}
+        note = "timelines of different wells count their time points from different numbers; all are counted from the first"
+    else:
+        return {}, ""
+    return (shift, note) if any(shift.values()) else ({}, "")
 
 
 def _explain(naming: _Naming) -> list[str]:
     """Return notes on what is not named as the microscope does."""
     notes = ["fields are imaged in tiles; each tile is a site, named FIELD-TILE"] if naming.is_tiled else []
-    if naming.shift:
-        notes.append("timelines of different wells count their time points from one start: " + ", ".join(
-            f"{shifted} less in timeline {timeline}" for timeline, shifted in naming.shift.items()))
+    notes += [naming.shift[1]] if naming.shift[1] else []
     numbers = Counter(channel for channel, _, _ in naming.names)
     if several := sorted(name for (channel, _, _), name in naming.names.items() if numbers[channel] > 1):
         notes.append(f"channels of one camera setting that differ by action or projection: {', '.join(several)}")

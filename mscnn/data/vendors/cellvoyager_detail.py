@@ -14,7 +14,7 @@ from mscnn.data.vendors.xml_records import read_records
 
 DETAIL = "MeasurementDetail.mrf"
 REMEDY = "copy it again from the measurement"
-_NO_NAME = re.compile(r"NoPlateID|AssayPlate.*|", re.IGNORECASE)  # what stands for the name of a plate that nobody named
+_NO_NAME = re.compile(r"NoPlateID|AssayPlate_.*|", re.IGNORECASE)  # what stands for the name of a plate that nobody named
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,12 @@ def read_detail(listing: Listing, folder: str) -> Detail:
     Raises DataError for a file that is there and cut short.
     """
     detail, stains_file = _measurement(listing, folder)
-    file, notes = _stains_file(listing, folder, stains_file), detail.notes
+    file = _beside(listing, folder, stains_file) if stains_file else _only(listing, folder, ".mes")
+    notes = detail.notes
     stains = {} if file is None else _stains(listing, file)
     if file is None:
         notes = (*notes, f"there is no {stains_file or '.mes file'}, so channels have numbers and no names")
-    name = detail.plate or folder.rpartition("/")[2] or listing.root.resolve().name
+    name = detail.plate or _plate_name(listing, folder) or folder.rpartition("/")[2] or listing.root.resolve().name
     return Detail(name, detail.system, detail.rows, detail.columns, detail.pixel_sizes, stains, notes)
 
 
@@ -82,12 +83,18 @@ def _stains(listing: Listing, file: str) -> dict[int, str]:
     return found
 
 
-def _stains_file(listing: Listing, folder: str, name: str) -> str | None:
-    """Return the `.mes` file of this name, else the only one of the folder; None if there is none."""
-    if name:
-        return _beside(listing, folder, name)
-    files = [other for other in listing.by_folder.get(folder, []) if other.lower().endswith(".mes")]
-    return _beside(listing, folder, files[0]) if len(files) == 1 else None
+def _plate_name(listing: Listing, folder: str) -> str:
+    """Return the name of the plate by the `.wpi` file, "" where there is none or nobody named the plate."""
+    file = _only(listing, folder, ".wpi")
+    records = [] if file is None else read_records(listing.path(file), "WellPlate", {("", "WellPlate"): ()}, REMEDY)
+    names = [record.attributes.get("Name", "").strip() for record in records]
+    return next((name for name in names if not _NO_NAME.fullmatch(name)), "")
+
+
+def _only(listing: Listing, folder: str, suffix: str) -> str | None:
+    """Return the only file of a folder with this suffix, None if there are more or none."""
+    names = [name for name in listing.by_folder.get(folder, []) if name.lower().endswith(suffix)]
+    return _beside(listing, folder, names[0]) if len(names) == 1 else None
 
 
 def _beside(listing: Listing, folder: str, name: str) -> str | None:

@@ -52,7 +52,7 @@ def read_shots(path: Path) -> Shots:
     starts: dict[int, int] = {}
     left_out: Counter[str] = Counter()
     for record in read_records(path, ROOT, {(ROOT, "MeasurementRecord"): (TEXT,)}, REMEDY):
-        values, file = record.attributes, record.values[TEXT]
+        values, file = record.attributes, record.values.get(TEXT, "")
         timeline, time = whole(values.get("TimelineIndex", "1")), whole(values.get("TimePoint", "1"))
         if timeline is not None and time is not None:
             starts[timeline] = min(starts.get(timeline, time), time)

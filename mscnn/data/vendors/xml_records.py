@@ -36,6 +36,8 @@ class Record(NamedTuple):
 def root_name(path: Path) -> str:
     """Return the name of the first element by the start of a file, without namespace; "" where there is none."""
     try:
+        if not path.is_file():  # a pipe would be waited for
+            return ""
         with path.open("rb") as file:
             head = file.read(_HEAD)
     except OSError:
@@ -56,6 +58,8 @@ def read_records(path: Path, root: str, wanted: Mapping[tuple[str, str], Collect
     parser = DefusedXMLParser(target=collector, forbid_dtd=True, forbid_entities=True, forbid_external=True)
     size = 0
     try:
+        if not path.is_file():  # a pipe would be waited for
+            raise DataError(f"{path}: is no file; {remedy}")
         with path.open("rb") as file:
             while chunk := file.read(CHUNK):
                 size += len(chunk)
