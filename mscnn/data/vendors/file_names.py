@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from mscnn.core.errors import DataError
 from mscnn.data.tables.problems import Problem
 from mscnn.data.tables.wells import well_name, well_place
-from mscnn.data.vendors.name_patterns import GUID_AT_END, IMAGES, NamePattern, fitting_patterns
+from mscnn.data.vendors.metaseries import pixel_size
+from mscnn.data.vendors.name_patterns import GUID_AT_END, IMAGES, METAXPRESS, NamePattern, fitting_patterns
 from mscnn.data.vendors.name_template import EXAMPLE, PLATES, compile_template, place_of_number
 from mscnn.data.vendors.planes import Listing, PlaneIndex, ReadOptions, planes_of
 from mscnn.data.vendors.plate_names import unique_names
@@ -60,6 +61,8 @@ def read(listing: Listing, index: str, options: ReadOptions) -> PlaneIndex:
     named, processed = _without_processed(named)
     left_out[_DERIVED] += processed
     rows, problems = _rows(listing, named)
+    if label.endswith(METAXPRESS.name):
+        _add_pixel_sizes(listing, rows)
     notes = [f"{number} {kind} were left out" for kind, number in left_out.items() if number]
     if others := sorted({*images} - {image.path for image in named}) if not processed else []:
         notes.append(f"{len(others)} of {len(images)} image files have other names and were left out: {_some(others)}")
@@ -80,7 +83,7 @@ def _images(listing: Listing, *, is_template: bool) -> tuple[list[str], Counter[
         if not file.lower().endswith(IMAGES):
             continue
         name = file.rpartition("/")[2]
-        if name.startswith(".") or "/." in file:
+        if "/." in f"/{file}":
             left_out[_HIDDEN] += 1
         elif _THUMB.search(file):
             left_out[_THUMBNAIL] += 1
@@ -166,6 +169,16 @@ def _rows(listing: Listing, named: list[_Named]) -> tuple[list[dict[str, Any]], 
                      "is_flat": z is None and not folder.z})
     _rank_channels(rows)
     return rows, problems
+
+
+def _add_pixel_sizes(listing: Listing, rows: list[dict[str, Any]]) -> None:
+    """Add the size of a pixel, read from one image of each plate and channel."""
+    sizes: dict[tuple[str, str], float] = {}
+    for row in rows:
+        key = row["plate"], row["channel"]
+        if key not in sizes:
+            sizes[key] = pixel_size(listing.path(row["path"]))
+        row["pixel_size"] = sizes[key]
 
 
 def _folder(path: str) -> str:
