@@ -33,7 +33,8 @@ def test_names_of_metaxpress_are_read_without_an_htd(tmp_path):
     assert file_names.find(list_folder(folder)) == [""]
     found = read(folder)
     assert rows(found, "plate", "well", "site", "channel", "order", "z", "time", "path") == [
-        ("P1", "B02", "2", "1", 0, 0, 0, f"P1_B02_s2_w1{GUID}.tif"), ("P1", "B02", "2", "2", 1, 0, 0, f"P1_B02_s2_w2{GUID}.tif")]
+        ("P1", "B02", "2", "1", 0, 0, 0, f"P1_B02_s2_w1{GUID}.tif"),
+        ("P1", "B02", "2", "2", 1, 0, 0, f"P1_B02_s2_w2{GUID}.tif")]
     assert (found.format, found.notes, found.problems) == ("names of files, as of MetaXpress", (), ())
 
 
@@ -100,11 +101,19 @@ def test_names_of_other_microscopes_are_read(tmp_path, names, fields):
 
 def test_thumbnails_projections_corrections_and_hidden_files_are_left_out_and_counted(tmp_path):
     kept = "p_A01_T0001F001L01A01Z01C01.tif"
-    found = read(make(tmp_path, [kept, f"Projection/{kept}", "DC_sCMOS #1_CAM1.tif", "SC_BP445-45_40x_M10_CH01.tif", f"._{kept}",
-                                 f".trash/{kept}", "p_A01_w1_thumb.tif", "Thumbs/a.png", "notes.txt"]))
+    found = read(make(tmp_path, [kept, f"Projection/{kept}", "DC_sCMOS #1_CAM1.tif", "SC_BP445-45_40x_M10_CH01.tif",
+                                 f"._{kept}", f".trash/{kept}", "p_A01_w1_thumb.tif", "Thumbs/a.png", "notes.txt"]))
     assert rows(found, "path") == [(kept,)]
     assert set(found.notes) == {"3 projections, stitched images and images of corrections were left out",
                                 "2 hidden files were left out", "2 thumbnails were left out"}
+
+
+def test_processed_images_do_not_hide_that_others_were_left_out(tmp_path):
+    taken = [f"A{column}_01_1_1_DAPI_001.tif" for column in range(1, 12)]
+    found = read(make(tmp_path, [*taken, "A1_-1_1_1_DAPI_001.tif", "overview.tif"]))
+    assert len(found.planes) == 11
+    assert found.notes == ("1 projections, stitched images and images of corrections were left out",
+                           "1 of 13 image files have other names and were left out: overview.tif")
 
 
 def test_a_folder_called_after_its_projections_is_no_folder_of_projections(tmp_path):
@@ -139,7 +148,7 @@ def test_numbers_of_wells_are_refused_with_the_pattern_to_give_which_then_reads_
 def test_names_of_no_microscope_or_of_two_are_refused_with_examples(tmp_path):
     make(tmp_path / "none", ["a1.tif", "b1.tif", "c1.tif", "d1.tif"])
     assert file_names.find(list_folder(tmp_path / "none")) == []
-    with pytest.raises(DataError, match=r"no microscope that mscnn knows names files as a1.tif, b1.tif, c1.tif, \.\.\.") as refusal:
+    with pytest.raises(DataError, match=r"no microscope .* names files as a1.tif, b1.tif, c1.tif, \.\.\.") as refusal:
         read(tmp_path / "none")
     assert refusal.value.details == ["a1.tif", "b1.tif", "c1.tif", "d1.tif"]
     assert "--pattern '{plate}/{well}_s{site}_w{channel}.tif'" in refusal.value.what

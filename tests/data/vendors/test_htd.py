@@ -8,9 +8,10 @@ from mscnn.data.vendors.htd import is_htd, read_htd
 
 def htd_text(**changes: str | None) -> str:
     """An HTD of 2 x 3 wells, A02 and B01 selected, sites 1 and 2 of a grid of 2 x 2, DAPI and GFP. None takes a key out."""
-    values = {"HTSInfoFile": "Version 1.0", "Description": '"a plate"', "TimePoints": "1", "ZSeries": "FALSE", "ZSteps": "1",
-              "XWells": "3", "YWells": "2", "WellsSelection1": "FALSE, TRUE, FALSE", "WellsSelection2": "TRUE, FALSE, FALSE",
-              "Sites": "TRUE", "XSites": "2", "YSites": "2", "SiteSelection1": "TRUE, TRUE", "SiteSelection2": "FALSE, FALSE",
+    values = {"HTSInfoFile": "Version 1.0", "Description": '"a plate"', "TimePoints": "1", "ZSeries": "FALSE",
+              "ZSteps": "1", "XWells": "3", "YWells": "2", "WellsSelection1": "FALSE, TRUE, FALSE",
+              "WellsSelection2": "TRUE, FALSE, FALSE", "Sites": "TRUE", "XSites": "2", "YSites": "2",
+              "SiteSelection1": "TRUE, TRUE", "SiteSelection2": "FALSE, FALSE",
               "Waves": "TRUE", "NWavelengths": "2", "WaveName1": '"DAPI"', "WaveName2": '"GFP"', "WaveCollect1": "1",
               "WaveCollect2": "1", **changes}
     lines = [f'"{key}", {value}' for key, value in values.items() if value is not None]

@@ -17,14 +17,15 @@ def stack(**changes: Any) -> dict[str, Any]:
     """The object ImageStack of a plate of 2 x 3 wells with DAPI and FITC."""
     waves = [{"Index": number, "EmissionFilter": {"Name": name}} for number, name in enumerate(("DAPI", "FITC"))]
     return {"PlateId": "my plate 2026-03-02", "ImageFormat": "TIFF", "SpecimenHolder": {"Barcode": ""},
-            "AutoLeadAcquisitionProtocol": {"Plate": {"Rows": 2, "Columns": 3}, "Wavelengths": waves, "ObjectiveCalibration":
-                                            {"Unit": "µm", "PixelWidth": 0.65, "PixelHeight": 0.65}},
+            "AutoLeadAcquisitionProtocol": {
+                "Plate": {"Rows": 2, "Columns": 3}, "Wavelengths": waves,
+                "ObjectiveCalibration": {"Unit": "µm", "PixelWidth": 0.65, "PixelHeight": 0.65}},
             "ImageMetadataFiles": ["image_metadata_1.csv"], **changes}
 
 
 def image(well="A - 2", row=1, column=2, site=0, wave=0, time=0, z=0, folder="timepoint0", name="") -> list[Any]:
-    return [well, row, column, site, wave, time, z, folder, name or f"p_t{time}_{well[0]}{column:02}_s{site}_w{wave}_z{z}.tif",
-            ("DAPI", "FITC", "Cy5")[wave]]
+    name = name or f"p_t{time}_{well[0]}{column:02}_s{site}_w{wave}_z{z}.tif"
+    return [well, row, column, site, wave, time, z, folder, name, ("DAPI", "FITC", "Cy5")[wave]]
 
 
 IMAGES = [image(site=site, wave=wave) for site in (0, 1) for wave in (0, 1)]
@@ -93,7 +94,8 @@ def test_channels_without_a_name_have_that_of_the_csv_else_their_number(tmp_path
 def test_channels_of_one_name_are_told_apart(tmp_path):
     waves = [{"Index": number, "EmissionFilter": {"Name": "GFP"}} for number in (0, 1)]
     protocol = {**stack()["AutoLeadAcquisitionProtocol"], "Wavelengths": waves}
-    assert rows(read(make(tmp_path, IMAGES[:2], AutoLeadAcquisitionProtocol=protocol)), "channel") == [("GFP (w0)",), ("GFP (w1)",)]
+    found = read(make(tmp_path, IMAGES[:2], AutoLeadAcquisitionProtocol=protocol))
+    assert rows(found, "channel") == [("GFP (w0)",), ("GFP (w1)",)]
 
 
 @pytest.mark.parametrize("optics", [{}, {"Unit": "furlong", "PixelWidth": 1}, {"Unit": "um", "PixelWidth": "a"}, None, [],
@@ -120,7 +122,8 @@ def test_planes_are_preferred_to_projections_and_these_to_montages(tmp_path):
 
 @pytest.mark.parametrize(("row", "reason"), [
     (image("C - 2", 3, 2), "row 3 column 2 is not on the plate of 2 x 3 wells"),
-    (image("A - 0", 1, 0), "row 1 column 0 is not on the plate"), (image("B - 2", 1, 2), "well 'B - 2' is not row 1 column 2"),
+    (image("A - 0", 1, 0), "row 1 column 0 is not on the plate"),
+    (image("B - 2", 1, 2), "well 'B - 2' is not row 1 column 2"),
     (image(folder=".."), "is not a file below the folder"), (image(folder="/etc"), "is not a file below the folder"),
     (image(name="C:\\x.tif"), "is not a file below the folder"), (image(name="../x.tif"), "is not a file below the folder"),
     (image(name=" "), "is not a file below the folder"), (image(folder="\\\\server\\a"), "is not a file below the folder"),
@@ -136,7 +139,8 @@ def test_rows_that_cannot_be_used_are_problems_with_their_numbers(tmp_path, row,
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"ImageStack": []}', "[]", '{"Version": 1}', "\x00", "[" * 100_000,
-                                  '{"ImageStack": {"ImageMetadataFiles": "a.csv"}}', '{"ImageStack": {"ImageMetadataFiles": []}}',
+                                  '{"ImageStack": {"ImageMetadataFiles": "a.csv"}}',
+                                  '{"ImageStack": {"ImageMetadataFiles": []}}',
                                   '{"ImageStack": {"ImageMetadataFiles": ["../a.csv"]}}',
                                   '{"ImageStack": {"ImageMetadataFiles": ["/etc/passwd", 3]}}',
                                   '{"ImageStack": {"ImageMetadataFiles": ["none.csv"]}}',

@@ -97,7 +97,8 @@ def test_random_parts_of_names_are_no_part_of_the_wavelength(tmp_path):
 
 
 def test_thumbnails_hidden_files_and_others_are_left_out_and_counted(tmp_path):
-    names = [f"P1_A02_s1_w1_thumb{GUID}.tif", "P1_A02_s1_w2_thumb.tif", "._P1_A02_s1_w1.TIF", "P2_A02_s1_w1.tif", "notes.tif"]
+    names = [f"P1_A02_s1_w1_thumb{GUID}.tif", "P1_A02_s1_w2_thumb.tif", "._P1_A02_s1_w1.TIF", "P2_A02_s1_w1.tif",
+             "notes.tif"]
     found = read(make(tmp_path, [*NAMES, *names]))
     assert len(found.planes) == len(NAMES)
     assert set(found.notes) == {
@@ -111,7 +112,8 @@ def test_wells_that_are_declared_and_have_no_image_keep_a_row_with_the_path_expe
     found = metaxpress.read(listing, "P1.HTD", ReadOptions()).planes
     missing = found[~found["path"].isin(listing.known)]
     assert rows(missing, "plate", "well", "site", "channel", "time", "path") == [
-        ("P1", "B01", "2", "DAPI", 1, "TimePoint_1/P1_B01_s2_w1.TIF"), ("P1", "B01", "2", "GFP", 1, "TimePoint_1/P1_B01_s2_w2.TIF")]
+        ("P1", "B01", "2", "DAPI", 1, "TimePoint_1/P1_B01_s2_w1.TIF"),
+        ("P1", "B01", "2", "GFP", 1, "TimePoint_1/P1_B01_s2_w2.TIF")]
 
 
 def test_a_wavelength_that_is_not_imaged_is_not_expected(tmp_path):

@@ -18,22 +18,26 @@ NAMES = {
     "x_AF48_s1_w10ABCDEF01-2345-6789-ABCD-EF0123456789.tif":
         ("MetaXpress", {"plate": "x", "well": "AF48", "site": "1", "channel": "10"}),
     "A01_s001_w1_z002_t003.tif": ("MetaXpress", {"well": "A01", "site": "001", "channel": "1", "z": "002", "time": "003"}),
-    "B7_01_1_3_DAPI_001.tif": ("Gen5", {"well": "B7", "step": "01", "order": "1", "site": "3", "channel": "DAPI", "time": "001"}),
+    "B7_01_1_3_DAPI_001.tif":
+        ("Gen5", {"well": "B7", "step": "01", "order": "1", "site": "3", "channel": "DAPI", "time": "001"}),
     "B3_02_1_12Z4_Bright Field_002.tif": ("Gen5", {"well": "B3", "step": "02", "order": "1", "site": "12", "z": "4",
                                                   "channel": "Bright Field", "time": "002"}),
-    "A1ROI1_01_1_1Z0_Confocal DAPI_001.tif": ("Gen5", {"well": "A1", "region": "ROI1", "step": "01", "order": "1", "site": "1",
-                                                      "z": "0", "channel": "Confocal DAPI", "time": "001"}),
-    "MFGTMP_141029170001_A01f00d0.TIF": ("Cellomics", {"plate": "MFGTMP_141029170001", "well": "A01", "site": "00", "channel": "0"}),
+    "A1ROI1_01_1_1Z0_Confocal DAPI_001.tif":
+        ("Gen5", {"well": "A1", "region": "ROI1", "step": "01", "order": "1", "site": "1", "z": "0",
+                  "channel": "Confocal DAPI", "time": "001"}),
+    "MFGTMP_141029170001_A01f00d0.TIF":
+        ("Cellomics", {"plate": "MFGTMP_141029170001", "well": "A01", "site": "00", "channel": "0"}),
     "AS_09125_050116030001_D03f12d2.png": ("Cellomics", {"plate": "AS_09125_050116030001", "well": "D03", "site": "12",
                                                         "channel": "2"}),
     "Exp_R_p00_z03_0_A01f00d1.tif": ("Cellomics", {"plate": "Exp_R", "z": "03", "time": "0", "well": "A01", "site": "00",
                                                   "channel": "1"}),
-    "plate1_A01_T0001F002L01A01Z03C04.tif": ("CellVoyager", {"plate": "plate1", "well": "A01", "time": "0001", "site": "002",
-                                                            "z": "03", "channel": "04"}),
+    "plate1_A01_T0001F002L01A01Z03C04.tif":
+        ("CellVoyager", {"plate": "plate1", "well": "A01", "time": "0001", "site": "002", "z": "03", "channel": "04"}),
     "W0001F0001T0001Z001C1.tif": ("CQ1", {}), "W1F001T0001Z001C1.tif": ("CQ1", {}),
     "r02c03f04p05-ch6sk7fk1fl1.tiff": ("Harmony", {"row": "02", "column": "03", "site": "04", "z": "05", "channel": "6",
                                                   "time": "7"}),
-    "B - 02(fld 01 wv DAPI - DAPI).tif": ("IN Cell Analyzer", {"row": "B", "column": "02", "site": "01", "channel": "DAPI - DAPI"}),
+    "B - 02(fld 01 wv DAPI - DAPI).tif":
+        ("IN Cell Analyzer", {"row": "B", "column": "02", "site": "01", "channel": "DAPI - DAPI"}),
     "A - 1(fld 1 wv UV - DAPI z 2 time 3).tif": ("IN Cell Analyzer", {"row": "A", "column": "1", "site": "1",
                                                                      "channel": "UV - DAPI", "z": "2", "time": "3"}),
     "B - 02(fld 01 wv Blue - FITC - time 04 - 500 ms).tif":
@@ -61,8 +65,8 @@ def test_each_name_fits_the_pattern_of_its_microscope_alone_and_has_its_fields(n
     assert {field: value for field, value in match.groupdict().items() if value is not None} == NAMES[name][1]
 
 
-@pytest.mark.parametrize("name", ["image.tif", "s_C001.tif", "experiment1.tif", "A1.tif", "B02.jpg", "B02_s1_w1.tif.tmp", ".tif",
-                                  "iamac01file.c01", "9987_B02_s1_w1_thumb.tif", "fov1_z0.tif", "IMG_0001.tif"])
+@pytest.mark.parametrize("name", ["image.tif", "s_C001.tif", "experiment1.tif", "A1.tif", "B02.jpg", "B02_s1_w1.tif.tmp",
+                                  ".tif", "iamac01file.c01", "9987_B02_s1_w1_thumb.tif", "fov1_z0.tif", "IMG_0001.tif"])
 def test_other_names_fit_none(name):
     assert fitting_patterns([name]) == []
 

@@ -5,7 +5,8 @@ from mscnn.data.vendors.name_template import compile_template, place_of_number
 
 
 @pytest.mark.parametrize(("template", "text", "fields"), [
-    ("{plate}/{well}_s{site}_w{channel}.tif", "P 1/B2_s3_w4.TIF", {"plate": "P 1", "well": "B2", "site": "3", "channel": "4"}),
+    ("{plate}/{well}_s{site}_w{channel}.tif", "P 1/B2_s3_w4.TIF",
+     {"plate": "P 1", "well": "B2", "site": "3", "channel": "4"}),
     ("{plate}_{well}_{channel}.tif", "a_b_C03_DAPI.tif", {"plate": "a_b", "well": "C03", "channel": "DAPI"}),
     ("r{row}c{column}f{site}*.tiff", "r02c13f4p1-ch1.tiff", {"row": "02", "column": "13", "site": "4"}),
     ("{row} - {column}(fld {site} wv {channel}).tif", "B - 02(fld 1 wv UV - DAPI).tif",
@@ -28,7 +29,8 @@ def test_a_template_finds_its_fields(template, text, fields):
 
 @pytest.mark.parametrize(("template", "text"), [
     ("{plate}/{plate}_{well}.tif", "P1/P2_A01.tif"), ("{plate}/{well}.tif", "a/b/A01.tif"), ("*{well}.tif", "a/A01.tif"),
-    ("{well}_s{site}.tif", "A01_s.tif"), ("{well}_z{z}.tif", "A01_za.tif"), ("{well}.tif", "A01xtif"), ("{well}.tif", "A01.tiff"),
+    ("{well}_s{site}.tif", "A01_s.tif"), ("{well}_z{z}.tif", "A01_za.tif"), ("{well}.tif", "A01xtif"),
+    ("{well}.tif", "A01.tiff"),
 ])
 def test_what_does_not_fit_has_no_match(template, text):
     assert compile_template(template).fullmatch(text) is None
@@ -50,7 +52,8 @@ def test_a_malformed_template_is_refused_in_one_line(template, reason):
 
 
 def test_numbers_of_wells_count_along_rows():
-    assert [place_of_number(number, 96) for number in (1, 12, 13, 96, 0, 97)] == [(0, 0), (0, 11), (1, 0), (7, 11), None, None]
+    places = [place_of_number(number, 96) for number in (1, 12, 13, 96, 0, 97)]
+    assert places == [(0, 0), (0, 11), (1, 0), (7, 11), None, None]
     assert place_of_number(25, 384) == (1, 0)
     assert place_of_number(1536, 1536) == (31, 47)
 
