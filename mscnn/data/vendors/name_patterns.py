@@ -28,8 +28,9 @@ def _pattern(name: str, regex: str, template: str = "") -> NamePattern:
     return NamePattern(name, re.compile(regex + _END, re.IGNORECASE), template)
 
 
+# The shortest name of a plate: in P1_A02_s10 the well is A02, and not S10.
 METAXPRESS = _pattern(
-    "MetaXpress", rf"(?:(?P<plate>.+)_)?{_WELL}(?:_s(?P<site>[0-9]+))?(?:_w(?P<channel>[0-9]+?))?"
+    "MetaXpress", rf"(?:(?P<plate>.+?)_)??{_WELL}(?:_s(?P<site>[0-9]+))?(?:_w(?P<channel>[0-9]+?))?"
     rf"(?:_z(?P<z>[0-9]+))?(?:_t(?P<time>[0-9]+))?(?:{_GUID})?")
 PATTERNS = (
     METAXPRESS,
