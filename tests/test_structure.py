@@ -15,7 +15,8 @@ DOORS = {
     "matplotlib": "report", "captum": "evaluation/attribution.py",
     "jsonargparse": ("cli", "core/settings.py"),
     "safetensors": ("training/checkpoint.py", "evaluation/export.py"), "torchvision": (),
-    "intel_extension_for_pytorch": "model/acceleration.py", "tifffile": ("data/pixels/images.py", "synthetic/plates.py"),
+    "intel_extension_for_pytorch": "model/acceleration.py",
+    "tifffile": ("data/pixels/images.py", "data/vendors/ome_companion.py", "synthetic/plates.py"),
     "zarr": "data/pixels/zarr_plane.py",
 }
 NAMES = {"torch.save": (), "torch.load": (),  # pickles
