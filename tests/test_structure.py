@@ -16,8 +16,8 @@ DOORS = {
     "jsonargparse": ("cli", "core/settings.py"),
     "safetensors": ("training/checkpoint.py", "evaluation/export.py"), "torchvision": (),
     "intel_extension_for_pytorch": "model/acceleration.py",
-    "tifffile": ("data/pixels/image_files.py", "synthetic/plates.py"),
-    "zarr": ("data/pixels/zarr_plane.py",),
+    "tifffile": ("data/pixels/image_files.py", "data/vendors/ome_companion.py", "synthetic/plates.py"),
+    "zarr": "data/pixels/zarr_plane.py",
 }
 NAMES = {"torch.save": (), "torch.load": (),  # pickles
          "torch.set_num_threads": "distributed/core_binding.py",

@@ -6,7 +6,6 @@ Exercised by `pytest tests/data/vendors/test_ome_zarr_plate.py`.
 import json
 import math
 import os
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 
 from mscnn.core.files import read_bytes
 from mscnn.data.vendors.names_below import pieces_of
+from mscnn.data.vendors.ome_channels import channel_names
 
 LARGEST = 2**26     # bytes of a file of metadata
 MOST_PLANES = 2**20  # of one image
@@ -90,7 +90,7 @@ def read_image(folder: str, level_size: tuple[int, int] | None) -> Image:
         raise ValueError(f"axis {extra[0][:20]!r} is none of time, channel and space")
     if math.prod(lengths.values()) > MOST_PLANES:
         raise ValueError(f"promises {math.prod(lengths.values()):,} planes")
-    channels, doubled = _channels(attributes.get("omero"), lengths.get("c", 1))
+    channels, doubled = channel_names(_labels(attributes.get("omero")), lengths.get("c", 1))
     unit = _MICROMETRES.get(axes[-1][1].strip().lower(), math.nan)
     size = _scale(dataset, len(axes)) * _scale(scales[0], len(axes)) * unit
     return Image(level, lengths, channels, size if math.isfinite(size) and size > 0 else math.nan, doubled, is_smaller)
@@ -165,11 +165,8 @@ def _scale(facts: dict[str, Any], num_axes: int) -> float:
     return factor
 
 
-def _channels(omero: Any, number: int) -> tuple[list[str], bool]:
-    """Return the names of channels, their numbers where there are none, and whether some names were the same."""
+def _labels(omero: Any) -> list[str]:
+    """Return the labels of channels, "" where there is none."""
     listed = omero.get("channels") if isinstance(omero, dict) else None
-    labels = [str(channel.get("label") or "").strip() if isinstance(channel, dict) else ""
-              for channel in (listed if isinstance(listed, list) else [])]
-    names = [label or str(place) for place, label in enumerate((labels + [""] * number)[:number])]
-    counts = Counter(names)
-    return [f"{name} {place}" if counts[name] > 1 else name for place, name in enumerate(names)], max(counts.values()) > 1
+    return [str(channel.get("label") or "") if isinstance(channel, dict) else ""
+            for channel in (listed if isinstance(listed, list) else [])]

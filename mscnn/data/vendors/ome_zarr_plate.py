@@ -76,8 +76,8 @@ def read(listing: Listing, index: str, options: ReadOptions) -> PlaneIndex:
     if not rows and not problems:
         raise DataError(f"{folder}: the plate lists no images; copy the plate again")
     planes = planes_of(rows)
-    if not any(row["Metadata_Acquisition"] for row in rows):
-        planes = planes.drop(columns="Metadata_Acquisition", errors="ignore")
+    if rows and planes["Metadata_Acquisition"].nunique() == 1:
+        planes = planes.drop(columns="Metadata_Acquisition")
     version = attributes.get("version") or plate.get("version") or ""
     return PlaneIndex(planes, f"OME-Zarr plate {version}".strip(), _notes(rows, images, options), tuple(problems))
 
