@@ -66,9 +66,9 @@ def name_untreated(raw: RawMap, control: str) -> RawMap:
     if _SAMPLE not in by_name or not raw.frame["compound"].equals(raw.frame[by_name[_SAMPLE]].rename("compound")):
         return raw
     compounds = raw.frame["compound"]
-    empty = compounds.map({name: identity.is_missing(name) for name in compounds.unique()}).astype(bool)
+    empty = compounds.map({name: identity.is_not_known(name) for name in compounds.unique()}).astype(bool)
     solvent = raw.frame[by_name[_SOLVENT]] if _SOLVENT in by_name else pd.Series("", raw.frame.index)
-    fits = solvent.map({text: identity.is_missing(text) or identity.is_same(text, control) for text in solvent.unique()})
+    fits = solvent.map({text: identity.is_not_known(text) or identity.is_same(text, control) for text in solvent.unique()})
     untreated = empty & fits.astype(bool)
     notes = [f"{int(untreated.sum())} wells without broad_sample are {control}"] if untreated.any() else []
     if (raw.frame["unit"] == "mmoles_per_liter").any():

@@ -1,5 +1,6 @@
 """A table of compounds: the mechanism of each, by its name or identifier, and by its dose where the table has doses."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,7 @@ class Compounds:
     table: pd.DataFrame
     ids: tuple[str, ...]                # the columns Metadata_* that identify a compound
     source: str
+    unclear: frozenset[tuple[str, str]] = frozenset()  # column of ids, normal form: those of more than one compound
     notes: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()  # a table with problems must not be joined
 
@@ -62,8 +64,11 @@ def read_compounds(path: Path, *, columns: dict[str, str] | None = None) -> Comp
     frame = frame[is_named]
     if "mechanism" not in roles.place:
         notes.append("no column for the mechanism; name one with --columns mechanism=COLUMN")
-    problems = [*sheet.problems, *doses.problems, *_contradictions(frame, ids, sheet.file)]
-    return Compounds(frame, tuple(ids), str(path), tuple(notes), tuple(problems))
+    unclear = _several_names(frame, ids)
+    notes += [f"{column.removeprefix(PREFIX)} {key} is of {names}: not joined by it"
+              for (column, key), names in unclear.items()]
+    problems = [*sheet.problems, *doses.problems, *_contradictions(frame, ids, unclear, sheet.file)]
+    return Compounds(frame, tuple(ids), str(path), frozenset(unclear), tuple(notes), tuple(problems))
 
 
 def _find_table(sheets: list[Sheet], given: dict[str, str], path: Path) -> tuple[Sheet, int]:
@@ -94,28 +99,35 @@ def _frame(rows: list[tuple[int, tuple[str, ...]]], roles: Roles) -> pd.DataFram
         columns["unit"] = [unit] * len(rows) if unit else columns["unit"]
     more = {name: [cells[place] for _, cells in rows] for name, place in roles.metadata.items()}
     frame = pd.DataFrame({**columns, **more}, index, dtype="str")
-    for name in frame:
-        is_none = identity.is_not_known if name == "mechanism" else identity.is_missing
+    for name in map(str, frame):
+        is_none = identity.is_not_known if name == "mechanism" or plain_name(name) in IDS else identity.is_missing
         frame[name] = frame[name].map({text: "" if is_none(text) else text for text in frame[name].unique()})
     return frame
 
 
-def _contradictions(frame: pd.DataFrame, ids: list[str], file: str) -> list[Problem]:
-    """Return a problem for each name, and each identifier, that has two mechanisms at a dose, or two names."""
-    problems = []
-    forms = frame.assign(form=identity.normal_forms(frame["mechanism"]), name=identity.normal_forms(frame["compound"]))
-    for column in ["compound", *ids]:
-        named = forms[forms[column] != ""]
-        keys = identity.normal_forms(named[column])
-        for (key, _, _), rows in named.groupby([keys, named["concentration"].fillna(-1.0), named["unit"]]):
-            known = rows[rows["form"] != ""]
-            if known["form"].nunique() > 1:
-                told = ", ".join(f"{text!r} (row {row})" for row, text in known["mechanism"].drop_duplicates().items())
-                problems.append(Problem(int(known.index[0]), file, f"compound {key!r} has mechanisms {told}",
-                                        "compounds have more than one mechanism; keep one row of each"))
-            if column in ids and rows["name"][rows["name"] != ""].nunique() > 1:
-                told = examples(list(rows["compound"].unique()))
-                problems.append(Problem(int(rows.index[0]), file, f"{column.removeprefix(PREFIX)} {key!r} has names {told}",
-                                        "identifiers have more than one name; keep one row of each"))
-    return problems
+def _several_names(frame: pd.DataFrame, ids: list[str]) -> dict[tuple[str, str], str]:
+    """Return {(column, normal form): names} of the identifiers with more than one name, as an InChIKey of stereoisomers."""
+    found = {}
+    names = identity.normal_forms(frame["compound"])
+    for column in ids:
+        told = (frame[column] != "") & (frame["compound"] != "")
+        keys = identity.normal_forms(frame[column])[told]
+        several = names[told].groupby(keys).nunique()
+        for key in several.index[several > 1]:
+            found[column, str(key)] = examples(list(frame["compound"][told][keys == key].unique()))
+    return found
 
+
+def _contradictions(frame: pd.DataFrame, ids: list[str], unclear: Collection[tuple[str, str]], file: str) -> list[Problem]:
+    """Return a problem for each name, and each clear identifier, that has two mechanisms at a dose."""
+    problems = []
+    known = frame[frame["mechanism"] != ""]
+    forms = identity.normal_forms(known["mechanism"])
+    for column in ["compound", *ids]:
+        keys = identity.normal_forms(known[column])
+        for (key, _, _), rows in known.groupby([keys, known["concentration"].fillna(-1.0), known["unit"]]):
+            if key and (column, key) not in unclear and forms[rows.index].nunique() > 1:
+                told = ", ".join(f"{text!r} (row {row})" for row, text in rows["mechanism"].drop_duplicates().items())
+                problems.append(Problem(int(rows.index[0]), file, f"compound {key!r} has mechanisms {told}",
+                                        "compounds have more than one mechanism; keep one row of each"))
+    return problems

@@ -38,7 +38,7 @@ def find_grids(sheet: Sheet) -> tuple[list[Grid], list[str], list[Problem]]:
     title, plate, left_out, place = "", "", 0, 0
     while place < len(sheet.rows):
         number, cells = sheet.rows[place]
-        found = _header(cells)
+        found = grid_header(cells)
         if found and place + 1 < len(sheet.rows) and _row_index(_cell(sheet.rows[place + 1][1], found[0])) is not None:
             corner, columns = found
             end, contents = _contents(sheet, place + 1, corner, columns, problems)
@@ -123,7 +123,7 @@ def _refuse_unclear(grids: list[Grid], found: list[tuple[str, str]], file: str) 
             raise DataError(f"{file}: a grid cannot be the well or the plate; write another title above it", shown)
 
 
-def _header(cells: tuple[str, ...]) -> tuple[int, dict[int, int]] | None:
+def grid_header(cells: tuple[str, ...]) -> tuple[int, dict[int, int]] | None:
     """Return the place of the row labels and {place of a cell: column from 1} of a row 1, 2, 3, ...; None for others."""
     filled = [place for place, cell in enumerate(cells) if cell]
     numbers = [place for place in filled if re.fullmatch(r"0*[1-9]\d?(\.0*)?", cells[place])]

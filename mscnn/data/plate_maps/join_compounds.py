@@ -91,7 +91,7 @@ def _places(compounds: Compounds) -> dict[_Key, int]:
     for column in ("compound", *compounds.ids):
         forms = identity.normal_forms(table[column]).to_numpy()
         for place in order:
-            if forms[place]:
+            if forms[place] and (column, forms[place]) not in compounds.unclear:
                 key = (column, forms[place], doses[place], units[place] if doses[place] >= 0 else "")
                 places.setdefault(key, int(place))
                 if key[2] >= 0:  # a unit that one side does not tell is no difference
@@ -132,8 +132,9 @@ def _unmatched(wells: pd.DataFrame, joined: pd.DataFrame, is_found: pd.Series, r
         lines.append(f"{len(other)} of {num_all} compounds have wells at doses that the table of compounds lacks: "
                      f"{examples(other)}")
     blank = list(joined["compound"][treated & is_found & (joined["mechanism"] == "")].unique())
-    if blank:
-        lines.append(f"{len(blank)} of {num_all} compounds have no mechanism in the table of compounds: {examples(blank)}")
+    if blank and (compounds.table["mechanism"] != "").any():
+        lines.append(f"{len(blank)} of {joined['compound'][treated].nunique()} compounds have no mechanism in the table of "
+                     f"compounds: {examples(blank)}")
     unused = len(compounds.table) - len(set(rows[rows >= 0].tolist()))
     if unused:
         lines.append(f"{unused} of {len(compounds.table)} rows of the table of compounds have no wells")

@@ -47,8 +47,8 @@ def read_text(raw: bytes, path: Path) -> Sheet:
     body = lines[1] if skipped and len(lines) > 1 else text
     named = declared[4:] if len(declared) == len("sep=;") else ""
     separator = (named or ("\t" if lines[0].rstrip("\r\n").endswith("\t") else "")) if skipped else ""
-    reader = csv.reader(io.StringIO(body, newline=""), delimiter=separator or separator_of(body))
     try:
+        reader = csv.reader(io.StringIO(body, newline=""), delimiter=separator or separator_of(body))
         rows = tuple((number, cells) for number, row in enumerate(reader, 1 + skipped)
                      if any(cells := tuple(cell.strip() for cell in row)))
     except csv.Error as problem:

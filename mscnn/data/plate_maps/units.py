@@ -50,7 +50,7 @@ def split_unit(column: str) -> tuple[str, str]:
         name, unit = column[:parting.start()], column[parting.end():]
         if name and find_unit(unit):
             return name, unit.strip()
-    joined = re.fullmatch(r"(?i:((?:.*[\W_])?(?:concentration|conc|dose)))([a-zµμ%/]{1,5})", column)
+    joined = re.fullmatch(r"((?:.*[\W_])?(?:concentration|conc|dose))([a-zµμ%/]{1,5})", column, re.IGNORECASE)
     if joined and find_unit(joined[2]):
         return joined[1], joined[2]
     return column, ""

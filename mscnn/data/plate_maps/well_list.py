@@ -5,6 +5,7 @@ import re
 import pandas as pd
 
 from mscnn.core.errors import DataError
+from mscnn.data.plate_maps.grid import grid_header
 from mscnn.data.plate_maps.plate_map import COLUMNS, RawMap, examples
 from mscnn.data.plate_maps.roles import Roles, find_roles, has_wells, role_of
 from mscnn.data.plate_maps.sheet import Row, Sheet, is_comment
@@ -20,7 +21,8 @@ _DATE = "cells are dates, into which spreadsheets turn names; write them as text
 def find_header(sheet: Sheet, given: dict[str, str]) -> int | None:
     """Return the place of the row that names a column of wells; None where there is none among the first rows."""
     return next((place for place, (_, cells) in enumerate(sheet.rows[:_MOST_BEFORE])
-                 if not is_comment(cells) and has_wells(cells, given)), None)
+                 if sum(map(bool, cells)) > 1 and not is_comment(cells) and not grid_header(cells)
+                 and has_wells(cells, given)), None)
 
 
 def read_well_list(sheet: Sheet, start: int, given: dict[str, str]) -> RawMap:
