@@ -29,6 +29,8 @@ class TableSettings(Settings):
     time: str = setting("auto", "which time point, where there are several: its number", metavar="N")
     channels: str | None = setting(None, "which channels, in which order, and their new names, as 'HOECHST 33342=DNA,"
                                          "Alexa 488=ER'; default: all", metavar="NAME[=NEW],...")
+    pages: Literal["auto", "channel", "z", "time"] = setting(
+        "auto", "what the pages of each file are, where files hold several and no index tells", common=False)
     allow_missing: bool = setting(False, "keep rows whose image files are not there, leave out sites that lack a channel")
     unmapped: Literal["refuse", "drop"] = setting("refuse", "wells that the plate map does not have: refuse them, or drop "
                                                             "their rows")
@@ -78,7 +80,7 @@ def _make(settings: TableSettings, out: Path) -> None:
     wishes = make_table.Wishes(
         format=settings.format, pattern=settings.pattern or "", plates_by_folder=settings.plates == "folder",
         level_size=parse_size("level-size", settings.level_size) if settings.level_size else None,
-        z=parse_z(settings.z), time=parse_time(settings.time), channels=_pairs("channels", settings.channels or ""),
+        pages="" if settings.pages == "auto" else settings.pages, z=parse_z(settings.z), time=parse_time(settings.time), channels=_pairs("channels", settings.channels or ""),
         value_range=_value_range(settings.value_range), allow_missing=settings.allow_missing,
         follow_links=allowed_folders(settings.follow_links))
     place = Path(settings.folder)

@@ -84,12 +84,11 @@ def check_files(table: SiteTable, source: Path, each: Each) -> tuple[list[Proble
     problems += [Problem(uses[image].row, show_source(image), f"{header}, most are {common}",
                          "files differ from most in size, type or channels; replace them, or take their rows out")
                  for image, header in headers.items() if header != common]
-    site = None
+    site, fine = None, [image for image, header in headers.items() if header == common]
     try:
-        site = images.agree([["", *common]], files_per_site=len(table.frame["files"].iloc[0]), channels=table.channels)
+        site = images.agree([[fine[0], *common]], files_per_site=len(table.frame["files"].iloc[0]), channels=table.channels)
     except DataError as problem:
         problems.append(Problem(None, str(source), problem.what, "tables and files disagree about channels"))
-    fine = [image for image, header in headers.items() if header == common]
     return problems + _check_pixels(table, {image: uses[image] for image in fine}, each), site
 
 

@@ -15,6 +15,7 @@ from mscnn.data.tables.image_columns import VALUE_RANGE
 from mscnn.data.tables.problems import refuse
 from mscnn.data.vendors import choose, site_rows
 from mscnn.data.vendors.find_index import read_folder
+from mscnn.data.vendors.pages import expand_pages
 from mscnn.data.vendors.planes import Listing, PlaneIndex, ReadOptions
 
 MISSING = "planes that the index names are not there; copy them, or keep their rows with --allow-missing true"
@@ -28,6 +29,7 @@ class Wishes:
     pattern: str = ""                          # template of file names
     level_size: tuple[int, int] | None = None  # least size of a level of a pyramid
     plates_by_folder: bool = False             # name plates by their folders
+    pages: str = ""                            # channel, z or time: what the pages of each file are; "" where nothing is said
     z: str = ""                                # max, middle or a number; "" where nothing is said
     time: int | None = None                    # time point
     channels: dict[str, str]                   # {name: new name}; {} for all
@@ -50,6 +52,8 @@ def find_images(place: Path, wishes: Wishes) -> FoundImages:
     listing, indexes = read_folder(place, ReadOptions(wishes.pattern, wishes.level_size), format=wishes.format,
                                    plates_by_folder=wishes.plates_by_folder, follow_links=wishes.follow_links)
     planes = pd.concat([index.planes for index in indexes], ignore_index=True)
+    if wishes.pages:
+        planes = expand_pages(planes, listing, wishes.pages)
     problems = [problem for index in indexes for problem in index.problems]
     refuse(problems, place)
     if planes.empty:
@@ -88,7 +92,7 @@ def with_folders(rows: pd.DataFrame, root: Path, table: Path) -> tuple[pd.DataFr
     is_below = full == home or home in full.parents
     start = "" if full == home else full.relative_to(home).as_posix() if is_below else str(full)
     rows = rows.copy()
-    for name in (name for name in rows if str(name).startswith("PathName_")):
+    for name in (name for name in rows if str(name).startswith("PathName_") or name == site_rows.FILE):
         rows[name] = [f"{start}/{folder}".strip("/") if is_below else f"{start}/{folder}".rstrip("/")
                       for folder in rows[name]]
     return rows, not is_below
@@ -114,5 +118,5 @@ def _summary(indexes: Sequence[PlaneIndex], listed: pd.DataFrame, rows: pd.DataF
     return [f"format      {formats}; {len(indexes)} {'index' if len(indexes) == 1 else 'indexes'}, {len(listed):,} planes",
             f"plates      {len(per_plate):,}: {shown}",
             f"sites       {len(rows):,} of {rows[['Metadata_Plate', 'Metadata_Well']].drop_duplicates().shape[0]:,} wells",
-            f"channels    {', '.join(site_rows.channel_order(planes))}",
+            f"channels    {', '.join(filter(None, site_rows.channel_order(planes))) or 'not named; those of each file'}",
             f"pixel size  {width}"]

@@ -90,6 +90,25 @@ def file_pixel_size(path: str) -> float | None:
         return pixel_size(first.description) if first.is_ome else None
 
 
+def num_pages(path: str) -> int:
+    """Return the number of pages of a TIFF file, 1 of any other image file."""
+    _require_regular(path)
+    if not _is_tiff(path):
+        return 1
+    with _open_pages(path) as tiff:
+        _page(tiff, 0)
+        return len(tiff.pages)
+
+
+def stack_axis(path: str) -> str:
+    """Return the axis of a file's planes where it is no axis of channels: Z (focal planes) or T (times); else ""."""
+    if not _is_tiff(path):
+        return ""
+    with _open_tiff(path) as tiff:
+        sides = dict(zip(tiff.series[0].axes, tiff.series[0].shape, strict=True))
+    return next((axis for axis in "ZT" if sides.get(axis, 1) > 1), "")
+
+
 def _require_regular(path: str) -> None:
     if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited for
         raise ValueError("not a regular file")

@@ -24,6 +24,8 @@ MAX_SAMPLES = 2**28  # a file that promises more is refused unread: 512 MiB, 200
 _OTHER = ("{dtype} samples; only " + " and ".join(DTYPES) + " are read as they are; state the values that become 0 and "
           "65535 in a column Metadata_ValueRange, as `0 1`, or by `mscnn table --value-range`")
 
+_STACKS = {"Z": "focal planes", "T": "time points"}  # by the axis of a file
+
 
 def read_header(source: str) -> Header:
     """Return shape and type of an image source, its pixels not decoded. Raises ImageError naming file and reason."""
@@ -79,6 +81,11 @@ def read_pixel_size(source: str) -> float | None:
     return image_files.file_pixel_size(source_paths(source)[0])
 
 
+def plane_count(path: str) -> int:
+    """Return the number of pages of a TIFF file, 1 of any other image file. Raises ImageError."""
+    return _of_file(path, lambda: image_files.num_pages(path))
+
+
 def inspect(sites: Iterable[Sequence[str]]) -> list[list]:
     """Read the headers of many sites: [source, channels, height, width, dtype], or [source, reason] if it cannot be used.
 
@@ -114,6 +121,10 @@ def agree(inspected: list[list], *, files_per_site: int, channels: Sequence[str]
         raise DataError(f"each of {files_per_site} files a site holds {common.channels} channels; give single-channel "
                         "files per channel, or one file with all")
     site = common._replace(channels=files_per_site * common.channels)
+    first = next(source for source, header in headers.items() if header == common)
+    if not channels and common.channels > 1 and (axis := _of_file(first, lambda: image_files.stack_axis(first))):
+        raise DataError(f"{first}: holds {common.channels} {_STACKS[axis]}, not channels; choose among them with `mscnn "
+                        "table --pages z --z max` or the like; if they are channels, name each with --channels")
     if channels and len(channels) != site.channels:
         raise DataError(f"a site holds {site.channels} channels, but {len(channels)} are named "
                         f"({', '.join(channels)}); name each with --channels")

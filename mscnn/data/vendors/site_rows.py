@@ -15,9 +15,16 @@ from mscnn.data.tables.site_table import natural
 from mscnn.data.tables.wells import well_place
 from mscnn.data.vendors.choose import CHANNEL, SITE
 
+FILE = "filename"  # column of files of which nothing tells the channels
+
 
 def name_channels(planes: pd.DataFrame) -> pd.DataFrame:
-    """Return planes whose channels can be named in a list: no commas, no empty names, none twice on a plate."""
+    """Return planes whose channels can be named in a list: no commas, no empty names, none twice on a plate.
+
+    Whole files without any name of a channel may hold several channels, and keep the name "".
+    """
+    if (planes["channel"] == "").all() and (planes["frame"] < 0).all() and planes["order"].nunique() == 1:
+        return planes
     names = planes["channel"].str.replace(",", " ", regex=False).str.split().str.join(" ")
     names = names.where(names != "", "Channel" + planes["order"].clip(lower=1).astype(str))
     planes = planes.assign(channel=names.astype("str"))
@@ -64,7 +71,7 @@ def site_rows(planes: pd.DataFrame, *, projected: bool) -> tuple[pd.DataFrame, l
     """Return one row a site, and a line for each site that lacks a channel and is left out.
 
     planes: of PlaneIndex, chosen; projected: several planes of a channel become their maximum.
-    The rows have Metadata_Plate, Metadata_Well, Metadata_Site, FileName_, PathName_ and Frame_ of each channel,
+    The rows have Metadata_Plate, _Well and _Site, FileName_, PathName_ and Frame_ of each channel, or filename,
     Metadata_PixelSize where known, and what the index knows besides; in the order of plates, wells and sites.
     """
     channels = channel_order(planes)
@@ -77,6 +84,9 @@ def site_rows(planes: pd.DataFrame, *, projected: bool) -> tuple[pd.DataFrame, l
     whole = np.flatnonzero(~gaps.any(axis=1))
     rows = pd.DataFrame([places[place] for place in whole], columns=[f"Metadata_{name.capitalize()}" for name in SITE])
     for name in channels:
+        if not name:
+            rows[FILE] = (folders[name] + "/" + names[name]).str.removeprefix("/").to_numpy()[whole]
+            continue
         rows[f"FileName_{name}"] = names[name].to_numpy()[whole]
         rows[f"PathName_{name}"] = folders[name].to_numpy()[whole]
         if (flat["frame"] != "").any():

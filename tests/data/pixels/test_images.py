@@ -253,3 +253,12 @@ def _strip_starts(path) -> list[int]:
     with tifffile.TiffFile(path) as tiff:
         assert tiff.pages[0].is_contiguous
         return [tiff.pages[0].dataoffsets[0]]
+
+
+@pytest.mark.parametrize(("axes", "what"), [("ZYX", "focal planes"), ("TYX", "time points")])
+def test_a_stack_is_taken_for_channels_only_where_they_are_named(tmp_path, axes, what):
+    path = str(tmp_path / "a.tif")
+    tifffile.imwrite(path, counts(3, 128, 128), imagej=True, metadata={"axes": axes})
+    with pytest.raises(DataError, match=rf"a\.tif: holds 3 {what}, not channels; name each with --channels"):
+        agree(inspect([[path]]), files_per_site=1, channels=())
+    assert agree(inspect([[path]]), files_per_site=1, channels=("a", "b", "c")).channels == 3

@@ -53,6 +53,13 @@ def test_channels_get_names_that_a_list_can_hold():
     assert planes["channel"].tolist() == ["Alexa 488", "Channel3", "GFP (4)", "GFP (5)"]
 
 
+def test_files_of_which_nothing_tells_the_channels_have_a_column_of_their_own():
+    planes = planes_of([plane(channel="", path="sub/a.tif", order=0), plane("2", channel="", path="b.tif", order=0)])
+    rows, _ = site_rows(name_channels(planes), projected=False)
+    assert list(rows)[3:] == ["filename"]
+    assert rows["filename"].tolist() == ["sub/a.tif", "b.tif"]
+
+
 def test_channels_are_chosen_ordered_and_renamed():
     planes = choose_channels(planes_of([plane(), plane(channel="ER"), plane(channel="Mito")]), {"ER": "B", "DNA": "A"})
     assert list(site_rows(planes, projected=False)[0])[3::2] == ["FileName_B", "FileName_A"]
