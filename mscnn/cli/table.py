@@ -80,9 +80,9 @@ def _make(settings: TableSettings, out: Path) -> None:
     wishes = make_table.Wishes(
         format=settings.format, pattern=settings.pattern or "", plates_by_folder=settings.plates == "folder",
         level_size=parse_size("level-size", settings.level_size) if settings.level_size else None,
-        pages="" if settings.pages == "auto" else settings.pages, z=parse_z(settings.z), time=parse_time(settings.time), channels=_pairs("channels", settings.channels or ""),
-        value_range=_value_range(settings.value_range), allow_missing=settings.allow_missing,
-        follow_links=allowed_folders(settings.follow_links))
+        pages="" if settings.pages == "auto" else settings.pages, z=parse_z(settings.z), time=parse_time(settings.time),
+        channels=_pairs("channels", settings.channels or ""), value_range=_value_range(settings.value_range),
+        allow_missing=settings.allow_missing, follow_links=allowed_folders(settings.follow_links))
     place = Path(settings.folder)
     if not place.exists():
         raise errors.DataError(f"{place}: there is no such folder; name the folder that the microscope wrote")

@@ -29,7 +29,7 @@ class Wishes:
     pattern: str = ""                          # template of file names
     level_size: tuple[int, int] | None = None  # least size of a level of a pyramid
     plates_by_folder: bool = False             # name plates by their folders
-    pages: str = ""                            # channel, z or time: what the pages of each file are; "" where nothing is said
+    pages: str = ""                            # channel, z or time: what the pages of each file are
     z: str = ""                                # max, middle or a number; "" where nothing is said
     time: int | None = None                    # time point
     channels: dict[str, str]                   # {name: new name}; {} for all

@@ -259,6 +259,6 @@ def _strip_starts(path) -> list[int]:
 def test_a_stack_is_taken_for_channels_only_where_they_are_named(tmp_path, axes, what):
     path = str(tmp_path / "a.tif")
     tifffile.imwrite(path, counts(3, 128, 128), imagej=True, metadata={"axes": axes})
-    with pytest.raises(DataError, match=rf"a\.tif: holds 3 {what}, not channels; name each with --channels"):
+    with pytest.raises(DataError, match=rf"a\.tif: holds 3 {what}, not channels; choose among them with"):
         agree(inspect([[path]]), files_per_site=1, channels=())
     assert agree(inspect([[path]]), files_per_site=1, channels=("a", "b", "c")).channels == 3
