@@ -22,7 +22,7 @@ def find(listing: Listing) -> list[str]:
     """Return [""], for all of the folder, where one microscope named its files, or names are known that cannot be read."""
     images, _ = image_files(listing, is_template=False)
     is_known = len(fitting_patterns(_names(images))) == 1
-    return [""] if is_known or (not images and cellomics_files(listing)) else []
+    return [""] if is_known or len(cellomics_files(listing)) > len(images) else []
 
 
 def read(listing: Listing, index: str, options: ReadOptions) -> PlaneIndex:
@@ -32,6 +32,7 @@ def read(listing: Listing, index: str, options: ReadOptions) -> PlaneIndex:
     """
     template = compile_template(options.pattern) if options.pattern else None
     images, left_out = image_files(listing, is_template=template is not None)
+    _refuse_unreadable(listing, images)
     if template is not None:
         named, label = _by_template(listing, images, template, options.pattern), f"{NAME}, by {options.pattern}"
     else:
@@ -40,7 +41,8 @@ def read(listing: Listing, index: str, options: ReadOptions) -> PlaneIndex:
     others = sorted({*images} - {image.path for image in named})
     taken = _taken(named)
     left_out[DERIVED] += len(named) - len(taken)
-    rows, problems = named_rows(listing, taken)
+    are_plates_told = template is not None and "plate" in template.groupindex
+    rows, problems = named_rows(listing, taken, are_plates_told=are_plates_told)
     add_pixel_sizes(listing, rows)
     notes = [f"{number} {kind} were left out" for kind, number in left_out.items() if number]
     if others:
@@ -54,13 +56,17 @@ def _names(images: Sequence[str]) -> list[str]:
     return [image.rpartition("/")[2] for image in images]
 
 
-def _choose(listing: Listing, images: list[str]) -> NamePattern:
-    """Return the one pattern that nearly all names have. Raises DataError."""
-    if not images and (files := cellomics_files(listing)):
+def _refuse_unreadable(listing: Listing, images: list[str]) -> None:
+    """Raise DataError where there are no images, or more of a format that is not read."""
+    if len(files := cellomics_files(listing)) > len(images):
         raise DataError(f"{listing.root}: holds {len(files)} images of Cellomics as {_some(files)}, which mscnn does not "
                         "read; export them as TIFF from HCS Studio, or convert them with Bio-Formats")
     if not images:
         raise DataError(f"{listing.root}: holds no image files ({', '.join(IMAGES)}); name the folder of the images")
+
+
+def _choose(listing: Listing, images: list[str]) -> NamePattern:
+    """Return the one pattern that nearly all names have. Raises DataError."""
     found = fitting_patterns(_names(images))
     if len(found) != 1:
         known = "no microscope that mscnn knows" if not found else " and ".join(pattern.name for pattern in found)

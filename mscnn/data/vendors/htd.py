@@ -28,7 +28,6 @@ class Htd:
     waves: dict[int, str]         # {number from 1: name of the wavelength, its number where it has none}
     collected: tuple[int, ...]    # numbers of the wavelengths that are imaged
     has_waves: bool               # False: names of files have no _w
-    has_stack: bool               # whether focal planes are kept
 
 
 def is_htd(path: Path) -> bool:
@@ -51,7 +50,7 @@ def read_htd(path: Path) -> Htd:
     return Htd(rows, columns, tuple(_selected(path, values, rows, columns)),
                _sites(path, values) if has_sites else 1, has_sites, _wave_names(values, count),
                tuple(wave for wave in range(1, count + 1) if _first(values, f"WaveCollect{wave}", "1") != "0"),
-               has_waves, _flag(values, "ZSeries"))
+               has_waves)
 
 
 def _values(path: Path) -> dict[str, list[str]]:

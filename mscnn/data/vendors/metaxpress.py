@@ -118,7 +118,8 @@ def _prefix(listing: Listing, folders: list[_Folder], name: str, index: str) -> 
     Several HTD files in one folder need it: there the files of one plate lie among those of others.
     """
     lowered = name.lower()
-    if any(file.lower().startswith(f"{lowered}_") for folder in folders for file in listing.by_folder[folder.path]):
+    if any(file.lower().startswith(f"{lowered}_") and file.lower().endswith(_TIFF)
+           for folder in folders for file in listing.by_folder[folder.path]):
         return lowered
     beside = listing.by_folder.get(index.rpartition("/")[0], [])
     return lowered if sum(file.lower().endswith(".htd") for file in beside) > 1 else None

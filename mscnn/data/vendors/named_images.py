@@ -21,12 +21,16 @@ class NamedImage(NamedTuple):
     fields: dict[str, str]
 
 
-def named_rows(listing: Listing, named: Sequence[NamedImage]) -> tuple[list[dict[str, Any]], list[Problem]]:
-    """Return a row for each image, and those whose names tell no well of a plate."""
+def named_rows(listing: Listing, named: Sequence[NamedImage], *,
+               are_plates_told: bool) -> tuple[list[dict[str, Any]], list[Problem]]:
+    """Return a row for each image, and those whose names tell no well of a plate.
+
+    are_plates_told: whether names tell plates as they are, and not the same name for plates in several folders.
+    """
     root = listing.root.resolve().as_posix()
     places = {folder: tree_place(f"{root}/{folder}".rstrip("/")) for folder in {_folder(image.path) for image in named}}
     keys = [(places[_folder(image.path)].plate, image.fields.get("plate", "")) for image in named]
-    plates = unique_names(keys)
+    plates = {key: key[1] for key in keys} if are_plates_told else unique_names(keys)
     steps = _steps(named)
     rows: list[dict[str, Any]] = []
     problems: list[Problem] = []

@@ -1,5 +1,6 @@
 """Names of plates, where a microscope gives several plates one name.  Exercised by `pytest tests/data/vendors`."""
 
+import posixpath
 from collections import Counter
 from collections.abc import Iterable
 
@@ -11,14 +12,16 @@ PlateKey = tuple[str, str]  # folder of a plate, and its name in the files there
 def unique_names(plates: Iterable[PlateKey]) -> dict[PlateKey, str]:
     """Return a name for each plate: its own, else that of its folder where other folders hold plates of its own name.
 
-    Plates whose folders have one name too are told apart by both: `Screen/run 1 9987`.
+    Plates whose folders have one name too are told apart by the folders above: `week 1/run 9987`.
     """
     keys = sorted(set(plates))
     own = Counter(identity.normal_form(name) for _, name in keys)
     chosen = {key: key[1] if key[1] and own[identity.normal_form(key[1])] == 1 else _last(key[0]) for key in keys}
     times = Counter(identity.normal_form(name) for name in chosen.values())
-    return {key: name if times[identity.normal_form(name)] == 1 else f"{key[0]} {key[1]}".strip()
-            for key, name in chosen.items()}
+    clashing = [key for key, name in chosen.items() if times[identity.normal_form(name)] > 1]
+    common = posixpath.commonpath([posixpath.dirname(folder) for folder, _ in clashing]) if clashing else ""
+    apart = {key: f"{key[0].removeprefix(common).strip('/')} {key[1]}".strip() for key in clashing}
+    return chosen | apart
 
 
 def _last(folder: str) -> str:

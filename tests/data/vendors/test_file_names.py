@@ -128,7 +128,7 @@ def test_a_few_other_images_are_left_out_with_their_names(tmp_path):
 
 
 def test_images_of_cellomics_are_found_and_refused_with_the_way_out(tmp_path):
-    listing = list_folder(make(tmp_path, ["M_1_A01f00d0.C01", "M_1_A01f00d1.C01"]))
+    listing = list_folder(make(tmp_path, ["M_1_A01f00d0.C01", "M_1_A01f00d1.C01", "overview.tif"]))
     assert file_names.find(listing) == [""]
     with pytest.raises(DataError, match=r"2 images of Cellomics as M_1_A01f00d0.C01, .* export them as TIFF") as refusal:
         file_names.read(listing, "", ReadOptions())
@@ -157,8 +157,9 @@ def test_names_of_no_microscope_or_of_two_are_refused_with_examples(tmp_path):
         read(tmp_path / "two")
     make(tmp_path / "text", ["notes.txt"])
     assert file_names.find(list_folder(tmp_path / "text")) == []
-    with pytest.raises(DataError, match="holds no image files"):
-        read(tmp_path / "text")
+    for pattern in ("", "{well}.jpg"):
+        with pytest.raises(DataError, match="holds no image files"):
+            read(tmp_path / "text", pattern)
 
 
 def test_a_template_reads_any_names(tmp_path):
@@ -173,6 +174,11 @@ def test_a_template_without_a_folder_fits_names_in_any_folder_and_plates_are_fol
     make(tmp_path, ["x/y/A01.tif", "z/A01.tif"])
     assert rows(read(tmp_path, "{well}.tif"), "plate", "well", "site", "channel", "path") == [
         ("y", "A01", "1", "1", "x/y/A01.tif"), ("z", "A01", "1", "1", "z/A01.tif")]
+
+
+def test_plates_that_a_template_tells_are_not_named_by_folders(tmp_path):
+    make(tmp_path, ["P1/site 1/A01.tif", "P1/site 2/A01.tif"])
+    assert rows(read(tmp_path, "{plate}/site {site}/{well}.tif"), "plate", "site") == [("P1", "1"), ("P1", "2")]
 
 
 def test_random_parts_at_the_end_of_names_do_not_count_for_a_template(tmp_path):

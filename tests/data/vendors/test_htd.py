@@ -28,12 +28,11 @@ def test_wells_sites_and_wavelengths_are_those_declared(tmp_path):
     assert (htd.rows, htd.columns, htd.wells) == (2, 3, ("A02", "B01"))
     assert (htd.sites, htd.has_sites) == (2, True)
     assert (htd.waves, htd.collected, htd.has_waves) == ({1: "DAPI", 2: "GFP"}, (1, 2), True)
-    assert not htd.has_stack
 
 
 def test_one_site_and_one_wavelength_have_no_part_in_the_names(tmp_path):
-    htd = read_htd(write(tmp_path / "a.HTD", htd_text(Sites="FALSE", Waves="FALSE", NWavelengths="1", ZSeries="TRUE")))
-    assert (htd.sites, htd.has_sites, htd.waves, htd.has_waves, htd.has_stack) == (1, False, {1: "DAPI"}, False, True)
+    htd = read_htd(write(tmp_path / "a.HTD", htd_text(Sites="FALSE", Waves="FALSE", NWavelengths="1")))
+    assert (htd.sites, htd.has_sites, htd.waves, htd.has_waves) == (1, False, {1: "DAPI"}, False)
 
 
 def test_a_grid_without_marks_is_all_selected_and_a_wavelength_of_0_is_not_imaged(tmp_path):

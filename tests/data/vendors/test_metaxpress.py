@@ -210,3 +210,8 @@ def test_the_real_exports_are_read_as_an_independent_library_reads_them(shared_d
         assert of_site["path"].isin(listing.known).sum() == image["plane_count"] - missing
         if image["physical_size"].get("x"):
             assert {size for size in of_site["pixel_size"] if not math.isnan(size)} <= {image["physical_size"]["x"]}
+
+
+def test_notes_called_as_the_htd_do_not_keep_images_of_another_name_out(tmp_path):
+    folder = make(tmp_path, [*NAMES, "renamed_notes.txt"], name="renamed.HTD")
+    assert set(read(folder, "renamed.HTD").planes["path"]) == set(NAMES)

@@ -15,8 +15,8 @@ def test_names_that_differ_in_case_are_one_name():
 
 
 def test_plates_whose_folders_have_one_name_too_are_told_apart_by_both():
-    names = unique_names([("/1/run", "P"), ("/2/run", "P")])
-    assert names == {("/1/run", "P"): "/1/run P", ("/2/run", "P"): "/2/run P"}
+    names = unique_names([("/d/1/run", "P"), ("/d/2/run", "P"), ("/d/3/x", "Q")])
+    assert names == {("/d/1/run", "P"): "1/run P", ("/d/2/run", "P"): "2/run P", ("/d/3/x", "Q"): "Q"}
 
 
 def test_a_plate_without_a_name_has_that_of_its_folder():
