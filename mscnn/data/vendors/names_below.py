@@ -17,7 +17,7 @@ class Finder:
     def __init__(self, listing: Listing):
         self.listing = listing
         self._spelling = {file.casefold(): file for file in listing.files}
-        self._tails: dict[tuple[str, str], str] = {}  # (folder of the index, folder that it names): where its last file was
+        self._starts: dict[tuple[str, str], str] = {}  # (folder of the index, folder that it names): where a file of it is
 
     def spelled(self, path: str) -> str:
         """Return a path in the spelling of the listing, or as it is where the file is not there."""
@@ -31,17 +31,18 @@ class Finder:
     def tail(self, home: str, pieces: list[str]) -> str:
         """Return the file whose path is the longest tail of these names, below the root or below the folder of the index.
 
-        home: folder of the index.  Where no tail is there, the path that is expected: in a folder of the listing where one
-        fits, else in the last folder that the index names.
+        home: folder of the index.  All files of one folder are expected where the first that is there was found: a file of
+        the same name elsewhere is another plate's.  Where none is there yet, the path that is expected: in a folder of the
+        listing where one fits, else in the last folder that the index names.
         """
         *folders, name = pieces
         key = (home, "/".join(folders))
-        if (known := self._tails.get(key)) is not None and (path := self.spelled(known + name)) in self.listing.known:
-            return path
+        if (known := self._starts.get(key)) is not None:
+            return self.spelled(known + name)
         starts = list(dict.fromkeys([*_starts("", folders), *_starts(home, folders)]))
         for start in starts:
             if (path := self.spelled(start + name)) in self.listing.known:
-                self._tails[key] = start
+                self._starts[key] = start
                 return path
         fitting = [start for start in starts[:-1] if start[:-1] in self.listing.by_folder]
         return (fitting[0] if fitting else f"{folders[-1]}/" if folders else "") + name
