@@ -49,9 +49,8 @@ def read_barcode_platemap(sheet: Sheet, path: Path, read_one: Callable[[Path], P
     if absent:
         num_plates = sum(name in absent for name in plates.values())
         notes.append(f"{num_plates} plates have no map, as {len(absent)} maps are not in {folder}: {examples(absent)}")
-    unused = sum(entry.is_file() and entry.name.rpartition(".")[0] not in needed for entry in beside.values()
-                 if folder != path.parent)
-    if unused:
+    unused = sum(entry.is_file() and entry not in there.values() for entry in beside.values())
+    if unused and folder != path.parent:
         notes.append(f"left out: {unused} files of {folder} that no plate uses")
     return PlateMap(wells.astype(dict.fromkeys(more, "str")), "Broad barcode_platemap", str(path), tuple(notes),
                     tuple(problems))

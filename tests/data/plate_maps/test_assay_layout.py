@@ -39,7 +39,7 @@ def test_a_layout_within_another_element_is_read(tmp_path):
 
 def test_a_layer_is_chosen(tmp_path):
     text = layout(layer("Agent", well(1, 1, "a")), layer("Plan", well(1, 1, "b")))
-    with pytest.raises(DataError, match="no layer is the compound; choose with --columns ROLE=LAYER; its layers are Agent, Plan"):
+    with pytest.raises(DataError, match="no layer is the compound; choose with .* its layers are Agent, Plan"):
         read_text_map(tmp_path, text, "a.xml")
     assert treatments(read_text_map(tmp_path, text, "a.xml", columns={"compound": "Agent"}))["A01"][0] == "a"
     with pytest.raises(DataError, match="no such layers"):
@@ -51,13 +51,10 @@ def test_a_layer_is_chosen(tmp_path):
 def test_wells_beyond_the_plate_and_repeated_wells_are_problems(tmp_path):
     found = read_text_map(tmp_path, layout(layer("Compound", well(17, 1, "a"), well(1, 25, "b"), well(2, 2, "c"),
                                                  well(2, 2, "d"), well(33, 1, "e"))), "a.xml")
-    assert [reason for _, reason in reasons(found)] == [
+    assert sorted(reason for _, reason in reasons(found)) == [
         "layer 'Compound' has row 2 column 2 twice", "well 'row 33 column 1' is no place on a plate",
         "well A25 is beyond the plate of 16 x 24 wells", "well Q01 is beyond the plate of 16 x 24 wells",
-        "well row 33 column 1 is beyond the plate of 16 x 24 wells"] or sorted(reason for _, reason in reasons(found)) == sorted([
-            "layer 'Compound' has row 2 column 2 twice", "well 'row 33 column 1' is no place on a plate",
-            "well A25 is beyond the plate of 16 x 24 wells", "well Q01 is beyond the plate of 16 x 24 wells",
-            "well row 33 column 1 is beyond the plate of 16 x 24 wells"])
+        "well row 33 column 1 is beyond the plate of 16 x 24 wells"]
 
 
 @pytest.mark.parametrize(("text", "reason"), [

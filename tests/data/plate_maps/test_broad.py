@@ -25,8 +25,9 @@ def folder(tmp_path):
 
 def test_each_plate_has_the_wells_of_its_map(folder):
     found = read_plate_map(folder / "barcode_platemap.csv")
-    second = {"SQ2 A01": ("BRD-3", 10000, "µM", ""), "SQ2 A02": ("", None, "", "")}
-    assert treatments(found) == {**{f"{plate} {well}": one for plate in ("SQ1", "SQ3") for well, one in OF_FIRST.items()}, **second}
+    expected = {f"{plate} {well}": one for plate in ("SQ1", "SQ3") for well, one in OF_FIRST.items()}
+    expected |= {"SQ2 A01": ("BRD-3", 10000, "µM", ""), "SQ2 A02": ("", None, "", "")}
+    assert treatments(found) == expected
     assert found.wells["Metadata_broad_sample"].tolist()[:3] == ["", "BRD-1", "BRD-2"]
     assert found.wells["Metadata_mg_per_ml"].tolist()[:3] == ["", "2", "0.5"]
     assert found.format == "Broad barcode_platemap"
@@ -41,8 +42,8 @@ def test_the_folder_may_be_named(folder):
 def test_a_map_alone_is_of_every_plate(folder):
     found = read_plate_map(folder / "platemap" / "M-1.txt")
     assert treatments(found) == OF_FIRST
-    assert found.notes == ("1 wells without broad_sample are DMSO",
-                           "mmoles_per_liter is read as mM; where it is of the source plate, the doses in the wells are lower")
+    assert found.notes == ("1 wells without broad_sample are DMSO", "mmoles_per_liter is read as mM; where it is of the "
+                           "source plate, the doses in the wells are lower")
 
 
 def test_maps_that_are_not_there_are_noted_and_refused_where_none_is(folder):

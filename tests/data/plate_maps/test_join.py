@@ -35,7 +35,8 @@ def test_a_map_without_plates_counts_for_every_plate(tmp_path):
 
 def test_what_does_not_join_is_counted_on_both_sides(tmp_path):
     plate_map = read_text_map(tmp_path, "plate,well,drug\nP1,A1,a\nP1,A2,b\nP1,A4,\nP8,A1,c\nP9,A1,d\nP9,A2,e\n")
-    joined = join_plate_map(sites(("P1", "A1"), ("P1", "A3"), ("P1", "a03"), ("P3", "A1"), ("P3", "A2"), ("P1", "A4")), plate_map)
+    images = sites(("P1", "A1"), ("P1", "A3"), ("P1", "a03"), ("P3", "A1"), ("P3", "A2"), ("P1", "A4"))
+    joined = join_plate_map(images, plate_map)
     assert joined.columns["compound"].tolist() == ["a", "", "", "", "", ""]
     assert joined.columns["concentration"].isna().all()
     assert joined.lines == (

@@ -17,7 +17,8 @@ def join(tmp_path, plate_map: str, table: str) -> JoinedCompounds:
 
 
 def test_mechanisms_are_found_by_name_in_any_spelling(tmp_path):
-    joined = join(tmp_path, "well,drug\nA1,Taxol\nA2,  TAXOL\nA3,b\nA4,DMSO\n", "name,moa,source\ntaxol,stabiliser,yew\nB,x,\n")
+    joined = join(tmp_path, "well,drug\nA1,Taxol\nA2,  TAXOL\nA3,b\nA4,DMSO\n",
+                  "name,moa,source\ntaxol,stabiliser,yew\nB,x,\n")
     assert joined.wells["mechanism"].tolist() == ["stabiliser", "stabiliser", "x", ""]
     assert joined.wells["compound"].tolist() == ["Taxol", "TAXOL", "b", "DMSO"]
     assert joined.wells["Metadata_source"].tolist() == ["yew", "yew", "", ""]

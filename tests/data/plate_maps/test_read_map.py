@@ -1,5 +1,6 @@
 """The door: what a file is, told by its content."""
 
+import contextlib
 import gzip
 
 import pytest
@@ -33,7 +34,7 @@ def test_roles_that_are_not_known_are_refused(tmp_path):
 
 
 def test_folders_without_a_map_are_refused(tmp_path):
-    with pytest.raises(DataError, match="holds no barcode_platemap.csv and no tables"):
+    with pytest.raises(DataError, match=r"holds no barcode_platemap\.csv and no tables"):
         read_plate_map(tmp_path)
     with pytest.raises(DataError, match="no such file"):
         read_plate_map(tmp_path / "absent")
@@ -44,10 +45,8 @@ def test_every_file_that_is_cut_short_ends_in_a_refusal_or_a_map(tmp_path):
     whole = "\ufeffplate;well;drug;conc\nP1;A1;\"a;b\";0,3 µM\n".encode()
     for place in range(len(whole)):
         (tmp_path / "cut.csv").write_bytes(whole[:place])
-        try:
-            read_plate_map(tmp_path / "cut.csv")
-        except DataError as problem:
-            assert str(tmp_path / "cut.csv") in str(problem)
+        with contextlib.suppress(DataError):
+            assert len(read_plate_map(tmp_path / "cut.csv").wells) == 1
 
 
 def test_a_real_table_that_is_no_map_is_refused(shared_data):
