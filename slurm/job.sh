@@ -1,7 +1,9 @@
-# shellcheck shell=bash disable=SC2034,SC2154  # data goes to the job scripts, run_dir comes from them
+# shellcheck shell=bash disable=SC1091,SC2034,SC2154  # data goes to the job scripts, run_dir comes from them
 # What the job scripts share; they read it from the folder they are submitted from, which is the checkout.
-#   PYTHON   the interpreter that has the requirements, by default .venv/bin/python; or several words with blanks between
-#            them, as "apptainer exec mscnn.sif python"
+#   slurm/site.sh  is read first, where it is there: modules, container and network of this cluster (site.sh.example)
+#   PYTHON   the interpreter that has the requirements, by default .venv/bin/python, in a container python; or several words
+#            with blanks between them
+#   RUN_IN   words before the interpreter, as "apptainer exec mscnn.sif"; launchers and this script stay outside
 #   DATA     folder of packed fields, or with BBBC021's CSVs and images, or with the images of a --sites table; by default
 #            what arguments say
 #   STAGE    folder on each node's own disk, by default SLURM_TMPDIR; where there is one, DATA is copied there first.
@@ -13,8 +15,19 @@ split() {
     words=("$1")
     command -v "$1" >/dev/null || read -r -a words <<<"$1"
 }
-split "${PYTHON:-.venv/bin/python}"
-python=("${words[@]}")
+if [ -e slurm/site.sh ]; then
+    set +u    # modules and conda read variables that are not set
+    source slurm/site.sh
+    set -u
+fi
+run_in=()
+if [ "${RUN_IN:-}" ]; then
+    split "$RUN_IN"
+    run_in=("${words[@]}")
+fi
+split "${PYTHON:-$([ "${RUN_IN:-}" ] && echo python || echo .venv/bin/python)}"
+interpreter=${words[0]}
+python=("${run_in[@]}" "${words[@]}")
 MSCNN_NONCE=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')    # ranks of other jobs, which have another one, keep apart
 export MSCNN_NONCE
 

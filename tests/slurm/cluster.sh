@@ -53,6 +53,7 @@ SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
 AuthInfo=socket=$HOME_DIR/munge/socket,cred_expire=5
+TmpFS=$HOME_DIR/local
 StateSaveLocation=$HOME_DIR/state
 SlurmdSpoolDir=$HOME_DIR/spool/%n
 SlurmctldPidFile=$HOME_DIR/run/slurmctld.pid

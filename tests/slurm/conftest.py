@@ -3,6 +3,7 @@
 import fcntl
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -65,8 +66,7 @@ class Job:
 
     def log(self) -> str:
         """What its script and tasks have printed."""
-        path = self.cluster.checkout / f"slurm-{self.number}.out"
-        return path.read_text() if path.exists() else ""
+        return "".join(path.read_text() for path in self.cluster.checkout.glob(f"slurm/log/*-{self.number}.out"))
 
     def wait(self, timeout: float = 60) -> "Job":
         """Let it come to its end."""
@@ -100,6 +100,11 @@ class Job:
         return found
 
 
+def copy_scripts(checkout: Path) -> None:
+    """Copy slurm/ as git has it: without the logs of jobs and the site's own file."""
+    shutil.copytree(ROOT / "slurm", checkout / "slurm", ignore=shutil.ignore_patterns("*.out", "site.sh"))
+
+
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """The cluster, up for the whole session; one at a time on a machine. Skips where there cannot be any."""
@@ -108,8 +113,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     if checked.returncode:
         pytest.skip(checked.stderr.strip())
     checkout = tmp_path_factory.mktemp("checkout")
-    for name in ("mscnn", "slurm", "train.py", "evaluate.py"):
+    for name in ("mscnn", "train.py", "evaluate.py"):
         (checkout / name).symlink_to(ROOT / name)
+    copy_scripts(checkout)
     outside = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "SBATCH", "OMPI", "PM"))}
     environment = outside | {"SLURM_CONF": str(HOME / "slurm.conf"), "CLUSTER_DIR": str(HOME), "PYTHON": sys.executable,
                              "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{HERE / 'pretend'}:{ROOT}",

@@ -37,6 +37,7 @@ def test_headers_ask_for_8_nodes_of_4_ranks_of_10_cores(cluster, script):
     facts = {name: job.fact(name) for name in ("NumNodes", "NumTasks", "CPUs/Task", "NtasksPerN:B:S:C", "NumCPUs")}
     assert facts == {"NumNodes": "8-8", "NumTasks": "32", "CPUs/Task": "10", "NtasksPerN:B:S:C": "4:0:*:*",
                      "NumCPUs": "320"}
+    assert Path(job.fact("StdOut")) == cluster.checkout / f"slurm/log/{job.fact('JobName')}-{job.number}.out"
     cluster.run("scancel", job.number)
 
 
@@ -285,6 +286,32 @@ def test_train_over_mpi(cluster, plates, size):
     used = check_trained(job, "demo", nodes, a_node)
     assert used["rendezvous"] == "MPI"
     assert used["launcher"].startswith("mpi")
+
+
+def test_train_over_mpi_that_srun_starts(cluster, plates, size):
+    nodes, a_node = size
+    if subprocess.run(["srun", "--mpi=pmix", "true"], env=cluster.environment, capture_output=True).returncode:
+        pytest.skip("srun cannot load its plugin pmix here (Debian: apt-get install libpmix-dev)")
+    if "MPIRUN" in (by := by_mpi(cluster, a_node)) or "OVERSUBSCRIBE" not in by["MPI_FLAGS"]:
+        pytest.skip("the MPI here is not Open MPI, which PMIx is for")
+    job = cluster.submit(f"--nodes={nodes}", f"--ntasks-per-node={a_node}", "slurm/train_mpi.sbatch", *SHORT, "--max-steps",
+                         2, DATA="plates", MPIRUN="srun --mpi=pmix").wait(SLOW)
+    used = check_trained(job, "demo", nodes, a_node)
+    assert (used["rendezvous"], used["launcher"]) == ("MPI", "srun")
+
+
+def test_the_file_of_a_site_names_the_container_of_all_scripts(pretend, cluster):
+    container, site = cluster.checkout / "container", cluster.checkout / "slurm" / "site.sh"
+    container.write_text('#!/bin/bash\necho "in $1 on $(hostname)"\nshift\nexec "$@"\n')
+    container.chmod(0o755)
+    site.write_text(f': "${{RUN_IN:={container} image.sif}}"\n')
+    try:
+        job = pretend("", "slurm/train.sbatch", "demo").wait()
+    finally:
+        site.unlink()
+    assert sorted(re.findall("^in .*", job.log(), flags=re.MULTILINE)) == [
+        f"in image.sif on {node}" for node in job.nodes()]
+    assert {line.partition(" --run-dir")[0] for line in called(job)} == {"train.py demo"}
 
 
 ENDED_BY = [("a rank killed", "train.sbatch"), ("a node lost", "train.sbatch"), ("time limit near", "train.sbatch"),
