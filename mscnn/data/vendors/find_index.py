@@ -16,15 +16,18 @@ from mscnn.data.vendors import (
     file_names,
     harmony,
     jdce,
+    load_data,
     metaxpress,
+    ome_companion,
     ome_zarr_plate,
+    sample_sheet,
 )
 from mscnn.data.vendors.planes import Listing, PlaneIndex, ReadOptions, list_folder
 
 # In the order in which they are asked.  An index of a microscope counts before a table, and a table before names of files.
 READERS: dict[str, ModuleType] = {
     "harmony": harmony, "cellvoyager": cellvoyager, "metaxpress": metaxpress, "jdce": jdce, "ome-zarr": ome_zarr_plate,
-    "file-names": file_names}
+    "ome-tiff": ome_companion, "load-data": load_data, "sample-sheet": sample_sheet, "file-names": file_names}
 BY_NAMES = "file-names"
 _TABLES = ("load-data", "sample-sheet")
 
