@@ -1,0 +1,96 @@
+"""From a folder to rows: what is missing, chosen, left out, and where paths start."""
+
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mscnn.core.errors import DataError, UsageError
+from mscnn.data.make_table import Wishes, find_images, with_folders
+from mscnn.data.tables.site_table import read_sites
+from tests import microscopes
+
+ALL = Wishes(channels={}, z="max")
+
+
+@pytest.fixture
+def screen(tmp_path) -> Path:
+    microscopes.write_harmony(tmp_path / "screen")
+    return tmp_path / "screen"
+
+
+def wishes(**values) -> Wishes:
+    return Wishes(**{"channels": {}, "z": "1"} | values)
+
+
+def test_the_lines_say_what_is_there(screen):
+    found = find_images(screen, ALL)
+    assert found.lines == [
+        "format      Harmony V5; 2 indexes, 64 planes", "plates      2: BR01 (4 wells, 8 sites), BR02 (4 wells, 8 sites)",
+        "sites       16 of 8 wells", "channels    DNA, Actin", "pixel size  0.65 µm", "maximum over 2 focal planes"]
+
+
+def test_planes_that_are_not_there_are_refused_or_counted(screen):
+    gone = sorted(screen.rglob("r02c02f01p01*.tiff"))
+    for path in gone:
+        path.unlink()
+    with pytest.raises(DataError, match=r"4 of 32 planes that the index names are not there.*--allow-missing") as refused:
+        find_images(screen, wishes())
+    assert str(gone[0].relative_to(screen)) in refused.value.details
+    found = find_images(screen, wishes(allow_missing=True))
+    assert len(found.rows) == 16
+    assert "4 of 32 planes are not there; their rows are kept" in found.lines
+
+
+def test_planes_that_are_not_chosen_may_be_gone(screen):
+    for path in screen.rglob("*p02*.tiff"):
+        path.unlink()
+    assert len(find_images(screen, wishes()).rows) == 16
+
+
+def test_sites_that_lack_a_channel_are_refused_left_out_or_chosen_around(screen):
+    index = next(screen.glob("BR01*/Images/Index.idx.xml"))
+    text = index.read_text(encoding="utf-8-sig")
+    start, end = text.index('<Image Version="1"><id>0</id>'), text.index('<Image Version="1"><id>2</id>')
+    index.write_text(text[:start] + text[end:], encoding="utf-8")
+    with pytest.raises(DataError, match="1 sites lack a channel") as refused:
+        find_images(screen, ALL)
+    assert refused.value.details == ["plate BR01 well B02 site 1: no DNA"]
+    assert len(find_images(screen, Wishes(channels={}, z="max", allow_missing=True)).rows) == 15
+    assert len(find_images(screen, Wishes(channels={"Actin": "A"}, z="max")).rows) == 16
+
+
+def test_several_focal_planes_are_never_chosen_in_silence(screen):
+    with pytest.raises(UsageError, match="up to 2 focal planes"):
+        find_images(screen, wishes(z=""))
+
+
+def test_links_to_folders_are_told_and_followed_where_allowed(tmp_path, screen):
+    (tmp_path / "lab").mkdir()
+    os.symlink(screen, tmp_path / "lab" / "plates")
+    (tmp_path / "lab" / "readme.txt").write_text("")
+    with pytest.raises(DataError, match="holds no image files"):
+        find_images(tmp_path / "lab", ALL)
+    assert len(find_images(tmp_path / "lab", Wishes(channels={}, z="max", follow_links=(screen,))).rows) == 16
+
+
+def test_a_stated_range_of_values_is_a_column(screen):
+    assert set(find_images(screen, wishes(value_range="0.0 1.0")).rows["Metadata_ValueRange"]) == {"0.0 1.0"}
+
+
+@pytest.mark.parametrize(("table", "folder", "needs_root"), [
+    ("sites.csv", "screen/P", False), ("screen/sites.csv", "P", False), ("screen/P/sites.csv", None, True),
+    ("other/sites.csv", None, True)])
+def test_folders_start_from_the_table_where_it_lies_above_them(tmp_path, table, folder, needs_root):
+    (tmp_path / "screen" / "P").mkdir(parents=True)
+    (tmp_path / "screen" / "P" / "a.tif").write_text("")
+    rows = pd.DataFrame({"Metadata_Plate": ["P"], "Metadata_Well": ["A01"], "Metadata_Compound": ["=x"],
+                         "FileName_DNA": ["a.tif"], "PathName_DNA": ["P"]})
+    found, asks = with_folders(rows, tmp_path / "screen", tmp_path / table)
+    assert asks is needs_root
+    assert found["PathName_DNA"].tolist() == [folder or str(tmp_path / "screen" / "P")]
+    (tmp_path / table).parent.mkdir(exist_ok=True)
+    found.to_csv(tmp_path / table, index=False)
+    sites = read_sites(tmp_path / table, image_root=tmp_path / "screen" if asks else None)
+    assert sites.files(0) == (str(tmp_path / "screen" / "P" / "a.tif"),)
