@@ -9,8 +9,8 @@ from mscnn.data.vendors.planes import ReadOptions, list_folder
 HEADER = "channel,path,source,batch,plate,well,site,col,field_id,plane_id,row\n"
 ROWS = ("DNA,s3://b/P1/Images/r02c03f04p01-ch1sk1fk1fl1.tiff,source_4,Batch1,P1,B03,4,3,4,1,2\n"
         "ER,s3://b/P1/Images/r02c03f04p01-ch2sk1fk1fl1.tiff,source_4,Batch1,P1,B03,4,3,4,1,2\n")
-TILES = ("file_path,row,column,fov_name,start_x,start_y,start_z,start_c,start_t,length_x,length_y,length_z,length_c,length_t,"
-         "drug\n")
+TILES = ("file_path,row,column,fov_name,start_x,start_y,start_z,start_c,start_t,"
+         "length_x,length_y,length_z,length_c,length_t,drug\n")
 
 
 def write(folder, text, files=(), name="samplesheet.csv"):
@@ -37,7 +37,8 @@ def test_a_sheet_of_nf_core(tmp_path):
     assert planes["order"].tolist() == [0, 1]
     assert planes[["plate", "well", "site", "z", "time", "frame"]].drop_duplicates().to_numpy().tolist() == [
         ["P1", "B03", "4", 1, 0, -1]]
-    assert [name for name in planes if name.startswith("Metadata_")] == ["Metadata_Source", "Metadata_Batch", "Metadata_Field_id"]
+    more = [name for name in planes if name.startswith("Metadata_")]
+    assert more == ["Metadata_Source", "Metadata_Batch", "Metadata_Field_id"]
     assert planes["Metadata_Batch"].tolist() == ["Batch1", "Batch1"]
 
 
