@@ -20,6 +20,7 @@ from mscnn.core.settings import BOUNDS, REQUIRED, option
 ROOT = Path(__file__).parent.parent
 # What a fenced block may need, as ```sh needs="bbbc021"; the site shows the words above the block.
 NEEDS = {"bbbc021": "needs the archives of BBBC021", "cluster": "needs several machines, or a scheduler",
+         "container": "needs Apptainer or Docker",
          "checkout": "from a checkout", "screen": "needs images of your own", "time": "takes minutes, or hours"}
 OUTSIDE = re.compile(r"https://(?:unpkg\.com|api\.github\.com)")  # what Material's script can load, unused here
 
