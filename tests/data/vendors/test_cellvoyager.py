@@ -112,8 +112,9 @@ def test_a_well_that_lacks_a_time_point_of_its_timeline_keeps_the_others(read):
 
 
 def test_timelines_of_one_well_keep_their_time_points(read):
-    found = read(record("a", TimePoint=1), record("b", TimePoint=2, TimelineIndex=2))
-    assert (found.planes.time.tolist(), found.notes) == ([1, 2], ())
+    found = read(record("a", TimePoint=1), record("b", TimePoint=2, TimelineIndex=2),
+                 record("c", Row=3, TimePoint=2, TimelineIndex=2))
+    assert (found.planes.time.tolist(), found.notes) == ([1, 2, 2], ())
 
 
 def test_a_single_timeline_counts_as_the_microscope_does(read):

@@ -215,6 +215,26 @@ def test_planes_are_those_of_another_reader(shared_data, place):
     pd.testing.assert_frame_equal(planes[list(expected)], expected, check_dtype=False, rtol=1e-9)
 
 
+def test_planes_of_v7_with_stacks_and_times_are_those_of_another_reader(tmp_path):
+    openreadout = pytest.importorskip("openreadout", reason="openreadout is not installed: requirements-dev.txt")
+    maps = "<Map>" + "".join(
+        f'<Entry ChannelID="{channel}"><ChannelName>stain {channel}</ChannelName><ImageResolutionX Unit="m">3E-07'
+        '</ImageResolutionX><ImageResolutionY Unit="m">3E-07</ImageResolutionY><ImageSizeX>8</ImageSizeX><ImageSizeY>6'
+        "</ImageSizeY></Entry>" for channel in (1, 2)) + "</Map>"
+    images = [image(f"c{column}f{field}p{z}t{time}ch{channel}.tiff", facts="", Col=column, FieldID=field, PlaneID=z,
+                    TimepointID=time, ChannelID=channel)
+              for column in (3, 12) for field in (1, 2) for z in (1, 2, 3) for time in (1, 2) for channel in (1, 2)]
+    listing = folder(tmp_path, {"Images/Index.xml": index_text(*images, maps=maps, namespace=V7)})
+    planes = harmony.read(listing, harmony.find(listing)[0], ReadOptions()).planes
+    with openreadout.File(tmp_path / "Images/Index.xml") as file:
+        fields = [(one["extra"]["well"], str(one["extra"]["field"]), channel["name"], z, time, one["physical_size"]["x"])
+                  for one in file.images for channel in one["channels"] for z in range(1, one["size_z"] + 1)
+                  for time in range(1, one["size_t"] + 1)]
+    expected = pd.DataFrame(fields, columns=["well", "site", "channel", "z", "time", "pixel_size"])
+    found = planes[list(expected)].sort_values(["well", "site", "channel", "z", "time"], ignore_index=True)
+    pd.testing.assert_frame_equal(found, expected, check_dtype=False, rtol=1e-9)
+
+
 def test_planes_are_those_that_pe2loaddata_lists(shared_data):
     for version in (1, 5):
         path = shared_data / f"formats/harmony/pe2loaddata_V{version}"
