@@ -19,6 +19,7 @@ from mscnn.core.files import read_bytes
 
 LARGEST_JSON = 2**22    # bytes of an array's metadata
 MAX_SAMPLES = 2**28     # of a plane, as of an image file
+MAX_PLANES = 2**32      # of an array
 MAX_CHUNK = 2**30       # samples of a chunk: a few packed bytes stand for many
 KINDS = "uif"           # of samples: integers and floats
 # Codecs by name.  Others are refused unread: those of numcodecs include pickles, which run code.
@@ -118,6 +119,8 @@ def _require_usable(array: Any, path: str) -> None:
         raise ImageError(f"{path}: {str(array.dtype)[:40]} samples; only integers and floats are read")
     if array.ndim < 2 or 0 in array.shape:
         raise ImageError(f"{path}: an array of shape {array.shape}, no planes of pixels")
+    if (planes := math.prod(array.shape[:-2])) > MAX_PLANES:
+        raise ImageError(f"{path}: promises {planes:,} planes, at most {MAX_PLANES:,} are read; copy the folder again")
     if (samples := math.prod(array.shape[-2:])) > MAX_SAMPLES:
         raise ImageError(f"{path}: promises {samples:,} samples a plane, at most {MAX_SAMPLES:,} are read; take a smaller "
                          "level")

@@ -135,6 +135,7 @@ def test_codecs_within_shards_are_looked_at(tmp_path):
     ({"shape": [5], "chunks": [5]}, "no planes of pixels"),
     ({"shape": [0, 10, 14], "chunks": [1, 4, 14]}, "no planes of pixels"),
     ({"shape": [1, 2**20, 2**20], "chunks": [1, 4, 14]}, r"promises 1,099,511,627,776 samples a plane"),
+    ({"shape": [10**30, 10, 14]}, "promises 1,0.* planes, at most"),
     ({"shape": [2**20, 2**10, 2**10], "chunks": [2**20, 2**10, 2**10]}, "chunks of shape"),
     ({"shape": "wide"}, "its metadata cannot be used"), ({"chunks": None}, "its metadata cannot be used"),
     ({"dtype": "<u9"}, "its metadata cannot be used"), ({"order": "Q"}, "its metadata cannot be used"),
