@@ -10,7 +10,7 @@ from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import iterparse
 
 from mscnn.core.errors import DataError
-from mscnn.data.plate_maps.plate_map import COLUMNS, RawMap
+from mscnn.data.plate_maps.plate_map import COLUMNS, RawMap, examples
 from mscnn.data.plate_maps.roles import metadata_name, role_of
 from mscnn.data.tables.problems import Problem
 from mscnn.data.tables.wells import well_name
@@ -39,8 +39,8 @@ def read_assay_layout(raw: bytes, path: Path, given: dict[str, str]) -> RawMap:
     layers, size, problems = _layers(raw, path)
     values = {name: cells for name, cells in layers.items() if cells}
     if not values:
-        raise DataError(f"{path}: the layout has a value in no well of its layers ({', '.join(layers)}); fill it in in "
-                        "Harmony, or give a table of wells")
+        raise DataError(f"{path}: the layout has a value in no well of its layers ({examples(list(layers), 12)}); fill it in "
+                        "in Harmony, or give a table of wells")
     names = _names(values, given, path)
     places = sorted({place for cells in values.values() for place in cells})
     frame = pd.DataFrame("", index=range(len(places)), columns=list(COLUMNS), dtype="str")
@@ -54,7 +54,7 @@ def read_assay_layout(raw: bytes, path: Path, given: dict[str, str]) -> RawMap:
                          "wells are beyond their plate; " + _REMEDY)
                  for place in places if not (1 <= place[0] <= size[0] and 1 <= place[1] <= size[1])]
     empty = [name for name in layers if name not in values]
-    notes = (f"layers without values are left out: {', '.join(empty)}",) if empty else ()
+    notes = (f"layers without values are left out: {examples(empty)}",) if empty else ()
     return RawMap(frame, "Harmony assay layout", notes, tuple(problems), str(path))
 
 
@@ -117,7 +117,7 @@ def _add(element: Element, cells: dict[tuple[int, int], str], layer: str, path: 
 def _names(layers: dict[str, dict[tuple[int, int], str]], given: dict[str, str], path: Path) -> dict[str, tuple[str, str]]:
     """Return {layer: (its column of a map, its unit)}. Raises DataError where none, or several, could be the compound."""
     if wrong := [f"{role}={layer}" for role, layer in given.items() if layer not in layers or role not in COLUMNS[2:]]:
-        raise DataError(f"{path}: has no such layers with values; it has {', '.join(layers)}", wrong)
+        raise DataError(f"{path}: has no such layers with values; it has {examples(list(layers), 12)}", wrong)
     chosen = {layer: role for role, layer in given.items()}
     names = {}
     for layer in layers:
@@ -127,8 +127,8 @@ def _names(layers: dict[str, dict[tuple[int, int], str]], given: dict[str, str],
     columns = [name for name, _ in names.values()]
     twice = sorted({name for name in columns if columns.count(name) > 1})
     if twice or "compound" not in columns:
-        what = f"more than one layer is the {', '.join(twice)}" if twice else "no layer is the compound"
-        raise DataError(f"{path}: {what}; choose with --columns ROLE=LAYER; its layers are {', '.join(layers)}")
+        what = f"more than one layer is the {examples(twice)}" if twice else "no layer is the compound"
+        raise DataError(f"{path}: {what}; choose with --columns ROLE=LAYER; its layers are {examples(list(layers), 12)}")
     return names
 
 

@@ -81,8 +81,8 @@ def _find_table(sheets: list[Sheet], given: dict[str, str], path: Path) -> tuple
                 found.append((sheet, place))
                 break
     if len(found) != 1:
-        first = ", ".join(cell for cell in sheets[0].rows[0][1] if cell)[:200]
-        names = ", ".join(sheet.name for sheet, _ in found) or first
+        first = [cell for cell in sheets[0].rows[0][1] if cell]
+        names = examples([sheet.name for sheet, _ in found] or first, 12)[:200]
         what = "several sheets hold compounds" if found else "no column for the compound; it starts with"
         raise DataError(f"{path}: {what} ({names}); {_REMEDY}, or name the column with --columns compound=COLUMN")
     return found[0]

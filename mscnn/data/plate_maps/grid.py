@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from mscnn.core import identity
-from mscnn.core.errors import DataError
+from mscnn.core.errors import DataError, printable
 from mscnn.data.plate_maps.doses import looks_like_dose
-from mscnn.data.plate_maps.plate_map import COLUMNS, RawMap
+from mscnn.data.plate_maps.plate_map import COLUMNS, RawMap, examples
 from mscnn.data.plate_maps.roles import SPELLINGS, metadata_name, role_of
 from mscnn.data.plate_maps.sheet import Sheet, is_comment
 from mscnn.data.tables.problems import Problem
@@ -85,7 +85,8 @@ def _assign(grids: list[Grid], given: dict[str, str], file: str) -> tuple[list[t
     """Return the column and unit of each grid, by its title, else by what it holds, and notes on the latter."""
     if wrong := [f"{role}={title}" for role, title in given.items() if role not in SPELLINGS
                  or title not in {grid.title for grid in grids}]:
-        raise DataError(f"{file}: has no grids with these titles; it has {', '.join(grid.title for grid in grids)}", wrong)
+        titles = examples([grid.title for grid in grids], 12)
+        raise DataError(f"{file}: has no grids with these titles; it has {titles}", wrong)
     by_title = {title: role for role, title in given.items()}
     found = [(by_title[grid.title], role_of(grid.title)[1]) if grid.title in by_title else role_of(grid.title)
              for grid in grids]
@@ -110,11 +111,11 @@ def _assign(grids: list[Grid], given: dict[str, str], file: str) -> tuple[list[t
 
 def _refuse_unclear(grids: list[Grid], found: list[tuple[str, str]], file: str) -> None:
     """Raise DataError for plates of which no grid, or more than one, is the compound, or any other variable twice."""
-    shown = [f"row {grid.row}: {grid.title}{f' of plate {grid.plate}' if grid.plate else ''}" for grid in grids]
+    shown = [f"row {grid.row}: {printable(grid.title)}{f' of plate {grid.plate}' if grid.plate else ''}" for grid in grids]
     for plate in dict.fromkeys(grid.plate for grid in grids):
         names = [name for grid, (name, _) in zip(grids, found, strict=True) if grid.plate == plate]
         if twice := sorted({name for name in names if name and names.count(name) > 1}):
-            raise DataError(f"{file}: more than one grid is the {', '.join(twice)}; write a title above each grid, and "
+            raise DataError(f"{file}: more than one grid is the {examples(twice)}; write a title above each grid, and "
                             "`Plate: NAME` above those of a plate", shown)
         if "compound" not in names:
             raise DataError(f"{file}: no grid is the compound for sure; write Compound above it, or name its title with "

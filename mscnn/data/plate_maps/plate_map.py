@@ -1,9 +1,11 @@
 """What a plate map is once it is read: a table with one row a well."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
+from mscnn.core.errors import printable
 from mscnn.data.tables.problems import Problem
 
 TREATMENT = ("compound", "concentration", "unit", "mechanism")  # what a map says of a well
@@ -37,7 +39,7 @@ class RawMap:
     file: str = ""                      # the file, and its sheet where there are several
 
 
-def examples(names: list[str], most: int = 5) -> str:
-    """Return the first names of a list for a sentence: `A01, A02 and 7 more`."""
+def examples(names: Sequence[str], most: int = 5) -> str:
+    """Return the first names of a list for a sentence, on one line: `A01, A02 and 7 more`."""
     more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(map(printable, names[:most])) + (f" and {more} more" if more > 0 else "")

@@ -10,7 +10,7 @@ from mscnn.data.plate_maps import broad
 from mscnn.data.plate_maps.assay_layout import read_assay_layout
 from mscnn.data.plate_maps.finish import finish_map
 from mscnn.data.plate_maps.grid import find_grids, read_grids
-from mscnn.data.plate_maps.plate_map import PlateMap, RawMap
+from mscnn.data.plate_maps.plate_map import PlateMap, RawMap, examples
 from mscnn.data.plate_maps.roles import SPELLINGS
 from mscnn.data.plate_maps.sheet import Sheet
 from mscnn.data.plate_maps.text_table import read_content, read_text
@@ -69,10 +69,10 @@ def _read_sheets(sheets: list[Sheet], given: dict[str, str], path: Path) -> RawM
     if len(lists) > 1 or (lists and grids):
         used = {grid.file for grid in grids}
         names = [sheet.name for number, sheet in enumerate(sheets) if number in lists or sheet.file in used]
-        raise DataError(f"{path}: several sheets hold wells ({', '.join(names)}); keep one, or save it as CSV")
+        raise DataError(f"{path}: several sheets hold wells ({examples(names)}); keep one, or save it as CSV")
     idle = [sheet.name for number, sheet in enumerate(sheets)
             if number not in lists and sheet.file not in {grid.file for grid in grids}]
-    notes = (f"sheets without wells are left out: {', '.join(idle)}",) if idle else ()
+    notes = (f"sheets without wells are left out: {examples(idle)}",) if idle else ()
     if lists:
         header = headers[lists[0]]
         assert header is not None

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mscnn.core.errors import DataError
+from mscnn.core.errors import DataError, printable
 from mscnn.data.plate_maps.plate_map import PREFIX, examples
 from mscnn.data.plate_maps.units import split_unit
 from mscnn.data.tables.text_csv import plain_name
@@ -18,12 +18,13 @@ SPELLINGS: dict[str, tuple[tuple[str, ...], ...]] = {
     "column": (("column", "col", "columnid", "colid", "columnnumber", "columnindex", "wellcolumn", "wellcol",
                 "platecolumn"),),
     "compound": (("compound", "compoundname", "drug", "drugname", "treatment", "treatmentname", "substance",
-                  "substancename", "pertiname", "chemicalname"), ("name", "samplename"), IDS),
+                  "substancename", "pertiname", "chemicalname", "cmpd", "cmpdname"), ("name", "samplename"), IDS),
     "concentration": (("concentration", "conc", "dose", "dosage", "finalconcentration", "finalconc", "finaldose",
-                       "compoundconcentration", "concentrationvalue", "dosevalue", "drugconcentration"),),
+                       "compoundconcentration", "concentrationvalue", "dosevalue", "drugconcentration", "compounddose",
+                       "drugdose", "pertdose", "cmpdconc"),),
     "unit": (("unit", "units", "concentrationunit", "concentrationunits", "concunit", "concunits", "doseunit",
               "doseunits"),),
-    "mechanism": (("moa", "mechanism", "mechanismofaction"), ("target",)),
+    "mechanism": (("moa", "mechanism", "mechanismofaction", "compoundmoa", "compoundmechanism"), ("target",)),
 }
 _SITE_TABLE = ("site", "field", "fieldid", "file", "filename", "path", "image", "index")  # names that mean more there
 _CHOOSE = "choose with --columns ROLE=COLUMN"
@@ -66,7 +67,7 @@ def find_roles(header: Sequence[str], given: dict[str, str], source: str) -> Rol
     """
     wrong = [f"{role}={column}: no such column" for role, column in given.items() if column not in header]
     wrong += [f"{role}: no such role; roles are {', '.join(SPELLINGS)}" for role in given if role not in SPELLINGS]
-    wrong += [f"column {name} is there {header.count(name)} times" for name in dict.fromkeys(header)
+    wrong += [f"column {printable(name)} is there {header.count(name)} times" for name in dict.fromkeys(header)
               if name and header.count(name) > 1]
     if wrong:
         named = examples([name for name in header if name], 12)
@@ -76,21 +77,18 @@ def find_roles(header: Sequence[str], given: dict[str, str], source: str) -> Rol
     for role, groups in SPELLINGS.items():
         if role in given or role == "concentration":
             continue
-        matches = [[number for number, name in enumerate(header) if number not in place.values()
-                    and plain_name(split_unit(name)[0]) in group] for group in groups]
-        tier = next((number for number, group in enumerate(matches) if group), None)
-        if tier is None:
+        matches, group = _matches(header, groups, set(place.values()))
+        if not matches:
             continue
-        if len(matches[tier]) > 1 and not (role == "compound" and groups[tier] is IDS):
-            ambiguous.append(f"{role}: {', '.join(header[number] for number in matches[tier])}")
-        place[role] = min(matches[tier], key=lambda number, group=groups[tier]: group.index(plain_name(
-            split_unit(header[number])[0])))
-        is_id |= groups[tier] is IDS
-        if tier and role != "compound":
+        if len(matches) > 1 and group is not IDS:
+            ambiguous.append(f"{role}: {examples([header[number] for number in matches])}")
+        place[role] = matches[0]
+        is_id |= group is IDS
+        if group is not groups[0] and role != "compound":
             notes.append(f"the {role} is taken from column {header[place[role]]}")
     doses = _doses(header, given, place)
     if len(doses) > 1 and not {plain_name(header[number]) for number, _ in doses} <= {"mmolesperliter", "mgperml"}:
-        ambiguous.append(f"concentration: {', '.join(header[number] for number, _ in doses)}")
+        ambiguous.append(f"concentration: {examples([header[number] for number, _ in doses])}")
     if ambiguous:
         raise DataError(f"{source}: more than one column could be meant; {_CHOOSE}", ambiguous)
     used = {*place.values(), *(number for number, _ in doses[:1])} - ({place["compound"]} if is_id else set())
@@ -109,6 +107,17 @@ def metadata_name(column: str) -> str:
     plain = plain_name(bare if unit == column.strip() else name)
     is_taken = plain in _SITE_TABLE or any(plain in names_of(role) - set(IDS) for role in SPELLINGS)
     return f"{PREFIX}{bare}{'_other' if is_taken else ''}"
+
+
+def _matches(header: Sequence[str], groups: tuple[tuple[str, ...], ...],
+             taken: set[int]) -> tuple[list[int], tuple[str, ...]]:
+    """Return the columns of the first group that a header has some of, in the order of the group, and the group."""
+    plain = {number: plain_name(split_unit(name)[0]) for number, name in enumerate(header) if number not in taken}
+    for group in groups:
+        if found := sorted((number for number, name in plain.items() if name in group),
+                           key=lambda number: (group.index(plain[number]), number)):
+            return found, group
+    return [], ()
 
 
 def _doses(header: Sequence[str], given: dict[str, str], place: dict[str, int]) -> list[tuple[int, str]]:

@@ -33,7 +33,7 @@ def read_well_list(sheet: Sheet, start: int, given: dict[str, str]) -> RawMap:
     roles = find_roles(header, given, sheet.file)
     if "compound" not in roles.place:
         raise DataError(f"{sheet.file}: no column for the compound; name it with --columns compound=COLUMN; its columns "
-                        f"are {', '.join(header)}")
+                        f"are {examples(header, 30)}")
     kept, notes, problems = _rows(sheet, start, header, roles)
     if not kept:
         raise DataError(f"{sheet.file}: holds no wells below its header; give a table with one row a well", [
@@ -42,6 +42,8 @@ def read_well_list(sheet: Sheet, start: int, given: dict[str, str]) -> RawMap:
         problems += [Problem(number, sheet.file, f"{name} {cells[place]!r} is a date", _DATE)
                      for number, cells in kept if (number, place) in sheet.dates]
     frame = _frame(kept, roles)
+    if not roles.doses:
+        notes.append("no column for the concentration: all doses of a compound count as one")
     unnamed = [place + 1 for place, name in enumerate(header) if not name and any(cells[place] for _, cells in kept)]
     notes += [f"column {place} has no name and is left out" for place in unnamed]
     if "row" in roles.place:
@@ -122,7 +124,7 @@ def _contradictions(frame: pd.DataFrame, rows: list[Row], roles: Roles, file: st
 
 def no_wells(sheets: list[Sheet]) -> DataError:
     """Return the error of a file without wells."""
-    first = [", ".join(cell for cell in sheet.rows[0][1] if cell)[:120] for sheet in sheets if sheet.rows]
+    first = [examples([cell for cell in sheet.rows[0][1] if cell], 12)[:120] for sheet in sheets if sheet.rows]
     is_compounds = any(role_of(cell)[0] == "compound" for cell in sheets[0].rows[0][1])
     hint = "; a table of compounds is no plate map: name both" if is_compounds else ""
     return DataError(f"{sheets[0].file}: no column for the well (or for row and column), and no grid of a plate; name it "

@@ -39,7 +39,7 @@ def test_a_layout_within_another_element_is_read(tmp_path):
 
 def test_a_layer_is_chosen(tmp_path):
     text = layout(layer("Agent", well(1, 1, "a")), layer("Plan", well(1, 1, "b")))
-    with pytest.raises(DataError, match="no layer is the compound; choose with .* its layers are Agent, Plan"):
+    with pytest.raises(DataError, match=r"no layer is the compound; choose with .* its layers are Agent, Plan"):
         read_text_map(tmp_path, text, "a.xml")
     assert treatments(read_text_map(tmp_path, text, "a.xml", columns={"compound": "Agent"}))["A01"][0] == "a"
     with pytest.raises(DataError, match="no such layers"):

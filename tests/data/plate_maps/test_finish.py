@@ -52,12 +52,12 @@ def test_the_dose_of_the_control_is_left_out_in_any_spelling(tmp_path):
 
 
 def test_names_near_the_control_are_noted(tmp_path):
-    found = read_text_map(tmp_path, "well,drug\nA1,DMSO 0.1%\nA2,DMSO\n")
+    found = read_text_map(tmp_path, "well,drug,dose_uM\nA1,DMSO 0.1%,\nA2,DMSO,\n")
     assert found.notes == ("compounds that are not taken for the control DMSO: DMSO 0.1%",)
 
 
 def test_missing_names_are_empty_and_noted(tmp_path):
-    found = read_text_map(tmp_path, "well,drug,moa\nA1,n/a,unknown\nA2,,x\nA3,none,-\n")
+    found = read_text_map(tmp_path, "well,drug,moa,dose\nA1,n/a,unknown,\nA2,,x,\nA3,none,-,\n")
     assert [one[::3] for one in treatments(found).values()] == [("", ""), ("", "x"), ("none", "")]
     assert found.notes == ("compounds that are not given: 'n/a' (1 wells)",
                            "mechanisms that are not given: '-' (1 wells), 'unknown' (1 wells)",
