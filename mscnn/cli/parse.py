@@ -176,6 +176,7 @@ def _parse(parser: ArgumentParser, argv: list[str]) -> dict[str, Any]:
         word = argument.split("=")[0]
         if word.startswith("--") and word != "--" and word not in options:
             raise UsageError(f"there is no option {word}{did_you_mean(word, options)}")
+    argv = _with_true(argv, parser)
     try:
         values = {key: value for key, value in parser.parse_args(argv).as_dict().items() if key != "config"}
         _require_torch()
@@ -215,6 +216,21 @@ def _with_current_names(argv: list[str], known: set[str]) -> list[str]:
             result.append(f"--config={_config_text(path, known)}")
         else:
             result.append(f"--{option(name)}{equals}{value}")
+    return result
+
+
+def _with_true(argv: list[str], parser: ArgumentParser) -> list[str]:
+    """Return the arguments with `true` after each switch that stands alone: --allow-missing means --allow-missing true."""
+    switches = {word for action in parser._actions if getattr(action, "_typehint", None) is bool
+                for word in action.option_strings}
+    takes_word = any(not action.option_strings for action in parser._actions)
+    awaits_word = takes_word and argv[:1] != [] and argv[0].startswith("-")
+    result = []
+    for word, following in zip(argv, [*argv[1:], "--"], strict=False):
+        result.append(word)
+        if word in switches and (following.startswith("--")
+                                 or (awaits_word and following.lower() not in ("true", "false", "yes", "no"))):
+            result.append("true")
     return result
 
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from mscnn import cli
-from mscnn.cli import evaluate, pack, parse, train
+from mscnn.cli import evaluate, pack, parse, table, train
 from mscnn.cli.export import ExportSettings
 from mscnn.cli.gather import GatherSettings
 from mscnn.cli.synth import SynthSettings
@@ -269,3 +269,13 @@ def test_the_path_of_a_configuration_file_is_held_to_the_same(tmp_path):
     for path in ("", str(tmp_path), "$CONFIG"):
         with pytest.raises(UsageError, match="--config"):
             train.read(["demo", "--config", path])
+
+
+@pytest.mark.parametrize(("arguments", "expected"), [
+    (["DIR", "--out", "a.csv", "--allow-missing"], True), (["--allow-missing", "DIR", "--out", "a.csv"], True),
+    (["--allow-missing", "--out", "a.csv", "DIR"], True), (["DIR", "--out", "a.csv", "--allow-missing", "false"], False),
+    (["DIR", "--out", "a.csv", "--allow-missing=false"], False), (["DIR", "--out", "a.csv"], False)])
+def test_a_switch_may_stand_alone(tmp_path, monkeypatch, arguments, expected):
+    monkeypatch.chdir(tmp_path)
+    settings = table.COMMAND.read(arguments)
+    assert (settings.folder, settings.allow_missing) == ("DIR", expected)

@@ -9,7 +9,8 @@ from mscnn.data.plate_maps.read_map import read_plate_map
 from mscnn.data.treatments import add_treatments
 
 ROWS = pd.DataFrame({"Metadata_Plate": ["P1", "P1", "P2"], "Metadata_Well": ["A01", "A02", "A01"],
-                     "Metadata_Site": ["1", "1", "1"], "FileName_DNA": ["a.tif", "b.tif", "c.tif"], "Metadata_PixelSize": ["0.65"] * 3})
+                     "Metadata_Site": ["1", "1", "1"], "FileName_DNA": ["a.tif", "b.tif", "c.tif"],
+                     "Metadata_PixelSize": ["0.65"] * 3})
 
 
 def joined(tmp_path, text: str, compounds: str = "", rows: pd.DataFrame = ROWS, **options):
@@ -24,7 +25,8 @@ def test_the_treatment_stands_between_the_place_and_the_images(tmp_path):
     rows, lines = joined(tmp_path, "well,drug,dose,batch\nA1,taxol,0.3 uM,x\na02,DMSO,,y\n",
                          "name,moa\nTaxol,stabiliser\n")
     assert list(rows) == ["Metadata_Plate", "Metadata_Well", "Metadata_Site", "Metadata_Compound", "Metadata_Concentration",
-                          "Metadata_ConcentrationUnit", "Metadata_MOA", "Metadata_batch", "FileName_DNA", "Metadata_PixelSize"]
+                          "Metadata_ConcentrationUnit", "Metadata_MOA", "Metadata_batch", "FileName_DNA",
+                          "Metadata_PixelSize"]
     assert rows[list(rows)[3:8]].to_numpy().tolist() == [
         ["taxol", "0.3", "µM", "stabiliser", "x"], ["DMSO", "", "", "", "y"], ["taxol", "0.3", "µM", "stabiliser", "x"]]
     assert any(line.startswith("plate map ") for line in lines)

@@ -217,6 +217,7 @@ def test_a_file_that_cannot_be_written_is_refused_before_anything_is_measured(ti
 
 
 def test_settings_that_cannot_work_are_refused():
-    for values, what in (({"out": "f.csv"}, "out must be a .parquet or .h5ad file"), ({"workers": -1}, "workers must be 0 or more")):
+    for values, what in (({"out": "f.csv"}, "out must be a .parquet or .h5ad file"),
+                         ({"workers": -1}, "workers must be 0 or more")):
         with pytest.raises(UsageError, match=what):
             FeaturesSettings(**{"sites": "a.csv", "out": "f.parquet"} | values)
