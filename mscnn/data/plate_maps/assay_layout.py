@@ -39,8 +39,8 @@ def read_assay_layout(raw: bytes, path: Path, given: dict[str, str]) -> RawMap:
     layers, size, problems = _layers(raw, path)
     values = {name: cells for name, cells in layers.items() if cells}
     if not values:
-        raise DataError(f"{path}: the layout has a value in no well of its layers ({examples(list(layers), 12)}); fill it in "
-                        "in Harmony, or give a table of wells")
+        raise DataError(f"{path}: the layout has a value in no well of its layers ({examples(list(layers), 12)}); fill it "
+                        "in in Harmony, or give a table of wells")
     names = _names(values, given, path)
     places = sorted({place for cells in values.values() for place in cells})
     frame = pd.DataFrame("", index=range(len(places)), columns=list(COLUMNS), dtype="str")

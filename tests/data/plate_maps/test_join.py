@@ -33,6 +33,12 @@ def test_a_map_without_plates_counts_for_every_plate(tmp_path):
     assert joined.lines == ()
 
 
+def test_a_well_that_a_full_map_lacks_takes_nothing(tmp_path):
+    plate_map = read_text_map(tmp_path, "plate,well,drug\nP1,A1,a\nP1,A2,b\n")
+    joined = join_plate_map(sites(("P1", "A3"), ("P2", "A2"), ("P1", "A2")), plate_map)
+    assert joined.columns["compound"].tolist() == ["", "", "b"]
+
+
 def test_what_does_not_join_is_counted_on_both_sides(tmp_path):
     plate_map = read_text_map(tmp_path, "plate,well,drug\nP1,A1,a\nP1,A2,b\nP1,A4,\nP8,A1,c\nP9,A1,d\nP9,A2,e\n")
     images = sites(("P1", "A1"), ("P1", "A3"), ("P1", "a03"), ("P3", "A1"), ("P3", "A2"), ("P1", "A4"))

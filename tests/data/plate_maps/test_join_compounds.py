@@ -62,6 +62,11 @@ def test_a_mechanism_with_a_dose_counts_at_that_dose_alone(tmp_path):
     assert joined.lines[0] == "2 of 3 compounds have wells at doses that the table of compounds lacks: a, c"
 
 
+def test_a_row_with_the_dose_counts_before_one_for_every_dose(tmp_path):
+    joined = join(tmp_path, "well,drug,conc\nA1,a,1 uM\nA2,a,3 uM\n", "drug,dose,moa\na,,m\na,3 uM,n\n")
+    assert joined.wells["mechanism"].tolist() == ["m", "n"]
+
+
 def test_a_dose_without_a_unit_is_compared_as_a_number(tmp_path):
     assert join(tmp_path, "well,drug,conc\nA1,a,1 uM\n", "drug,dose,moa\na,1,m\n").wells["mechanism"].tolist() == ["m"]
     assert join(tmp_path, "well,drug,conc\nA1,a,1\n", "drug,dose,moa\na,1 uM,m\n").wells["mechanism"].tolist() == ["m"]

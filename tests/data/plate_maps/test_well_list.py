@@ -119,6 +119,10 @@ def test_a_compound_that_starts_with_a_hash_is_no_comment(tmp_path):
     assert treatments(read_text_map(tmp_path, "drug,well\n#12,A1\n"))["A01"][0] == "#12"
 
 
+def test_an_error_of_a_spreadsheet_is_no_comment(tmp_path):
+    assert reasons(read_text_map(tmp_path, "well,drug\n#N/A,a\nA2,b\n")) == [(2, "well '#N/A' is no place on a plate")]
+
+
 def test_rows_that_are_wider_or_narrower_than_the_header_are_problems(tmp_path):
     found = read_text_map(tmp_path, "well,drug\nA1,a\nA2,b,c\nA3\nA4,d,\n")
     assert reasons(found) == [(3, "3 values, where the header has 2"), (4, "1 values, where the header has 2")]
