@@ -7,6 +7,7 @@ import tifffile
 
 from mscnn.core.errors import DataError, UsageError
 from mscnn.data.vendors import file_names
+from mscnn.data.vendors.name_patterns import PATTERNS
 from mscnn.data.vendors.planes import ReadOptions, list_folder
 from tests.data.vendors.test_metaseries import metaseries
 
@@ -249,3 +250,11 @@ def test_the_list_of_a_custom_tiff_data_set_is_read_by_a_template(shared_data, t
     found = read(tmp_path, "{well}_fov{site}_z{z}.tif")
     assert len(found.planes) == len(files)
     assert {*zip(found.planes["site"], found.planes["z"], strict=True)} >= {("1", 0), ("1", 1), ("2", 0), ("2", 1)}
+
+
+def test_names_that_fit_two_microscopes_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(file_names, "fitting_patterns", lambda names: PATTERNS[:2])
+    listing = list_folder(make(tmp_path, ["P_A01_w1.tif"]))
+    assert file_names.find(listing) == []
+    with pytest.raises(DataError, match="MetaXpress and Gen5 names files as P_A01_w1.tif; tell where names hold the well"):
+        file_names.read(listing, "", ReadOptions())

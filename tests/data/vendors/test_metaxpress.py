@@ -215,3 +215,14 @@ def test_the_real_exports_are_read_as_an_independent_library_reads_them(shared_d
 def test_notes_called_as_the_htd_do_not_keep_images_of_another_name_out(tmp_path):
     folder = make(tmp_path, [*NAMES, "renamed_notes.txt"], name="renamed.HTD")
     assert set(read(folder, "renamed.HTD").planes["path"]) == set(NAMES)
+
+
+def test_a_second_htd_without_files_does_not_take_those_of_the_first(tmp_path):
+    make(tmp_path, NAMES)
+    make(tmp_path, [], name="empty.HTD")
+    assert not set(read(tmp_path, "empty.HTD").planes["path"]) & set(NAMES)
+
+
+def test_a_time_point_0_is_0(tmp_path):
+    found = read(make(tmp_path, [f"TimePoint_0/{name}" for name in NAMES])).planes
+    assert {*found["time"]} == {0}
