@@ -97,6 +97,7 @@ def test_a_table_with_illumination_counts_once_and_without_it(tmp_path):
     assert index.planes["channel"].unique().tolist() == ["AGP", "DNA"]
     assert index.notes == ("2 columns of illumination functions were left out (IllumDNA, IllumAGP)",)
     write(tmp_path, JUMP)
+    write(tmp_path, illum, name="load_data_with_illum.parquet")
     assert load_data.find(list_folder(tmp_path)) == ["load_data.csv"]
 
 
@@ -143,12 +144,13 @@ def test_orig_stays_where_the_bare_name_is_another_image(tmp_path):
 
 
 def test_positions_in_z_become_places_and_texts_are_told(tmp_path):
-    table = JUMP.assign(Metadata_Site="1", Metadata_Z=["2.5", "1.5"], Metadata_Time=["noon", "dawn"])
+    table = pd.concat([JUMP] * 3).assign(Metadata_Site="1", Metadata_Z=["99.5", "-1.5", "8", "3.5", "8.25", "0.5"],
+                                         Metadata_Time="noon", FileName_OrigAGP="a.tif")
     index = read(write(tmp_path, table))
-    assert index.planes["z"].tolist() == [1, 0] * 2
-    assert index.planes["time"].tolist() == [0] * 4
+    assert index.planes["z"].tolist() == [5, 0, 3, 2, 4, 1] * 2
+    assert set(index.planes["time"]) == {0}
     assert index.notes == ("column Metadata_Time holds texts and is not used as time",)
-    assert index.planes["Metadata_Time"].tolist() == ["noon", "dawn"] * 2
+    assert set(index.planes["Metadata_Time"]) == {"noon"}
 
 
 def test_names_of_image_csv_are_read_alike(tmp_path):

@@ -100,6 +100,14 @@ def test_the_set_is_read_by_its_own_reader_alike(tmp_path):
             np.testing.assert_array_equal(pixels, series[number][plane.order, plane.z])
 
 
+def test_of_files_that_all_hold_the_xml_of_the_set_the_first_is_the_index(tmp_path):
+    xml = ome(PLATE, *SITES).replace("sub/B.", "sub/b.")
+    (tmp_path / "sub").mkdir()
+    for name in ("a", "c0", "c1", "sub/b"):
+        write_tiff(tmp_path / f"{name}.ome.tif", [0, 1, 2, 3], xml)
+    assert ome_companion.find(list_folder(tmp_path)) == ["a.ome.tif"]
+
+
 def test_a_file_s_own_xml_without_file_names_is_about_that_file(tmp_path):
     for name, well in (("x.ome.tif", 0), ("y.ome.tif", 1)):
         xml = ome(plate((0, well, [0])), image(0, "<TiffData/>", size="0.5", unit="µm"))

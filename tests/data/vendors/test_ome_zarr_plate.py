@@ -160,6 +160,15 @@ def test_the_size_of_a_pixel_is_known_only_with_a_unit(tmp_path, scale, unit, si
     assert found == pytest.approx(size) if size else np.isnan(found)
 
 
+def test_the_scale_of_all_levels_counts_besides_that_of_one(tmp_path):
+    axes = [{"name": name, "unit": "micrometer"} for name in "czyx"]
+    scales = [[{"type": "scale", "scale": [1, 1, 1, factor]}, {"type": "translation", "translation": [9] * 4}]
+              for factor in (0.5, 0.25)]
+    level = {"path": "0", "coordinateTransformations": scales[0]}
+    image = {"multiscales": [{"axes": axes, "datasets": [level], "coordinateTransformations": scales[1]}]}
+    assert read(small_plate(tmp_path / "p", image=image)).planes["pixel_size"].tolist() == [0.125]
+
+
 def test_channels_without_names_are_numbers_and_those_of_one_name_get_theirs(tmp_path):
     omero = {"channels": [{"label": "GFP"}, {"label": "GFP"}, {"color": "FF0000"}]}
     index = read(small_plate(tmp_path / "p", image={"omero": omero}, shape=(4, 1, 8, 8)))

@@ -88,6 +88,12 @@ def test_what_cannot_be_used_is_a_problem(tmp_path, old, new, reason):
     assert any(reason in problem.reason for problem in index.problems)
 
 
+def test_a_row_that_is_left_out_moves_no_other_s_metadata(tmp_path):
+    index = read(write(tmp_path, HEADER + ROWS.replace("DNA,s3", ",s3").replace("Batch1", "Batch2", 1)))
+    assert index.planes["channel"].tolist() == ["ER"]
+    assert index.planes["Metadata_Batch"].tolist() == ["Batch1"]
+
+
 def test_other_tables_are_no_index(tmp_path):
     write(tmp_path, "plate,well,compound\nP1,A01,x\n", name="platemap.csv")
     write(tmp_path, "FileName_DNA,Metadata_Well\na,A01\n", name="load_data.csv")
