@@ -5,8 +5,11 @@ Exercised by `pytest tests/data/plate_maps`.
 
 from pathlib import Path
 
+import pandas as pd
+
+from mscnn.core import identity
 from mscnn.core.errors import DataError, UsageError
-from mscnn.data.plate_maps import broad
+from mscnn.data.plate_maps import broad, idr
 from mscnn.data.plate_maps.assay_layout import read_assay_layout
 from mscnn.data.plate_maps.finish import finish_map
 from mscnn.data.plate_maps.grid import find_grids, read_grids
@@ -41,9 +44,26 @@ def read_plate_map(path: Path, *, columns: dict[str, str] | None = None, control
         sheets = _sheets(raw, path)
         if broad.is_barcode_table(sheets[0]):
             return broad.read_barcode_platemap(sheets[0], path, lambda one: _read_one(one, given, control))
+        if sheets[0].rows and idr.is_idr_header(sheets[0].rows[0][1]):
+            return _finish(_of_idr(idr.read_idr_annotations(path), path, control), path, control)
         return _finish(_read_sheets(sheets, given, path), path, control)
     except OSError as problem:
         raise DataError(f"{path}: cannot be read ({problem.strerror}); name a plate map") from None
+
+
+def _of_idr(annotations: pd.DataFrame, path: Path, control: str) -> RawMap:
+    """Return annotations of IDR as a map whose doses are not parsed yet.
+
+    A well that is called a negative control, and has no compound, is one of the control.
+    """
+    roles = {"Metadata_Compound": "compound", "Metadata_Concentration": "concentration", "Metadata_Unit": "unit",
+             "Metadata_MoA": "mechanism"}
+    frame = annotations.rename(columns=roles)
+    kinds = frame.get("Metadata_Control_Type", pd.Series("", frame.index))
+    untreated = (frame["compound"] == "") & kinds.map(lambda kind: identity.is_same(kind, "negative control")).astype(bool)
+    frame["compound"] = frame["compound"].where(~untreated, control)
+    notes = (f"{int(untreated.sum())} negative controls without a compound are {control}",) if untreated.any() else ()
+    return RawMap(frame, "annotations of IDR", notes, file=str(path))
 
 
 def read_sheets(path: Path) -> list[Sheet]:

@@ -4,6 +4,7 @@ import pytest
 
 from mscnn.core.errors import DataError
 from mscnn.data.plate_maps.idr import is_idr_header, read_idr_annotations
+from mscnn.data.plate_maps.read_map import read_plate_map
 
 HEADER = ("Plate,Well,Characteristics [Organism],Term Source 1 REF,Term Source 1 Accession,Compound Name,"
           "Compound Concentration (microMolar),Control Type,Channels,Nuclei_Area")
@@ -42,6 +43,16 @@ def test_a_row_a_phenotype_becomes_a_row_a_well_and_two_treatments_are_refused(t
     with pytest.raises(DataError, match="1 wells have more than one treatment; give a row a well") as caught:
         read_idr_annotations(write(tmp_path, HEADER, [*ROWS, ROWS[0].replace("taxol", "nocodazole")]))
     assert caught.value.details == ["row 2: plate 24277 well A01: taxol 0.3", "row 4: plate 24277 well A01: nocodazole 0.3"]
+
+
+def test_the_door_of_plate_maps_reads_them_and_names_negative_controls(tmp_path):
+    rows = [*ROWS, "24277,B04,Homo sapiens,,,,,Negative Control,Hoechst:DNA,1.0", "24277,B05,Homo sapiens,,,,,,Hoechst:DNA,1.0"]
+    plate_map = read_plate_map(write(tmp_path, HEADER, rows))
+    assert plate_map.format == "annotations of IDR"
+    assert plate_map.wells[["plate", "well", "compound", "unit"]].to_numpy().tolist() == [
+        ["24277", "A01", "taxol", "µM"], ["24277", "B03", "DMSO", ""], ["24277", "B04", "DMSO", ""], ["24277", "B05", "", ""]]
+    assert plate_map.wells["concentration"].iloc[0] == 0.3
+    assert "1 negative controls without a compound are DMSO" in plate_map.notes
 
 
 def test_other_tables_are_refused(tmp_path):
