@@ -256,5 +256,5 @@ def test_names_that_fit_two_microscopes_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(file_names, "fitting_patterns", lambda names: PATTERNS[:2])
     listing = list_folder(make(tmp_path, ["P_A01_w1.tif"]))
     assert file_names.find(listing) == []
-    with pytest.raises(DataError, match=r"MetaXpress and Gen5 names files as P_A01_w1\.tif; tell where names hold the well"):
+    with pytest.raises(DataError, match=r"MetaXpress and Gen5 names files as P_A01_w1\.tif; tell where names hold"):
         file_names.read(listing, "", ReadOptions())
