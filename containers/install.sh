@@ -7,8 +7,9 @@ export PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 made=$(mktemp -d)
 trap 'rm -rf "$made"' EXIT
 
-# PyTorch's own index has torch without CUDA, which takes gigabytes and is not used.
-python -m pip install --index-url https://download.pytorch.org/whl/cpu "$(grep -oE '^torch==[0-9.]+' requirements.txt)"
+# TORCH_INDEX is the address of an index with torch for CPUs.  Without it pip's default build is installed, whose CUDA packages
+# take gigabytes and are not used.
+python -m pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "$(grep -oE '^torch==[0-9.]+' requirements.txt)"
 grep -vE '^(torch|torchvision)==' requirements.txt >"$made/requirements.txt"
 python -m pip install -r "$made/requirements.txt" -r requirements-profiling.txt -r requirements-plates.txt
 python -m pip wheel --no-deps --wheel-dir "$made" .
