@@ -97,10 +97,18 @@ run_and_requeue() {
         program=
         [ "$warned" ] && [ $status = $interrupted ] && status=75    # the warning came before a rank could listen to it
     fi
+    link_log
     if [ $status = 75 ] || { [ $status != 0 ] && [ "$(run_status)" != "$before" ] && lost_a_rank; }; then
         told=$(scontrol requeue "$SLURM_JOB_ID" 2>&1) || echo "not queued again: $told"
     fi
     return $status
+}
+
+# Link what Slurm prints from the folder of the run, once that is there: Slurm opens the file before the script begins.
+link_log() {
+    local printed
+    printed=$(scontrol show job --oneliner "$SLURM_JOB_ID" 2>/dev/null | grep -o ' StdOut=[^ ]*' | cut -d= -f2) || return 0
+    if [ -e "$printed" ] && [ -d "$run_dir" ]; then ln -sfn "$printed" "$run_dir/slurm-$SLURM_JOB_ID.out"; fi
 }
 
 run_status() {

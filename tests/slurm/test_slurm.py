@@ -237,6 +237,7 @@ def check_trained(job: Job, preset: str, nodes: int, a_node: int) -> dict:
     written = {path.name for path in run_dir.iterdir()}
     assert {"config.yaml", "command.txt", "environment.json", "split.csv", "metrics.jsonl", "checkpoints"} <= written
     assert {path.name for path in (run_dir / "checkpoints").iterdir()} >= {"last.safetensors"}
+    assert (run_dir / f"slurm-{job.number}.out").read_text() == job.log()
     told = re.findall(r"^rank (\d+) on (\S+): cores (\S+) \(socket (\d),", job.log(), flags=re.MULTILINE)
     share = 40 // a_node
     assert len(job.nodes()) == nodes
