@@ -255,3 +255,13 @@ def parse_variant(name: str) -> tuple[str, str, frozenset[str]]:
     require(gradient == "dense" or "kept" not in modifiers, "sparse variants keep memory anyway; leave out kept", name)
     require(gradient == "sparse" or "torch" not in modifiers, "dense variants have no kernel; leave out torch", name)
     return gradient, STEP_PRECISIONS[precision], frozenset(modifiers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableSettings(Settings):
+    """Settings of `mscnn bench table`"""
+
+    sites: PositiveInt = setting(9, "sites of each of the 384 wells")
+    channels: PositiveInt = setting(5, "channels of each site, one empty file each")
+    repeats: PositiveInt = setting(3, "runs of each format")
+    json: str | None = setting(None, "file for the results", metavar="FILE", written=True)

@@ -214,7 +214,7 @@ def test_all_measurements_are_named_where_none_is(entry):
     done = run_python(*entry, "read")
     assert done.returncode == 2
     assert ("there is no command read; see --help (commands: collective, curves, labels, layers, loader, scaling, "
-            "scaling-worker, step, step-worker)"
+            "scaling-worker, step, step-worker, table)"
             in done.stderr)
     done = run_python(*entry, "--help")
     assert "loader          Time the reading of fields" in done.stdout
