@@ -94,9 +94,9 @@ def _harmony(place: Path, images: list[Image]) -> None:
 def _cellvoyager(place: Path, images: list[Image]) -> None:
     names = _touch(place, (f"P1_{well_name(one.row, one.column)}_T0001F{one.site:03}L01A01Z01C{one.channel:02}.tif"
                            for one in images))
-    records = [f'<bts:MeasurementRecord bts:Type="IMG" bts:Column="{one.column + 1}" bts:Row="{one.row + 1}" '
-               f'bts:TimePoint="1" bts:FieldIndex="{one.site}" bts:ZIndex="1" bts:TimelineIndex="1" bts:ActionIndex="1" bts:Action="2D" '
-               f'bts:X="0" bts:Y="0" bts:Z="0" bts:Ch="{one.channel}">{name}</bts:MeasurementRecord>'
+    records = [f'<bts:MeasurementRecord bts:Type="IMG" bts:Column="{one.column + 1}" bts:Row="{one.row + 1}" bts:Z="0" '
+               f'bts:TimePoint="1" bts:FieldIndex="{one.site}" bts:ZIndex="1" bts:TimelineIndex="1" bts:ActionIndex="1" '
+               f'bts:Action="2D" bts:X="0" bts:Y="0" bts:Ch="{one.channel}">{name}</bts:MeasurementRecord>'
                for name, one in zip(names, images, strict=True)]
     (place / "MeasurementData.mlf").write_text(f"<bts:MeasurementData {SCHEMA}>{''.join(records)}</bts:MeasurementData>")
     (place / "MeasurementDetail.mrf").write_text(
