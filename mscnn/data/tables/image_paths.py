@@ -1,5 +1,6 @@
 """Folders and file names of a table -> paths below the image root, and never out of it."""
 
+import filecmp
 import os
 import re
 from collections.abc import Sequence
@@ -14,6 +15,10 @@ OUTSIDE = "image names are empty or leave the image root; write them without `..
 CONTROL = "image names hold a NUL or a line break; rename the files"
 LINKS = ("image files are links that leave the image root; allow the folder that they lead to by --follow-links DIR, or "
          "copy the files")
+
+OTHER_ROOT = "folders of images lie elsewhere on this machine; name one above all of them as --image-root"
+OTHER_FILES = ("folders of images lie elsewhere on this machine, and files below the image root are others; name the right "
+               "--image-root")
 
 
 class _Folder(NamedTuple):
@@ -50,8 +55,11 @@ def resolve_image_paths(parts: Sequence[pd.DataFrame], image_root: Path, problem
                 paths.append("")
                 continue
             place = tails.get(folder) or _find_folder(image_root, _pieces(folder), pieces)
-            if folder not in tails and place.is_dir():  # else another of its files may tell where it is
-                tails[folder] = place
+            if folder not in tails:
+                if place.is_dir():  # else another of its files may tell where it is
+                    tails[folder] = place
+                if fault := _elsewhere(folder, pieces, place, allowed):
+                    problems.append(Problem(row, name, f"{os.path.join(folder, *pieces)} {fault[0]}", fault[1]))
             key = (str(place), *pieces[:-1])
             if key not in folders:
                 folders[key] = _open_folder(place.joinpath(*pieces[:-1]), allowed)
@@ -77,11 +85,25 @@ def _fault(folder: str, name: str) -> tuple[str, str] | None:
 
 
 def _find_folder(root: Path, folder: list[str], name: list[str]) -> Path:
-    """Return the first of root/a/b/c, root/b/c, root/c that exists; root if the file lies there; else root/c, missing."""
+    """Return the first of root/a/b/c, root/b/c, root/c that exists; root if the file lies there; else root/a/b/c."""
     tails = [root.joinpath(*folder[start:]) for start in range(len(folder))]
     if existing := [tail for tail in tails if tail.is_dir()]:
         return existing[0]
-    return root if not tails or root.joinpath(*name).is_file() else tails[-1]
+    return root if not tails or root.joinpath(*name).is_file() else tails[0]
+
+
+def _elsewhere(folder: str, name: list[str], place: Path, allowed: Sequence[str]) -> tuple[str, str] | None:
+    """Return why a folder that is on this machine, as the table names it, must not be looked for below the image root.
+
+    A copy of its files may be read in its place.  Files of one name but other content would be those of another plate.
+    """
+    original, found = os.path.join(folder, *name), place.joinpath(*name)
+    if not os.path.isabs(folder) or not os.path.isfile(original) or _inside(original, allowed):
+        return None
+    if not found.is_file():
+        return "is there, and not below the image root", OTHER_ROOT
+    is_copy = filecmp.cmp(original, found, shallow=False)
+    return None if is_copy else (f"is there, and another file than {found}", OTHER_FILES)
 
 
 def _open_folder(path: Path, allowed: Sequence[str]) -> _Folder:

@@ -225,6 +225,7 @@ def _find_roles(table: pd.DataFrame, given: dict[str, str], path: Path) -> dict[
     roles, ambiguous = dict(given), []
     for role, spellings in _SPELLINGS.items():
         matches = [name for name in table.columns if plain_name(name) in spellings]
+        matches = [name for name in matches if name == PUBLIC_NAMES.get(role)] or matches
         if role not in given and len(matches) > 1:
             ambiguous.append(f"{role}: {', '.join(matches)}")
         elif role not in given and matches:

@@ -1,5 +1,6 @@
 """Links below the image root, and where they may lead."""
 
+import shutil
 from types import SimpleNamespace
 
 import pandas as pd
@@ -129,3 +130,39 @@ def test_a_run_keeps_the_folders_and_may_be_resumed_and_evaluated_with_others(tm
     kept, now, other = (load_run._data_settings(EvaluationSettings(checkpoint="run", **given), saved) for given in (
         {}, {"follow_links": "z"}, {"sites": "b.csv", "out": "o"}))
     assert (kept.follow_links, now.follow_links, other.follow_links) == (f"{tmp_path / 'x'},/y", "z", None)
+
+
+def _two_plates(tmp_path):
+    """Two plates whose images have the same names, as Harmony's have."""
+    for plate, content in (("P1", "one"), ("P2", "two")):
+        (tmp_path / plate / "Images").mkdir(parents=True)
+        (tmp_path / plate / "Images" / "r01c01.tiff").write_text(content)
+    return pd.DataFrame({"folder": [str(tmp_path / "P2" / "Images")], "name": ["r01c01.tiff"]}, index=[2])
+
+
+def test_files_of_another_plate_are_not_taken_for_those_that_the_table_names(tmp_path):
+    part, problems = _two_plates(tmp_path), []
+    resolve_image_paths([part], tmp_path / "P1", problems)
+    assert [problem.row for problem in problems] == [2]
+    assert problems[0].reason == (f"{tmp_path}/P2/Images/r01c01.tiff is there, and another file than "
+                                  f"{tmp_path}/P1/Images/r01c01.tiff")
+    for root in (tmp_path, tmp_path / "P2", tmp_path / "P2" / "Images"):
+        assert resolve_image_paths([part], root, found := []) == [(str(tmp_path / "P2" / "Images" / "r01c01.tiff"),)]
+        assert found == []
+
+
+def test_a_copy_of_the_files_that_the_table_names_is_read(tmp_path):
+    part, problems = _two_plates(tmp_path), []
+    shutil.copytree(tmp_path / "P2", tmp_path / "copy")
+    assert resolve_image_paths([part], tmp_path / "copy", problems) == [(str(tmp_path / "copy" / "Images" / "r01c01.tiff"),)]
+    assert problems == []
+
+
+def test_files_that_lie_elsewhere_are_told_and_not_taken_for_each_other(tmp_path):
+    part, problems = _two_plates(tmp_path), []
+    both = pd.concat([part, part.replace("/P2/", "/P1/", regex=True)])
+    (tmp_path / "out").mkdir()
+    first, second = resolve_image_paths([both], tmp_path / "out", problems)
+    assert first != second
+    assert {problem.kind for problem in problems} == {
+        "folders of images lie elsewhere on this machine; name one above all of them as --image-root"}
