@@ -13,4 +13,10 @@ if [ -e slurm/site.sh ]; then
     source slurm/site.sh
     set -u
 fi
+for flag in "${SBATCH_FLAGS[@]}"; do
+    if [ "${flag#*=}" = NAME ]; then
+        echo "slurm/site.sh still says $flag; fill it in, or take it out" >&2
+        exit 2
+    fi
+done
 exec sbatch "${SBATCH_FLAGS[@]}" "$@"

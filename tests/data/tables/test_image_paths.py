@@ -154,7 +154,8 @@ def test_files_of_another_plate_are_not_taken_for_those_that_the_table_names(tmp
 def test_a_copy_of_the_files_that_the_table_names_is_read(tmp_path):
     part, problems = _two_plates(tmp_path), []
     shutil.copytree(tmp_path / "P2", tmp_path / "copy")
-    assert resolve_image_paths([part], tmp_path / "copy", problems) == [(str(tmp_path / "copy" / "Images" / "r01c01.tiff"),)]
+    [(found,)] = resolve_image_paths([part], tmp_path / "copy", problems)
+    assert found == str(tmp_path / "copy" / "Images" / "r01c01.tiff")
     assert problems == []
 
 
