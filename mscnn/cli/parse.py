@@ -183,7 +183,11 @@ def _parse(parser: ArgumentParser, argv: list[str]) -> dict[str, Any]:
         return values
     except ArgumentError as problem:
         message = " ".join(str(problem).replace("Parser key", "option").split())
-        if unknown := re.search(r"Option '([\w.]+)' is not accepted", message):
+        if lacking := re.search(r"following arguments are required: (.*)$", message):
+            shown = {action.dest: " ".join([*action.option_strings[:1], str(action.metavar or "")]).strip()
+                     for action in parser._actions}
+            message = f"{', '.join(shown.get(name, name) for name in lacking[1].split(', '))} must be given; see --help"
+        elif unknown := re.search(r"Option '([\w.]+)' is not accepted", message):
             message = ("the configuration file has an unknown setting "
                        f"{unknown[1]}{did_you_mean(unknown[1].split('.')[-1], sorted(names))}")
         elif wrong := re.search(r"option \"(\w+)\": .*Expected a <class '(int|float|bool)'>. Got value: (.*)$", message):

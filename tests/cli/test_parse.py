@@ -279,3 +279,10 @@ def test_a_switch_may_stand_alone(tmp_path, monkeypatch, arguments, expected):
     monkeypatch.chdir(tmp_path)
     settings = table.COMMAND.read(arguments)
     assert (settings.folder, settings.allow_missing) == ("DIR", expected)
+
+
+def test_what_must_be_given_is_named_as_the_user_types_it():
+    with pytest.raises(UsageError, match=r"^FOLDER, --out CSV must be given; see --help$"):
+        table.COMMAND.read([])
+    with pytest.raises(UsageError, match=r"^--out CSV must be given; see --help$"):
+        table.COMMAND.read(["x"])
