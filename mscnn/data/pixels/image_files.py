@@ -18,10 +18,12 @@ from PIL import Image
 
 from mscnn.data.pixels.file_kinds import is_tiff, require_contents, require_regular
 from mscnn.data.pixels.ome_xml import describe_own_pages, pixel_size
-from mscnn.data.pixels.tiff_pages import images_of, require_counts
+from mscnn.data.pixels.tiff_colours import require_counts
 from mscnn.data.pixels.zarr_plane import read_zarr_header, read_zarr_plane, require_zarr_plane
 
 _one_file = partial(tifffile.TiffFile, is_mmstack=False, is_ndtiff=False)  # these formats are read with the whole folder
+_NO_IMAGE = tifffile.FILETYPE.REDUCEDIMAGE | tifffile.FILETYPE.MASK
+_JPEG = (tifffile.COMPRESSION.OJPEG, tifffile.COMPRESSION.JPEG, tifffile.COMPRESSION.ALT_JPEG)
 _PNG_MODES = {"L": (1, "uint8"), "I;16": (1, "uint16"), "RGB": (3, "uint8"), "RGBA": (4, "uint8")}
 
 
@@ -48,7 +50,7 @@ def read_file(path: str) -> np.ndarray:
     require_regular(path)
     if is_tiff(path):
         with _open_tiff(path) as tiff:
-            return np.concatenate([_to_channels_first(series.asarray(), series.axes) for series in images_of(tiff.series)])
+            return np.concatenate([_to_channels_first(series.asarray(), series.axes) for series in _images(tiff.series)])
     with Image.open(path) as image:
         pixels = np.asarray(image)
     return _to_channels_first(pixels, "YX" if pixels.ndim == 2 else "YXS")
@@ -66,7 +68,7 @@ def plane_headers(path: str, numbers: Sequence[int]) -> list[Header]:
         for number in numbers:
             page = _page(tiff, number)
             _require_whole(page)
-            require_counts(page)
+            _require_counts(page)
             headers.append(Header(*_channels_first(page.axes, page.shape), str(page.dtype)))
         return headers
 
@@ -107,7 +109,7 @@ def stack_axis(path: str) -> str:
     if not is_tiff(path):
         return ""
     with _open_tiff(path) as tiff:
-        first = images_of(tiff.series)[0]
+        first = _images(tiff.series)[0]
         sides = dict(zip(first.axes, first.shape, strict=True))
     return next((axis for axis in "ZT" if sides.get(axis, 1) > 1), "")
 
@@ -146,7 +148,7 @@ def _require_plane(number: int, num_planes: int) -> None:
 def _tiff_header(path: str) -> Header:
     """Return the header of a TIFF. Pages written one by one are series of their own; those of one size are channels."""
     with _open_tiff(path) as tiff:
-        images = images_of(tiff.series)
+        images = _images(tiff.series)
         facts = {(*_channels_first(series.axes, series.shape), str(series.dtype)) for series in images}
         if len(facts) != 1:
             raise ValueError(f"holds {len(images)} images of different sizes or types, not the channels of one; name "
@@ -154,9 +156,20 @@ def _tiff_header(path: str) -> Header:
         for page in dict.fromkeys(chain(tiff.pages, *tiff.series)):
             _require_whole(page)
         for series in images:
-            require_counts(series.keyframe)
+            _require_counts(series.keyframe)
         channels, height, width, dtype = facts.pop()
         return Header(channels * len(images), height, width, dtype)
+
+
+def _images(all_series: Sequence[tifffile.TiffPageSeries]) -> list[tifffile.TiffPageSeries]:
+    """Return the series of a file without those that it calls smaller copies (thumbnails) or masks."""
+    images = [series for series in all_series if not int(series.keyframe.subfiletype) & _NO_IMAGE]
+    return images or list(all_series)
+
+
+def _require_counts(page: tifffile.TiffPage) -> None:
+    if "PhotometricInterpretation" in page.tags:  # else tifffile takes it for MinIsWhite
+        require_counts(int(page.photometric), page.colormap, is_jpeg=page.compression in _JPEG)
 
 
 @contextmanager

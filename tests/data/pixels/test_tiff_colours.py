@@ -42,7 +42,7 @@ def test_counts_that_fall_with_the_light_are_refused(tmp_path):
 def test_colours_that_are_no_red_green_and_blue_are_refused(tmp_path):
     path = str(tmp_path / "inks.tif")
     tifffile.imwrite(path, np.stack([COUNTS] * 4, axis=-1), photometric="separated")
-    with pytest.raises(ImageError, match="its colours are SEPARATED"):
+    with pytest.raises(ImageError, match="its colours are CMYK"):
         read_header(path)
 
 
