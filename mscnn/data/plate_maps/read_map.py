@@ -60,7 +60,8 @@ def _of_idr(annotations: pd.DataFrame, path: Path, control: str) -> RawMap:
              "Metadata_MoA": "mechanism"}
     frame = annotations.rename(columns=roles)
     kinds = frame.get("Metadata_Control_Type", pd.Series("", frame.index))
-    untreated = (frame["compound"] == "") & kinds.map(lambda kind: identity.is_same(kind, "negative control")).astype(bool)
+    is_negative = identity.is_name(kinds, "negative control") | identity.is_name(kinds, "negative")
+    untreated = (frame["compound"] == "") & is_negative
     frame["compound"] = frame["compound"].where(~untreated, control)
     notes = (f"{int(untreated.sum())} negative controls without a compound are {control}",) if untreated.any() else ()
     return RawMap(frame, "annotations of IDR", notes, file=str(path))
