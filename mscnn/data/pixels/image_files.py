@@ -16,6 +16,7 @@ import numpy as np
 import tifffile
 from PIL import Image
 
+from mscnn.data.pixels.axes import channels_first, to_channels_first
 from mscnn.data.pixels.file_kinds import is_tiff, require_contents, require_regular
 from mscnn.data.pixels.ome_xml import describe_own_pages, pixel_size
 from mscnn.data.pixels.tiff_colours import require_counts
@@ -50,10 +51,10 @@ def read_file(path: str) -> np.ndarray:
     require_regular(path)
     if is_tiff(path):
         with _open_tiff(path) as tiff:
-            return np.concatenate([_to_channels_first(series.asarray(), series.axes) for series in _images(tiff.series)])
+            return np.concatenate([tochannels_first(series.asarray(), series.axes) for series in _images(tiff.series)])
     with Image.open(path) as image:
         pixels = np.asarray(image)
-    return _to_channels_first(pixels, "YX" if pixels.ndim == 2 else "YXS")
+    return to_channels_first(pixels, "YX" if pixels.ndim == 2 else "YXS")
 
 
 def plane_headers(path: str, numbers: Sequence[int]) -> list[Header]:
@@ -69,7 +70,7 @@ def plane_headers(path: str, numbers: Sequence[int]) -> list[Header]:
             page = _page(tiff, number)
             _require_whole(page)
             _require_counts(page)
-            headers.append(Header(*_channels_first(page.axes, page.shape), str(page.dtype)))
+            headers.append(Header(*channels_first(page.axes, page.shape), str(page.dtype)))
         return headers
 
 
@@ -82,7 +83,7 @@ def read_planes(path: str, numbers: Sequence[int]) -> Iterator[np.ndarray]:
     with _open_pages(path) as tiff:
         for number in numbers:
             page = _page(tiff, number)
-            yield _to_channels_first(page.asarray(), page.axes)[0]
+            yield to_channels_first(page.asarray(), page.axes)[0]
 
 
 def file_pixel_size(path: str) -> float | None:
@@ -95,10 +96,16 @@ def file_pixel_size(path: str) -> float | None:
 
 
 def num_pages(path: str) -> int:
-    """Return the number of pages of a TIFF file, 1 of any other image file."""
+    """Return the number of pages of a TIFF file, 1 of any other image file.
+
+    Raises ValueError for pages that lie along several axes, as channels and focal planes: no number tells which is which.
+    """
     require_regular(path)
     if not is_tiff(path):
         return 1
+    with _open_tiff(path) as tiff:
+        for series in _images(tiff.series):
+            channels_first(series.axes, series.shape)
     with _open_pages(path) as tiff:
         _page(tiff, 0)
         return len(tiff.pages)
@@ -149,7 +156,7 @@ def _tiff_header(path: str) -> Header:
     """Return the header of a TIFF. Pages written one by one are series of their own; those of one size are channels."""
     with _open_tiff(path) as tiff:
         images = _images(tiff.series)
-        facts = {(*_channels_first(series.axes, series.shape), str(series.dtype)) for series in images}
+        facts = {(*channels_first(series.axes, series.shape), str(series.dtype)) for series in images}
         if len(facts) != 1:
             raise ValueError(f"holds {len(images)} images of different sizes or types, not the channels of one; name "
                              "the page of each channel in a column Frame_<Channel>")
@@ -230,20 +237,3 @@ def _png_header(path: str) -> Header:
     if depth != 8 * np.dtype(dtype).itemsize:
         raise ValueError(f"{depth}-bit samples in {channels} channels; give 16-bit colour as TIFF")
     return Header(channels, height, width, dtype)
-
-
-def _channels_first(axes: str, shape: Sequence[int]) -> tuple[int, int, int]:
-    """Return (channels, height, width) for axes like YX, CYX, YXS, ZYX. Axes of length 1 do not count."""
-    sides = dict(zip(axes, shape, strict=True))
-    others = {axis: length for axis, length in sides.items() if axis not in "YX" and length > 1}
-    if len(others) > 1 or "Y" not in sides or "X" not in sides:
-        raise ValueError(f"axes {axes} of shape {tuple(shape)}: not one image of one or more channels; name "
-                         "the page of each channel in a column Frame_<Channel>")
-    return next(iter(others.values()), 1), sides["Y"], sides["X"]
-
-
-def _to_channels_first(pixels: np.ndarray, axes: str) -> np.ndarray:
-    """Return pixels with these axes as (C, H, W)."""
-    channels, height, width = _channels_first(axes, pixels.shape)
-    order = sorted(range(len(axes)), key=lambda axis: (axes[axis] in "YX", axes[axis] == "X"))
-    return np.ascontiguousarray(pixels.transpose(order).reshape(channels, height, width))
