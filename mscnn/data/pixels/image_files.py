@@ -51,7 +51,7 @@ def read_file(path: str) -> np.ndarray:
     require_regular(path)
     if is_tiff(path):
         with _open_tiff(path) as tiff:
-            return np.concatenate([tochannels_first(series.asarray(), series.axes) for series in _images(tiff.series)])
+            return np.concatenate([to_channels_first(series.asarray(), series.axes) for series in _images(tiff.series)])
     with Image.open(path) as image:
         pixels = np.asarray(image)
     return to_channels_first(pixels, "YX" if pixels.ndim == 2 else "YXS")
