@@ -6,7 +6,6 @@ Errors are those of the decoders, of many kinds; `images.py` turns each into an 
 import math
 import operator
 import os
-import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -17,10 +16,15 @@ import numpy as np
 import tifffile
 from PIL import Image
 
+from mscnn.data.pixels.axes import channels_first, to_channels_first
+from mscnn.data.pixels.file_kinds import is_tiff, require_contents, require_regular
 from mscnn.data.pixels.ome_xml import describe_own_pages, pixel_size
+from mscnn.data.pixels.tiff_colours import require_counts
 from mscnn.data.pixels.zarr_plane import read_zarr_header, read_zarr_plane, require_zarr_plane
 
 _one_file = partial(tifffile.TiffFile, is_mmstack=False, is_ndtiff=False)  # these formats are read with the whole folder
+_NO_IMAGE = tifffile.FILETYPE.REDUCEDIMAGE | tifffile.FILETYPE.MASK
+_JPEG = (tifffile.COMPRESSION.OJPEG, tifffile.COMPRESSION.JPEG, tifffile.COMPRESSION.ALT_JPEG)
 _PNG_MODES = {"L": (1, "uint8"), "I;16": (1, "uint16"), "RGB": (3, "uint8"), "RGBA": (4, "uint8")}
 
 
@@ -38,19 +42,19 @@ class Header(NamedTuple):
 
 def file_header(path: str) -> Header:
     """Return shape and type of all that a file holds, without decoding its pixels."""
-    _require_regular(path)
-    return _tiff_header(path) if _is_tiff(path) else _png_header(path)
+    require_regular(path)
+    return _tiff_header(path) if is_tiff(path) else _png_header(path)
 
 
 def read_file(path: str) -> np.ndarray:
     """Return all pixels (C, H, W) of a file."""
-    _require_regular(path)
-    if _is_tiff(path):
+    require_regular(path)
+    if is_tiff(path):
         with _open_tiff(path) as tiff:
-            return np.concatenate([_to_channels_first(series.asarray(), series.axes) for series in tiff.series])
+            return np.concatenate([to_channels_first(series.asarray(), series.axes) for series in _images(tiff.series)])
     with Image.open(path) as image:
         pixels = np.asarray(image)
-    return _to_channels_first(pixels, "YX" if pixels.ndim == 2 else "YXS")
+    return to_channels_first(pixels, "YX" if pixels.ndim == 2 else "YXS")
 
 
 def plane_headers(path: str, numbers: Sequence[int]) -> list[Header]:
@@ -65,7 +69,8 @@ def plane_headers(path: str, numbers: Sequence[int]) -> list[Header]:
         for number in numbers:
             page = _page(tiff, number)
             _require_whole(page)
-            headers.append(Header(*_channels_first(page.axes, page.shape), str(page.dtype)))
+            _require_counts(page)
+            headers.append(Header(*channels_first(page.axes, page.shape), str(page.dtype)))
         return headers
 
 
@@ -78,12 +83,12 @@ def read_planes(path: str, numbers: Sequence[int]) -> Iterator[np.ndarray]:
     with _open_pages(path) as tiff:
         for number in numbers:
             page = _page(tiff, number)
-            yield _to_channels_first(page.asarray(), page.axes)[0]
+            yield to_channels_first(page.asarray(), page.axes)[0]
 
 
 def file_pixel_size(path: str) -> float | None:
     """Return the width of a pixel in micrometres by the OME-XML of a file that can be read, None where there is none."""
-    if os.path.isdir(path) or not _is_tiff(path):
+    if os.path.isdir(path) or not is_tiff(path):
         return None
     with _one_file(path, is_ome=False) as tiff:
         first = tiff.pages.first
@@ -91,10 +96,16 @@ def file_pixel_size(path: str) -> float | None:
 
 
 def num_pages(path: str) -> int:
-    """Return the number of pages of a TIFF file, 1 of any other image file."""
-    _require_regular(path)
-    if not _is_tiff(path):
+    """Return the number of pages of a TIFF file, 1 of any other image file.
+
+    Raises ValueError for pages that lie along several axes, as channels and focal planes: no number tells which is which.
+    """
+    require_regular(path)
+    if not is_tiff(path):
         return 1
+    with _open_tiff(path) as tiff:
+        for series in _images(tiff.series):
+            channels_first(series.axes, series.shape)
     with _open_pages(path) as tiff:
         _page(tiff, 0)
         return len(tiff.pages)
@@ -102,23 +113,19 @@ def num_pages(path: str) -> int:
 
 def stack_axis(path: str) -> str:
     """Return the axis of a file's planes where it is no axis of channels: Z (focal planes) or T (times); else ""."""
-    if not _is_tiff(path):
+    if not is_tiff(path):
         return ""
     with _open_tiff(path) as tiff:
-        sides = dict(zip(tiff.series[0].axes, tiff.series[0].shape, strict=True))
+        first = _images(tiff.series)[0]
+        sides = dict(zip(first.axes, first.shape, strict=True))
     return next((axis for axis in "ZT" if sides.get(axis, 1) > 1), "")
-
-
-def _require_regular(path: str) -> None:
-    if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited for
-        raise ValueError("not a regular file")
 
 
 @contextmanager
 def _open_pages(path: str) -> Iterator[tifffile.TiffFile]:
     """Open a TIFF of which single pages are read. Raises ValueError for any other file."""
-    _require_regular(path)
-    if not _is_tiff(path):
+    require_regular(path)
+    if not is_tiff(path):
         raise ValueError("no TIFF, and a plane of it is named; leave its Frame_ column empty")
     with _one_file(path, is_ome=False) as tiff:
         yield tiff
@@ -126,12 +133,18 @@ def _open_pages(path: str) -> Iterator[tifffile.TiffFile]:
 
 def _page(tiff: tifffile.TiffFile, number: int) -> tifffile.TiffPage:
     """Return a page by its number. Raises ValueError where there is none, or where pages are not written one by one."""
-    first = tiff.pages.first
+    first = _first_page(tiff)
     if len(tiff.pages) == 1 and len(tiff.series) == 1 and math.prod(tiff.series[0].shape) != math.prod(first.shape):
         raise ValueError(f"holds {tiff.series[0].shape} behind a single page header; save it with a header for each plane")
     _require_plane(number, len(tiff.pages))
     page = tiff.pages[number]
     return page if isinstance(page, tifffile.TiffPage) else page.aspage()
+
+
+def _first_page(tiff: tifffile.TiffFile) -> tifffile.TiffPage:
+    if not tiff.pages:
+        raise ValueError("cut short: it holds no image")
+    return tiff.pages.first
 
 
 def _require_plane(number: int, num_planes: int) -> None:
@@ -142,13 +155,28 @@ def _require_plane(number: int, num_planes: int) -> None:
 def _tiff_header(path: str) -> Header:
     """Return the header of a TIFF. Pages written one by one are series of their own; those of one size are channels."""
     with _open_tiff(path) as tiff:
-        facts = {(*_channels_first(series.axes, series.shape), str(series.dtype)) for series in tiff.series}
+        images = _images(tiff.series)
+        facts = {(*channels_first(series.axes, series.shape), str(series.dtype)) for series in images}
         if len(facts) != 1:
-            raise ValueError(f"holds {len(tiff.series)} images of different sizes or types, not the channels of one")
+            raise ValueError(f"holds {len(images)} images of different sizes or types, not the channels of one; name "
+                             "the page of each channel in a column Frame_<Channel>")
         for page in dict.fromkeys(chain(tiff.pages, *tiff.series)):
             _require_whole(page)
+        for series in images:
+            _require_counts(series.keyframe)
         channels, height, width, dtype = facts.pop()
-        return Header(channels * len(tiff.series), height, width, dtype)
+        return Header(channels * len(images), height, width, dtype)
+
+
+def _images(all_series: Sequence[tifffile.TiffPageSeries]) -> list[tifffile.TiffPageSeries]:
+    """Return the series of a file without those that it calls smaller copies (thumbnails) or masks."""
+    images = [series for series in all_series if not int(series.keyframe.subfiletype) & _NO_IMAGE]
+    return images or list(all_series)
+
+
+def _require_counts(page: tifffile.TiffPage) -> None:
+    if "PhotometricInterpretation" in page.tags:  # else tifffile takes it for MinIsWhite
+        require_counts(int(page.photometric), page.colormap, is_jpeg=page.compression in _JPEG)
 
 
 @contextmanager
@@ -158,7 +186,7 @@ def _open_tiff(path: str) -> Iterator[tifffile.TiffFile]:
     No other file is opened: OME-XML may name any path, and Micro-Manager's files are searched for in the folder.
     """
     with _one_file(path, is_ome=False) as tiff:
-        first = tiff.pages.first
+        first = _first_page(tiff)
         xml = ""
         if first.is_ome:
             sizes = [dict(zip(page.axes, page.shape, strict=True)) for page in tiff.pages]
@@ -196,6 +224,7 @@ def _require_whole(page: tifffile.TiffPage | tifffile.TiffFrame | None) -> None:
 
 def _png_header(path: str) -> Header:
     """Return the header of a PNG. Raises ValueError for what pillow cannot read as it is."""
+    require_contents(path)
     with Image.open(path) as image:
         if image.format != "PNG":
             raise ValueError(f"{image.format}; only TIFF and PNG are read")
@@ -208,25 +237,3 @@ def _png_header(path: str) -> Header:
     if depth != 8 * np.dtype(dtype).itemsize:
         raise ValueError(f"{depth}-bit samples in {channels} channels; give 16-bit colour as TIFF")
     return Header(channels, height, width, dtype)
-
-
-def _channels_first(axes: str, shape: Sequence[int]) -> tuple[int, int, int]:
-    """Return (channels, height, width) for axes like YX, CYX, YXS, ZYX. Axes of length 1 do not count."""
-    sides = dict(zip(axes, shape, strict=True))
-    others = {axis: length for axis, length in sides.items() if axis not in "YX" and length > 1}
-    if len(others) > 1 or "Y" not in sides or "X" not in sides:
-        raise ValueError(f"axes {axes} of shape {tuple(shape)}: not one image of one or more channels")
-    return next(iter(others.values()), 1), sides["Y"], sides["X"]
-
-
-def _to_channels_first(pixels: np.ndarray, axes: str) -> np.ndarray:
-    """Return pixels with these axes as (C, H, W)."""
-    channels, height, width = _channels_first(axes, pixels.shape)
-    order = sorted(range(len(axes)), key=lambda axis: (axes[axis] in "YX", axes[axis] == "X"))
-    return np.ascontiguousarray(pixels.transpose(order).reshape(channels, height, width))
-
-
-def _is_tiff(path: str) -> bool:
-    """Return whether the first bytes are those of a TIFF or BigTIFF in either byte order, whatever the name."""
-    with open(path, "rb") as file:
-        return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")

@@ -183,7 +183,9 @@ def _checked(path: str, header: Header, value_range: tuple[float, float] | None)
         raise ImageError(f"{path}: promises {samples:,} samples ({header}), at most {MAX_SAMPLES:,} are read; cut it up")
     if header.dtype in DTYPES:
         return header
-    if value_range is None or np.dtype(header.dtype).kind not in "iuf":
+    if np.dtype(header.dtype).kind not in "iuf":
+        raise ImageError(f"{path}: {header.dtype} samples, which are no counts; give images of {' or '.join(DTYPES)}")
+    if value_range is None:
         raise ImageError(f"{path}: {_OTHER.format(dtype=header.dtype)}")
     return header._replace(dtype="uint16")
 

@@ -1,6 +1,10 @@
-"""The Broad Institute's maps: barcode_platemap.csv, and a table of wells for each map in the folder platemap beside it."""
+"""The Broad Institute's maps: barcode_platemap.csv, and a table of wells for each map in the folder platemap beside it.
 
-from collections.abc import Callable
+Other laboratories name the columns of such tables in other ways.
+Exercised by `pytest tests/data/plate_maps/test_broad.py`.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,15 +18,17 @@ from mscnn.data.tables.problems import Problem
 from mscnn.data.tables.text_csv import plain_name
 
 NAME = "barcode_platemap.csv"
-_BARCODE, _MAP = "assayplatebarcode", "platemapname"
+_PLATES = ("assayplatebarcode", "platebarcode", "barcode", "plate", "plateid", "platename", "assayplate")  # the best first
+_MAPS = ("platemapname", "platemapfile", "platemapfilename", "platemap", "platemapid")
 _SUFFIXES = (".txt", ".tsv", ".csv", ".txt.gz", ".csv.gz", ".xlsx")
 _SAMPLE, _SOLVENT = "broadsample", "solvent"
+_GENES = ("genename", "gene", "genesymbol", "targetsequence")
 
 
 def is_barcode_table(sheet: Sheet) -> bool:
     """Return whether a sheet says which plate has which map: it has barcodes and names of maps, and no wells."""
-    names = set(map(plain_name, sheet.rows[0][1]))
-    return {_BARCODE, _MAP} <= names and not any(name.startswith("well") for name in names)
+    header = list(map(plain_name, sheet.rows[0][1]))
+    return all(_place(header, names) >= 0 for names in (_PLATES, _MAPS)) and not any("well" in name for name in header)
 
 
 def read_barcode_platemap(sheet: Sheet, path: Path, read_one: Callable[[Path], PlateMap]) -> PlateMap:
@@ -59,7 +65,7 @@ def read_barcode_platemap(sheet: Sheet, path: Path, read_one: Callable[[Path], P
 def name_untreated(raw: RawMap, control: str) -> RawMap:
     """Return the map with the control where broad_sample is empty, as the Broad Institute leaves out untreated wells.
 
-    A well with another solvent than the control keeps no compound.
+    A well keeps no compound where it has a gene, another solvent than the control, or none where others have one.
     """
     by_name = {plain_name(str(name)): str(name) for name in raw.frame}
     if _SAMPLE not in by_name or not raw.frame["compound"].equals(raw.frame[by_name[_SAMPLE]].rename("compound")):
@@ -67,23 +73,27 @@ def name_untreated(raw: RawMap, control: str) -> RawMap:
     compounds = raw.frame["compound"]
     empty = compounds.map({name: identity.is_not_known(name) for name in compounds.unique()}).astype(bool)
     solvent = raw.frame[by_name[_SOLVENT]] if _SOLVENT in by_name else pd.Series("", raw.frame.index)
-    fits = solvent.map({text: identity.is_not_known(text) or identity.is_same(text, control) for text in solvent.unique()})
-    untreated = empty & fits.astype(bool)
+    told = ~solvent.map({text: identity.is_not_known(text) for text in solvent.unique()}).astype(bool)
+    fits = identity.is_name(solvent, control) if told.any() else ~told
+    for gene in (raw.frame[by_name[name]] for name in _GENES if name in by_name):
+        fits &= gene.map({text: identity.is_not_known(text) for text in gene.unique()}).astype(bool)
+    untreated = empty & fits
     notes = [f"{int(untreated.sum())} wells without broad_sample are {control}"] if untreated.any() else []
     if (raw.frame["unit"] == "mmoles_per_liter").any():
         notes.append("mmoles_per_liter is read as mM; where it is of the source plate, the doses in the wells are lower")
-    compound = compounds.where(~untreated, control)
+    compound = compounds.where(~empty, "").where(~untreated, control)
     return replace(raw, frame=raw.frame.assign(compound=compound), format="Broad plate map", notes=(*raw.notes, *notes))
 
 
 def _plates(sheet: Sheet) -> tuple[dict[str, str], list[Problem]]:
     """Return {plate: name of its map}, and rows without either, or that name another map for the same plate."""
     header = list(map(plain_name, sheet.rows[0][1]))
+    plate_at, map_at = _place(header, _PLATES), _place(header, _MAPS)
     plates: dict[str, str] = {}
     problems = []
     for number, cells in sheet.rows[1:]:
         values = (*cells, *[""] * len(header))
-        plate, name = values[header.index(_BARCODE)], values[header.index(_MAP)]
+        plate, name = values[plate_at], _stem(values[map_at])
         if not plate or not name or any(part in name for part in "/\\"):
             problems.append(Problem(number, sheet.file, f"plate {plate!r} has map {name!r}",
                                     "rows lack a barcode or the name of a map; fill them in"))
@@ -93,3 +103,13 @@ def _plates(sheet: Sheet) -> tuple[dict[str, str], list[Problem]]:
     if not plates:
         raise DataError(f"{sheet.file}: names no plates; give each plate a row with its barcode and the name of its map")
     return plates, problems
+
+
+def _place(header: list[str], names: Sequence[str]) -> int:
+    """Return the place of the column with the best of these names, -1 where there is none."""
+    return next((header.index(name) for name in names if name in header), -1)
+
+
+def _stem(name: str) -> str:
+    """Return the name of a map without the suffix that some tables give it."""
+    return next((name[:-len(suffix)] for suffix in _SUFFIXES if name.lower().endswith(suffix)), name)

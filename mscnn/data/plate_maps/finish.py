@@ -40,10 +40,11 @@ def mixed_kinds(frame: pd.DataFrame, file: str) -> list[Problem]:
 
 
 def _given(texts: pd.Series, role: str, control: str, notes: list[str]) -> pd.Series:
-    """Return names without blanks around them; "" for what stands for a missing value."""
+    """Return names without blanks around them; "" for what stands for a missing value, as a dash does."""
     texts = texts.str.strip()
     is_none = identity.is_not_known if role == "mechanism" else identity.is_missing
-    missing = {text for text in texts.unique() if is_none(text) and not identity.is_same(text, control)}
+    missing = {text for text in texts.unique() if (is_none(text) or not any(map(str.isalnum, text)))
+               and not identity.is_same(text, control)}
     if role != "plate" and (written := sorted(missing - {""})):
         counts = ", ".join(f"{text!r} ({int((texts == text).sum())} wells)" for text in written)
         notes.append(f"{role}s that are not given: {counts}")

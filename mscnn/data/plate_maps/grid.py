@@ -12,6 +12,7 @@ from mscnn.data.plate_maps.doses import looks_like_dose
 from mscnn.data.plate_maps.plate_map import COLUMNS, RawMap, examples
 from mscnn.data.plate_maps.roles import SPELLINGS, metadata_name, role_of
 from mscnn.data.plate_maps.sheet import Sheet, is_comment
+from mscnn.data.plate_maps.units import split_unit
 from mscnn.data.tables.problems import Problem
 from mscnn.data.tables.wells import well_name, well_place
 
@@ -64,6 +65,8 @@ def find_grids(sheet: Sheet) -> tuple[list[Grid], list[str], list[Problem]]:
 def read_grids(grids: list[Grid], given: dict[str, str], file: str) -> RawMap:
     """Return the map of grids of one variable each. Raises DataError where two hold the same, or none the compound."""
     roles, notes = _assign(grids, given, file)
+    if not any(name == "concentration" for name, _ in roles):
+        notes.append("no grid for the concentration: all doses of a compound count as one (--columns concentration=TITLE)")
     plates = dict.fromkeys(grid.plate for grid in grids)
     parts = []
     for plate in plates:
@@ -88,7 +91,7 @@ def _assign(grids: list[Grid], given: dict[str, str], file: str) -> tuple[list[t
         titles = examples([grid.title for grid in grids], 12)
         raise DataError(f"{file}: has no grids with these titles; it has {titles}", wrong)
     by_title = {title: role for role, title in given.items()}
-    found = [(by_title[grid.title], role_of(grid.title)[1]) if grid.title in by_title else role_of(grid.title)
+    found = [(by_title[grid.title], split_unit(grid.title)[1]) if grid.title in by_title else role_of(grid.title)
              for grid in grids]
     found = [(role if role not in by_title.values() or grid.title in by_title else "", unit)
              for grid, (role, unit) in zip(grids, found, strict=True)]

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import product
 
 import numpy as np
 import pandas as pd
 
 from mscnn.core import identity
 from mscnn.core.errors import DataError
+from mscnn.data.plate_maps.broad_ids import BROAD_IDS, clear_cores, cores
 from mscnn.data.plate_maps.compounds import Compounds
 from mscnn.data.plate_maps.finish import mixed_kinds
 from mscnn.data.plate_maps.plate_map import PREFIX, examples
@@ -42,7 +44,13 @@ def join_compounds(wells: pd.DataFrame, compounds: Compounds, *, control: str = 
         raise DataError(f"{compounds.source}: the table of compounds has problems; mend them before it is joined",
                         [problem.reason for problem in compounds.problems])
     rows, by_id = _find_rows(wells, compounds)
+    by_core = _find_cores(wells, compounds, rows)
+    rows, by_id = np.where(by_core >= 0, by_core, rows), by_id | (by_core >= 0)
     table, problems, lines = compounds.table, [], []
+    if (by_core >= 0).any():
+        names = wells["compound"][by_core >= 0].unique()
+        lines.append(f"{len(names)} compounds are joined by the first 13 letters of their identifiers (another salt or "
+                     f"batch): {examples(list(names))}")
     found = table.take(np.where(rows >= 0, rows, 0)).reset_index(drop=True).set_axis(wells.index)
     is_found = pd.Series(rows >= 0, wells.index)
     joined = wells.copy()
@@ -80,6 +88,17 @@ def _find_rows(wells: pd.DataFrame, compounds: Compounds) -> tuple[np.ndarray, n
         answers[values] = next(((place, is_id) for place, is_id in tries if place is not None), (-1, False))
     found = [answers[values] for values in keys.itertuples(index=False, name=None)]
     return np.array([place for place, _ in found], int), np.array([is_id for _, is_id in found], bool)
+
+
+def _find_cores(wells: pd.DataFrame, compounds: Compounds, rows: np.ndarray) -> np.ndarray:
+    """Return the place in the table of each compound without a row that is another salt or batch of one there; else -1."""
+    found = np.full(len(wells), -1)
+    own = [str(name) for name in wells if name == "compound" or plain_name(str(name)) in BROAD_IDS]
+    places = [clear_cores(compounds.table, name) for name in compounds.ids if plain_name(name) in BROAD_IDS]
+    for name, known in product(own, places):
+        at = cores(wells[name]).map(known).fillna(-1).to_numpy(int)
+        found = np.where((found < 0) & (rows < 0), at, found)
+    return found
 
 
 def _places(compounds: Compounds) -> dict[_Key, int]:

@@ -1,5 +1,6 @@
 """Which column of a table is what: the well, the compound, its concentration, ..."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,18 +13,23 @@ IDS = ("broadsample", "broadid", "compoundid", "cpdid", "drugid", "substanceid",
        "jcp2022", "sampleid", "catalognumber")
 # Names by `plain_name`. A group counts only where the table has none of the groups before it.
 SPELLINGS: dict[str, tuple[tuple[str, ...], ...]] = {
-    "plate": (("plate", "plateid", "platename", "platebarcode", "assayplatebarcode", "assayplate"), ("barcode",)),
-    "well": (("well", "wellid", "wellname", "wellposition", "wellpos", "wellcoordinate"),),
-    "row": (("row", "rowid", "rowname", "rowletter", "rowindex", "wellrow", "platerow"),),
+    "plate": (("plate", "plateid", "platename", "platebarcode", "assayplatebarcode", "assayplate"), ("barcode",),
+              ("destinationplate", "destinationplatename", "destinationplatebarcode", "destplate", "destplatename",
+               "destplatebarcode")),
+    "well": (("well", "wellid", "wellname", "wellposition", "wellpos", "wellcoordinate"),
+             ("destinationwell", "destwell", "dispensedwell")),  # of pick lists and reports of dispensers
+    "row": (("row", "rowid", "rowname", "rowletter", "rowindex", "wellrow", "platerow"), ("dispensedrow",)),
     "column": (("column", "col", "columnid", "colid", "columnnumber", "columnindex", "wellcolumn", "wellcol",
-                "platecolumn"),),
+                "platecolumn"), ("dispensedcol",)),
     "compound": (("compound", "compoundname", "drug", "drugname", "treatment", "treatmentname", "substance",
-                  "substancename", "pertiname", "chemicalname", "cmpd", "cmpdname"), ("name", "samplename"), IDS),
+                  "substancename", "pertiname", "chemicalname", "cmpd", "cmpdname"),
+                 ("pertname", "perturbation", "perturbationname", "fluidname"), ("name", "samplename"), IDS),
     "concentration": (("concentration", "conc", "dose", "dosage", "finalconcentration", "finalconc", "finaldose",
                        "compoundconcentration", "concentrationvalue", "dosevalue", "drugconcentration", "compounddose",
-                       "drugdose", "pertdose", "cmpdconc"),),
+                       "drugdose", "pertdose", "cmpdconc", "dispensedconc", "dispensedconcentration"),),
     "unit": (("unit", "units", "concentrationunit", "concentrationunits", "concunit", "concunits", "doseunit",
-              "doseunits"),),
+              "doseunits", "compoundunit", "compoundunits", "compoundconcentrationunit", "compoundconcentrationunits",
+              "finalconcentrationunit", "finalconcentrationunits"),),
     "mechanism": (("moa", "mechanism", "mechanismofaction", "compoundmoa", "compoundmechanism"), ("target",)),
 }
 _SITE_TABLE = ("site", "field", "fieldid", "file", "filename", "path", "image", "index")  # names that mean more there
@@ -89,6 +95,8 @@ def find_roles(header: Sequence[str], given: dict[str, str], source: str) -> Rol
     doses = _doses(header, given, place)
     if len(doses) > 1 and not {plain_name(header[number]) for number, _ in doses} <= {"mmolesperliter", "mgperml"}:
         ambiguous.append(f"concentration: {examples([header[number] for number, _ in doses])}")
+    if logarithms := [header[number] for number, _ in doses if re.match(r"\W*(log|ln)", plain_name(header[number]))]:
+        raise DataError(f"{source}: column {examples(logarithms)} holds logarithms; give the concentrations, as 0.3 uM")
     if ambiguous:
         raise DataError(f"{source}: more than one column could be meant; {_CHOOSE}", ambiguous)
     used = {*place.values(), *(number for number, _ in doses[:1])} - ({place["compound"]} if is_id else set())
@@ -107,6 +115,12 @@ def metadata_name(column: str) -> str:
     plain = plain_name(bare if unit == column.strip() else name)
     is_taken = plain in _SITE_TABLE or any(plain in names_of(role) - set(IDS) for role in SPELLINGS)
     return f"{PREFIX}{bare}{'_other' if is_taken else ''}"
+
+
+def resemble_doses(header: Sequence[str]) -> list[str]:
+    """Return the columns that may be concentrations by their names, though these are not recognised."""
+    return [name for name in header if name and re.search(r"conc|dose|dosage|molar", name, re.IGNORECASE)
+            and not role_of(name)[0] and not re.search("unit", name, re.IGNORECASE)]
 
 
 def _matches(header: Sequence[str], groups: tuple[tuple[str, ...], ...],

@@ -7,7 +7,7 @@ import pandas as pd
 from mscnn.core.errors import DataError
 from mscnn.data.plate_maps.grid import grid_header
 from mscnn.data.plate_maps.plate_map import COLUMNS, RawMap, examples
-from mscnn.data.plate_maps.roles import Roles, find_roles, has_wells, role_of
+from mscnn.data.plate_maps.roles import Roles, find_roles, has_wells, resemble_doses, role_of
 from mscnn.data.plate_maps.sheet import Row, Sheet, is_comment
 from mscnn.data.plate_maps.units import find_unit
 from mscnn.data.tables.problems import Problem
@@ -43,7 +43,9 @@ def read_well_list(sheet: Sheet, start: int, given: dict[str, str]) -> RawMap:
                      for number, cells in kept if (number, place) in sheet.dates]
     frame = _frame(kept, roles)
     if not roles.doses:
-        notes.append("no column for the concentration: all doses of a compound count as one")
+        near = resemble_doses([name for place, name in enumerate(header) if place not in roles.place.values()])
+        hint = f"; not recognised: {examples(near)} (--columns concentration=COLUMN)" if near else ""
+        notes.append(f"no column for the concentration: all doses of a compound count as one{hint}")
     unnamed = [place + 1 for place, name in enumerate(header) if not name and any(cells[place] for _, cells in kept)]
     notes += [f"column {place} has no name and is left out" for place in unnamed]
     if "row" in roles.place:

@@ -55,13 +55,19 @@ def image_sources(table: pd.DataFrame, file_column: str | None, channels: tuple[
 
 def _channel_columns(table: pd.DataFrame, channels: tuple[str, ...],
                      path: Path) -> tuple[list[tuple[str, str, str]], tuple[str, ...]]:
-    """Return the columns of file, folder and frame of each channel, "" where there is none, and the channels' names."""
+    """Return the columns of file, folder and frame of each channel, "" where there is none, and the channels' names.
+
+    Several channels may be those of the files of a single column.
+    """
     files, folders, frames = (
         {match[1]: column for column in table.columns if (match := re.fullmatch(rf"(?:Image_)?{kind}_(.+)", column))}
         for kind in ("FileName", "PathName", "Frame"))
     if not files:
         raise DataError(f"{path}: no image files: give FileName_<Channel> columns, or a column `filename` "
                         f"(--columns file=COLUMN); its columns are {', '.join(table.columns)}")
+    if len(files) == 1 < len(channels) and not set(channels) & set(files):  # its files hold all these channels
+        only = next(iter(files))
+        return [(files[only], folders.get(only, ""), frames.get(only, ""))], channels
     if unknown := [channel for channel in channels if channel not in files]:
         raise DataError(f"{path}: no FileName_ column for channels {', '.join(unknown)}; it has {', '.join(files)}")
     chosen = channels or tuple(files)

@@ -21,7 +21,7 @@ def expand_pages(planes: pd.DataFrame, listing: Listing, axis: str) -> pd.DataFr
     """
     if (planes["frame"] >= 0).any():
         raise UsageError(f"--pages {axis}: the index tells what each page is; leave the option out")
-    several = planes[axis].nunique() > 1 if axis != "channel" else (planes["channel"] != "").any()
+    several = planes[axis].nunique() > 1 if axis != "channel" else not planes["channel"].isin(["", "1"]).all()
     if several:
         raise UsageError(f"--pages {axis}: index or names tell the {axis} of each file already; leave the option out")
     counts, wrong = [], []

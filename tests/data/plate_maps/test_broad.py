@@ -83,3 +83,35 @@ def test_the_map_of_lincs(shared_data):
     assert of_all.wells["plate"].value_counts().to_dict() == dict.fromkeys(plates, 384)
     assert "135 plates have no map, as 27 maps are not in" in of_all.notes[-1]
     assert of_all.problems == ()
+
+
+def test_wells_without_a_solvent_are_not_untreated_where_others_have_one(tmp_path):
+    text = HEADER + "M-1\tA01\tNA\tNA\tNA\tNA\nM-1\tA02\tNA\tNA\tNA\tDMSO\nM-1\tA03\tBRD-1\t2\t0.005\tDMSO\n"
+    (tmp_path / "M-1.txt").write_text(text)
+    found = read_plate_map(tmp_path / "M-1.txt")
+    assert treatments(found) == {"A01": ("", None, "", ""), "A02": ("DMSO", None, "", ""), "A03": ("BRD-1", 5, "µM", "")}
+    assert found.notes[0] == "1 wells without broad_sample are DMSO"
+    assert "1 wells have no compound: A01" in found.notes
+
+
+def test_wells_with_a_gene_are_not_untreated(tmp_path):
+    """As guides of which only some have an identifier."""
+    (tmp_path / "guides.csv").write_text("well,gene_name,broad_sample\nA1,KRAS,NA\nA2,AKT1,BRDN1\nA3,NA,NA\n")
+    assert treatments(read_plate_map(tmp_path / "guides.csv")) == {
+        "A01": ("", None, "", ""), "A02": ("BRDN1", None, "", ""), "A03": ("DMSO", None, "", "")}
+
+
+def test_a_name_of_the_perturbation_counts_before_the_identifier(tmp_path):
+    (tmp_path / "guides.csv").write_text("well,gene_name,pert_name,broad_sample\nA1,KRAS,KRAS-2,NA\nA2,AKT1,AKT1-1,BRDN1\n")
+    assert treatments(read_plate_map(tmp_path / "guides.csv")) == {"A01": ("KRAS-2", None, "", ""),
+                                                                   "A02": ("AKT1-1", None, "", "")}
+
+
+@pytest.mark.parametrize("header", ["plate_barcode,platemap_file", "barcode,time_point,platemap_file", "Plate,Platemap"])
+def test_tables_of_barcodes_with_other_names_of_columns_are_read(tmp_path, header):
+    middle = "24," if "time_point" in header else ""
+    (tmp_path / "Barcodes.csv").write_text(f"{header}\nP1,{middle}first.csv\nP2,{middle}second\n")
+    (tmp_path / "first.csv").write_text("well,treatment\nA1,a\n")
+    (tmp_path / "second.csv").write_text("well,treatment\nA1,b\n")
+    assert treatments(read_plate_map(tmp_path / "Barcodes.csv")) == {"P1 A01": ("a", None, "", ""),
+                                                                     "P2 A01": ("b", None, "", "")}

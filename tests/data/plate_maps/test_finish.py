@@ -64,6 +64,12 @@ def test_missing_names_are_empty_and_noted(tmp_path):
                            "2 wells have no compound: A01, A02")
 
 
+def test_a_dash_is_no_name_of_a_compound(tmp_path):
+    found = read_text_map(tmp_path, "well,compound\nA1,-\nA2,x\nA3,?\nA4,5\n")
+    assert [compound for compound, *_ in treatments(found).values()] == ["", "x", "", "5"]
+    assert "compounds that are not given: '-' (1 wells), '?' (1 wells)" in found.notes
+
+
 def test_a_dose_without_a_compound_is_no_problem(tmp_path):
     found = read_text_map(tmp_path, "well,drug,conc\nA1,,x\nA2,a,1 uM\n")
     assert found.problems == ()

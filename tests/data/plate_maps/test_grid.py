@@ -111,3 +111,12 @@ def test_a_folder_with_a_grid_a_file(tmp_path):
     (tmp_path / "compound.csv").write_text(",1,2\nA,a,DMSO\n")
     (tmp_path / "dose_uM.csv").write_text(",1,2\nA,3,\n")
     assert treatments(read_plate_map(tmp_path)) == {"A01": ("a", 3, "µM", ""), "A02": ("DMSO", None, "", "")}
+
+
+def test_a_title_that_is_chosen_for_the_concentration_keeps_its_unit(tmp_path):
+    text = "Experiment,1,2\nA,x,y\n\n[aTc] (nM),1,2\nA,500,250\n\n[tetR] (uM),1,2\nA,1,2\n"
+    found = read_text_map(tmp_path, text, columns={"compound": "Experiment", "concentration": "[aTc] (nM)"})
+    assert treatments(found) == {"A01": ("x", 0.5, "µM", ""), "A02": ("y", 0.25, "µM", "")}
+    found = read_text_map(tmp_path, text, columns={"compound": "Experiment"})
+    assert found.notes == ("no grid for the concentration: all doses of a compound count as one (--columns "
+                           "concentration=TITLE)",)

@@ -47,14 +47,15 @@ def test_a_row_a_phenotype_becomes_a_row_a_well_and_two_treatments_are_refused(t
 
 def test_the_door_of_plate_maps_reads_them_and_names_negative_controls(tmp_path):
     rows = [*ROWS, "24277,B04,Homo sapiens,,,,,Negative Control,Hoechst:DNA,1.0",
-            "24277,B05,Homo sapiens,,,,,,Hoechst:DNA,1.0"]
+            "24277,B05,Homo sapiens,,,,,,Hoechst:DNA,1.0", "24277,B06,Homo sapiens,,,,,negative,Hoechst:DNA,1.0",
+            "24277,B07,Homo sapiens,,,,,positive,Hoechst:DNA,1.0"]
     plate_map = read_plate_map(write(tmp_path, HEADER, rows))
     assert plate_map.format == "annotations of IDR"
     assert plate_map.wells[["plate", "well", "compound", "unit"]].to_numpy().tolist() == [
         ["24277", "A01", "taxol", "µM"], ["24277", "B03", "DMSO", ""], ["24277", "B04", "DMSO", ""],
-        ["24277", "B05", "", ""]]
+        ["24277", "B05", "", ""], ["24277", "B06", "DMSO", ""], ["24277", "B07", "", ""]]
     assert plate_map.wells["concentration"].iloc[0] == 0.3
-    assert "1 negative controls without a compound are DMSO" in plate_map.notes
+    assert "2 negative controls without a compound are DMSO" in plate_map.notes
 
 
 def test_other_tables_are_refused(tmp_path):

@@ -143,6 +143,43 @@ def test_files_without_wells_or_compounds_are_refused(tmp_path, text, reason):
         read_text_map(tmp_path, text)
 
 
+def test_a_pick_list_says_what_is_in_the_wells_of_the_destination(tmp_path):
+    found = read_text_map(tmp_path, "Source Plate Name,Source Well,Destination Plate Name,Destination Well,Sample Name\n"
+                          "S1,A1,P1,B02,taxol\nS1,A2,P1,B03,x\n")
+    assert treatments(found) == {"P1 B02": ("taxol", None, "", ""), "P1 B03": ("x", None, "", "")}
+    assert found.wells["Metadata_Source Well"].tolist() == ["A1", "A2"]
+    assert "the well is taken from column Destination Well" in found.notes
+
+
+def test_a_well_of_a_pick_list_with_two_compounds_is_a_problem(tmp_path):
+    found = read_text_map(tmp_path, "Source Well,Destination Well,Compound\nA1,B02,taxol\nA2,B02,x\n")
+    assert [reason for _, reason in reasons(found)] == [
+        "well B02 is in rows 2, 3 with different compound, Metadata_Source Well"]
+
+
+def test_the_report_of_a_dispenser_with_lines_broken_within_names(tmp_path):
+    found = read_text_map(tmp_path, 'Plate\t"Dispensed\nwell"\t"Dispensed\nrow"\t"Dispensed\ncol"\tFluid name\t'
+                          '"Dispensed\nconc."\t"Conc.\nunits"\nP1\tB2\t2\t2\ttaxol\t300\tnM\n', "report.tsv")
+    assert treatments(found) == {"P1 B02": ("taxol", 0.3, "µM", "")}
+
+
+def test_a_column_that_may_be_the_concentration_is_named(tmp_path):
+    found = read_text_map(tmp_path, "well,compound,LogConc,Conc1 (uM),Units\nA1,x,-6,1,uM\n")
+    assert ("no column for the concentration: all doses of a compound count as one; not recognised: LogConc, Conc1 (uM) "
+            "(--columns concentration=COLUMN)") in found.notes
+
+
+@pytest.mark.parametrize("name", ["LogConc (nM)", "log10 conc (M)", "-log dose", "Metadata_LnConc"])
+def test_logarithms_are_no_concentrations(tmp_path, name):
+    with pytest.raises(DataError, match="holds logarithms"):
+        read_text_map(tmp_path, f"well,compound,{name}\nA1,x,3\n", columns={"concentration": name})
+
+
+def test_a_unit_of_the_compound_counts(tmp_path):
+    found = read_text_map(tmp_path, "Well,Compound,Compound Concentration,Compound Units\nA1,x,300,nM\nA2,DMSO,,\n")
+    assert treatments(found) == {"A01": ("x", 0.3, "µM", ""), "A02": ("DMSO", None, "", "")}
+
+
 def test_lists_of_the_operetta(shared_data):
     folder = shared_data / "formats" / "harmony" / "operetta-compose"
     found = read_plate_map(folder / "drug_layout.csv")

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from mscnn.core.errors import DataError
 from mscnn.data.tables.image_columns import image_sources
 from mscnn.data.tables.image_source import Plane, unpack_source
 from mscnn.data.tables.problems import Problem
@@ -61,3 +62,14 @@ def test_what_does_not_fit_is_a_problem_of_its_row(tmp_path, columns, reason):
     _, problems, _ = sources(tmp_path, {name: [value] for name, value in ({"FileName_DNA": "a.tif"} | columns).items()})
     assert [problem.row for problem in problems] == [2]
     assert reason in problems[0].reason
+
+
+def test_the_files_of_a_single_column_may_hold_the_channels_that_are_named(tmp_path):
+    found, problems, names = sources(tmp_path, {"FileName_1": ["a.tif"], "PathName_1": ["x"]}, channels=("R", "G", "B"))
+    assert (problems, names, len(found[0])) == ([], ("R", "G", "B"), 1)
+
+
+@pytest.mark.parametrize("channels", [("Actin",), ("DNA", "Actin")])
+def test_a_wrong_name_of_a_channel_is_no_channel_of_the_files(tmp_path, channels):
+    with pytest.raises(DataError, match="no FileName_ column for channels Actin; it has DNA"):
+        sources(tmp_path, {"FileName_DNA": ["a.tif"]}, channels=channels)

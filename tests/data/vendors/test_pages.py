@@ -48,3 +48,17 @@ def test_files_that_cannot_be_read_are_listed(tmp_path, listing):
     with pytest.raises(DataError, match="2 files cannot be read") as refused:
         expand_pages(planes("a.tif", "c.tif", "d.tif"), list_folder(tmp_path), "z")
     assert [line.partition(": ")[0] for line in refused.value.details] == [str(tmp_path / "c.tif"), str(tmp_path / "d.tif")]
+
+
+def test_one_channel_that_only_has_a_number_is_not_told_by_the_names(listing):
+    found = expand_pages(planes("b.tif", channel="1"), listing, "channel")
+    assert found["channel"].tolist() == ["Channel1", "Channel2"]
+
+
+def test_pages_along_two_axes_are_not_taken_for_one(tmp_path):
+    """A maximum over them would mix the channels."""
+    tifffile.imwrite(tmp_path / "hyperstack.tif", np.zeros((3, 2, 8, 8), np.uint16), imagej=True, metadata={"axes": "ZCYX"})
+    with pytest.raises(DataError, match="1 files cannot be read") as caught:
+        expand_pages(planes("hyperstack.tif"), list_folder(tmp_path), "z")
+    assert "axes ZCYX" in caught.value.details[0]
+    assert "Frame_<Channel>" in caught.value.details[0]
