@@ -16,7 +16,7 @@ from mscnn.data.tables.problems import refuse
 from mscnn.data.vendors import choose, site_rows
 from mscnn.data.vendors.find_index import read_folder
 from mscnn.data.vendors.pages import expand_pages
-from mscnn.data.vendors.planes import Listing, PlaneIndex, ReadOptions
+from mscnn.data.vendors.planes import ABSENT, Listing, PlaneIndex, ReadOptions
 
 MISSING = "planes that the index names are not there; copy them, or keep their rows with --allow-missing true"
 
@@ -55,7 +55,8 @@ def find_images(place: Path, wishes: Wishes) -> FoundImages:
     if wishes.pages:
         planes = expand_pages(planes, listing, wishes.pages)
     problems = [problem for index in indexes for problem in index.problems]
-    refuse(problems, place)
+    lost = [problem for problem in problems if problem.kind == ABSENT] if wishes.allow_missing else []
+    refuse([problem for problem in problems if problem not in lost], place)
     if planes.empty:
         raise DataError(f"{place}: its index lists no image; name another folder")
     planes = site_rows.name_channels(planes)
@@ -76,6 +77,8 @@ def find_images(place: Path, wishes: Wishes) -> FoundImages:
         rows[VALUE_RANGE] = wishes.value_range
     lines = [*_summary(indexes, listed, rows, planes), *([of_time] if of_time else []), *([of_z] if of_z else [])]
     lines += [f"{len(absent)} of {len(planes)} planes are not there; their rows are kept"] if absent else []
+    if lost:
+        lines.append(f"{len(lost)} wells or images that the index lists are not there and left out, such as {lost[0].file}")
     lines += [f"{len(lacking)} sites lack a channel and are left out, such as {lacking[0]}"] if lacking else []
     if listing.not_followed:
         lines.append(f"{len(listing.not_followed)} links to folders are not followed, such as {listing.not_followed[0]}; "
@@ -100,7 +103,7 @@ def with_folders(rows: pd.DataFrame, root: Path, table: Path) -> tuple[pd.DataFr
 
 def _absent(planes: pd.DataFrame, listing: Listing) -> list[str]:
     """Return the paths of planes whose files are not there."""
-    groups = tuple(f"{group}/" for group in listing.zarr_groups)
+    groups = tuple(f"{group}/" if group else "" for group in listing.zarr_groups)  # "": the folder itself is one
     paths = planes["path"].unique().tolist()
     known = listing.known
     return [path for path in paths if path not in known

@@ -258,3 +258,10 @@ def test_names_that_fit_two_microscopes_are_refused(tmp_path, monkeypatch):
     assert file_names.find(listing) == []
     with pytest.raises(DataError, match=r"MetaXpress and Gen5 names files as P_A01_w1.tif; tell where names hold the well"):
         file_names.read(listing, "", ReadOptions())
+
+
+def test_overlays_of_cellomics_are_left_out(tmp_path):
+    names = [f"MFGTMP_140206190001_B02f0{field}{kind}.TIF" for field in (0, 1) for kind in ("d0", "d1", "o1")]
+    found = read(make(tmp_path, names))
+    assert sorted(found.planes["path"]) == [name for name in names if "o1" not in name]
+    assert found.notes == ("2 projections, stitched images and images of corrections were left out",)
