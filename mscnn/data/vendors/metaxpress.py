@@ -129,6 +129,8 @@ def _absent(listing: Listing, folders: list[_Folder], key: tuple[str, str], htd:
             rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return a row for each selected well, site and wavelength without any image, with the path that it would have."""
     seen = {(row["well"], row["site"], row["order"]) for row in rows}
+    numbers = {int(row["site"]) for row in rows}
+    sites = sorted(numbers) if len(numbers) == htd.sites else range(1, htd.sites + 1)  # of a grid, or counted from 1
     root = listing.root.resolve().as_posix()
     below = key[0].removeprefix(root).lstrip("/") if key[0].startswith(root) else ""
     first = next((folder for folder in folders if folder.time is not None or folder.z is not None),
@@ -137,7 +139,7 @@ def _absent(listing: Listing, folders: list[_Folder], key: tuple[str, str], htd:
         first = _Folder(rows[0]["path"].rpartition("/")[0], rows[0]["time"], rows[0]["z"])
     found = []
     for well in htd.wells:
-        for site in map(str, range(1, htd.sites + 1)):
+        for site in map(str, sites):
             for wave in htd.collected:
                 if (well, site, wave - 1) not in seen:
                     name = _expected_name(key[1], htd, well, site, wave)

@@ -34,10 +34,24 @@ def test_several_focal_planes_need_a_choice():
 
 
 @pytest.mark.parametrize(("z", "expected"), [
-    ("middle", ["1DNA30", "1ER30", "2DNA30"]), ("3", ["1DNA30", "1ER30", "2DNA30"]), ("5", ["1DNA50"])])
+    ("middle", ["1DNA30", "1ER30", "2DNA30"]), ("3", ["1DNA30", "1ER30", "2DNA30"])])
 def test_one_plane_is_chosen(z, expected):
     """Of five the third; of four the third, the upper one of the two in the middle; a single one is its own middle."""
     assert choose_z(ONE_TIME, z)[0]["path"].tolist() == expected
+
+
+def test_a_channel_without_the_chosen_plane_is_refused_and_sites_without_it_are_counted():
+    with pytest.raises(UsageError, match=r"--z 5: no plane of channel ER is there; .* with --channels"):
+        choose_z(ONE_TIME, "5")
+    chosen, line = choose_z(ONE_TIME[ONE_TIME["channel"] == "DNA"], "5")
+    assert chosen["path"].tolist() == ["1DNA50"]
+    assert line == "focal plane 5 of 1, 2, 3, 4, 5; 1 sites have none there and are left out"
+    later = PLANES[(PLANES["time"] == 7) & (PLANES["channel"] == "ER")]
+    planes = PLANES.drop(index=later.index)
+    with pytest.raises(UsageError, match=r"--time 7: no plane of channel ER is there"):
+        choose_time(planes, 7)
+    planes = PLANES[(PLANES["time"] == 0) | (PLANES["site"] == "1")]
+    assert choose_time(planes, 7)[1] == "time point 7 of 0, 7; 1 sites have none there and are left out"
 
 
 def test_a_maximum_takes_all_planes_in_their_order():
