@@ -51,7 +51,9 @@ def find_images(place: Path, wishes: Wishes) -> FoundImages:
     """Return one row a site of a microscope's folder. Raises DataError or UsageError listing all that cannot be used."""
     listing, indexes = read_folder(place, ReadOptions(wishes.pattern, wishes.level_size), format=wishes.format,
                                    plates_by_folder=wishes.plates_by_folder, follow_links=wishes.follow_links)
-    planes = pd.concat([index.planes for index in indexes], ignore_index=True)
+    planes = pd.concat([choose.without_projections(index.planes, wishes.z) if index.z0_projected else index.planes
+                        for index in indexes], ignore_index=True)
+    doubled = sum(len(index.planes) for index in indexes) - len(planes)
     if wishes.pages:
         planes = expand_pages(planes, listing, wishes.pages)
     problems = [problem for index in indexes for problem in index.problems]
@@ -77,6 +79,8 @@ def find_images(place: Path, wishes: Wishes) -> FoundImages:
         rows[VALUE_RANGE] = wishes.value_range
     lines = [*_summary(indexes, listed, rows, planes), *([of_time] if of_time else []), *([of_z] if of_z else [])]
     lines += [f"{len(absent)} of {len(planes)} planes are not there; their rows are kept"] if absent else []
+    if doubled:
+        lines.append(f"{doubled} projections do not count for --z {wishes.z}: their focal planes are there")
     if lost:
         lines.append(f"{len(lost)} wells or images that the index lists are not there and left out, such as {lost[0].file}")
     lines += [f"{len(lacking)} sites lack a channel and are left out, such as {lacking[0]}"] if lacking else []

@@ -13,6 +13,7 @@ from mscnn.data.make_table import Wishes, find_images, with_folders
 from mscnn.data.tables.site_table import read_sites
 from mscnn.data.tables.wells import well_name, well_place
 from tests import microscopes
+from tests.data.vendors.test_htd import htd_text
 
 ALL = Wishes(channels={}, z="max")
 
@@ -128,3 +129,20 @@ def test_wells_of_zarr_that_are_not_there_are_refused_or_left_out(tmp_path):
     (next(plate.rglob("*/*/*/.zattrs"))).unlink()  # metadata that are lost: the image may be there
     with pytest.raises(DataError, match="1 wells or images of the plate cannot be used; copy the plate again"):
         find_images(plate, wishes(z="max", allow_missing=True))
+
+
+@pytest.mark.parametrize("has_htd", [True, False])
+def test_projections_are_no_planes_of_a_maximum_and_may_be_chosen(tmp_path, has_htd):
+    files = [f"TimePoint_1/{step}P1_{well}_s{site}_w{wave}.TIF" for well in ("A02", "B01") for site in (1, 2)
+             for wave in (1, 2) for step in ("", *(("ZStep_1/", "ZStep_2/") if wave == 1 else ()))]
+    for file in files:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    if has_htd:
+        (tmp_path / "P1.HTD").write_text(htd_text())
+    found = find_images(tmp_path, ALL)
+    first, second = (name for name in found.rows if name.startswith("FileName_"))
+    assert found.rows[first][0] == "TimePoint_1/ZStep_1/P1_A02_s1_w1.TIF|TimePoint_1/ZStep_2/P1_A02_s1_w1.TIF"
+    assert found.rows[second][0] == "P1_A02_s1_w2.TIF"
+    assert "4 projections do not count for --z max: their focal planes are there" in found.lines
+    assert find_images(tmp_path, wishes(z="0")).rows[first][0] == "P1_A02_s1_w1.TIF"

@@ -62,6 +62,17 @@ def choose_z(planes: pd.DataFrame, z: str) -> tuple[pd.DataFrame, str]:
     return chosen, f"focal plane {z} of {_listed(levels)}{lost}" if len(levels) > 1 else ""
 
 
+def without_projections(planes: pd.DataFrame, z: str) -> pd.DataFrame:
+    """Return the planes of a maximum, or of a middle, without projections: z 0 where other focal planes are there.
+
+    planes: of an index with z0_projected; z: as of choose_z, which alone chooses a projection, by its number.
+    """
+    if z not in ("max", "middle"):
+        return planes
+    highest = planes.groupby([*CHANNEL, "order", "time"], sort=False)["z"].transform("max")
+    return planes[(planes["z"] > 0) | (highest == 0)]
+
+
 def parse_z(text: str) -> str:
     """Return --z as it is used: "" for auto, max, middle or a number. Raises UsageError."""
     plain = text.strip().lower()

@@ -47,9 +47,10 @@ def read(listing: Listing, index: str, options: ReadOptions) -> PlaneIndex:
     notes = [f"{number} {kind} were left out" for kind, number in left_out.items() if number]
     if others:
         notes.append(f"{len(others)} of {len(images)} image files have other names and were left out: {_some(others)}")
-    if any(row["z"] for row in rows) and (flat := sum(row["is_flat"] for row in rows)):
+    flat = sum(row["is_flat"] for row in rows) if any(row["z"] for row in rows) else 0
+    if flat:
         notes.append(f"{flat} images lie beside folders of focal planes; they are projections and read as z 0")
-    return PlaneIndex(planes_of(rows), label, tuple(notes), tuple(problems))
+    return PlaneIndex(planes_of(rows), label, tuple(notes), tuple(problems), z0_projected=flat > 0)
 
 
 def _names(images: Sequence[str]) -> list[str]:

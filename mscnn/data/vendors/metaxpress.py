@@ -58,7 +58,8 @@ def read(listing: Listing, index: str, options: ReadOptions) -> PlaneIndex:
         notes.append(f"{left_out[PROJECTED]} {PROJECTED}")
     if unknown := sorted({row["order"] + 1 for row in rows} - {*htd.waves}):
         notes.append(f"the HTD does not declare wavelength {', '.join(map(str, unknown))}; its number is its name")
-    return PlaneIndex(planes_of([*rows, *({**row, "plate": plate} for row in absent)]), NAME, tuple(notes), tuple(problems))
+    return PlaneIndex(planes_of([*rows, *({**row, "plate": plate} for row in absent)]), NAME, tuple(notes), tuple(problems),
+                      z0_projected=left_out[PROJECTED] > 0)
 
 
 def _rows(listing: Listing, folders: list[_Folder], htd: Htd, prefix: str | None,

@@ -44,6 +44,7 @@ class PlaneIndex:
     format: str                         # for people: "Harmony V5"
     notes: tuple[str, ...] = ()         # what was left out and why, a line each: "12 planes were not recorded"
     problems: tuple[Problem, ...] = ()  # what cannot be used; those of all indexes are refused together
+    z0_projected: bool = False          # z 0 is the projection of the other focal planes, where these are there
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import pytest
 
 from mscnn.core.errors import UsageError
-from mscnn.data.vendors.choose import choose_time, choose_z, parse_z
+from mscnn.data.vendors.choose import choose_time, choose_z, parse_z, without_projections
 from mscnn.data.vendors.planes import planes_of
 
 # Site 1 has five planes of DNA and one of ER, site 2 four planes of DNA, at two times each.
@@ -52,6 +52,15 @@ def test_a_channel_without_the_chosen_plane_is_refused_and_sites_without_it_are_
         choose_time(planes, 7)
     planes = PLANES[(PLANES["time"] == 0) | (PLANES["site"] == "1")]
     assert choose_time(planes, 7)[1] == "time point 7 of 0, 7; 1 sites have none there and are left out"
+
+
+@pytest.mark.parametrize(("z", "expected"), [
+    ("max", ["1DNA1", "1DNA2", "1ER0"]), ("middle", ["1DNA1", "1DNA2", "1ER0"]), ("0", ["1DNA0", "1DNA1", "1DNA2", "1ER0"]),
+    ("", ["1DNA0", "1DNA1", "1DNA2", "1ER0"])])
+def test_a_projection_counts_where_its_planes_do_not(z, expected):
+    planes = planes_of([{"plate": "P", "well": "A01", "site": "1", "channel": name, "z": level, "path": f"1{name}{level}"}
+                        for name, levels in (("DNA", (0, 1, 2)), ("ER", (0,))) for level in levels])
+    assert without_projections(planes, z)["path"].tolist() == expected
 
 
 def test_a_maximum_takes_all_planes_in_their_order():
