@@ -56,15 +56,14 @@ def find_images(place: Path, wishes: Wishes) -> FoundImages:
     doubled = sum(len(index.planes) for index in indexes) - len(planes)
     if wishes.pages:
         planes = expand_pages(planes, listing, wishes.pages)
-    problems = [problem for index in indexes for problem in index.problems]
-    lost = [problem for problem in problems if problem.kind == ABSENT] if wishes.allow_missing else []
-    refuse([problem for problem in problems if problem not in lost], place)
+    lost = [problem.file for index in indexes for problem in index.problems
+            if wishes.allow_missing and problem.kind == ABSENT]
+    refuse([problem for index in indexes for problem in index.problems if not lost or problem.kind != ABSENT], place)
     if planes.empty:
         raise DataError(f"{place}: its index lists no image; name another folder")
     planes = site_rows.name_channels(planes)
     refuse(site_rows.find_repeated(planes), place)
-    listed = planes
-    planes = site_rows.choose_channels(planes, wishes.channels)
+    listed, planes = planes, site_rows.choose_channels(planes, wishes.channels)
     planes, of_time = choose.choose_time(planes, wishes.time)
     planes, of_z = choose.choose_z(planes, wishes.z)
     absent = _absent(planes, listing)
@@ -77,12 +76,12 @@ def find_images(place: Path, wishes: Wishes) -> FoundImages:
                         "leave these sites out with --allow-missing true", lacking)
     if wishes.value_range:
         rows[VALUE_RANGE] = wishes.value_range
-    lines = [*_summary(indexes, listed, rows, planes), *([of_time] if of_time else []), *([of_z] if of_z else [])]
+    lines = [*_summary(indexes, listed, rows, planes), *filter(None, (of_time, of_z))]
     lines += [f"{len(absent)} of {len(planes)} planes are not there; their rows are kept"] if absent else []
     if doubled:
         lines.append(f"{doubled} projections do not count for --z {wishes.z}: their focal planes are there")
     if lost:
-        lines.append(f"{len(lost)} wells or images that the index lists are not there and left out, such as {lost[0].file}")
+        lines.append(f"{len(lost)} wells or images that the index lists are not there and left out, such as {lost[0]}")
     lines += [f"{len(lacking)} sites lack a channel and are left out, such as {lacking[0]}"] if lacking else []
     if listing.not_followed:
         lines.append(f"{len(listing.not_followed)} links to folders are not followed, such as {listing.not_followed[0]}; "
