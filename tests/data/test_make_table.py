@@ -131,6 +131,18 @@ def test_wells_of_zarr_that_are_not_there_are_refused_or_left_out(tmp_path):
         find_images(plate, wishes(z="max", allow_missing=True))
 
 
+def test_an_image_of_zarr_that_is_not_there_may_be_left_out_alone(tmp_path):
+    microscopes.write_ome_zarr(tmp_path, "0.5")
+    plate = next(path for path in tmp_path.iterdir() if path.is_dir())
+    whole = find_images(plate, wishes(z="max")).rows
+    well = json.loads((plate / "zarr.json").read_text())["attributes"]["ome"]["plate"]["wells"][0]["path"]
+    image = json.loads((plate / well / "zarr.json").read_text())["attributes"]["ome"]["well"]["images"][0]["path"]
+    shutil.rmtree(plate / well / image)
+    with pytest.raises(DataError, match="1 wells or images that the index lists are not there"):
+        find_images(plate, wishes(z="max"))
+    assert len(find_images(plate, wishes(z="max", allow_missing=True)).rows) == len(whole) - 1
+
+
 @pytest.mark.parametrize("has_htd", [True, False])
 def test_projections_are_no_planes_of_a_maximum_and_may_be_chosen(tmp_path, has_htd):
     files = [f"TimePoint_1/{step}P1_{well}_s{site}_w{wave}.TIF" for well in ("A02", "B01") for site in (1, 2)

@@ -100,6 +100,8 @@ def test_a_table_that_is_named_itself_may_have_any_name(tmp_path):
     assert named.planes.equals(whole.planes)
     with pytest.raises(DataError, match="no index of Harmony is recognised"):
         read_folder(renamed, ReadOptions(), format="harmony")
+    with pytest.raises(DataError, match="is recognised"):
+        read_folder(renamed.rename(renamed.with_suffix(".tif")), ReadOptions())
 
 
 def test_a_file_beside_an_index_is_refused_with_the_name_of_the_index(tmp_path):
