@@ -143,6 +143,20 @@ def test_an_image_of_zarr_that_is_not_there_may_be_left_out_alone(tmp_path):
     assert len(find_images(plate, wishes(z="max", allow_missing=True)).rows) == len(whole) - 1
 
 
+def test_a_plate_of_zarr_is_known_by_its_attributes_alone_and_without_them_refused(tmp_path):
+    microscopes.write_ome_zarr(tmp_path / "screen", "0.4")
+    (tmp_path / "screen" / "notes.txt").write_text("of a download")
+    whole = find_images(tmp_path / "screen", wishes(z="max")).rows
+    plates = [path for path in (tmp_path / "screen").iterdir() if path.is_dir()]
+    for plate in plates:
+        (plate / ".zgroup").unlink()
+    assert find_images(tmp_path / "screen", wishes(z="max")).rows.equals(whole)
+    for plate in plates:
+        (plate / ".zattrs").unlink()
+    with pytest.raises(DataError, match=r"holds Zarr, such as .*, that is no OME-Zarr plate; copy the plate with the meta"):
+        find_images(tmp_path / "screen", wishes(z="max"))
+
+
 @pytest.mark.parametrize("has_htd", [True, False])
 def test_projections_are_no_planes_of_a_maximum_and_may_be_chosen(tmp_path, has_htd):
     files = [f"TimePoint_1/{step}P1_{well}_s{site}_w{wave}.TIF" for well in ("A02", "B01") for site in (1, 2)

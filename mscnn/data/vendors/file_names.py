@@ -62,6 +62,9 @@ def _refuse_unreadable(listing: Listing, images: list[str]) -> None:
     if len(files := cellomics_files(listing)) > len(images):
         raise DataError(f"{listing.root}: holds {len(files)} images of Cellomics as {_some(files)}, which mscnn does not "
                         "read; export them as TIFF from HCS Studio, or convert them with Bio-Formats")
+    if not images and listing.zarr_groups:
+        raise DataError(f"{listing.root}: holds Zarr, such as {listing.zarr_groups[0]}, that is no OME-Zarr plate; copy "
+                        "the plate with the metadata in its own folder, which list wells")
     if not images:
         raise DataError(f"{listing.root}: holds no image files ({', '.join(IMAGES)}); name the folder of the images")
 

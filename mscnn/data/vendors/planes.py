@@ -17,7 +17,7 @@ import pandas as pd
 from mscnn.core.errors import DataError
 from mscnn.data.tables.problems import Problem
 
-ZARR_GROUPS = (".zgroup", "zarr.json", ".zarray")  # a folder with one of these is one entry of a listing
+ZARR_GROUPS = (".zgroup", ".zattrs", "zarr.json", ".zarray")  # a folder with one of these is one entry of a listing
 ABSENT = "wells or images that the index lists are not there; copy them, or leave them out with --allow-missing true"
 COLUMNS = {              # of PlaneIndex.planes
     "plate": "str",      # name for people: barcode or name of the plate; "" where the index does not tell
