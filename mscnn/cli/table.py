@@ -4,6 +4,7 @@ Formats that are recognised: Harmony, CellVoyager, MetaXpress, HCS.ai, OME-Zarr 
 LoadData, nf-core sample sheets, and names of files.  `mscnn check` reads the images themselves.
 """
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -98,8 +99,8 @@ def _make(settings: TableSettings, out: Path) -> None:
     rows, needs_root = make_table.with_folders(rows, found.root, out)
     with files.write_atomically(out) as partial:
         csv_safe.write_csv(rows, partial)
-    root = f" --image-root {place if place.is_dir() else place.parent}" if needs_root else ""
-    log.info("%s\nwrote %s; now run: mscnn check --sites %s%s", "\n".join(lines), out, out, root)
+    root = f" --image-root {shlex.quote(str(place if place.is_dir() else place.parent))}" if needs_root else ""
+    log.info("%s\nwrote %s; now run: mscnn check --sites %s%s", "\n".join(lines), out, shlex.quote(str(out)), root)
     if plate_map is None and "Metadata_Compound" not in rows:
         log.warning("no plate map: the table has no compounds yet; give one with --platemap FILE")
 

@@ -16,7 +16,7 @@ from mscnn.data.tables.problems import refuse
 from mscnn.data.vendors import choose, site_rows
 from mscnn.data.vendors.find_index import read_folder
 from mscnn.data.vendors.pages import expand_pages
-from mscnn.data.vendors.planes import Listing, PlaneIndex, ReadOptions
+from mscnn.data.vendors.planes import ABSENT, Listing, PlaneIndex, ReadOptions
 
 MISSING = "planes that the index names are not there; copy them, or keep their rows with --allow-missing true"
 
@@ -51,17 +51,19 @@ def find_images(place: Path, wishes: Wishes) -> FoundImages:
     """Return one row a site of a microscope's folder. Raises DataError or UsageError listing all that cannot be used."""
     listing, indexes = read_folder(place, ReadOptions(wishes.pattern, wishes.level_size), format=wishes.format,
                                    plates_by_folder=wishes.plates_by_folder, follow_links=wishes.follow_links)
-    planes = pd.concat([index.planes for index in indexes], ignore_index=True)
+    planes = pd.concat([choose.without_projections(index.planes, wishes.z) if index.z0_projected else index.planes
+                        for index in indexes], ignore_index=True)
+    doubled = sum(len(index.planes) for index in indexes) - len(planes)
     if wishes.pages:
         planes = expand_pages(planes, listing, wishes.pages)
-    problems = [problem for index in indexes for problem in index.problems]
-    refuse(problems, place)
+    lost = [problem.file for index in indexes for problem in index.problems
+            if wishes.allow_missing and problem.kind == ABSENT]
+    refuse([problem for index in indexes for problem in index.problems if not lost or problem.kind != ABSENT], place)
     if planes.empty:
         raise DataError(f"{place}: its index lists no image; name another folder")
     planes = site_rows.name_channels(planes)
     refuse(site_rows.find_repeated(planes), place)
-    listed = planes
-    planes = site_rows.choose_channels(planes, wishes.channels)
+    listed, planes = planes, site_rows.choose_channels(planes, wishes.channels)
     planes, of_time = choose.choose_time(planes, wishes.time)
     planes, of_z = choose.choose_z(planes, wishes.z)
     absent = _absent(planes, listing)
@@ -74,8 +76,12 @@ def find_images(place: Path, wishes: Wishes) -> FoundImages:
                         "leave these sites out with --allow-missing true", lacking)
     if wishes.value_range:
         rows[VALUE_RANGE] = wishes.value_range
-    lines = [*_summary(indexes, listed, rows, planes), *([of_time] if of_time else []), *([of_z] if of_z else [])]
+    lines = [*_summary(indexes, listed, rows, planes), *filter(None, (of_time, of_z))]
     lines += [f"{len(absent)} of {len(planes)} planes are not there; their rows are kept"] if absent else []
+    if doubled:
+        lines.append(f"{doubled} projections do not count for --z {wishes.z}: their focal planes are there")
+    if lost:
+        lines.append(f"{len(lost)} wells or images that the index lists are not there and left out, such as {lost[0]}")
     lines += [f"{len(lacking)} sites lack a channel and are left out, such as {lacking[0]}"] if lacking else []
     if listing.not_followed:
         lines.append(f"{len(listing.not_followed)} links to folders are not followed, such as {listing.not_followed[0]}; "
@@ -100,7 +106,7 @@ def with_folders(rows: pd.DataFrame, root: Path, table: Path) -> tuple[pd.DataFr
 
 def _absent(planes: pd.DataFrame, listing: Listing) -> list[str]:
     """Return the paths of planes whose files are not there."""
-    groups = tuple(f"{group}/" for group in listing.zarr_groups)
+    groups = tuple(f"{group}/" if group else "" for group in listing.zarr_groups)  # "": the folder itself is one
     paths = planes["path"].unique().tolist()
     known = listing.known
     return [path for path in paths if path not in known

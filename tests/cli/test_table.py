@@ -37,6 +37,14 @@ def test_the_table_is_read_back_as_it_was_meant(screen, caplog):
     assert set(pd.read_csv(screen / "sites.csv")["Metadata_ConcentrationUnit"].dropna()) == {"µM"}
 
 
+def test_the_command_to_run_next_may_be_copied_into_a_shell(screen, caplog):
+    caplog.set_level("INFO")
+    (screen / "screen").rename(screen / "my screen")
+    (screen / "tables").mkdir()
+    table.main(["my screen", "--z", "max", "--out", "tables/all sites.csv"])
+    assert "now run: mscnn check --sites 'tables/all sites.csv' --image-root 'my screen'" in caplog.text
+
+
 def test_a_table_that_is_there_is_not_written_over(screen):
     run("--platemap", "map.csv")
     before = (screen / "sites.csv").read_bytes()

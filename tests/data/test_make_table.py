@@ -1,6 +1,8 @@
 """From a folder to rows: what is missing, chosen, left out, and where paths start."""
 
+import json
 import os
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +11,9 @@ import pytest
 from mscnn.core.errors import DataError, UsageError
 from mscnn.data.make_table import Wishes, find_images, with_folders
 from mscnn.data.tables.site_table import read_sites
+from mscnn.data.tables.wells import well_name, well_place
 from tests import microscopes
+from tests.data.vendors.test_htd import htd_text
 
 ALL = Wishes(channels={}, z="max")
 
@@ -94,3 +98,77 @@ def test_folders_start_from_the_table_where_it_lies_above_them(tmp_path, table, 
     found.to_csv(tmp_path / table, index=False)
     sites = read_sites(tmp_path / table, image_root=tmp_path / "screen" if asks else None)
     assert sites.files(0) == (str(tmp_path / "screen" / "P" / "a.tif"),)
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_a_plate_of_zarr_is_read_from_its_own_folder_as_from_the_one_above(tmp_path, version):
+    microscopes.write_ome_zarr(tmp_path, version)
+    plate = next(path for path in tmp_path.iterdir() if path.is_dir())
+    above, own = (find_images(place, wishes(z="max")).rows for place in (tmp_path, plate))
+    above = above[above["Metadata_Plate"].isin(own["Metadata_Plate"])].reset_index(drop=True)
+    for name in (name for name in above if name.startswith("PathName_")):
+        above[name] = above[name].str.removeprefix(f"{plate.name}/")
+    assert len(own) > 0
+    assert own.equals(above)
+
+
+def test_wells_of_zarr_that_are_not_there_are_refused_or_left_out(tmp_path):
+    microscopes.write_ome_zarr(tmp_path, "0.4")
+    plate = next(path for path in tmp_path.iterdir() if path.is_dir())
+    whole = find_images(plate, wishes(z="max")).rows
+    well = json.loads((plate / ".zattrs").read_text())["plate"]["wells"][0]["path"]
+    shutil.rmtree(plate / well)
+    with pytest.raises(DataError, match=r"1 wells or images .* are not there; .*--allow-missing") as refused:
+        find_images(plate, wishes(z="max"))
+    assert refused.value.details == [f"{well}: the folder is not there"]
+    found = find_images(plate, wishes(z="max", allow_missing=True))
+    lost = well_name(*well_place(well.replace("/", "")))
+    assert found.rows.equals(whole[whole["Metadata_Well"] != lost].reset_index(drop=True))
+    assert 0 < len(found.rows) < len(whole)
+    assert f"1 wells or images that the index lists are not there and left out, such as {well}" in found.lines
+    (next(plate.rglob("*/*/*/.zattrs"))).unlink()  # metadata that are lost: the image may be there
+    with pytest.raises(DataError, match="1 wells or images of the plate cannot be used; copy the plate again"):
+        find_images(plate, wishes(z="max", allow_missing=True))
+
+
+def test_an_image_of_zarr_that_is_not_there_may_be_left_out_alone(tmp_path):
+    microscopes.write_ome_zarr(tmp_path, "0.5")
+    plate = next(path for path in tmp_path.iterdir() if path.is_dir())
+    whole = find_images(plate, wishes(z="max")).rows
+    well = json.loads((plate / "zarr.json").read_text())["attributes"]["ome"]["plate"]["wells"][0]["path"]
+    image = json.loads((plate / well / "zarr.json").read_text())["attributes"]["ome"]["well"]["images"][0]["path"]
+    shutil.rmtree(plate / well / image)
+    with pytest.raises(DataError, match="1 wells or images that the index lists are not there"):
+        find_images(plate, wishes(z="max"))
+    assert len(find_images(plate, wishes(z="max", allow_missing=True)).rows) == len(whole) - 1
+
+
+def test_a_plate_of_zarr_is_known_by_its_attributes_alone_and_without_them_refused(tmp_path):
+    microscopes.write_ome_zarr(tmp_path / "screen", "0.4")
+    (tmp_path / "screen" / "notes.txt").write_text("of a download")
+    whole = find_images(tmp_path / "screen", wishes(z="max")).rows
+    plates = [path for path in (tmp_path / "screen").iterdir() if path.is_dir()]
+    for plate in plates:
+        (plate / ".zgroup").unlink()
+    assert find_images(tmp_path / "screen", wishes(z="max")).rows.equals(whole)
+    for plate in plates:
+        (plate / ".zattrs").unlink()
+    with pytest.raises(DataError, match=r"holds Zarr, such as .*, that is no OME-Zarr plate; copy the plate with the meta"):
+        find_images(tmp_path / "screen", wishes(z="max"))
+
+
+@pytest.mark.parametrize("has_htd", [True, False])
+def test_projections_are_no_planes_of_a_maximum_and_may_be_chosen(tmp_path, has_htd):
+    files = [f"TimePoint_1/{step}P1_{well}_s{site}_w{wave}.TIF" for well in ("A02", "B01") for site in (1, 2)
+             for wave in (1, 2) for step in ("", *(("ZStep_1/", "ZStep_2/") if wave == 1 else ()))]
+    for file in files:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    if has_htd:
+        (tmp_path / "P1.HTD").write_text(htd_text())
+    found = find_images(tmp_path, ALL)
+    first, second = (name for name in found.rows if name.startswith("FileName_"))
+    assert found.rows[first][0] == "TimePoint_1/ZStep_1/P1_A02_s1_w1.TIF|TimePoint_1/ZStep_2/P1_A02_s1_w1.TIF"
+    assert found.rows[second][0] == "P1_A02_s1_w2.TIF"
+    assert "4 projections do not count for --z max: their focal planes are there" in found.lines
+    assert find_images(tmp_path, wishes(z="0")).rows[first][0] == "P1_A02_s1_w1.TIF"

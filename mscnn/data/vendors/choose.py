@@ -17,7 +17,7 @@ _SHOWN = 8
 def choose_time(planes: pd.DataFrame, time: int | None) -> tuple[pd.DataFrame, str]:
     """Return the planes of one time point, and a line that says which; "" where there is one only.
 
-    Raises UsageError where there are several and none is chosen, or where the chosen one is not there.
+    Raises UsageError where there are several and none is chosen, or where a channel, or all, lacks the chosen one.
     """
     times = sorted(planes["time"].unique().tolist())
     if time is None:
@@ -26,7 +26,9 @@ def choose_time(planes: pd.DataFrame, time: int | None) -> tuple[pd.DataFrame, s
         return planes, ""
     if time not in times:
         raise UsageError(f"--time {time}: the folder holds time points {_listed(times)}; choose one of these")
-    return planes[planes["time"] == time], f"time point {time} of {_listed(times)}" if len(times) > 1 else ""
+    chosen = planes[planes["time"] == time]
+    lost = _lost(planes, chosen, f"--time {time}")
+    return chosen, f"time point {time} of {_listed(times)}{lost}" if len(times) > 1 else ""
 
 
 def choose_z(planes: pd.DataFrame, z: str) -> tuple[pd.DataFrame, str]:
@@ -34,7 +36,7 @@ def choose_z(planes: pd.DataFrame, z: str) -> tuple[pd.DataFrame, str]:
 
     z: "" where nothing is said, max, middle, or a number as the microscope counts.  With max all planes of a channel are
     returned.  Of an even number of planes, middle is the upper one of the two.
-    Raises UsageError where there are several and none is chosen, or where the chosen one is nowhere.
+    Raises UsageError where there are several and none is chosen, or where a channel, or all, lacks the chosen one.
     """
     planes = planes.sort_values([*CHANNEL, "z"], kind="stable")
     groups = planes.groupby(CHANNEL, sort=False)
@@ -55,7 +57,20 @@ def choose_z(planes: pd.DataFrame, z: str) -> tuple[pd.DataFrame, str]:
         return planes[groups.cumcount() == counts // 2], f"the middle one of {over} focal planes"
     if int(z) not in levels:
         raise UsageError(f"--z {z}: the folder holds focal planes {_listed(levels)}; choose one of these, max or middle")
-    return planes[planes["z"] == int(z)], f"focal plane {z} of {_listed(levels)}" if len(levels) > 1 else ""
+    chosen = planes[planes["z"] == int(z)]
+    lost = _lost(planes, chosen, f"--z {z}")
+    return chosen, f"focal plane {z} of {_listed(levels)}{lost}" if len(levels) > 1 else ""
+
+
+def without_projections(planes: pd.DataFrame, z: str) -> pd.DataFrame:
+    """Return the planes of a maximum, or of a middle, without projections: z 0 where other focal planes are there.
+
+    planes: of an index with z0_projected; z: as of choose_z, which alone chooses a projection, by its number.
+    """
+    if z not in ("max", "middle"):
+        return planes
+    highest = planes.groupby([*CHANNEL, "order", "time"], sort=False)["z"].transform("max")
+    return planes[(planes["z"] > 0) | (highest == 0)]
 
 
 def parse_z(text: str) -> str:
@@ -72,6 +87,17 @@ def parse_time(text: str) -> int | None:
     if plain != "auto" and not re.fullmatch(r"\d{1,6}", plain):
         raise UsageError(f"--time {text}: give the number of a time point")
     return None if plain == "auto" else int(plain)
+
+
+def _lost(planes: pd.DataFrame, chosen: pd.DataFrame, option: str) -> str:
+    """Return what follows a line where sites have no chosen plane, "" where all have. Raises UsageError for a channel."""
+    kept = set(chosen["channel"])
+    if lost := [name for name in planes["channel"].unique() if name not in kept]:
+        names = ", ".join(name or "without a name" for name in lost)
+        raise UsageError(f"{option}: no plane of channel {names} is there; choose another, or channels that have "
+                         "it with --channels")
+    number = len(planes[SITE].drop_duplicates()) - len(chosen[SITE].drop_duplicates())
+    return f"; {number} sites have none there and are left out" if number else ""
 
 
 def _listed(numbers: list[int]) -> str:

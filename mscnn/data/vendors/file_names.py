@@ -47,9 +47,10 @@ def read(listing: Listing, index: str, options: ReadOptions) -> PlaneIndex:
     notes = [f"{number} {kind} were left out" for kind, number in left_out.items() if number]
     if others:
         notes.append(f"{len(others)} of {len(images)} image files have other names and were left out: {_some(others)}")
-    if any(row["z"] for row in rows) and (flat := sum(row["is_flat"] for row in rows)):
+    flat = sum(row["is_flat"] for row in rows) if any(row["z"] for row in rows) else 0
+    if flat:
         notes.append(f"{flat} images lie beside folders of focal planes; they are projections and read as z 0")
-    return PlaneIndex(planes_of(rows), label, tuple(notes), tuple(problems))
+    return PlaneIndex(planes_of(rows), label, tuple(notes), tuple(problems), z0_projected=flat > 0)
 
 
 def _names(images: Sequence[str]) -> list[str]:
@@ -61,6 +62,9 @@ def _refuse_unreadable(listing: Listing, images: list[str]) -> None:
     if len(files := cellomics_files(listing)) > len(images):
         raise DataError(f"{listing.root}: holds {len(files)} images of Cellomics as {_some(files)}, which mscnn does not "
                         "read; export them as TIFF from HCS Studio, or convert them with Bio-Formats")
+    if not images and listing.zarr_groups:
+        raise DataError(f"{listing.root}: holds Zarr, such as {listing.zarr_groups[0]}, that is no OME-Zarr plate; copy "
+                        "the plate with the metadata in its own folder, which list wells")
     if not images:
         raise DataError(f"{listing.root}: holds no image files ({', '.join(IMAGES)}); name the folder of the images")
 

@@ -3,7 +3,7 @@
 Exercised by `pytest tests/data/vendors/test_find_index.py`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from types import ModuleType
@@ -56,11 +56,7 @@ def _find(place: Path, listing: Listing, options: ReadOptions, format: str) -> t
             raise UsageError(f"--pattern {options.pattern} reads names of files, and --format {format} does not; drop one")
         return file_names, [""]
     asked = {format: READERS[format]} if format != "auto" else READERS
-    if place.is_dir():
-        found = {name: indexes for name, reader in asked.items() if name != BY_NAMES and (indexes := reader.find(listing))}
-    else:
-        found = {name: [place.name] for name, reader in asked.items()
-                 if name != BY_NAMES and place.name in reader.find(listing)}
+    found = dict(_found(listing, asked)) if place.is_dir() else _of_file(place, listing, asked)
     if len(found) > 1:  # a folder of a microscope may hold a table that was made of it
         found = {name: indexes for name, indexes in found.items() if name not in _TABLES} or found
     if len(found) > 1:
@@ -72,8 +68,27 @@ def _find(place: Path, listing: Listing, options: ReadOptions, format: str) -> t
     if BY_NAMES in asked and place.is_dir():
         return file_names, [""]
     known = ", ".join(reader.NAME for reader in asked.values())
-    raise DataError(f"{place}: no index of {known} is recognised; name the folder that the microscope wrote, or give the "
-                    "names of its files by --pattern")
+    remedy = "name the folder that the microscope wrote, or give the names of its files by --pattern"
+    beside = [] if place.is_dir() else [index for _, indexes in _found(listing, asked) for index in indexes if index]
+    if beside:
+        remedy = f"its folder holds {', '.join(beside[:3])}{', ...' if len(beside) > 3 else ''}; name one, or the folder"
+    raise DataError(f"{place}: no index of {known} is recognised; {remedy}")
+
+
+def _found(listing: Listing, asked: Mapping[str, ModuleType]) -> list[tuple[str, list[str]]]:
+    """Return (name, index files) of each reader that finds any, but not by names of files."""
+    return [(name, indexes) for name, reader in asked.items() if name != BY_NAMES and (indexes := reader.find(listing))]
+
+
+def _of_file(place: Path, listing: Listing, asked: Mapping[str, ModuleType]) -> dict[str, list[str]]:
+    """Return {name: [index]} of the readers of a file that a user names.
+
+    A file of metadata of Zarr stands for its folder, and a table of any name may be one of LoadData.
+    """
+    names = (place.name, "") if place.name in ome_zarr_plate.METADATA else (place.name,)
+    found = {name: [index for index in indexes if index in names] for name, indexes in _found(listing, asked)}
+    found = {name: indexes for name, indexes in found.items() if indexes}
+    return found or ({"load-data": [place.name]} if "load-data" in asked and load_data.is_table(place) else {})
 
 
 def _folder_labels(indexes: Sequence[str], root: Path) -> list[str]:

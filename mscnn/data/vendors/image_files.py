@@ -13,7 +13,8 @@ HIDDEN, THUMBNAIL, DERIVED = "hidden files", "thumbnails", "projections, stitche
 _CELLOMICS = (".c01", ".dib")
 _THUMB = re.compile(r"(?:^|[/_ .-])thumb", re.IGNORECASE)
 _DERIVED_FOLDER = re.compile(r"(?:^|/)(?:projections?|montages?|(?:[^/]*_)?stitched)/", re.IGNORECASE)
-_DERIVED_NAME = re.compile(r"(?:DC_|SC_BP).*|.*_(?:Stitched|ZProj|Z Proj)\S*\[.*", re.IGNORECASE)  # of CellVoyager; of Gen5
+_DERIVED_NAME = re.compile(  # of CellVoyager; of Gen5; overlays of Cellomics
+    r"(?:DC_|SC_BP).*|.*_(?:Stitched|ZProj|Z Proj)\S*\[.*|(?:.*_)?[a-z][0-9]{2}f[0-9]+o[0-9]+\.tiff?", re.IGNORECASE)
 
 
 def image_files(listing: Listing, *, is_template: bool) -> tuple[list[str], Counter[str]]:

@@ -26,6 +26,8 @@ NAME = "LoadData of CellProfiler"
 SAME = "files of several folders are one file here; name the folder that holds all those folders"
 NO_NUMBER = "frames or series cannot be used; give whole numbers from 0, and files of one series"
 REMEDY = "give the table with which CellProfiler loaded the images"
+_ENDINGS = (".csv", ".csv.gz", ".tsv", ".txt", ".parquet")
+_SIZE = re.compile(r"(?:Image_)?Height_(.+)", re.IGNORECASE)
 _IMAGE = re.compile(r"(?:Image_)?(FileName|PathName|URL|Frame|Series)_(.+)", re.IGNORECASE)
 
 
@@ -33,7 +35,8 @@ _IMAGE = re.compile(r"(?:Image_)?(FileName|PathName|URL|Frame|Series)_(.+)", re.
 class _Channel:
     """The columns of one channel."""
 
-    name: str
+    key: str   # as in its columns, OrigDNA
+    name: str  # for people, DNA
     columns: dict[str, str] = field(default_factory=dict)  # {"filename": "FileName_OrigDNA", ...}
 
 
@@ -42,7 +45,7 @@ def find(listing: Listing) -> list[str]:
     best: dict[str, str] = {}
     for file in listing.named("load_data*", "loaddata*"):
         stem = re.sub(r"(_with_illum)?\.(csv|csv\.gz|parquet)$", "", file.lower())
-        if stem == file.lower() or not _has_images(listing.path(file)):
+        if stem == file.lower() or not is_table(listing.path(file)):
             continue
         best[stem] = min(best.get(stem, file), file, key=lambda name: ("_with_illum" in name.lower(), name.lower()))
     return sorted(best.values())
@@ -57,6 +60,7 @@ def read(listing: Listing, index: str, options: ReadOptions) -> PlaneIndex:
     table = _read_table(path)
     columns = [str(name) for name in table]
     channels, left_out = _channels(columns)
+    channels, saved = _loaded(channels, columns)
     if not channels:
         raise DataError(f"{path}: has no column FileName_X or URL_X that names images; {REMEDY}")
     problems: list[Problem] = []
@@ -73,11 +77,28 @@ def read(listing: Listing, index: str, options: ReadOptions) -> PlaneIndex:
     tell_names([site["well"] for site in sites], table[names].tolist(), index, problems, notes)
     if left_out:
         notes.append(f"{len(left_out)} columns of illumination functions were left out ({', '.join(left_out)[:80]})")
+    if saved:
+        notes.append(f"{len(saved)} images that CellProfiler saved were left out ({', '.join(saved)[:80]})")
     if files.empty:
         notes.append(f"{files.empty} images have no file name in the table")
     passed = _passed_on(table, columns, [roles.get(role) for role in ("plate", "well", "site")])
     planes = pd.concat([planes_of(rows), passed.iloc[numbers].reset_index(drop=True)], axis=1)
     return PlaneIndex(planes, NAME, tuple(notes), tuple(problems))
+
+
+def is_table(path: Path) -> bool:
+    """Return whether a file is a table, by its ending, whose header has a column with names of images."""
+    if not path.name.lower().endswith(_ENDINGS):
+        return False
+    try:
+        if path.suffix.lower() == ".parquet":
+            names = parquet.read_schema(path).names
+        else:
+            with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
+                names = re.split(r"[,;\t\r\n]", file.read(2**16).decode("utf-8-sig", "replace").partition("\n")[0])
+    except (OSError, EOFError, zlib.error, pa.ArrowException):
+        return False
+    return any(re.match(r"(Image_)?(FileName|URL)_", name.strip(' "'), re.IGNORECASE) for name in names)
 
 
 def _read_table(path: Path) -> pd.DataFrame:
@@ -104,12 +125,24 @@ def _channels(columns: Sequence[str]) -> tuple[list[_Channel], list[str]]:
         if "illum" in match[2].lower():
             left_out[match[2]] = None
         else:
-            found.setdefault(match[2], _Channel(match[2])).columns[match[1].lower()] = column
+            found.setdefault(match[2], _Channel(match[2], match[2])).columns[match[1].lower()] = column
     channels = [channel for channel in found.values() if {"filename", "url"} & set(channel.columns)]
     for channel in channels:
         bare = re.sub(r"^Orig(?=.)", "", channel.name)
         channel.name = bare if bare not in found else channel.name
     return channels, list(left_out)
+
+
+def _loaded(channels: list[_Channel], columns: Sequence[str]) -> tuple[list[_Channel], list[str]]:
+    """Return the channels without images that CellProfiler saved, and the names of these.
+
+    Its own table of images, Image.csv, tells the size of those that it loaded, and of no other.
+    """
+    sized = {match[1] for column in columns if (match := _SIZE.fullmatch(column))}
+    if not sized:
+        return channels, []
+    saved = [channel.key for channel in channels if channel.key not in sized]
+    return [channel for channel in channels if channel.key in sized], saved
 
 
 def _passed_on(table: pd.DataFrame, columns: list[str], used: list[str | None]) -> pd.DataFrame:
@@ -157,16 +190,3 @@ class _Files:
 
     def _add(self, row: int, reason: str, kind: str) -> None:
         self.problems.append(Problem(int(self.table.index[row]), self.index, f"{self.index}: {reason}", kind))
-
-
-def _has_images(path: Path) -> bool:
-    """Return whether the header of a table has a column with names of images."""
-    try:
-        if path.suffix.lower() == ".parquet":
-            names = parquet.read_schema(path).names
-        else:
-            with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
-                names = re.split(r"[,;\t\r\n]", file.read(2**16).decode("utf-8-sig", "replace").partition("\n")[0])
-    except (OSError, EOFError, zlib.error, pa.ArrowException):
-        return False
-    return any(re.match(r"(Image_)?(FileName|URL)_", name.strip(' "'), re.IGNORECASE) for name in names)

@@ -58,7 +58,8 @@ def read(listing: Listing, index: str, options: ReadOptions) -> PlaneIndex:
         notes.append(f"{left_out[PROJECTED]} {PROJECTED}")
     if unknown := sorted({row["order"] + 1 for row in rows} - {*htd.waves}):
         notes.append(f"the HTD does not declare wavelength {', '.join(map(str, unknown))}; its number is its name")
-    return PlaneIndex(planes_of([*rows, *({**row, "plate": plate} for row in absent)]), NAME, tuple(notes), tuple(problems))
+    return PlaneIndex(planes_of([*rows, *({**row, "plate": plate} for row in absent)]), NAME, tuple(notes), tuple(problems),
+                      z0_projected=left_out[PROJECTED] > 0)
 
 
 def _rows(listing: Listing, folders: list[_Folder], htd: Htd, prefix: str | None,
@@ -129,6 +130,8 @@ def _absent(listing: Listing, folders: list[_Folder], key: tuple[str, str], htd:
             rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return a row for each selected well, site and wavelength without any image, with the path that it would have."""
     seen = {(row["well"], row["site"], row["order"]) for row in rows}
+    numbers = {int(row["site"]) for row in rows}
+    sites = sorted(numbers) if len(numbers) == htd.sites else range(1, htd.sites + 1)  # of a grid, or counted from 1
     root = listing.root.resolve().as_posix()
     below = key[0].removeprefix(root).lstrip("/") if key[0].startswith(root) else ""
     first = next((folder for folder in folders if folder.time is not None or folder.z is not None),
@@ -137,7 +140,7 @@ def _absent(listing: Listing, folders: list[_Folder], key: tuple[str, str], htd:
         first = _Folder(rows[0]["path"].rpartition("/")[0], rows[0]["time"], rows[0]["z"])
     found = []
     for well in htd.wells:
-        for site in map(str, range(1, htd.sites + 1)):
+        for site in map(str, sites):
             for wave in htd.collected:
                 if (well, site, wave - 1) not in seen:
                     name = _expected_name(key[1], htd, well, site, wave)

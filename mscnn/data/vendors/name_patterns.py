@@ -29,9 +29,10 @@ def _pattern(name: str, regex: str, template: str = "") -> NamePattern:
 
 
 # The shortest name of a plate: in P1_A02_s10 the well is A02, and not S10.
+_HCS_AI = r"_t(?P<time>[0-9]+)_(?P<well>[a-z][0-9]{2})_s(?P<site>[0-9]+)_w(?P<channel>[0-9]+)_z(?P<z>[0-9]+)"
 METAXPRESS = _pattern(
-    "MetaXpress", rf"(?:(?P<plate>.+?)_)??{_WELL}(?:_s(?P<site>[0-9]+))?(?:_w(?P<channel>[0-9]+?))?"
-    rf"(?:_z(?P<z>[0-9]+))?(?:_t(?P<time>[0-9]+))?(?:{_GUID})?")
+    "MetaXpress", rf"(?!.+{re.sub('P<.*?>', ':', _HCS_AI)}\.)(?:(?P<plate>.+?)_)??{_WELL}(?:_s(?P<site>[0-9]+))?"
+    rf"(?:_w(?P<channel>[0-9]+?))?(?:_z(?P<z>[0-9]+))?(?:_t(?P<time>[0-9]+))?(?:{_GUID})?")
 PATTERNS = (
     METAXPRESS,
     # well, read step, number of the channel, number in the well, channel, kinetic read; negative steps are processed images
@@ -44,13 +45,16 @@ PATTERNS = (
     _pattern("CQ1", r"W[0-9]{1,4}F[0-9]{1,4}T[0-9]{1,4}Z[0-9]{1,4}C[0-9]{1,2}",
              "W{{well{wells}}}F{{site}}T{{time}}Z{{z}}C{{channel}}.tif"),
     _pattern("Harmony", r"r(?P<row>[0-9]{2})c(?P<column>[0-9]{2})f(?P<site>[0-9]{2,})p(?P<z>[0-9]{2,})"
-             r"-ch(?P<channel>[0-9]+)sk(?P<time>[0-9]+)fk[0-9]+fl[0-9]+"),
+             r"-ch(?P<channel>[0-9]+)(?:sk(?P<time>[0-9]+)fk[0-9]+fl[0-9]+)?"),
+    _pattern("Harmony", r"r(?P<row>[0-9]{2})c(?P<column>[0-9]{2})f(?P<site>[0-9]{2,})p(?P<z>[0-9]{2,})"
+             r"-ch(?P<channel>[0-9]+)t(?P<time>[0-9]+)"),
     _pattern("IN Cell Analyzer", r"(?:(?P<plate>.+?)_)?(?P<row>[a-z]{1,2}) - (?P<column>[0-9]{1,3})\(fld (?P<site>[0-9]+)"
              r"(?: wv (?P<channel>.+?))?(?: z (?P<z>[0-9]+))?(?:[ -]+time (?P<time>[0-9]+)(?: - [0-9.]+ ms)?)?\)"),
     _pattern("ScanR", r"(?P<well>[a-z]{1,2}[0-9]{1,2})--W[0-9]{5}--P(?P<site>[0-9]{5})--Z(?P<z>[0-9]{5})"
              r"--T(?P<time>[0-9]{5})--(?P<channel>.+)"),
     _pattern("ScanR", r"(?:.*[^a-z0-9])?--W[0-9]{5}--P[0-9]{5}--Z[0-9]{5}--T[0-9]{5}--.+",
              "*--W{{well{wells}}}--P{{site}}--Z{{z}}--T{{time}}--{{channel}}.tif"),
+    _pattern("HCS.ai", rf"(?P<plate>.+){_HCS_AI}"),
     _pattern("ACQUIFER", r"(?:WE[0-9]+--)?-(?P<well>[a-z][0-9]{3})--PO(?P<site>[0-9]+)--LO(?P<time>[0-9]+)"
              r"--CO(?P<channel>[0-9]+)--SL(?P<z>[0-9]+)--.+"),
 )

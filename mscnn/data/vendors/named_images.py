@@ -1,6 +1,6 @@
 """What the names of image files tell -> a row a plane.  Exercised by `pytest tests/data/vendors/test_file_names.py`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from mscnn.data.tables.problems import Problem
@@ -29,13 +29,15 @@ def named_rows(listing: Listing, named: Sequence[NamedImage], *,
     """
     root = listing.root.resolve().as_posix()
     places = {folder: tree_place(f"{root}/{folder}".rstrip("/")) for folder in {_folder(image.path) for image in named}}
-    keys = [(places[_folder(image.path)].plate, image.fields.get("plate", "")) for image in named]
+    wells = [_well(image.fields) for image in named]
+    above = _above_wells([(places[_folder(image.path)].plate, well) for image, well in zip(named, wells, strict=True)])
+    keys = [(above[places[_folder(image.path)].plate], image.fields.get("plate", "")) for image in named]
     plates = {key: key[1] for key in keys} if are_plates_told else unique_names(keys)
     steps = _steps(named)
     rows: list[dict[str, Any]] = []
     problems: list[Problem] = []
-    for (path, fields), key in zip(named, keys, strict=True):
-        place, folder = _well(fields), places[_folder(path)]
+    for (path, fields), key, place in zip(named, keys, wells, strict=True):
+        folder = places[_folder(path)]
         if place is None or max(map(_number, (fields.get("z", ""), fields.get("time", "")))) >= LARGEST_NUMBER:
             problems.append(Problem(None, path, f"{path}: {_shown_well(fields)} is no well of a plate of up to 1,536",
                                     "names of files tell no well; rename them, or give another --pattern"))
@@ -57,6 +59,15 @@ def add_pixel_sizes(listing: Listing, rows: list[dict[str, Any]]) -> None:
         if key not in sizes:
             sizes[key] = pixel_size(listing.path(row["path"]))
         row["pixel_size"] = sizes[key]
+
+
+def _above_wells(found: Iterable[tuple[str, tuple[int, int] | None]]) -> dict[str, str]:
+    """Return {folder: folder of its plate}: the one above where a folder has the name of the only well of its images."""
+    wells: dict[str, set[tuple[int, int] | None]] = {}
+    for folder, well in found:
+        wells.setdefault(folder, set()).add(well)
+    return {folder: folder.rpartition("/")[0] if None not in own and own == {well_place(folder.rpartition("/")[2])}
+            else folder for folder, own in wells.items()}
 
 
 def _folder(path: str) -> str:

@@ -25,6 +25,10 @@ _WIDEST = 1e9  # of a pixel, in any unit
 _OLD_AXES = "tczyx"  # of versions before 0.3
 
 
+class AbsentError(ValueError):
+    """An error for a group whose folder is not there."""
+
+
 class _Level(NamedTuple):
     """One level of an image."""
 
@@ -63,7 +67,7 @@ def read_attributes(folder: str) -> dict[str, Any]:
         if found is None and os.path.isdir(folder):
             raise ValueError("its metadata, .zattrs or zarr.json, are not there")
     if found is None and not os.path.isdir(folder):
-        raise ValueError("the folder is not there")
+        raise AbsentError("the folder is not there")
     if not isinstance(found, dict):
         raise ValueError("its attributes are no record")
     return found

@@ -14,8 +14,8 @@ from mscnn.core.files import read_bytes
 from mscnn.data.tables.problems import Problem
 from mscnn.data.tables.wells import well_name, well_place
 from mscnn.data.vendors.names_below import LEAVES, pieces_of
-from mscnn.data.vendors.ome_zarr_image import LARGEST, Image, read_attributes, read_image, records
-from mscnn.data.vendors.planes import Listing, PlaneIndex, ReadOptions, planes_of
+from mscnn.data.vendors.ome_zarr_image import LARGEST, AbsentError, Image, read_attributes, read_image, records
+from mscnn.data.vendors.planes import ABSENT, Listing, PlaneIndex, ReadOptions, planes_of
 
 NAME = "OME-Zarr plate"
 METADATA = (".zattrs", "zarr.json", ".zgroup")  # a user may name one of these for its folder
@@ -67,7 +67,7 @@ def read(listing: Listing, index: str, options: ReadOptions) -> PlaneIndex:
                 raise ValueError(entry.fault)
             image = read_image(os.path.join(folder, *entry.place), options.level_size)
         except ValueError as problem:
-            problems.append(Problem(None, below, f"{below}: {problem}", entry.kind))
+            problems.append(Problem(None, below, f"{below}: {problem}", _kind(problem, entry.kind)))
             continue
         images.append(image)
         shared = {"plate": name, "well": entry.well, "site": entry.site, "path": f"{below}/{image.level}",
@@ -107,7 +107,7 @@ def _images(folder: str, place: list[str]) -> Iterator[_Entry]:
     try:
         images = records(read_attributes(os.path.join(folder, *place)).get("well"), "images")
     except ValueError as problem:
-        yield _Entry(well, place, fault=str(problem))
+        yield _Entry(well, place, fault=str(problem), kind=_kind(problem, UNREADABLE))
         return
     for image in images:
         acquisition = image.get("acquisition")
@@ -131,6 +131,11 @@ def _well_fault(place: list[str], record: dict[str, Any], rows: list[str], colum
     if well_place("".join(place)) is None:
         return f"well {path!r} is no place on a plate, such as B/03"
     return ""
+
+
+def _kind(problem: ValueError, other: str) -> str:
+    """Return the kind of a problem: ABSENT where its folder is not there, else the other one."""
+    return ABSENT if isinstance(problem, AbsentError) else other
 
 
 def _notes(rows: list[dict[str, Any]], images: list[Image], options: ReadOptions) -> tuple[str, ...]:

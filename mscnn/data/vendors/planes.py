@@ -17,7 +17,8 @@ import pandas as pd
 from mscnn.core.errors import DataError
 from mscnn.data.tables.problems import Problem
 
-ZARR_GROUPS = (".zgroup", "zarr.json", ".zarray")  # a folder with one of these is one entry of a listing
+ZARR_GROUPS = (".zgroup", ".zattrs", "zarr.json", ".zarray")  # a folder with one of these is one entry of a listing
+ABSENT = "wells or images that the index lists are not there; copy them, or leave them out with --allow-missing true"
 COLUMNS = {              # of PlaneIndex.planes
     "plate": "str",      # name for people: barcode or name of the plate; "" where the index does not tell
     "well": "str",       # as A01; "" where the index does not tell
@@ -43,6 +44,7 @@ class PlaneIndex:
     format: str                         # for people: "Harmony V5"
     notes: tuple[str, ...] = ()         # what was left out and why, a line each: "12 planes were not recorded"
     problems: tuple[Problem, ...] = ()  # what cannot be used; those of all indexes are refused together
+    z0_projected: bool = False          # z 0 is the projection of the other focal planes, where these are there
 
 
 @dataclass(frozen=True)

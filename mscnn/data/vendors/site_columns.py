@@ -22,9 +22,10 @@ from mscnn.data.vendors.well_columns import (
 
 NO_WELL = "wells of the table are no places on a plate; write them like B03"
 CONTRADICTION = "tables contradict themselves about wells; mend the table, or take out the columns that are wrong"
+WELLS = "Metadata_Well, or two Metadata_Row and Metadata_Col"
 ROLES = {  # names of columns without prefix and case, the best first
     "plate": ("plate", "platename", "plateid", "platebarcode", "assayplatebarcode", "barcode"),
-    "well": ("well", "wellposition", "wellname", "wellid"),
+    "well": ("well", "wellposition", "wellname", "wellid", "assaywellposition", "cpdwellposition"),
     "site": ("site", "siteid", "field", "fieldid", "fov", "fieldofview", "fovname"),
     "z": ("planeid", "zplane", "zslice", "z", "plane", "startz"),
     "time": ("timepoint", "timepointid", "time", "t", "startt"),
@@ -59,6 +60,8 @@ def site_rows(table: pd.DataFrame, roles: dict[str, str], index: str, problems: 
                          for row, column in lost]
         elif conflict := row_column_conflict(wells, texts["row"], texts["column"]):
             problems.append(Problem(None, index, f"{index}: {conflict}", CONTRADICTION))
+    elif "well" not in texts:
+        notes.append(f"no column tells wells; name one {WELLS}")
     plates, sites = texts.get("plate", none), texts.get("site", none)
     groups = list(zip(plates, wells, sites, strict=True))
     numbers = {role: _numbers(texts.get(role), groups) for role in ("z", "time")}

@@ -3,7 +3,7 @@
 import pytest
 
 from mscnn.core.errors import UsageError
-from mscnn.data.vendors.choose import choose_time, choose_z, parse_z
+from mscnn.data.vendors.choose import choose_time, choose_z, parse_z, without_projections
 from mscnn.data.vendors.planes import planes_of
 
 # Site 1 has five planes of DNA and one of ER, site 2 four planes of DNA, at two times each.
@@ -34,10 +34,33 @@ def test_several_focal_planes_need_a_choice():
 
 
 @pytest.mark.parametrize(("z", "expected"), [
-    ("middle", ["1DNA30", "1ER30", "2DNA30"]), ("3", ["1DNA30", "1ER30", "2DNA30"]), ("5", ["1DNA50"])])
+    ("middle", ["1DNA30", "1ER30", "2DNA30"]), ("3", ["1DNA30", "1ER30", "2DNA30"])])
 def test_one_plane_is_chosen(z, expected):
     """Of five the third; of four the third, the upper one of the two in the middle; a single one is its own middle."""
     assert choose_z(ONE_TIME, z)[0]["path"].tolist() == expected
+
+
+def test_a_channel_without_the_chosen_plane_is_refused_and_sites_without_it_are_counted():
+    with pytest.raises(UsageError, match=r"--z 5: no plane of channel ER is there; .* with --channels"):
+        choose_z(ONE_TIME, "5")
+    chosen, line = choose_z(ONE_TIME[ONE_TIME["channel"] == "DNA"], "5")
+    assert chosen["path"].tolist() == ["1DNA50"]
+    assert line == "focal plane 5 of 1, 2, 3, 4, 5; 1 sites have none there and are left out"
+    later = PLANES[(PLANES["time"] == 7) & (PLANES["channel"] == "ER")]
+    planes = PLANES.drop(index=later.index)
+    with pytest.raises(UsageError, match=r"--time 7: no plane of channel ER is there"):
+        choose_time(planes, 7)
+    planes = PLANES[(PLANES["time"] == 0) | (PLANES["site"] == "1")]
+    assert choose_time(planes, 7)[1] == "time point 7 of 0, 7; 1 sites have none there and are left out"
+
+
+@pytest.mark.parametrize(("z", "expected"), [
+    ("max", ["1DNA1", "1DNA2", "1ER0"]), ("middle", ["1DNA1", "1DNA2", "1ER0"]), ("0", ["1DNA0", "1DNA1", "1DNA2", "1ER0"]),
+    ("", ["1DNA0", "1DNA1", "1DNA2", "1ER0"])])
+def test_a_projection_counts_where_its_planes_do_not(z, expected):
+    planes = planes_of([{"plate": "P", "well": "A01", "site": "1", "channel": name, "z": level, "path": f"1{name}{level}"}
+                        for name, levels in (("DNA", (0, 1, 2)), ("ER", (0,))) for level in levels])
+    assert without_projections(planes, z)["path"].tolist() == expected
 
 
 def test_a_maximum_takes_all_planes_in_their_order():

@@ -90,6 +90,8 @@ def test_what_gen5_made_of_images_is_left_out_where_there_are_images(tmp_path):
                                                                     ("M_260306160001", "A01", "1", "1", 1, 0, 0)]),
     (["p_P24_T0002F003L01A01Z04C05.tif"], [("p", "P24", "3", "5", 0, 4, 2)]),
     (["r02c13f04p05-ch6sk7fk1fl1.tiff"], [("run", "B13", "4", "6", 0, 5, 7)]),
+    (["r02c13f04p05-ch06t07.tiff"], [("run", "B13", "4", "6", 0, 5, 7)]),
+    (["r02c13f04p05-ch06.tiff"], [("run", "B13", "4", "6", 0, 5, 0)]),
     (["B - 02(fld 01 wv DAPI - DAPI).tif", "B - 02(fld 01 wv FITC - FITC z 2 time 3).tif"],
      [("run", "B02", "1", "DAPI - DAPI", 0, 0, 0), ("run", "B02", "1", "FITC - FITC", 1, 2, 3)]),
     (["C3--W00001--P00002--Z00003--T00004--DAPI.tif"], [("run", "C03", "2", "DAPI", 0, 3, 4)]),
@@ -258,3 +260,28 @@ def test_names_that_fit_two_microscopes_are_refused(tmp_path, monkeypatch):
     assert file_names.find(listing) == []
     with pytest.raises(DataError, match=r"MetaXpress and Gen5 names files as P_A01_w1\.tif; tell where names hold"):
         file_names.read(listing, "", ReadOptions())
+
+
+def test_overlays_of_cellomics_are_left_out(tmp_path):
+    names = [f"MFGTMP_140206190001_B02f0{field}{kind}.TIF" for field in (0, 1) for kind in ("d0", "d1", "o1")]
+    found = read(make(tmp_path, names))
+    assert sorted(found.planes["path"]) == [name for name in names if "o1" not in name]
+    assert found.notes == ("2 projections, stitched images and images of corrections were left out",)
+
+
+def test_time_points_of_hcs_ai_are_no_plates(tmp_path):
+    names = [f"my_plate_t{time}_C05_s0_w{wave}_z0.tif" for time in (0, 1) for wave in (0, 1)]
+    found = read(make(tmp_path, names))
+    assert found.format == "names of files, as of HCS.ai"
+    assert sorted(rows(found, "plate", "well", "site", "channel", "z", "time")) == [
+        ("my_plate", "C05", "0", str(wave), 0, time) for wave in (0, 1) for time in (0, 1)]
+
+
+def test_folders_of_wells_are_no_plates_and_folders_called_like_wells_are(tmp_path):
+    archive = [f"{plate}/hs/7f3c/images/r03c0{column}/r03c0{column}f01p01-ch0{channel}t01.tiff"
+               for plate in ("BR1", "BR2") for column in (1, 2) for channel in (1, 2)]
+    found = read(make(tmp_path / "archive", archive))
+    assert rows(found, "plate", "path") == [(f"{path.partition('/')[0]}/hs/7f3c/images", path) for path in sorted(archive)]
+    plates = [f"{plate}/A0{column}_s1_w1.tif" for plate in ("A1", "A2") for column in (1, 2)]
+    found = read(make(tmp_path / "plates", plates))
+    assert rows(found, "plate", "path") == [(path[:2], path) for path in plates]

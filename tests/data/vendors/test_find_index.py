@@ -79,3 +79,35 @@ def test_what_is_not_recognised_is_refused_with_the_way_out(tmp_path):
         read_folder(tmp_path / "notes.txt", ReadOptions())
     with pytest.raises(UsageError, match=r"--pattern x reads names of files, and --format harmony does not"):
         read_folder(tmp_path, ReadOptions(pattern="x"), format="harmony")
+
+
+@pytest.mark.parametrize(("version", "name"), [("0.4", ".zattrs"), ("0.4", ".zgroup"), ("0.5", "zarr.json")])
+def test_metadata_of_zarr_stand_for_their_plate(tmp_path, version, name):
+    microscopes.write_ome_zarr(tmp_path, version)
+    plate = min(tmp_path.rglob(name), key=lambda path: len(path.parts)).parent
+    _, [named] = read_folder(plate / name, ReadOptions())
+    _, [whole] = read_folder(plate, ReadOptions())
+    assert named.planes.equals(whole.planes)
+    assert len(named.planes) > 0
+
+
+def test_a_table_that_is_named_itself_may_have_any_name(tmp_path):
+    microscopes.write_load_data(tmp_path)
+    table = next(tmp_path.rglob("load_data*.csv"))
+    _, [whole] = read_folder(table, ReadOptions())
+    renamed = table.rename(table.parent / "MyExpt_Image.csv")
+    _, [named] = read_folder(renamed, ReadOptions())
+    assert named.planes.equals(whole.planes)
+    with pytest.raises(DataError, match="no index of Harmony is recognised"):
+        read_folder(renamed, ReadOptions(), format="harmony")
+    with pytest.raises(DataError, match="is recognised"):
+        read_folder(renamed.rename(renamed.with_suffix(".tif")), ReadOptions())
+
+
+def test_a_file_beside_an_index_is_refused_with_the_name_of_the_index(tmp_path):
+    microscopes.write_cellvoyager(tmp_path)
+    index = next(tmp_path.rglob("*.mlf"))
+    beside = index.with_name("MeasurementDetail.mrf")
+    assert beside.exists()
+    with pytest.raises(DataError, match=r"is recognised; its folder holds MeasurementData.mlf; name one, or the folder"):
+        read_folder(beside, ReadOptions())

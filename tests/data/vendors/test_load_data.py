@@ -186,3 +186,25 @@ def test_parquet_keeps_whole_numbers_whole(tmp_path):
     planes = read(write(tmp_path, table, IMAGES, "load_data.parquet")).planes
     assert planes["site"].tolist() == ["1", "2"] * 2
     assert planes["Metadata_Count"].tolist() == ["1", ""] * 2
+
+
+@pytest.mark.parametrize("prefix", ["", "Image_"])
+def test_images_that_cellprofiler_saved_are_left_out_of_its_own_table(tmp_path, prefix):
+    table = JUMP.assign(Height_OrigAGP="8", Height_OrigDNA="8", FileName_Outlines="x.png", PathName_Outlines="/out",
+                        URL_Overlay="file:/out/y.png")
+    table = table.rename(columns={name: prefix + name for name in table if not name.startswith("Metadata_")})
+    index = read(write(tmp_path, table, IMAGES))
+    assert index.planes["channel"].tolist() == ["AGP", "AGP", "DNA", "DNA"]
+    assert index.notes == ("2 images that CellProfiler saved were left out (Outlines, Overlay)",)
+
+
+@pytest.mark.parametrize(("columns", "wells"), [
+    ({"Metadata_CPD_WELL_POSITION": ["A01", "B02"]}, ["A01", "B02"]),
+    ({"Metadata_CPD_WELL_POSITION": ["H11", "H12"], "Metadata_ASSAY_WELL_POSITION": ["A01", "B02"]}, ["A01", "B02"]),
+    ({"Metadata_Somewhere": ["A01", "B02"]}, ["", ""])])
+def test_other_names_of_wells_are_known_and_a_table_without_wells_is_told(tmp_path, columns, wells):
+    table = pd.DataFrame({"FileName_DNA": ["a.tif", "b.tif"], "Metadata_Plate": "P1", **columns})
+    index = read(write(tmp_path, table, ["a.tif", "b.tif"]))
+    assert index.planes["well"].tolist() == wells
+    told = ("no column tells wells; name one Metadata_Well, or two Metadata_Row and Metadata_Col",)
+    assert index.notes == (() if wells[0] else told)

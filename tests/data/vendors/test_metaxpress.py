@@ -116,6 +116,12 @@ def test_wells_that_are_declared_and_have_no_image_keep_a_row_with_the_path_expe
         ("P1", "B01", "2", "GFP", 1, "TimePoint_1/P1_B01_s2_w2.TIF")]
 
 
+def test_sites_with_the_numbers_of_their_grid_are_all_that_is_expected(tmp_path):
+    names = [name.replace("_s2_", "_s6_") for name in NAMES if "B01_s2_w1" not in name]
+    found = read(make(tmp_path, names))
+    assert rows(found.planes, "path") == sorted((name.replace("_s2_", "_s6_"),) for name in NAMES)
+
+
 def test_a_wavelength_that_is_not_imaged_is_not_expected(tmp_path):
     found = read(make(tmp_path, [name for name in NAMES if "_w1" in name], htd_text(WaveCollect2="0"))).planes
     assert {*found["channel"]} == {"DAPI"}
