@@ -204,7 +204,7 @@ def test_positional_arguments_are_fields_of_the_record():
     assert [settings.evaluations for settings in several] == [["a_b"], ["a", "b"]]
     for record, arguments, message in (
             (ExportSettings, ["a", "b", "--out", "x"], "checkpoint takes one value, got 2: a b"),
-            (ExportSettings, ["--out", "x"], "checkpoint"), (GatherSettings, ["--out", "x"], "evaluations")):
+            (ExportSettings, ["--out", "x"], "CHECKPOINT"), (GatherSettings, ["--out", "x"], "EVALUATIONS")):
         with pytest.raises(UsageError) as refusal:
             parse.Command("", "", record).read(arguments)
         assert message in str(refusal.value)
