@@ -47,6 +47,8 @@ class TableSettings(Settings):
                                   metavar="ROLE=COLUMN,...", common=False)
     follow_links: str | None = setting(None, "folders that links below the folder may lead to; others are not followed",
                                        metavar="DIR,DIR,...", common=False)
+    compound_columns: str | None = setting(None, "the same of the table of --compounds. Roles: compound mechanism "
+                                                 "concentration unit", metavar="ROLE=COLUMN,...", common=False)
     control: str = setting("DMSO", "compound of the untreated wells", metavar="COMPOUND", common=False)
     level_size: str | None = setting(None, "of a pyramid of OME-Zarr, the smallest level that is at least so large; "
                                            "default: the full size", metavar="HxW", common=False)
@@ -73,9 +75,11 @@ def _make(settings: TableSettings, out: Path) -> None:
     from mscnn.data.plate_maps.compounds import read_compounds
     from mscnn.data.plate_maps.read_map import read_plate_map
     from mscnn.data.read_screen import allowed_folders
-    from mscnn.data.treatments import add_treatments
+    from mscnn.data.treatments import add_treatments, plain_columns
     from mscnn.data.vendors.choose import parse_time, parse_z
 
+    if out.suffix.lower() != ".csv":
+        raise errors.UsageError(f"--out {out} must end with .csv")
     if out.exists() and not settings.overwrite:
         raise errors.UsageError(f"--out {out} is there already; name another file, or say --overwrite true")
     wishes = make_table.Wishes(
@@ -89,20 +93,24 @@ def _make(settings: TableSettings, out: Path) -> None:
         raise errors.DataError(f"{place}: there is no such folder; name the folder that the microscope wrote")
     plate_map = read_plate_map(Path(settings.platemap), columns=_pairs("columns", settings.columns or ""),
                                control=settings.control) if settings.platemap else None
-    compounds = read_compounds(Path(settings.compounds)) if settings.compounds else None
+    compounds = read_compounds(Path(settings.compounds), columns=_pairs("compound-columns", settings.compound_columns or "")
+                               ) if settings.compounds else None
     found = make_table.find_images(place, wishes)
     rows, lines = found.rows, found.lines
     if plate_map is not None or compounds is not None:
         rows, more = add_treatments(rows, plate_map, compounds, control=settings.control,
                                     drop_unmapped=settings.unmapped == "drop")
         lines = [*lines, *more]
-    rows, needs_root = make_table.with_folders(rows, found.root, out)
+    rows, needs_root = make_table.with_folders(plain_columns(rows), found.root, out)
+    out.parent.mkdir(parents=True, exist_ok=True)
     with files.write_atomically(out) as partial:
         csv_safe.write_csv(rows, partial)
     root = f" --image-root {shlex.quote(str(place if place.is_dir() else place.parent))}" if needs_root else ""
-    log.info("%s\nwrote %s; now run: mscnn check --sites %s%s", "\n".join(lines), out, shlex.quote(str(out)), root)
-    if plate_map is None and "Metadata_Compound" not in rows:
-        log.warning("no plate map: the table has no compounds yet; give one with --platemap FILE")
+    if "Metadata_Compound" in rows:
+        log.info("%s\nwrote %s; now run: mscnn check --sites %s%s", "\n".join(lines), out, shlex.quote(str(out)), root)
+    else:
+        log.info("%s\nwrote %s", "\n".join(lines), out)
+        log.warning("the table has no compounds yet: say what is in each well with --platemap FILE --overwrite true")
 
 
 def _pairs(option: str, text: str) -> dict[str, str]:

@@ -13,12 +13,14 @@ import pandas as pd
 from mscnn.core.errors import DataError
 from mscnn.data.tables.image_columns import VALUE_RANGE
 from mscnn.data.tables.problems import refuse
+from mscnn.data.tables.site_table import natural
 from mscnn.data.vendors import choose, site_rows
 from mscnn.data.vendors.find_index import read_folder
+from mscnn.data.vendors.name_patterns import IMAGES
 from mscnn.data.vendors.pages import expand_pages
 from mscnn.data.vendors.planes import ABSENT, Listing, PlaneIndex, ReadOptions
 
-MISSING = "planes that the index names are not there; copy them, or keep their rows with --allow-missing true"
+MISSING = "files that the index names are not there; copy them, or keep their rows with --allow-missing true"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,42 +53,62 @@ def find_images(place: Path, wishes: Wishes) -> FoundImages:
     """Return one row a site of a microscope's folder. Raises DataError or UsageError listing all that cannot be used."""
     listing, indexes = read_folder(place, ReadOptions(wishes.pattern, wishes.level_size), format=wishes.format,
                                    plates_by_folder=wishes.plates_by_folder, follow_links=wishes.follow_links)
-    planes = pd.concat([choose.without_projections(index.planes, wishes.z) if index.z0_projected else index.planes
-                        for index in indexes], ignore_index=True)
-    doubled = sum(len(index.planes) for index in indexes) - len(planes)
-    if wishes.pages:
-        planes = expand_pages(planes, listing, wishes.pages)
-    lost = [problem.file for index in indexes for problem in index.problems
-            if wishes.allow_missing and problem.kind == ABSENT]
-    refuse([problem for index in indexes for problem in index.problems if not lost or problem.kind != ABSENT], place)
-    if planes.empty:
-        raise DataError(f"{place}: its index lists no image; name another folder")
-    planes = site_rows.name_channels(planes)
-    refuse(site_rows.find_repeated(planes), place)
-    listed, planes = planes, site_rows.choose_channels(planes, wishes.channels)
+    listed, notes = _listed(place, listing, indexes, wishes)
+    planes = site_rows.choose_channels(listed, wishes.channels)
     planes, of_time = choose.choose_time(planes, wishes.time)
     planes, of_z = choose.choose_z(planes, wishes.z)
     absent = _absent(planes, listing)
     if absent and not wishes.allow_missing:
-        raise DataError(f"{place}: {len(absent)} of {len(planes)} {MISSING}", absent)
+        raise DataError(f"{place}: {len(absent)} of {planes['path'].nunique()} {MISSING}", absent)
     projected = wishes.z == "max" and bool(planes.duplicated(choose.CHANNEL).any())
     rows, lacking = site_rows.site_rows(planes, projected=projected)
-    if lacking and not wishes.allow_missing:
-        raise DataError(f"{place}: {len(lacking)} sites lack a channel; choose channels that all have with --channels, or "
-                        "leave these sites out with --allow-missing true", lacking)
+    if lacking and (rows.empty or not wishes.allow_missing):
+        raise DataError(f"{place}: {'all' if rows.empty else len(lacking)} sites lack a channel; choose channels that all "
+                        "have with --channels" + ("" if rows.empty else ", or leave these out with --allow-missing true"),
+                        lacking)
     if wishes.value_range:
         rows[VALUE_RANGE] = wishes.value_range
     lines = [*_summary(indexes, listed, rows, planes), *filter(None, (of_time, of_z))]
-    lines += [f"{len(absent)} of {len(planes)} planes are not there; their rows are kept"] if absent else []
-    if doubled:
-        lines.append(f"{doubled} projections do not count for --z {wishes.z}: their focal planes are there")
+    if absent:
+        lines.append(f"{len(absent)} of {planes['path'].nunique()} files are not there; their rows are kept")
+    if lacking:
+        whole = sorted(set(planes["plate"]) - set(rows["Metadata_Plate"]), key=natural)
+        lines.append(f"{len(lacking)} sites lack a channel and are left out, such as {lacking[0]}"
+                     + (f"; no site is left of {', '.join(whole)}" if whole else ""))
+    return FoundImages(rows, listing.root, [*lines, *notes])
+
+
+def _listed(place: Path, listing: Listing, indexes: Sequence[PlaneIndex], wishes: Wishes) -> tuple[pd.DataFrame, list[str]]:
+    """Return all planes of all indexes, and lines on what does not count. Raises DataError listing what cannot be used."""
+    planes = pd.concat([choose.without_projections(index.planes, wishes.z) if index.z0_projected else index.planes
+                        for index in indexes], ignore_index=True)
+    notes = [note for index in indexes for note in index.notes]
+    if doubled := sum(len(index.planes) for index in indexes) - len(planes):
+        notes.append(f"{doubled} projections do not count for --z {wishes.z}: their focal planes are there")
+    if wishes.pages:
+        planes = expand_pages(planes, listing, wishes.pages)
+    problems = [problem for index in indexes for problem in index.problems]
+    lost = [problem.file for problem in problems if problem.kind == ABSENT] if wishes.allow_missing else []
+    refuse([problem for problem in problems if not lost or problem.kind != ABSENT], place)
+    if planes.empty:
+        raise DataError(f"{place}: its index lists no image; name another folder")
     if lost:
-        lines.append(f"{len(lost)} wells or images that the index lists are not there and left out, such as {lost[0]}")
-    lines += [f"{len(lacking)} sites lack a channel and are left out, such as {lacking[0]}"] if lacking else []
+        notes.append(f"{len(lost)} wells or images that the index lists are not there and left out, such as {lost[0]}")
     if listing.not_followed:
-        lines.append(f"{len(listing.not_followed)} links to folders are not followed, such as {listing.not_followed[0]}; "
+        notes.append(f"{len(listing.not_followed)} links to folders are not followed, such as {listing.not_followed[0]}; "
                      "allow where they lead by --follow-links DIR")
-    return FoundImages(rows, listing.root, [*lines, *(note for index in indexes for note in index.notes)])
+    if place.is_dir() and (others := _in_no_index(planes, listing)):
+        notes.append(f"{len(others)} image files are in no index and left out, such as {others[0]}")
+    planes = site_rows.name_channels(planes)
+    refuse(site_rows.find_repeated(planes), place)
+    return planes, notes
+
+
+def _in_no_index(planes: pd.DataFrame, listing: Listing) -> list[str]:
+    """Return the image files that no plane names, in folders without any image that one names: of a plate that was lost."""
+    used = {path.rpartition("/")[0] for path in planes["path"].unique()}
+    return [file for file in listing.files if file.lower().endswith(IMAGES) and file.rpartition("/")[0] not in used
+            and not file.rpartition("/")[2].startswith(".")]
 
 
 def with_folders(rows: pd.DataFrame, root: Path, table: Path) -> tuple[pd.DataFrame, bool]:
@@ -116,13 +138,19 @@ def _absent(planes: pd.DataFrame, listing: Listing) -> list[str]:
 def _summary(indexes: Sequence[PlaneIndex], listed: pd.DataFrame, rows: pd.DataFrame, planes: pd.DataFrame) -> list[str]:
     """Return lines on formats, plates, wells, sites and channels."""
     formats = ", ".join(dict.fromkeys(index.format for index in indexes))
-    plates = rows.groupby("Metadata_Plate", sort=False)
-    per_plate = [f"{name} ({group['Metadata_Well'].nunique():,} wells, {len(group):,} sites)" for name, group in plates]
+    per_plate = [f"{name} ({_number(group['Metadata_Well'].nunique(), 'well')}, {_number(len(group), 'site')})"
+                 for name, group in rows.groupby("Metadata_Plate", sort=False)]
     shown = ", ".join(per_plate[:4]) + (f" and {len(per_plate) - 4} more" if len(per_plate) > 4 else "")
     sizes = planes["pixel_size"].dropna().round(6).unique()
     width = ", ".join(f"{size:.4g} µm" for size in sorted(sizes)) or "not known"
-    return [f"format      {formats}; {len(indexes)} {'index' if len(indexes) == 1 else 'indexes'}, {len(listed):,} planes",
+    wells = len(rows[["Metadata_Plate", "Metadata_Well"]].drop_duplicates())
+    num_indexes = "1 index" if len(indexes) == 1 else f"{len(indexes)} indexes"
+    return [f"format      {formats}; {num_indexes}, {_number(len(listed), 'plane')}",
             f"plates      {len(per_plate):,}: {shown}",
-            f"sites       {len(rows):,} of {rows[['Metadata_Plate', 'Metadata_Well']].drop_duplicates().shape[0]:,} wells",
+            f"sites       {len(rows):,} of {_number(wells, 'well')}",
             f"channels    {', '.join(filter(None, site_rows.channel_order(planes))) or 'not named; those of each file'}",
             f"pixel size  {width}"]
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from mscnn.core import identity
 from mscnn.core.errors import DataError
 from mscnn.data.plate_maps.compounds import Compounds
 from mscnn.data.plate_maps.join import join_plate_map
 from mscnn.data.plate_maps.join_compounds import join_compounds
 from mscnn.data.plate_maps.plate_map import PREFIX, PlateMap
 from mscnn.data.tables.problems import count, refuse
-from mscnn.data.tables.site_table import PUBLIC_NAMES
+from mscnn.data.tables.site_table import PUBLIC_NAMES, is_second
 
 UNIT = "Metadata_ConcentrationUnit"
 _PLACE = [PUBLIC_NAMES[name] for name in ("plate", "well", "site")]
@@ -43,6 +44,8 @@ def add_treatments(rows: pd.DataFrame, plate_map: PlateMap | None, compounds: Co
         if not has_compound.any():
             raise DataError(f"{plate_map.source}: not one well of the images is in the plate map; look at the names of "
                             "plates and wells", list(joined.lines))
+        if not has_compound.all():
+            lines.append(f"{int((~has_compound).sum())} sites of such wells are left out")
         rows, known = rows[has_compound].reset_index(drop=True), known[has_compound].reset_index(drop=True)
     else:
         known = _own(rows)
@@ -52,7 +55,16 @@ def add_treatments(rows: pd.DataFrame, plate_map: PlateMap | None, compounds: Co
         refuse(with_mechanisms.problems, Path(compounds.source))
         known = with_mechanisms.wells
         lines += [f"compounds   {len(compounds.table):,} rows", *compounds.notes, *with_mechanisms.lines]
-    return _together(rows, known), lines
+    return _together(rows, known), lines + _notes(known, control)
+
+
+def _notes(known: pd.DataFrame, control: str) -> list[str]:
+    """Return a line where compounds have mechanisms, and untreated wells have none."""
+    untreated = identity.is_name(known["compound"], control)
+    if not (known["mechanism"] != "").any() or not (untreated & (known["mechanism"] == "")).any():
+        return []
+    return [f"{control} has no mechanism, so untreated wells are not trained on; to make them a class of their own, give "
+            f"{control} a mechanism in the table of compounds"]
 
 
 def _own(rows: pd.DataFrame) -> pd.DataFrame:
@@ -74,3 +86,19 @@ def _together(rows: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
             treatment = treatment.drop(columns=name)
     more = treatment[[name for name in treatment if name not in _PLACE]]
     return pd.concat([rows[_PLACE], more, rows.drop(columns=[*_PLACE, *(name for name in more if name in rows)])], axis=1)
+
+
+def plain_columns(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows as a site table is read: no second column of a role, and numbers with a sign as numbers.
+
+    What an index knows besides, such as Metadata_FieldID beside Metadata_Site, is called Metadata_FieldID_other.
+    """
+    names = [str(name) for name in rows]
+    names = [f"{name}_other" if name.startswith(PREFIX) and is_second(name, names) else name for name in names]
+    rows = rows.set_axis(names, axis=1)
+    for name in (name for name in names if name.startswith(PREFIX) and name not in (*_PLACE, *_COLUMNS.values())):
+        texts = rows[name].astype("str")
+        numbers = pd.to_numeric(texts.where(texts != ""), errors="coerce")
+        if texts.str.startswith(("-", "+")).any() and (texts[numbers.isna()] == "").all():
+            rows[name] = numbers  # else a spreadsheet would be kept from computing them
+    return rows

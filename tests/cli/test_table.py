@@ -41,7 +41,7 @@ def test_the_command_to_run_next_may_be_copied_into_a_shell(screen, caplog):
     caplog.set_level("INFO")
     (screen / "screen").rename(screen / "my screen")
     (screen / "tables").mkdir()
-    table.main(["my screen", "--z", "max", "--out", "tables/all sites.csv"])
+    table.main(["my screen", "--z", "max", "--out", "tables/all sites.csv", "--platemap", "map.csv"])
     assert "now run: mscnn check --sites 'tables/all sites.csv' --image-root 'my screen'" in caplog.text
 
 
@@ -55,8 +55,10 @@ def test_a_table_that_is_there_is_not_written_over(screen):
 
 
 def test_without_a_plate_map_the_table_says_what_it_lacks(screen, caplog):
+    caplog.set_level("INFO")
     run()
-    assert "no plate map: the table has no compounds yet" in caplog.text
+    assert "the table has no compounds yet" in caplog.text
+    assert "now run" not in caplog.text
 
 
 @pytest.mark.parametrize(("option", "value", "message"), [
@@ -84,3 +86,21 @@ def test_an_index_that_is_cut_short_is_refused_and_no_table_is_written(screen):
     with pytest.raises(DataError, match=r"Index\.idx\.xml: .*cut short"):
         run()
     assert not (screen / "sites.csv").exists()
+
+
+def test_the_table_of_compounds_has_columns_of_its_own(screen):
+    (screen / "targets.csv").write_text("substance,target_list\na,kinase\n")
+    (screen / "map.csv").write_text("well,compound\nB2,a\nB3,b\nC2,c\nC3,DMSO\n")
+    run("--platemap", "map.csv", "--compounds", "targets.csv", "--compound-columns", "mechanism=target_list")
+    assert read_sites(screen / "sites.csv").frame.drop_duplicates("well")["mechanism"].tolist() == ["kinase", "", "", ""]
+
+
+@pytest.mark.parametrize("out", ["sites.xlsx", "sites"])
+def test_the_table_is_a_csv(screen, out):
+    with pytest.raises(UsageError, match="must end with .csv"):
+        run(f"--out={out}")
+
+
+def test_the_folder_of_the_table_is_made(screen):
+    run("--out=new/folder/sites.csv")
+    assert (screen / "new/folder/sites.csv").exists()

@@ -39,12 +39,12 @@ def test_planes_that_are_not_there_are_refused_or_counted(screen):
     gone = sorted(screen.rglob("r02c02f01p01*.tiff"))
     for path in gone:
         path.unlink()
-    with pytest.raises(DataError, match=r"4 of 32 planes that the index names are not there.*--allow-missing") as refused:
+    with pytest.raises(DataError, match=r"4 of 32 files that the index names are not there.*--allow-missing") as refused:
         find_images(screen, wishes())
     assert str(gone[0].relative_to(screen)) in refused.value.details
     found = find_images(screen, wishes(allow_missing=True))
     assert len(found.rows) == 16
-    assert "4 of 32 planes are not there; their rows are kept" in found.lines
+    assert "4 of 32 files are not there; their rows are kept" in found.lines
 
 
 def test_planes_that_are_not_chosen_may_be_gone(screen):
@@ -172,3 +172,19 @@ def test_projections_are_no_planes_of_a_maximum_and_may_be_chosen(tmp_path, has_
     assert found.rows[second][0] == "P1_A02_s1_w2.TIF"
     assert "4 projections do not count for --z max: their focal planes are there" in found.lines
     assert find_images(tmp_path, wishes(z="0")).rows[first][0] == "P1_A02_s1_w1.TIF"
+
+
+def test_a_plate_whose_index_is_gone_is_told(screen):
+    next(screen.glob("BR01*/Images/Index.idx.xml")).unlink()
+    found = find_images(screen, ALL)
+    assert any(line.startswith("32 image files are in no index and left out, such as BR01") for line in found.lines)
+
+
+def test_a_table_without_rows_is_refused_and_a_plate_that_is_lost_is_named(screen):
+    index = next(screen.glob("BR01*/Images/Index.idx.xml"))
+    index.write_text(index.read_text(encoding="utf-8-sig").replace("Actin", "Tubulin"), encoding="utf-8")
+    with pytest.raises(DataError, match=r"all sites lack a channel; choose channels that all have with --channels\n"):
+        find_images(screen, Wishes(channels={}, z="max", allow_missing=True))
+    found = find_images(screen, Wishes(channels={"DNA": "DNA", "Actin": "Actin"}, z="max", allow_missing=True))
+    assert any("8 sites lack a channel and are left out" in line and line.endswith("no site is left of BR01")
+               for line in found.lines)

@@ -6,7 +6,7 @@ import pytest
 from mscnn.core.errors import DataError
 from mscnn.data.plate_maps.compounds import read_compounds
 from mscnn.data.plate_maps.read_map import read_plate_map
-from mscnn.data.treatments import add_treatments
+from mscnn.data.treatments import add_treatments, plain_columns
 
 ROWS = pd.DataFrame({"Metadata_Plate": ["P1", "P1", "P2"], "Metadata_Well": ["A01", "A02", "A01"],
                      "Metadata_Site": ["1", "1", "1"], "FileName_DNA": ["a.tif", "b.tif", "c.tif"],
@@ -61,3 +61,26 @@ def test_a_map_counts_before_what_the_index_knows(tmp_path):
     found, _ = joined(tmp_path, "well,compound\nA1,a\nA2,DMSO\n", rows=ROWS.assign(Metadata_Compound="old"))
     assert found["Metadata_Compound"].tolist() == ["a", "DMSO", "a"]
     assert list(found).count("Metadata_Compound") == 1
+
+
+def test_a_class_of_untreated_wells_is_asked_for_where_there_are_mechanisms(tmp_path):
+    text = "well,compound,moa\nA1,a,kinase\nA2,dmso,\n"
+    assert any(line.startswith("DMSO has no mechanism") for line in joined(tmp_path, text)[1])
+    for fine in (text.replace("dmso,", "dmso,DMSO"), "well,compound\nA1,a\nA2,DMSO\n"):
+        assert not any("no mechanism" in line for line in joined(tmp_path, fine)[1])
+
+
+def test_a_plate_with_a_name_that_is_nearly_that_of_the_map_is_told(tmp_path):
+    rows = ROWS.assign(Metadata_Plate="PL-1")
+    with pytest.raises(DataError, match=r"plate PL-1 \(3 sites\) is not in the map; did you mean PL1\?"):
+        joined(tmp_path, "plate,well,compound\nPL1,A01,a\nPL1,A02,b\n", rows=rows)
+
+
+def test_columns_that_a_site_table_would_be_read_by_have_one_name_and_signed_numbers_are_numbers():
+    rows = ROWS.assign(Metadata_FieldID="1", Metadata_Batch="x", Metadata_PositionX=["-4E-06", "", "2"],
+                       Metadata_note=["-a", "1", ""], Metadata_barcode=["007", "1", "2"])
+    found = plain_columns(rows)
+    assert {"Metadata_FieldID_other", "Metadata_Batch", "Metadata_barcode"} <= set(found)
+    assert found["Metadata_PositionX"].tolist()[::2] == [-4e-06, 2.0]
+    assert found["Metadata_note"].tolist() == ["-a", "1", ""]
+    assert found["Metadata_barcode"].tolist() == ["007", "1", "2"]

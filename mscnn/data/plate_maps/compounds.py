@@ -44,7 +44,7 @@ def read_compounds(path: Path, *, columns: dict[str, str] | None = None) -> Comp
     given = columns or {}
     sheet, start = _find_table(read_sheets(path), given, path)
     header = sheet.rows[start][1]
-    roles = find_roles(header, given, sheet.file)
+    roles = find_roles(header, given, sheet.file, "choose with --compound-columns ROLE=COLUMN")
     rows = [(number, cells) for number, cells in sheet.rows[start + 1:] if not is_comment(cells) and cells != header]
     ragged = [f"row {number}: {len(cells)} values" for number, cells in rows if len(cells) != len(header)]
     if ragged:
@@ -63,7 +63,7 @@ def read_compounds(path: Path, *, columns: dict[str, str] | None = None) -> Comp
         notes.append(f"{count} rows without a compound are left out")
     frame = frame[is_named]
     if "mechanism" not in roles.place:
-        notes.append("no column for the mechanism; name one with --columns mechanism=COLUMN")
+        notes.append("no column for the mechanism; name one with --compound-columns mechanism=COLUMN")
     unclear = _several_names(frame, ids)
     notes += [f"{column.removeprefix(PREFIX)} {key} is of {names}: not joined by it"
               for (column, key), names in unclear.items()]
@@ -84,7 +84,7 @@ def _find_table(sheets: list[Sheet], given: dict[str, str], path: Path) -> tuple
         first = [cell for cell in sheets[0].rows[0][1] if cell]
         names = examples([sheet.name for sheet, _ in found] or first, 12)[:200]
         what = "several sheets hold compounds" if found else "no column for the compound; it starts with"
-        raise DataError(f"{path}: {what} ({names}); {_REMEDY}, or name the column with --columns compound=COLUMN")
+        raise DataError(f"{path}: {what} ({names}); {_REMEDY}, or name the column with --compound-columns compound=COLUMN")
     return found[0]
 
 

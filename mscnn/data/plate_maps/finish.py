@@ -1,13 +1,18 @@
 """A raw map -> a plate map: wells and doses in one spelling, untreated wells named, and faults found."""
 
+import re
+from collections import Counter
+
 import numpy as np
 import pandas as pd
 
 from mscnn.core import identity
-from mscnn.data.plate_maps.doses import read_doses, without_unit
+from mscnn.data.plate_maps.doses import looks_like_dose, read_doses, without_unit
 from mscnn.data.plate_maps.plate_map import COLUMNS, PREFIX, PlateMap, RawMap, examples
 from mscnn.data.tables.problems import Problem, in_order
 from mscnn.data.tables.wells import well_name, well_place
+
+_DOSE_AT_END = re.compile(r"(.*\S)[\s_@;(]+([0-9][0-9.,]*\s*[^\s0-9.,)]+)\)?")
 
 
 def finish_map(raw: RawMap, source: str, control: str) -> PlateMap:
@@ -21,6 +26,8 @@ def finish_map(raw: RawMap, source: str, control: str) -> PlateMap:
     _note_near_control(frame["compound"], control, notes)
     _doses(frame, is_control, raw.file, problems, notes)
     problems += mixed_kinds(frame, raw.file)
+    if frame["concentration"].isna().all():
+        problems += _doses_in_names(frame["compound"], raw.file)
     frame = _without_repeats(frame, raw.file, problems, notes)
     if count := int((frame["compound"] == "").sum()):
         notes.append(f"{count} wells have no compound: {examples(list(frame['well'][frame['compound'] == '']))}")
@@ -88,6 +95,19 @@ def _doses(frame: pd.DataFrame, is_control: pd.Series, file: str, problems: list
     problems += [Problem(row, file, f"concentration {texts.iloc[place]!r} has no unit, where others have one",
                          "concentrations have no unit; write it, as in 10 uM")
                  for place, row in enumerate(frame.index) if bare.iloc[place]]
+
+
+def _doses_in_names(compounds: pd.Series, file: str) -> list[Problem]:
+    """Return a problem for each compound whose name ends with a dose, where another dose of it has a name of its own.
+
+    Each dose would be a compound by itself, and could be on both sides of a split.
+    """
+    parts = {name: match for name in compounds.unique()
+             if (match := _DOSE_AT_END.fullmatch(name)) and looks_like_dose(match[2])}
+    stems = Counter(identity.normal_form(match[1]) for match in parts.values())
+    return [Problem(None, file, f"compound {name!r} holds a dose",
+                    "names of compounds hold doses; give doses a column or a grid of their own")
+            for name, match in parts.items() if stems[identity.normal_form(match[1])] > 1]
 
 
 def _note_near_control(compounds: pd.Series, control: str, notes: list[str]) -> None:

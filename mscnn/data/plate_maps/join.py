@@ -1,5 +1,6 @@
 """A plate map joined to the sites of a screen by plate and well, and what does not join on either side."""
 
+import difflib
 from dataclasses import dataclass
 from typing import cast
 
@@ -85,9 +86,12 @@ def _unmatched_sites(sites: pd.DataFrame, forms: pd.DataFrame, rows: np.ndarray,
         its = examples(list(plate_map.wells["plate"].unique()), 3)
         lines.append(f"{int(whole.sum())} sites are of {len(named)} plates that the map lacks: {examples(named)} (its "
                      f"plates: {its})")
-        problems += [Problem(None, plate_map.source, f"plate {name} ({size} sites) is not in the map; its plates: {its}",
+        known = sorted(plate_map.wells["plate"].unique())
+        near = [difflib.get_close_matches(name, known, n=1) for name in named]
+        hints = [f"did you mean {names[0]}?" if names else f"its plates: {its}" for names in near]
+        problems += [Problem(None, plate_map.source, f"plate {name} ({size} sites) is not in the map; {hint}",
                              "plates of images are not in the plate map; add them to it, or mend the names of plates")
-                     for name, size in zip(named, lacking["size"], strict=True)]
+                     for name, size, hint in zip(named, lacking["size"], hints, strict=True)]
     lacking = (rows < 0) & ~whole
     if lacking.any():
         wells = _distinct(sites, forms, lacking)

@@ -66,7 +66,7 @@ def has_wells(header: Sequence[str], given: dict[str, str]) -> bool:
     return "well" in found or {"row", "column"} <= found
 
 
-def find_roles(header: Sequence[str], given: dict[str, str], source: str) -> Roles:
+def find_roles(header: Sequence[str], given: dict[str, str], source: str, choose: str = _CHOOSE) -> Roles:
     """Return what each column of a header is: as given, else by its name.
 
     Raises DataError listing columns that are given and not there, that are there twice, or that could be the same role.
@@ -77,7 +77,7 @@ def find_roles(header: Sequence[str], given: dict[str, str], source: str) -> Rol
               if name and header.count(name) > 1]
     if wrong:
         named = examples([name for name in header if name], 12)
-        raise DataError(f"{source}: the columns {named} cannot be used; mend the header, or {_CHOOSE}", wrong)
+        raise DataError(f"{source}: the columns {named} cannot be used; mend the header, or {choose}", wrong)
     place = {role: header.index(column) for role, column in given.items()}
     is_id, ambiguous, notes = False, [], []
     for role, groups in SPELLINGS.items():
@@ -98,7 +98,7 @@ def find_roles(header: Sequence[str], given: dict[str, str], source: str) -> Rol
     if logarithms := [header[number] for number, _ in doses if re.match(r"\W*(log|ln)", plain_name(header[number]))]:
         raise DataError(f"{source}: column {examples(logarithms)} holds logarithms; give the concentrations, as 0.3 uM")
     if ambiguous:
-        raise DataError(f"{source}: more than one column could be meant; {_CHOOSE}", ambiguous)
+        raise DataError(f"{source}: more than one column could be meant; {choose}", ambiguous)
     used = {*place.values(), *(number for number, _ in doses[:1])} - ({place["compound"]} if is_id else set())
     others = [number for number, name in enumerate(header) if name and number not in used]
     metadata = {metadata_name(header[number]): number for number in others}

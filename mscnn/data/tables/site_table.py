@@ -212,6 +212,12 @@ def parse_columns(text: str | None) -> dict[str, str]:
     return {role.strip(): column.strip() for role, _, column in pairs}
 
 
+def is_second(name: str, columns: list[str]) -> bool:
+    """Return whether a column could be meant for a role that another column has by its own name, as Metadata_Site."""
+    role = next((role for role, spellings in _SPELLINGS.items() if plain_name(name) in spellings), "")
+    return role in PUBLIC_NAMES and name != PUBLIC_NAMES[role] and PUBLIC_NAMES[role] in columns
+
+
 def natural(name: str) -> list[tuple[bool, int, str]]:
     """Return a sort key under which Week2 comes before Week10."""
     return [(piece.isdigit(), int(piece) if piece.isdigit() else 0, piece) for piece in re.split(r"(\d+)", name)]

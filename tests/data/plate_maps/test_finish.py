@@ -78,3 +78,14 @@ def test_a_dose_without_a_compound_is_no_problem(tmp_path):
 def test_a_nul_in_a_name_is_a_problem():
     frame = pd.DataFrame([["", "A1", "a\0", "", "", ""]], [2], list(COLUMNS), dtype="str")
     assert reasons(finish_map(RawMap(frame, "list"), "m", "DMSO")) == [(2, "compound holds a NUL")]
+
+
+def test_doses_within_names_of_compounds_are_a_problem():
+    frame = pd.DataFrame({name: "" for name in COLUMNS}, index=range(2, 8)).assign(
+        well=[f"A0{number}" for number in range(1, 7)],
+        compound=["taxol 0,3 \u00b5M", "Taxol 3 uM", "vitamin B 12", "agent 5 nM", "interleukin 2", "DMSO 0.1 %"])
+    found = finish_map(RawMap(frame, "grid"), "map.csv", "DMSO")
+    assert sorted(problem.reason for problem in found.problems) == [
+        "compound 'Taxol 3 uM' holds a dose", "compound 'taxol 0,3 \u00b5M' holds a dose"]
+    dosed = finish_map(RawMap(frame.assign(concentration="1 uM"), "grid"), "map.csv", "DMSO")
+    assert dosed.problems == ()

@@ -55,7 +55,7 @@ def test_the_door_of_plate_maps_reads_them_and_names_negative_controls(tmp_path)
         ["24277", "A01", "taxol", "µM"], ["24277", "B03", "DMSO", ""], ["24277", "B04", "DMSO", ""],
         ["24277", "B05", "", ""], ["24277", "B06", "", ""], ["24277", "B07", "", ""]]
     assert plate_map.wells["concentration"].iloc[0] == 0.3
-    assert "2 negative controls without a compound are DMSO" in plate_map.notes
+    assert "1 negative controls without a compound are DMSO" in plate_map.notes
 
 
 def test_other_tables_are_refused(tmp_path):
