@@ -97,7 +97,7 @@ def test_the_table_of_compounds_has_columns_of_its_own(screen):
 
 @pytest.mark.parametrize("out", ["sites.xlsx", "sites"])
 def test_the_table_is_a_csv(screen, out):
-    with pytest.raises(UsageError, match="must end with .csv"):
+    with pytest.raises(UsageError, match=r"must end with \.csv"):
         run(f"--out={out}")
 
 

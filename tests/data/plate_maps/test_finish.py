@@ -81,7 +81,7 @@ def test_a_nul_in_a_name_is_a_problem():
 
 
 def test_doses_within_names_of_compounds_are_a_problem():
-    frame = pd.DataFrame({name: "" for name in COLUMNS}, index=range(2, 8)).assign(
+    frame = pd.DataFrame(dict.fromkeys(COLUMNS, ""), index=range(2, 8)).assign(
         well=[f"A0{number}" for number in range(1, 7)],
         compound=["taxol 0,3 \u00b5M", "Taxol 3 uM", "vitamin B 12", "agent 5 nM", "interleukin 2", "DMSO 0.1 %"])
     found = finish_map(RawMap(frame, "grid"), "map.csv", "DMSO")
