@@ -10,6 +10,7 @@ from types import ModuleType
 
 import pandas as pd
 
+from mscnn.core import identity
 from mscnn.core.errors import DataError, UsageError
 from mscnn.data.vendors import (
     cellvoyager,
@@ -42,7 +43,7 @@ def read_folder(place: Path, options: ReadOptions, *, format: str = "auto",
     """
     listing = list_folder(place if place.is_dir() else place.parent, follow_links)
     chosen, indexes = _find(place, listing, options, format)
-    found = [chosen.read(listing, index, options) for index in indexes]
+    found = _read_all(chosen, listing, indexes, options)
     labels = _folder_labels(indexes, listing.root)
     found = [_with_plates(index, label, plates_by_folder) for index, label in zip(found, labels, strict=True)]
     _refuse_twins(found, indexes)
@@ -73,6 +74,22 @@ def _find(place: Path, listing: Listing, options: ReadOptions, format: str) -> t
     if beside:
         remedy = f"its folder holds {', '.join(beside[:3])}{', ...' if len(beside) > 3 else ''}; name one, or the folder"
     raise DataError(f"{place}: no index of {known} is recognised; {remedy}")
+
+
+def _read_all(reader: ModuleType, listing: Listing, indexes: Sequence[str], options: ReadOptions) -> list[PlaneIndex]:
+    """Return what each index holds. Raises DataError naming all that cannot be read."""
+    found, failed = [], []
+    for index in indexes:
+        try:
+            found.append(reader.read(listing, index, options))
+        except DataError as problem:
+            failed.append(problem)
+    if len(failed) == 1:
+        raise failed[0]
+    if failed:
+        raise DataError(f"{listing.root}: {len(failed)} of {len(indexes)} indexes cannot be read; mend or replace them",
+                        [line for problem in failed for line in (problem.what, *problem.details)])
+    return found
 
 
 def _found(listing: Listing, asked: Mapping[str, ModuleType]) -> list[tuple[str, list[str]]]:
@@ -119,7 +136,7 @@ def _refuse_twins(found: Sequence[PlaneIndex], indexes: Sequence[str]) -> None:
     plates: dict[str, list[str]] = {}
     for index, name in zip(found, indexes, strict=True):
         for plate in index.planes["plate"].unique():
-            plates.setdefault(plate, []).append(name)
-    if twins := [f"{plate}: {', '.join(names)}" for plate, names in plates.items() if len(names) > 1]:
+            plates.setdefault(identity.normal_form(plate), []).append(f"{plate} of {name or 'names of files'}")
+    if twins := [", ".join(names) for names in plates.values() if len(names) > 1]:
         raise DataError(f"{len(twins)} names of plates are those of several indexes; name plates by their folders with "
                         "--plates folder, or read the folders one by one", twins)

@@ -47,7 +47,8 @@ def test_two_plates_of_one_name_are_refused_and_may_be_named_by_their_folders(tm
     microscopes.write_harmony(tmp_path / "second")
     with pytest.raises(DataError, match=r"2 names of plates .*--plates folder") as refused:
         read_folder(tmp_path, ReadOptions())
-    assert "BR01: first/BR01__2024-01-01T10_00_00-Measurement 1/Images/Index.idx.xml, second/" in str(refused.value)
+    assert ("BR01 of first/BR01__2024-01-01T10_00_00-Measurement 1/Images/Index.idx.xml, BR01 of second/"
+            in str(refused.value))
     _, found = read_folder(tmp_path, ReadOptions(), plates_by_folder=True)
     assert sorted({plate for index in found for plate in index.planes["plate"]}) == [
         f"{place}_BR0{number}__2024-01-01T10_00_00-Measurement 1" for place in ("first", "second") for number in (1, 2)]
@@ -111,3 +112,12 @@ def test_a_file_beside_an_index_is_refused_with_the_name_of_the_index(tmp_path):
     assert beside.exists()
     with pytest.raises(DataError, match=r"is recognised; its folder holds MeasurementData.mlf; name one, or the folder"):
         read_folder(beside, ReadOptions())
+
+
+def test_all_indexes_that_cannot_be_read_are_named_at_once(tmp_path):
+    microscopes.write_harmony(tmp_path)
+    for index in tmp_path.rglob("Index.idx.xml"):
+        index.write_bytes(index.read_bytes()[:-9])
+    with pytest.raises(DataError, match="2 of 2 indexes cannot be read") as refused:
+        read_folder(tmp_path, ReadOptions())
+    assert [line.count("cut short") for line in refused.value.details] == [1, 1]
