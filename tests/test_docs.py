@@ -26,7 +26,7 @@ FOREIGN = {"--nproc-per-node", "--nnodes", "--rdzv-backend", "--rdzv-endpoint", 
            "--max-restarts", "--mpi", "--cpu-bind", "--array", "--requeue", "--signal", "--extra-index-url",
            "--index-url", "--directory",
            "--require-hashes", "--requirement", "--full", "--strict", "--oversubscribe"}
-INVENTED = re.compile("harmony|plate.means")  # by the pages that explain how to add such a thing
+INVENTED = re.compile("rxrx|plate.means")  # by the pages that explain how to add such a thing
 OURS = {"--help", "--help-all", "--version", "--config", "--print-config"}
 
 
