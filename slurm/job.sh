@@ -107,8 +107,8 @@ run_and_requeue() {
 # Link what Slurm prints from the folder of the run, once that is there: Slurm opens the file before the script begins.
 link_log() {
     local printed
-    printed=$(scontrol show job --oneliner "$SLURM_JOB_ID" 2>/dev/null | grep -o ' StdOut=[^ ]*' | cut -d= -f2) || return 0
-    if [ -e "$printed" ] && [ -d "$run_dir" ]; then ln -sfn "$printed" "$run_dir/slurm-$SLURM_JOB_ID.out"; fi
+    printed=$(readlink /proc/$$/fd/1 || true)
+    if [ -f "$printed" ] && [ -d "$run_dir" ]; then ln -sfn "$printed" "$run_dir/slurm-$SLURM_JOB_ID.out"; fi
 }
 
 run_status() {

@@ -173,7 +173,7 @@ def test_the_command(folds, tmp_path):
     assert "treatments     1/2    right   50.0%" in done.stdout
     refused = run_python("-m", "mscnn", "gather", "--out", tmp_path / "all")
     assert refused.returncode == UsageError.exit_code
-    assert "evaluations" in refused.stderr
+    assert "EVALUATIONS must be given" in refused.stderr
 
 
 def assay_fold(folder, rows, unlearnable=()):

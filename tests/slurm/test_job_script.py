@@ -118,10 +118,13 @@ def test_jobs_are_submitted_with_the_options_of_the_site(tmp_path, checkout):
         "--account=a", "--partition=b c", "--partition=d", "x.sbatch"]
 
 
-def test_the_example_can_be_used_as_it_is_and_each_of_its_lines_is_shell(tmp_path, checkout):
+def test_the_example_is_refused_until_it_is_filled_in_and_each_of_its_lines_is_shell(tmp_path, checkout):
     example = (checkout / "slurm" / "site.sh.example").read_text()
     (checkout / "slurm" / "site.sh").write_text(example)
-    assert submit(tmp_path, checkout, "x") == ["--account=NAME", "--partition=NAME", "x"]
+    with pytest.raises(AssertionError, match=r"slurm/site\.sh still says --account=NAME; fill it in"):
+        submit(tmp_path, checkout, "x")
+    (checkout / "slurm" / "site.sh").write_text(example.replace("=NAME", "=lab"))
+    assert submit(tmp_path, checkout, "x") == ["--account=lab", "--partition=lab", "x"]
     assert words(run(tmp_path, 'printf "%s\n" "${python[@]}"', checkout)) == [".venv/bin/python"]
     lines = [line for line in example.splitlines() if re.match(r"# (: \"|export |module |source |SBATCH)", line)]
     assert len(lines) == 11
