@@ -101,14 +101,15 @@ def _wells(wells: pd.Series, path: Path) -> pd.Series:
 
 def _one_a_well(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     """Return the first row of each well. Raises DataError where others have another treatment."""
-    treatment = ["Metadata_Compound", "Metadata_Concentration"]
+    treatment = ["Metadata_Compound", "Metadata_Concentration", "Metadata_Unit", "Metadata_MoA"]
     keys = frame.assign(plate=identity.normal_forms(frame["plate"]))
     different = keys[["plate", "well", *treatment]].drop_duplicates()
     twice = different[different.duplicated(["plate", "well"], keep=False)]
     if len(twice):
         number = len(twice[["plate", "well"]].drop_duplicates())
-        shown = frame.loc[twice.index, ["plate", "well", *treatment]].itertuples()
+        shown = frame.loc[twice.index, ["plate", "well", *treatment]].itertuples(name=None)
         raise DataError(f"{path}: {number} wells have more than one treatment; give a row a well",
-                        [f"row {row}: plate {plate} well {well}: {name} {dose}" for row, plate, well, name, dose in shown])
+                        [f"row {row}: plate {plate} well {well}: {' '.join(filter(None, told))}"
+                         for row, plate, well, *told in shown])
     kept = frame.loc[~keys.duplicated(["plate", "well"])]
     return kept.reset_index(drop=True).astype("str")

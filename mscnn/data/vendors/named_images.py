@@ -1,5 +1,6 @@
 """What the names of image files tell -> a row a plane.  Exercised by `pytest tests/data/vendors/test_file_names.py`."""
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -114,7 +115,7 @@ def _plain(text: str) -> str:
 
 def _number(text: str) -> int:
     """Return a number, 0 for other text."""
-    return int(text) if text.lstrip("-").isdecimal() else 0
+    return int(text) if re.fullmatch("-?[0-9]+", text) else 0
 
 
 def _steps(named: Sequence[NamedImage]) -> dict[str, set[str]]:

@@ -54,6 +54,8 @@ class Image:
             end = min(later, default=total) if block.number is None else start + block.number
             if not 0 <= start < end <= total:
                 raise ValueError(f"TiffData lists planes {start} to {end} of {total}")
+            if block.page < 0:
+                raise ValueError(f"TiffData has no page {block.page}")
             for position in range(start, end):
                 yield self._place(position), block, block.page + position - start
 

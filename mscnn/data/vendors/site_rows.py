@@ -67,6 +67,13 @@ def find_repeated(planes: pd.DataFrame) -> list[Problem]:
             for *values, path in again.itertuples(index=False, name=None)]
 
 
+def without_differing(planes: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Return planes without the columns Metadata_* whose values differ within a site, and the names of these columns."""
+    more = [str(name) for name in planes if str(name).startswith("Metadata_")]
+    differing = [name for name in more if planes[[*SITE, name]].drop_duplicates().duplicated(SITE).any()]
+    return planes.drop(columns=differing), differing
+
+
 def site_rows(planes: pd.DataFrame, *, projected: bool) -> tuple[pd.DataFrame, list[str]]:
     """Return one row a site, and a line for each site that lacks a channel and is left out.
 
