@@ -8,8 +8,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from mscnn.data.tables.lengths import micrometres
 from mscnn.data.vendors.planes import Listing
-from mscnn.data.vendors.plate_numbers import micrometres, whole
+from mscnn.data.vendors.plate_numbers import whole
 from mscnn.data.vendors.xml_records import read_records
 
 DETAIL = "MeasurementDetail.mrf"

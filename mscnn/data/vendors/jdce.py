@@ -6,7 +6,6 @@ Exercised by `pytest tests/data/vendors/test_jdce.py`.
 """
 
 import json
-import math
 from collections.abc import Hashable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from mscnn.core.errors import DataError
+from mscnn.data.tables.lengths import micrometres
 from mscnn.data.tables.problems import Problem
 from mscnn.data.tables.text_csv import read_csv
 from mscnn.data.tables.wells import LAST_COLUMN, LAST_ROW, well_name, well_place
@@ -25,7 +25,6 @@ LARGEST = 2**26  # bytes of a .jdce
 PREFERRED = ("experiment_z_stack", "experiment", "experiment_montage")
 _NUMBERS = ("Row", "Column", "Field", "Wavelength", "Timepoint", "ZIndex")
 _COLUMNS = (*_NUMBERS, "ImageFileName")
-_MICROMETRES = {"um": 1.0, "µm": 1.0, "μm": 1.0, "nm": 1e-3, "mm": 1e3}
 _AGAIN = "copy the folder again from the microscope"
 
 
@@ -131,10 +130,7 @@ def _plate_size(stack: dict[str, Any]) -> tuple[int, int]:
 def _pixel_size(stack: dict[str, Any]) -> float:
     """Return micrometres, NaN where the width or its unit is not known."""
     optics = _get(stack, "AutoLeadAcquisitionProtocol", "ObjectiveCalibration")
-    unit = _MICROMETRES.get(str(_get(optics, "Unit") or "").strip().lower())
-    width = _get(optics, "PixelWidth")
-    known = unit and isinstance(width, int | float) and 0 < width < math.inf
-    return float(width) * unit if known and unit else math.nan
+    return micrometres(str(_get(optics, "PixelWidth")), str(_get(optics, "Unit")).lower())
 
 
 def _csv_names(path: Path, stack: dict[str, Any]) -> list[str]:
