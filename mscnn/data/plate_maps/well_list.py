@@ -1,7 +1,5 @@
 """A sheet with a row a well -> a raw map."""
 
-import re
-
 import pandas as pd
 
 from mscnn.core.errors import DataError
@@ -11,7 +9,7 @@ from mscnn.data.plate_maps.roles import Roles, find_roles, has_wells, resemble_d
 from mscnn.data.plate_maps.sheet import Row, Sheet, is_comment
 from mscnn.data.plate_maps.units import find_unit
 from mscnn.data.tables.problems import Problem
-from mscnn.data.tables.wells import well_name, well_place
+from mscnn.data.tables.wells import place_at, well_name, well_place
 
 _MOST_BEFORE = 60  # rows before the header: titles and comments
 _RAGGED = "rows have more or fewer values than the header; mend them (a text with a separator needs quotes)"
@@ -104,13 +102,9 @@ def _well(cells: tuple[str, ...], roles: Roles) -> str:
 
 def joined_well(row: str, column: str) -> str:
     """Return the well of a row, as letters or a number from 1, and a column: (C, "03") -> C03, (3, 3.0) -> C03."""
-    row, column = (re.sub(r"\.0*$", "", text.strip(" \"'")) for text in (row, column))
-    if row.isdecimal() and column.isdecimal():
-        try:
-            return well_name(int(row) - 1, int(column) - 1)
-        except ValueError:
-            return f"row {row} column {column}"
-    return f"{row}{column}" if row and column else f"row {row} column {column}" if row or column else ""
+    if place := place_at(row, column):
+        return well_name(*place)
+    return f"row {row} column {column}" if row or column else ""
 
 
 def _contradictions(frame: pd.DataFrame, rows: list[Row], roles: Roles, file: str) -> list[Problem]:
