@@ -208,3 +208,21 @@ def test_two_compounds_of_one_site_are_refused(tmp_path):
     folder = write_sheet(tmp_path, "DNA,a.tif,P,A01,1,taxol,10", "ER,b.tif,P,A01,1,DMSO,10")
     with pytest.raises(DataError, match="Metadata_Drug differs within a site"):
         find_images(folder, wishes(z=""))
+
+
+@pytest.mark.parametrize(("name", "header", "row", "more"), [
+    ("load_data.csv", "FileName_DNA,Metadata_Plate,Metadata_Well,Metadata_Site,Metadata_PixelSize", "a.tif,P,A01,1,0.5",
+     {}),
+    ("load_data.csv", "FileName_DNA,Metadata_Plate,Metadata_Well,Image_Metadata_Well,Metadata_Site", "a.tif,P,A01,x,1",
+     {"Metadata_Well_other": "x"}),
+    ("s.csv", "channel,path,plate,Metadata_Well,well,site", "DNA,a.tif,P,A01,x,1", {"Metadata_Well_other": "x"}),
+    ("s.csv", "channel,path,plate,well,site,my col,my_col", "DNA,a.tif,P,A01,1,7,8",
+     {"Metadata_My_col": "7", "Metadata_My_col_other": "8"}),
+    ("s.csv", "channel,path,plate,well,site,Metadata_PixelSize", "DNA,a.tif,P,A01,1,0.5", {})])
+def test_columns_that_would_have_one_name_are_kept_apart(tmp_path, name, header, row, more):
+    (tmp_path / "a.tif").touch()
+    (tmp_path / name).write_text(f"{header}\n{row}\n")
+    found = find_images(tmp_path, wishes(z="")).rows
+    assert found[["Metadata_Plate", "Metadata_Well", "Metadata_Site"]].to_numpy().tolist() == [["P", "A01", "1"]]
+    assert {name: found[name].item() for name in map(str, found) if name.endswith("_other") or "My" in name} == more
+    assert found.get("Metadata_PixelSize", pd.Series(["0.5"])).tolist() == ["0.5"]

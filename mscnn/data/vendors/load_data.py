@@ -20,7 +20,7 @@ from mscnn.data.tables.problems import Problem
 from mscnn.data.tables.text_csv import read_csv
 from mscnn.data.vendors.names_below import LEAVES, Finder, pieces_of_place
 from mscnn.data.vendors.planes import Listing, PlaneIndex, ReadOptions, planes_of
-from mscnn.data.vendors.site_columns import find_roles, site_rows, tell_names, whole
+from mscnn.data.vendors.site_columns import find_roles, passed_on, site_rows, tell_names, whole
 
 NAME = "LoadData of CellProfiler"
 SAME = "files of several folders are one file here; name the folder that holds all those folders"
@@ -147,9 +147,8 @@ def _loaded(channels: list[_Channel], columns: Sequence[str]) -> tuple[list[_Cha
 
 def _passed_on(table: pd.DataFrame, columns: list[str], used: list[str | None]) -> pd.DataFrame:
     """Return the columns Metadata_* that a site keeps."""
-    names = {name: name.removeprefix("Image_") for name in columns if re.match("(Image_)?Metadata_", name)}
-    more = table[[name for name in names if name not in used]].rename(columns=names)
-    return more.loc[:, ~more.columns.duplicated()].astype("str")
+    return passed_on(table, {name: name.removeprefix("Image_") for name in columns
+                             if re.match("(Image_)?Metadata_", name) and name not in used})
 
 
 class _Files:

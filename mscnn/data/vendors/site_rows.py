@@ -14,6 +14,7 @@ from mscnn.data.tables.problems import Problem
 from mscnn.data.tables.site_table import natural
 from mscnn.data.tables.wells import well_place
 from mscnn.data.vendors.choose import CHANNEL, SITE
+from mscnn.data.vendors.site_columns import PIXEL_SIZE
 
 FILE = "filename"  # column of files of which nothing tells the channels
 
@@ -134,7 +135,7 @@ def _known(planes: pd.DataFrame, sites: pd.Index) -> pd.DataFrame:
     first = planes.groupby(SITE, sort=False)[["pixel_size", *more]].first().loc[sites].reset_index(drop=True)
     sizes = first.pop("pixel_size")
     if sizes.notna().any():
-        first.insert(0, "Metadata_PixelSize", sizes.map(lambda size: "" if pd.isna(size) else f"{size:.6g}"))
+        first.insert(0, PIXEL_SIZE, sizes.map(lambda size: "" if pd.isna(size) else f"{size:.6g}"))
     return first
 
 
