@@ -115,8 +115,8 @@ def _folder_labels(indexes: Sequence[str], listing: Listing) -> list[str]:
     root = listing.root.resolve().name
     if len(folders) == 1:
         return [root]
-    labels = ["_".join(part for level, part in enumerate(parts)
-                       if len({other[level] if level < len(other) else "" for other in folders}) > 1) for parts in folders]
+    differs = [len({parts[level:level + 1] for parts in folders}) > 1 for level in range(max(map(len, folders)))]
+    labels = ["_".join(part for part, is_told in zip(parts, differs, strict=False) if is_told) for parts in folders]
     return [label or root for label in labels]
 
 

@@ -3,17 +3,14 @@
 Exercised by `pytest tests/data/vendors/test_sample_sheet.py`.
 """
 
-import gzip
 import re
-import zlib
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from mscnn.core.errors import DataError
 from mscnn.data.tables.problems import Problem
-from mscnn.data.tables.text_csv import plain_name, read_csv
+from mscnn.data.tables.text_csv import header_names, plain_name, read_csv
 from mscnn.data.vendors.names_below import LEAVES, Finder, pieces_of_place
 from mscnn.data.vendors.planes import Listing, PlaneIndex, ReadOptions, planes_of
 from mscnn.data.vendors.site_columns import find_roles, passed_on, site_rows, tell_names, whole
@@ -28,8 +25,9 @@ _USED = {"startx", "starty", "lengthx", "lengthy", *_LENGTHS}  # what is no meta
 
 def find(listing: Listing) -> list[str]:
     """Return the sheets, by the columns in their headers."""
-    return [file for file in listing.named("*.csv", "*.tsv", "*.csv.gz", "*.txt")
-            if any(sheet <= _header(listing.path(file)) for sheet in _SHEETS)]
+    headers = {file: {*map(plain_name, header_names(listing.path(file)))}
+               for file in listing.named("*.csv", "*.tsv", "*.csv.gz", "*.txt")}
+    return [file for file, header in headers.items() if any(sheet <= header for sheet in _SHEETS)]
 
 
 def read(listing: Listing, index: str, options: ReadOptions) -> PlaneIndex:
@@ -87,13 +85,3 @@ def _metadata_name(name: str) -> str:
     """Return batch as Metadata_Batch, drug_name as Metadata_Drug_name."""
     bare = re.sub(r"\W+", "_", name.strip().removeprefix("Metadata_")).strip("_") or "Column"
     return f"Metadata_{bare[0].upper()}{bare[1:]}"
-
-
-def _header(path: Path) -> set[str]:
-    """Return the names of columns of a table, without case; empty where it cannot be read."""
-    try:
-        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
-            line = file.read(2**14).partition(b"\n")[0].decode("utf-8-sig", "replace")
-    except (OSError, EOFError, zlib.error):
-        return set()
-    return {plain_name(name.strip(' "\r')) for name in re.split(r"[,;\t]", line)}
