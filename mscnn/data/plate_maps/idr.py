@@ -12,6 +12,7 @@ import pandas as pd
 
 from mscnn.core import identity
 from mscnn.core.errors import DataError
+from mscnn.data.plate_maps.units import common_unit
 from mscnn.data.tables.text_csv import read_csv
 from mscnn.data.tables.wells import well_name, well_place
 
@@ -50,7 +51,7 @@ def read_idr_annotations(path: Path) -> pd.DataFrame:
         raise DataError(f"{path}: has no column for {' and '.join(missing).lower()}; {_REMEDY}")
     frame = pd.DataFrame({role: table[column].str.strip() if column else "" for role, column in found.items()}, table.index)
     if unit := _plain(found["Metadata_Concentration"])[1]:
-        frame["Metadata_Unit"] = frame["Metadata_Unit"].where(frame["Metadata_Unit"] != "", unit)
+        frame["Metadata_Unit"] = [common_unit(own, unit) for own in frame["Metadata_Unit"]]
         frame.loc[frame["Metadata_Concentration"] == "", "Metadata_Unit"] = ""
     frame["well"] = _wells(frame["well"], path)
     for column in columns:

@@ -7,7 +7,7 @@ from mscnn.data.plate_maps.grid import grid_header
 from mscnn.data.plate_maps.plate_map import COLUMNS, RawMap, examples
 from mscnn.data.plate_maps.roles import Roles, find_roles, has_wells, resemble_doses, role_of
 from mscnn.data.plate_maps.sheet import Row, Sheet, is_comment
-from mscnn.data.plate_maps.units import find_unit
+from mscnn.data.plate_maps.units import common_unit
 from mscnn.data.tables.problems import Problem
 from mscnn.data.tables.wells import place_at, well_name, well_place
 
@@ -85,10 +85,8 @@ def _frame(rows: list[Row], roles: Roles) -> pd.DataFrame:
         frame["concentration"] = texts.where(texts != "", frame["concentration"])
         if unit and "unit" not in roles.place:
             frame["unit"] = frame["unit"].where(texts == "", unit)
-        elif unit:  # a unit that contradicts that of the column is none that is known, so that the dose is refused
-            both = {own: own if find_unit(own) == find_unit(unit) else f"{own} or {unit}" if own else unit
-                    for own in frame["unit"].unique()}
-            frame["unit"] = frame["unit"].map(both)
+        elif unit:
+            frame["unit"] = frame["unit"].map({own: common_unit(own, unit) for own in frame["unit"].unique()})
     more = {name: [cells[place] for _, cells in rows] for name, place in roles.metadata.items()}
     return pd.concat([frame, pd.DataFrame(more, index=index, dtype="str")], axis=1)
 

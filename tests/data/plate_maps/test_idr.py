@@ -82,3 +82,9 @@ def test_headers_of_idr_are_recognised():
     assert is_idr_header(HEADER.split(","))
     assert not is_idr_header(["Plate", "Well", "Compound"])
     assert not is_idr_header(["Characteristics [Organism]", "Plate"])
+
+
+def test_a_unit_that_contradicts_the_header_is_a_problem(tmp_path):
+    header = "Plate,Well,Characteristics [Organism],Compound Name,Concentration (uM),Concentration Unit"
+    assert read_plate_map(write(tmp_path, header, ["P,A1,Homo sapiens,taxol,10,µM"])).problems == ()
+    assert len(read_plate_map(write(tmp_path, header, ["P,A1,Homo sapiens,taxol,10,nM"])).problems) == 1
