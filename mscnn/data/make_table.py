@@ -11,6 +11,8 @@ from pathlib import Path
 import pandas as pd
 
 from mscnn.core.errors import DataError
+from mscnn.data.plate_maps.plate_map import TREATMENT
+from mscnn.data.plate_maps.roles import role_of
 from mscnn.data.tables.image_columns import VALUE_RANGE
 from mscnn.data.tables.problems import refuse
 from mscnn.data.tables.site_table import natural
@@ -60,6 +62,10 @@ def find_images(place: Path, wishes: Wishes) -> FoundImages:
     absent = _absent(planes, listing)
     if absent and not wishes.allow_missing:
         raise DataError(f"{place}: {len(absent)} of {planes['path'].nunique()} {MISSING}", absent)
+    planes, differing = site_rows.without_differing(planes)
+    if wrong := [name for name in differing if role_of(name)[0] in TREATMENT]:
+        raise DataError(f"{place}: {', '.join(wrong)} differs within a site; give each site one treatment, or take the "
+                        "column out of the table of images")
     projected = wishes.z == "max" and bool(planes.duplicated(choose.CHANNEL).any())
     rows, lacking = site_rows.site_rows(planes, projected=projected)
     if lacking and (rows.empty or not wishes.allow_missing):
@@ -69,6 +75,8 @@ def find_images(place: Path, wishes: Wishes) -> FoundImages:
     if wishes.value_range:
         rows[VALUE_RANGE] = wishes.value_range
     lines = [*_summary(indexes, listed, rows, planes), *filter(None, (of_time, of_z))]
+    if differing:
+        lines.append(f"columns that differ within a site are left out: {', '.join(differing)}")
     if absent:
         lines.append(f"{len(absent)} of {planes['path'].nunique()} files are not there; their rows are kept")
     if lacking:

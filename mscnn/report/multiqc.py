@@ -51,10 +51,11 @@ def write_check(out: Path, source: Path, table: SiteTable | None, problems: Sequ
 
 
 def write_section(path: Path, name: str, description: str, headers: Mapping[str, Header],
-           rows: Rows) -> None:
+                  rows: Rows) -> None:
     """Write a section with a table of the columns that any row has, or remove the file where no row has any."""
-    data = {html.escape(sample.replace("/", SLASH)): {key: html.escape(value) if isinstance(value, str) else value
-                                  for key, value in row.items() if value is not None} for sample, row in rows.items()}
+    data = {html.escape(sample.replace("/", SLASH)): {
+        key: html.escape(value) if isinstance(value, str) else value for key, value in row.items() if value is not None}
+        for sample, row in rows.items()}
     if not any(data.values()):
         path.unlink(missing_ok=True)
         return

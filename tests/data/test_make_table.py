@@ -188,3 +188,41 @@ def test_a_table_without_rows_is_refused_and_a_plate_that_is_lost_is_named(scree
     found = find_images(screen, Wishes(channels={"DNA": "DNA", "Actin": "Actin"}, z="max", allow_missing=True))
     assert any("8 sites lack a channel and are left out" in line and line.endswith("no site is left of BR01")
                for line in found.lines)
+
+
+def write_sheet(folder: Path, *rows: str) -> Path:
+    for name in ("a.tif", "b.tif"):
+        (folder / name).touch()
+    (folder / "samplesheet.csv").write_text("\n".join(["channel,path,plate,well,site,drug,exposure", *rows]) + "\n")
+    return folder
+
+
+def test_what_differs_between_the_channels_of_a_site_is_left_out_with_a_note(tmp_path):
+    found = find_images(write_sheet(tmp_path, "DNA,a.tif,P,A01,1,taxol,10", "ER,b.tif,P,A01,1,taxol,20"), wishes(z=""))
+    assert found.rows["Metadata_Drug"].tolist() == ["taxol"]
+    assert "Metadata_Exposure" not in found.rows
+    assert "columns that differ within a site are left out: Metadata_Exposure" in found.lines
+
+
+def test_two_compounds_of_one_site_are_refused(tmp_path):
+    folder = write_sheet(tmp_path, "DNA,a.tif,P,A01,1,taxol,10", "ER,b.tif,P,A01,1,DMSO,10")
+    with pytest.raises(DataError, match="Metadata_Drug differs within a site"):
+        find_images(folder, wishes(z=""))
+
+
+@pytest.mark.parametrize(("name", "header", "row", "more"), [
+    ("load_data.csv", "FileName_DNA,Metadata_Plate,Metadata_Well,Metadata_Site,Metadata_PixelSize", "a.tif,P,A01,1,0.5",
+     {}),
+    ("load_data.csv", "FileName_DNA,Metadata_Plate,Metadata_Well,Image_Metadata_Well,Metadata_Site", "a.tif,P,A01,x,1",
+     {"Metadata_Well_other": "x"}),
+    ("s.csv", "channel,path,plate,Metadata_Well,well,site", "DNA,a.tif,P,A01,x,1", {"Metadata_Well_other": "x"}),
+    ("s.csv", "channel,path,plate,well,site,my col,my_col", "DNA,a.tif,P,A01,1,7,8",
+     {"Metadata_My_col": "7", "Metadata_My_col_other": "8"}),
+    ("s.csv", "channel,path,plate,well,site,Metadata_PixelSize", "DNA,a.tif,P,A01,1,0.5", {})])
+def test_columns_that_would_have_one_name_are_kept_apart(tmp_path, name, header, row, more):
+    (tmp_path / "a.tif").touch()
+    (tmp_path / name).write_text(f"{header}\n{row}\n")
+    found = find_images(tmp_path, wishes(z="")).rows
+    assert found[["Metadata_Plate", "Metadata_Well", "Metadata_Site"]].to_numpy().tolist() == [["P", "A01", "1"]]
+    assert {name: found[name].item() for name in map(str, found) if name.endswith("_other") or "My" in name} == more
+    assert found.get("Metadata_PixelSize", pd.Series(["0.5"])).tolist() == ["0.5"]

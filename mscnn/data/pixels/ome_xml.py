@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
-MICROMETRES = {"µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6, "pm": 1e-6, "Å": 1e-4}
+from mscnn.data.tables.lengths import micrometres
 
 
 def describe_own_pages(xml: str, sizes: Sequence[tuple[int, int]]) -> str:
@@ -43,11 +43,8 @@ def pixel_size(xml: str) -> float | None:
     pixels = None if root is None else next(_children(root, "Image", "Pixels"), None)
     if pixels is None:
         return None
-    try:
-        size = float(pixels.get("PhysicalSizeX", "")) * MICROMETRES[pixels.get("PhysicalSizeXUnit", "µm").strip()]
-    except (KeyError, ValueError):
-        return None
-    return size if math.isfinite(size) and size > 0 else None
+    size = micrometres(pixels.get("PhysicalSizeX", ""), pixels.get("PhysicalSizeXUnit", "µm"))
+    return None if math.isnan(size) else size
 
 
 def _parse(xml: str) -> Element | None:

@@ -12,6 +12,7 @@ from defusedxml.ElementTree import iterparse
 from mscnn.core.errors import DataError
 from mscnn.data.plate_maps.plate_map import COLUMNS, RawMap, examples
 from mscnn.data.plate_maps.roles import metadata_name, role_of
+from mscnn.data.plate_maps.units import common_unit
 from mscnn.data.tables.problems import Problem
 from mscnn.data.tables.wells import well_name
 
@@ -47,9 +48,11 @@ def read_assay_layout(raw: bytes, path: Path, given: dict[str, str]) -> RawMap:
     frame["well"] = [_name(place) for place in places]
     for layer, cells in values.items():
         name, unit = names[layer]
-        frame[name] = [cells.get(place, "") for place in places]
+        texts = [cells.get(place, "") for place in places]
+        frame[name] = list(map(common_unit, frame["unit"], texts)) if name == "unit" else texts
         if unit:
-            frame["unit"] = [unit if place in cells else "" for place in places]
+            frame["unit"] = [common_unit(own, unit) if text else own
+                             for own, text in zip(frame["unit"], texts, strict=True)]
     problems += [Problem(None, str(path), f"well {_name(place)} is beyond the plate of {size[0]} x {size[1]} wells",
                          "wells are beyond their plate; " + _REMEDY)
                  for place in places if not (1 <= place[0] <= size[0] and 1 <= place[1] <= size[1])]

@@ -13,6 +13,7 @@ from mscnn.data.plate_maps.plate_map import PREFIX, examples
 from mscnn.data.plate_maps.read_map import read_sheets
 from mscnn.data.plate_maps.roles import IDS, Roles, find_roles, names_of
 from mscnn.data.plate_maps.sheet import Sheet, is_comment
+from mscnn.data.plate_maps.units import common_unit
 from mscnn.data.tables.problems import Problem
 from mscnn.data.tables.text_csv import plain_name
 
@@ -96,7 +97,7 @@ def _frame(rows: list[tuple[int, tuple[str, ...]]], roles: Roles) -> pd.DataFram
     columns["concentration"] = [""] * len(rows)
     for place, unit in roles.doses[:1]:
         columns["concentration"] = [cells[place] for _, cells in rows]
-        columns["unit"] = [unit] * len(rows) if unit else columns["unit"]
+        columns["unit"] = [common_unit(own, unit) for own in columns["unit"]]
     more = {name: [cells[place] for _, cells in rows] for name, place in roles.metadata.items()}
     frame = pd.DataFrame({**columns, **more}, index, dtype="str")
     for name in map(str, frame):

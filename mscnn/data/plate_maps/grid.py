@@ -12,7 +12,7 @@ from mscnn.data.plate_maps.doses import looks_like_dose
 from mscnn.data.plate_maps.plate_map import COLUMNS, RawMap, examples
 from mscnn.data.plate_maps.roles import SPELLINGS, metadata_name, role_of
 from mscnn.data.plate_maps.sheet import Sheet, is_comment
-from mscnn.data.plate_maps.units import split_unit
+from mscnn.data.plate_maps.units import common_unit, split_unit
 from mscnn.data.tables.problems import Problem
 from mscnn.data.tables.wells import well_name, well_place
 
@@ -77,9 +77,11 @@ def read_grids(grids: list[Grid], given: dict[str, str], file: str) -> RawMap:
         frame = pd.DataFrame("", index=index, columns=list(COLUMNS), dtype="str")
         frame["plate"], frame["well"] = plate, wells
         for grid, (name, unit) in chosen:
-            frame[name] = [grid.cells.get(well, (0, ""))[1] for well in wells]
+            texts = [grid.cells.get(well, (0, ""))[1] for well in wells]
+            frame[name] = list(map(common_unit, frame["unit"], texts)) if name == "unit" else texts
             if name == "concentration" and unit:
-                frame["unit"] = [unit if well in grid.cells else "" for well in wells]
+                frame["unit"] = [common_unit(own, unit) if text else own
+                                 for own, text in zip(frame["unit"], texts, strict=True)]
         parts.append(frame)
     return RawMap(pd.concat(parts).fillna("").astype("str"), "grids of a plate", tuple(notes), (), file)
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from mscnn.core import identity
 from mscnn.core.errors import DataError
+from mscnn.data.plate_maps.units import common_unit
 from mscnn.data.tables.text_csv import read_csv
 from mscnn.data.tables.wells import well_name, well_place
 
@@ -50,7 +51,7 @@ def read_idr_annotations(path: Path) -> pd.DataFrame:
         raise DataError(f"{path}: has no column for {' and '.join(missing).lower()}; {_REMEDY}")
     frame = pd.DataFrame({role: table[column].str.strip() if column else "" for role, column in found.items()}, table.index)
     if unit := _plain(found["Metadata_Concentration"])[1]:
-        frame["Metadata_Unit"] = frame["Metadata_Unit"].where(frame["Metadata_Unit"] != "", unit)
+        frame["Metadata_Unit"] = [common_unit(own, unit) for own in frame["Metadata_Unit"]]
         frame.loc[frame["Metadata_Concentration"] == "", "Metadata_Unit"] = ""
     frame["well"] = _wells(frame["well"], path)
     for column in columns:
@@ -101,14 +102,15 @@ def _wells(wells: pd.Series, path: Path) -> pd.Series:
 
 def _one_a_well(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     """Return the first row of each well. Raises DataError where others have another treatment."""
-    treatment = ["Metadata_Compound", "Metadata_Concentration"]
+    treatment = ["Metadata_Compound", "Metadata_Concentration", "Metadata_Unit", "Metadata_MoA"]
     keys = frame.assign(plate=identity.normal_forms(frame["plate"]))
     different = keys[["plate", "well", *treatment]].drop_duplicates()
     twice = different[different.duplicated(["plate", "well"], keep=False)]
     if len(twice):
         number = len(twice[["plate", "well"]].drop_duplicates())
-        shown = frame.loc[twice.index, ["plate", "well", *treatment]].itertuples()
+        shown = frame.loc[twice.index, ["plate", "well", *treatment]].itertuples(name=None)
         raise DataError(f"{path}: {number} wells have more than one treatment; give a row a well",
-                        [f"row {row}: plate {plate} well {well}: {name} {dose}" for row, plate, well, name, dose in shown])
+                        [f"row {row}: plate {plate} well {well}: {' '.join(filter(None, told))}"
+                         for row, plate, well, *told in shown])
     kept = frame.loc[~keys.duplicated(["plate", "well"])]
     return kept.reset_index(drop=True).astype("str")

@@ -36,6 +36,13 @@ def find_unit(text: str) -> Unit | None:
     return None
 
 
+def common_unit(own: str, other: str) -> str:
+    """Return the unit that two places of a map tell, or one alone; a text that is no unit, and refused, if not alike."""
+    if not own or not other or find_unit(own) == find_unit(other):
+        return own or other
+    return f"{own} or {other}"
+
+
 def split_unit(column: str) -> tuple[str, str]:
     """Return the name of a column or title without its unit, and the unit: dose_uM -> (dose, uM), Conc (nM) -> (Conc, nM).
 

@@ -1,7 +1,5 @@
 """A sheet with a row a well -> a raw map."""
 
-import re
-
 import pandas as pd
 
 from mscnn.core.errors import DataError
@@ -9,9 +7,9 @@ from mscnn.data.plate_maps.grid import grid_header
 from mscnn.data.plate_maps.plate_map import COLUMNS, RawMap, examples
 from mscnn.data.plate_maps.roles import Roles, find_roles, has_wells, resemble_doses, role_of
 from mscnn.data.plate_maps.sheet import Row, Sheet, is_comment
-from mscnn.data.plate_maps.units import find_unit
+from mscnn.data.plate_maps.units import common_unit
 from mscnn.data.tables.problems import Problem
-from mscnn.data.tables.wells import well_name, well_place
+from mscnn.data.tables.wells import place_at, well_name, well_place
 
 _MOST_BEFORE = 60  # rows before the header: titles and comments
 _RAGGED = "rows have more or fewer values than the header; mend them (a text with a separator needs quotes)"
@@ -87,10 +85,8 @@ def _frame(rows: list[Row], roles: Roles) -> pd.DataFrame:
         frame["concentration"] = texts.where(texts != "", frame["concentration"])
         if unit and "unit" not in roles.place:
             frame["unit"] = frame["unit"].where(texts == "", unit)
-        elif unit:  # a unit that contradicts that of the column is none that is known, so that the dose is refused
-            both = {own: own if find_unit(own) == find_unit(unit) else f"{own} or {unit}" if own else unit
-                    for own in frame["unit"].unique()}
-            frame["unit"] = frame["unit"].map(both)
+        elif unit:
+            frame["unit"] = frame["unit"].map({own: common_unit(own, unit) for own in frame["unit"].unique()})
     more = {name: [cells[place] for _, cells in rows] for name, place in roles.metadata.items()}
     return pd.concat([frame, pd.DataFrame(more, index=index, dtype="str")], axis=1)
 
@@ -104,13 +100,9 @@ def _well(cells: tuple[str, ...], roles: Roles) -> str:
 
 def joined_well(row: str, column: str) -> str:
     """Return the well of a row, as letters or a number from 1, and a column: (C, "03") -> C03, (3, 3.0) -> C03."""
-    row, column = (re.sub(r"\.0*$", "", text.strip(" \"'")) for text in (row, column))
-    if row.isdecimal() and column.isdecimal():
-        try:
-            return well_name(int(row) - 1, int(column) - 1)
-        except ValueError:
-            return f"row {row} column {column}"
-    return f"{row}{column}" if row and column else f"row {row} column {column}" if row or column else ""
+    if place := place_at(row, column):
+        return well_name(*place)
+    return f"row {row} column {column}" if row or column else ""
 
 
 def _contradictions(frame: pd.DataFrame, rows: list[Row], roles: Roles, file: str) -> list[Problem]:

@@ -1,7 +1,7 @@
 """What one channel of a site is read from: an image file, one plane of a file, or the maximum over several planes.
 
 A site table holds an image source as a text: a path where that is all, else the text of `pack_source`, whose zero bytes no
-no path can hold.  Exercised by `pytest tests/data/tables/test_image_source.py`.
+path can hold.  Exercised by `pytest tests/data/tables/test_image_source.py`.
 """
 
 from pathlib import PurePath

@@ -8,10 +8,10 @@ import re
 import numpy as np
 import pandas as pd
 
+from mscnn.data.tables.lengths import MICROMETRES
+
 SAME = 1.02  # ratio of two sizes that are one, written with other digits
 PIXEL_SIZE = "pixel_size"  # column of a site table's frame: micrometres, NaN where not known
-_UNITS = {"": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0, "micrometers": 1.0, "micrometre": 1.0,
-          "micrometres": 1.0, "nm": 1e-3, "mm": 1e3, "m": 1e6}
 # Names without case, prefix and punctuation, each with its unit: PixelSize_um, PhysicalSizeX, MPP, um_per_px.
 _NAMES = (r"(?:pixel|px)(?:size|width)(?:xy?)?(?:in)?([a-z]*)", r"(?:physicalsize|imageresolution)x([a-z]*)", r"mpp()",
           r"([a-z]+)per(?:pixel|px)")
@@ -49,7 +49,7 @@ def _column_unit(column: str) -> float | None:
     plain = re.sub(r"[^a-z]", "", name)
     for pattern in _NAMES:
         if match := re.fullmatch(pattern, plain):
-            return _UNITS.get(match[1])
+            return MICROMETRES.get(match[1] or "um")
     return None
 
 
@@ -62,7 +62,7 @@ def _size(text: str, unit: float) -> float:
     except ValueError:
         return np.nan
     if match and match[2]:
-        unit = _UNITS.get(match[2], np.nan)
+        unit = MICROMETRES.get(match[2], np.nan)
     elif number < _LEAST:
         unit = 1e6
     size = number * unit

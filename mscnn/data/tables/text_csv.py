@@ -23,7 +23,7 @@ def read_csv(path: Path) -> pd.DataFrame:
     Raises DataError for a file that is no table in UTF-8.
     """
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
             raw = file.read(LARGEST + 1)
         if len(raw) > LARGEST:
             raise OSError(f"more than {LARGEST:,} bytes")
@@ -42,6 +42,18 @@ def read_csv(path: Path) -> pd.DataFrame:
         raise DataError(f"{path}: the header has {len(header)} columns that these do not fit; mend the table",
                         ragged + [f"column {name} appears twice" for name in twice])
     return pd.DataFrame(rows[1:], columns=header, index=numbers[1:], dtype=str)
+
+
+def header_names(path: Path) -> list[str]:
+    """Return the names of the columns of a CSV (or .csv.gz) by its first line; none where it cannot be read."""
+    try:
+        if not path.is_file():  # a pipe would be waited for
+            return []
+        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
+            line = file.read(2**16).decode("utf-8-sig", "replace").partition("\n")[0]
+    except (OSError, EOFError, zlib.error):
+        return []
+    return [name.strip(' "') for name in re.split(r"[,;\t\r]", line)]
 
 
 def plain_name(column: str) -> str:

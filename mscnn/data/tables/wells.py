@@ -20,6 +20,13 @@ def well_place(well: str) -> tuple[int, int] | None:
     return (row, column) if row < LAST_ROW and 0 <= column < LAST_COLUMN else None
 
 
+def place_at(row: str, column: str) -> tuple[int, int] | None:
+    """Return row and column from 0 of a row (letters, or a number from 1) and a column: (C, 03) and (3, 3.0) -> (2, 2)."""
+    row, column = (re.sub(r"\.0*$", "", text.strip(" \"'")) for text in (row, column))
+    match = re.fullmatch(r"(?:([a-z]+)|r?([0-9]+)) c?([0-9]+)", f"{row} {column}", re.IGNORECASE)
+    return well_place(f"{match[1]}{match[3]}" if match[1] else f"R{match[2]}C{match[3]}") if match else None
+
+
 def well_name(row: int, column: int) -> str:
     """Return the well at row and column from 0: (1, 1) -> B02, (31, 47) -> AF48. Raises ValueError beyond 1,536 wells."""
     if not (0 <= row < LAST_ROW and 0 <= column < LAST_COLUMN):

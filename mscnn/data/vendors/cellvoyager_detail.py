@@ -8,8 +8,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from mscnn.data.tables.lengths import micrometres
 from mscnn.data.vendors.planes import Listing
-from mscnn.data.vendors.plate_numbers import micrometres, whole
+from mscnn.data.vendors.plate_numbers import whole
 from mscnn.data.vendors.xml_records import read_records
 
 DETAIL = "MeasurementDetail.mrf"
@@ -99,6 +100,5 @@ def _only(listing: Listing, folder: str, suffix: str) -> str | None:
 
 def _beside(listing: Listing, folder: str, name: str) -> str | None:
     """Return the file of a name in a folder, whatever its case; None if there is none."""
-    found = [other for other in listing.by_folder.get(folder, []) if other.lower() == name.lower()]
-    found = [name] if name in found else found[:1]
-    return (f"{folder}/{found[0]}" if folder else found[0]) if found else None
+    path = listing.spelled(f"{folder}/{name}" if folder else name)
+    return path if path in listing.known else None

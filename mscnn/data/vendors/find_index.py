@@ -44,7 +44,7 @@ def read_folder(place: Path, options: ReadOptions, *, format: str = "auto",
     listing = list_folder(place if place.is_dir() else place.parent, follow_links)
     chosen, indexes = _find(place, listing, options, format)
     found = _read_all(chosen, listing, indexes, options)
-    labels = _folder_labels(indexes, listing.root)
+    labels = _folder_labels(indexes, listing)
     found = [_with_plates(index, label, plates_by_folder) for index, label in zip(found, labels, strict=True)]
     _refuse_twins(found, indexes)
     return listing, found
@@ -108,15 +108,16 @@ def _of_file(place: Path, listing: Listing, asked: Mapping[str, ModuleType]) -> 
     return found or ({"load-data": [place.name]} if "load-data" in asked and load_data.is_table(place) else {})
 
 
-def _folder_labels(indexes: Sequence[str], root: Path) -> list[str]:
-    """Return a name for each index by the folders above it: what they share is left out."""
-    folders = [PurePosixPath(index).parent.parts if "." in PurePosixPath(index).name else PurePosixPath(index).parts
+def _folder_labels(indexes: Sequence[str], listing: Listing) -> list[str]:
+    """Return a name for each index by the folders above it, or by itself if it is one: what they share is left out."""
+    folders = [PurePosixPath(index).parent.parts if index in listing.known else PurePosixPath(index).parts
                for index in indexes]
+    root = listing.root.resolve().name
     if len(folders) == 1:
-        return [root.resolve().name]
-    labels = ["_".join(part for level, part in enumerate(parts)
-                       if len({other[level] if level < len(other) else "" for other in folders}) > 1) for parts in folders]
-    return [label or root.resolve().name for label in labels]
+        return [root]
+    differs = [len({parts[level:level + 1] for parts in folders}) > 1 for level in range(max(map(len, folders)))]
+    labels = ["_".join(part for part, is_told in zip(parts, differs, strict=False) if is_told) for parts in folders]
+    return [label or root for label in labels]
 
 
 def _with_plates(index: PlaneIndex, label: str, by_folder: bool) -> PlaneIndex:

@@ -8,11 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
+from mscnn.data.tables.lengths import micrometres
 from mscnn.data.tables.problems import Problem
 from mscnn.data.vendors.harmony_index import ROOT, HarmonyIndex, HarmonyPlate, read_index
 from mscnn.data.vendors.named_files import LEAVES, NamedFiles
 from mscnn.data.vendors.planes import Listing, PlaneIndex, ReadOptions, planes_of
-from mscnn.data.vendors.plate_numbers import NUMBERS, OUTSIDE, distinct_names, micrometres, outside, well_at, whole
+from mscnn.data.vendors.plate_numbers import NUMBERS, OUTSIDE, distinct_names, outside, well_at, whole
 from mscnn.data.vendors.xml_records import Record, root_name
 
 NAME = "Harmony"

@@ -6,14 +6,15 @@ Exercised by `pytest tests/data/vendors/test_jdce.py`.
 """
 
 import json
-import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from mscnn.core.errors import DataError
+from mscnn.data.tables.lengths import micrometres
 from mscnn.data.tables.problems import Problem
 from mscnn.data.tables.text_csv import read_csv
 from mscnn.data.tables.wells import LAST_COLUMN, LAST_ROW, well_name, well_place
@@ -24,13 +25,12 @@ LARGEST = 2**26  # bytes of a .jdce
 PREFERRED = ("experiment_z_stack", "experiment", "experiment_montage")
 _NUMBERS = ("Row", "Column", "Field", "Wavelength", "Timepoint", "ZIndex")
 _COLUMNS = (*_NUMBERS, "ImageFileName")
-_MICROMETRES = {"um": 1.0, "µm": 1.0, "μm": 1.0, "nm": 1e-3, "mm": 1e3}
 _AGAIN = "copy the folder again from the microscope"
 
 
 def find(listing: Listing) -> list[str]:
     """Return the .jdce file of each acquisition: of its planes where it has projections or montages too."""
-    found = [file for file in listing.named("*.jdce") if not file.rpartition("/")[2].startswith(".")]
+    found = _all(listing)
     return [file for file in found if not any(_rank(other) < _rank(file) for other in _beside(found, file))]
 
 
@@ -42,22 +42,27 @@ def read(listing: Listing, index: str, options: ReadOptions) -> PlaneIndex:
     rows: list[dict[str, Any]] = []
     problems: list[Problem] = []
     folder = index.rpartition("/")[0]
-    known = {file.lower(): file for file in listing.files if file.startswith(f"{folder}/" if folder else "")}
     for name in _csv_names(path, stack):
-        table = _read_table(listing, folder, name, known)
-        found, wrong = _rows(table, f"{folder}/{name}".lstrip("/"), folder, _plate_size(stack), known)
+        table = _read_table(listing, folder, name)
+        found, wrong = _rows(table, f"{folder}/{name}".lstrip("/"), folder, _plate_size(stack), listing)
         rows += found
         problems += wrong
     _name_channels(rows, channels)
     plate, size = _plate(stack), _pixel_size(stack)
     rows = [{**row, "plate": plate, "pixel_size": size} for row in rows]
-    others = [other for other in _beside(listing.named("*.jdce"), index) if _rank(other) > _rank(index)]
+    others = [other for other in _beside(_all(listing), index) if _rank(other) > _rank(index)]
     notes = tuple(f"{other.rpartition('/')[0]} holds projections or montages of the same acquisition and was left out; "
                   "name its .jdce file to read it instead" for other in others)
     return PlaneIndex(planes_of(rows), NAME, notes, tuple(problems))
 
 
-def _beside(files: list[str], file: str) -> list[str]:
+@lru_cache(maxsize=1)
+def _all(listing: Listing) -> tuple[str, ...]:
+    """Return all .jdce files but hidden ones."""
+    return tuple(file for file in listing.named("*.jdce") if not file.rpartition("/")[2].startswith("."))
+
+
+def _beside(files: Sequence[str], file: str) -> list[str]:
     """Return those of these files that lie in other folders of the same acquisition."""
     folder = file.rpartition("/")[0]
     parent, _, name = folder.rpartition("/")
@@ -125,10 +130,7 @@ def _plate_size(stack: dict[str, Any]) -> tuple[int, int]:
 def _pixel_size(stack: dict[str, Any]) -> float:
     """Return micrometres, NaN where the width or its unit is not known."""
     optics = _get(stack, "AutoLeadAcquisitionProtocol", "ObjectiveCalibration")
-    unit = _MICROMETRES.get(str(_get(optics, "Unit") or "").strip().lower())
-    width = _get(optics, "PixelWidth")
-    known = unit and isinstance(width, int | float) and 0 < width < math.inf
-    return float(width) * unit if known and unit else math.nan
+    return micrometres(str(_get(optics, "PixelWidth")), str(_get(optics, "Unit")).lower())
 
 
 def _csv_names(path: Path, stack: dict[str, Any]) -> list[str]:
@@ -147,17 +149,17 @@ def _is_below(path: str) -> bool:
     return not (path.startswith("/") or ":" in path or "\0" in path or ".." in path.split("/"))
 
 
-def _read_table(listing: Listing, folder: str, name: str, known: dict[str, str]) -> pd.DataFrame:
+def _read_table(listing: Listing, folder: str, name: str) -> pd.DataFrame:
     """Return a list of images. Raises DataError."""
-    wanted = f"{folder}/{name}".lstrip("/")
-    table = read_csv(listing.path(known.get(wanted.lower(), wanted)))
+    path = listing.path(listing.spelled(f"{folder}/{name}".lstrip("/")))
+    table = read_csv(path)
     if missing := [column for column in _COLUMNS if column not in table]:
-        raise DataError(f"{listing.path(wanted)}: has no column {', '.join(missing)}; {_AGAIN}")
+        raise DataError(f"{path}: has no column {', '.join(missing)}; {_AGAIN}")
     return table
 
 
 def _rows(table: pd.DataFrame, csv: str, folder: str, plate: tuple[int, int],
-          known: dict[str, str]) -> tuple[list[dict[str, Any]], list[Problem]]:
+          listing: Listing) -> tuple[list[dict[str, Any]], list[Problem]]:
     """Return a row for each image, and the rows of the CSV that cannot be used."""
     rows: list[dict[str, Any]] = []
     problems: list[Problem] = []
@@ -173,7 +175,7 @@ def _rows(table: pd.DataFrame, csv: str, folder: str, plate: tuple[int, int],
         row, column, site, wave, time, z = map(int, numbers)
         path = f"{folder}/{name}".lstrip("/")
         rows.append({"well": well_name(row - 1, column - 1), "site": str(site), "channel": shown.strip(), "order": wave,
-                     "time": time, "z": z, "path": known.get(path.lower(), path)})
+                     "time": time, "z": z, "path": listing.spelled(path)})
     return rows, problems
 
 

@@ -3,9 +3,7 @@
 Exercised by `pytest tests/data/vendors/test_load_data.py`.
 """
 
-import gzip
 import re
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +15,10 @@ import pyarrow.parquet as parquet
 from mscnn.core import foreign_table
 from mscnn.core.errors import DataError
 from mscnn.data.tables.problems import Problem
-from mscnn.data.tables.text_csv import read_csv
+from mscnn.data.tables.text_csv import header_names, read_csv
 from mscnn.data.vendors.names_below import LEAVES, Finder, pieces_of_place
 from mscnn.data.vendors.planes import Listing, PlaneIndex, ReadOptions, planes_of
-from mscnn.data.vendors.site_columns import find_roles, site_rows, tell_names, whole
+from mscnn.data.vendors.site_columns import find_roles, passed_on, site_rows, tell_names, whole
 
 NAME = "LoadData of CellProfiler"
 SAME = "files of several folders are one file here; name the folder that holds all those folders"
@@ -91,14 +89,10 @@ def is_table(path: Path) -> bool:
     if not path.name.lower().endswith(_ENDINGS):
         return False
     try:
-        if path.suffix.lower() == ".parquet":
-            names = parquet.read_schema(path).names
-        else:
-            with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
-                names = re.split(r"[,;\t\r\n]", file.read(2**16).decode("utf-8-sig", "replace").partition("\n")[0])
-    except (OSError, EOFError, zlib.error, pa.ArrowException):
+        names = parquet.read_schema(path).names if path.suffix.lower() == ".parquet" else header_names(path)
+    except (OSError, pa.ArrowException):
         return False
-    return any(re.match(r"(Image_)?(FileName|URL)_", name.strip(' "'), re.IGNORECASE) for name in names)
+    return any(re.match(r"(Image_)?(FileName|URL)_", name, re.IGNORECASE) for name in names)
 
 
 def _read_table(path: Path) -> pd.DataFrame:
@@ -147,9 +141,8 @@ def _loaded(channels: list[_Channel], columns: Sequence[str]) -> tuple[list[_Cha
 
 def _passed_on(table: pd.DataFrame, columns: list[str], used: list[str | None]) -> pd.DataFrame:
     """Return the columns Metadata_* that a site keeps."""
-    names = {name: name.removeprefix("Image_") for name in columns if re.match("(Image_)?Metadata_", name)}
-    more = table[[name for name in names if name not in used]].rename(columns=names)
-    return more.loc[:, ~more.columns.duplicated()].astype("str")
+    return passed_on(table, {name: name.removeprefix("Image_") for name in columns
+                             if re.match("(Image_)?Metadata_", name) and name not in used})
 
 
 class _Files:

@@ -12,10 +12,10 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from mscnn.core.errors import DataError
+from mscnn.data.tables.lengths import micrometres
 
 LARGEST = 2**20  # bytes of a description that is read
 _DESCRIPTION, _ASCII = 270, 2  # a tag of TIFF and its type
-_MICROMETRES = {"um": 1.0, "µm": 1.0, "μm": 1.0, "micron": 1.0, "microns": 1.0, "nm": 1e-3, "mm": 1e3}
 
 
 def pixel_size(path: Path) -> float:
@@ -38,14 +38,9 @@ def pixel_size(path: Path) -> float:
 
 def _calibration(root: Element) -> float:
     values = {prop.get("id"): prop.get("value", "") for prop in root.iterfind("PlaneInfo/prop")}
-    unit = _MICROMETRES.get(values.get("spatial-calibration-units", "").strip().lower())
-    try:
-        size = float(values.get("spatial-calibration-x", ""))
-    except ValueError:
+    if values.get("spatial-calibration-state") == "off":
         return math.nan
-    if values.get("spatial-calibration-state") == "off" or unit is None or not (math.isfinite(size) and size > 0):
-        return math.nan
-    return size * unit
+    return micrometres(values.get("spatial-calibration-x", ""), values.get("spatial-calibration-units", "").lower())
 
 
 def _description(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 A plate is the folder of the outermost HTD of one name; copies lie in `TimePoint_1/` and `ZStep_1/`.  The HTD declares
 wells, sites and wavelengths; the folder tells which files there are, as their names hold random parts.  `ZStep_0/`, and
-images beside folders `ZStep_1/`, are projections: z 0.
+images beside folders `ZStep_1/` or names with `_z1`, are projections: z 0.
 
 A plate has the name of its HTD, `9987` for 9987.HTD.  Where several folders have an HTD of one name, a plate has the name
 of its folder.  Exercised by `pytest tests/data/vendors/test_metaxpress.py`.
@@ -53,13 +53,14 @@ def read(listing: Listing, index: str, options: ReadOptions) -> PlaneIndex:
         row["plate"] = plate
     _add_pixel_sizes(listing, rows)
     absent = _absent(listing, folders, key, htd, rows)
-    notes = [f"{number} {kind} were left out" for kind, number in left_out.items() if kind != PROJECTED]
-    if left_out[PROJECTED]:
-        notes.append(f"{left_out[PROJECTED]} {PROJECTED}")
+    notes = [f"{number} {kind} were left out" for kind, number in left_out.items()]
+    flat = sum(row["is_flat"] for row in rows) if any(row["z"] for row in rows) else 0
+    if flat:
+        notes.append(f"{flat} {PROJECTED}")
     if unknown := sorted({row["order"] + 1 for row in rows} - {*htd.waves}):
         notes.append(f"the HTD does not declare wavelength {', '.join(map(str, unknown))}; its number is its name")
     return PlaneIndex(planes_of([*rows, *({**row, "plate": plate} for row in absent)]), NAME, tuple(notes), tuple(problems),
-                      z0_projected=left_out[PROJECTED] > 0)
+                      z0_projected=flat > 0)
 
 
 def _rows(listing: Listing, folders: list[_Folder], htd: Htd, prefix: str | None,
@@ -70,7 +71,6 @@ def _rows(listing: Listing, folders: list[_Folder], htd: Htd, prefix: str | None
     """
     rows: list[dict[str, Any]] = []
     problems: list[Problem] = []
-    has_stack = any(folder.z for folder in folders)
     for folder in folders:
         for name in listing.by_folder[folder.path]:
             match, kind = _match(name, prefix)
@@ -83,10 +83,10 @@ def _rows(listing: Listing, folders: list[_Folder], htd: Htd, prefix: str | None
                 problems.append(_beyond(path, match["well"], htd))
                 continue
             z = int(match["z"]) if match["z"] else folder.z or 0
-            left_out[PROJECTED] += has_stack and z == 0
             wave = int(match["channel"] or 1)
             rows.append({"well": well_name(*place), "site": str(int(match["site"] or 1)), "order": wave - 1, "z": z,
                          "channel": htd.waves.get(wave, str(wave)), "path": path,
+                         "is_flat": match["z"] is None and not folder.z,
                          "time": int(match["time"]) if match["time"] else 1 if folder.time is None else folder.time})
     return rows, problems
 

@@ -47,17 +47,15 @@ class NamedFiles:
 
     def _there(self, path: str) -> Place | None:
         """Return a path that is there, in this or another case, or with the escapes of a URL."""
-        if path in self.listing.known:
-            return Place(path)
         for spelling in (path, unquote(path)) if "%" in path else (path,):
-            if found := self._lowered.get(spelling.lower()):
+            if (found := self._spelled(spelling)) is not None:
                 return Place(found)
         return None
 
     def _elsewhere(self, path: str) -> Place | None:
         """Return the only copy with another suffix, or the only file of that name in a folder below."""
         stem = path.rpartition(".")[0]
-        copies = {found for suffix in self.suffixes if (found := self._lowered.get((stem + suffix).lower()))}
+        copies = {found for suffix in self.suffixes if (found := self._spelled(stem + suffix))}
         if stem and len(copies) == 1:
             return Place(copies.pop(), f"are {path.rpartition('.')[2]} files in the index and other files in the folder")
         below = self._below.get(path.rpartition("/")[2].lower(), []) if self.index_names else []
@@ -79,15 +77,10 @@ class NamedFiles:
         return {folder: names for folder, names in self.listing.by_folder.items()
                 if folder == self.folder or folder.startswith(start)}
 
-    @cached_property
-    def _lowered(self) -> dict[str, str]:
-        """{path in lower case: path}, of the paths below the folder that no other path is like."""
-        found: dict[str, list[str]] = {}
-        for folder, names in self._folders.items():
-            for name in names:
-                path = f"{folder}/{name}" if folder else name
-                found.setdefault(path.lower(), []).append(path)
-        return {lowered: paths[0] for lowered, paths in found.items() if len(paths) == 1}
+    def _spelled(self, path: str) -> str | None:
+        """Return the file of a path below the folder, in whatever case, None where there is none."""
+        found = self.listing.spelled(path)
+        return found if found in self.listing.known and (not self.folder or found.startswith(f"{self.folder}/")) else None
 
     @cached_property
     def _below(self) -> dict[str, list[str]]:

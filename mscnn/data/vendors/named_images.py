@@ -1,10 +1,11 @@
 """What the names of image files tell -> a row a plane.  Exercised by `pytest tests/data/vendors/test_file_names.py`."""
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from mscnn.data.tables.problems import Problem
-from mscnn.data.tables.wells import well_name, well_place
+from mscnn.data.tables.wells import place_at, well_name, well_place
 from mscnn.data.vendors.metaseries import pixel_size
 from mscnn.data.vendors.name_template import PLATES, place_of_number
 from mscnn.data.vendors.planes import Listing
@@ -81,8 +82,7 @@ def _well(fields: dict[str, str]) -> tuple[int, int] | None:
             return place_of_number(int(number[:9]), wells)
     if "well" in fields:
         return well_place(fields["well"])
-    row = fields["row"]
-    return well_place(f"R{row}C{fields['column']}" if row.isdecimal() else f"{row}{fields['column']}")
+    return place_at(fields["row"], fields["column"])
 
 
 def _site(fields: dict[str, str]) -> str:
@@ -114,7 +114,7 @@ def _plain(text: str) -> str:
 
 def _number(text: str) -> int:
     """Return a number, 0 for other text."""
-    return int(text) if text.lstrip("-").isdecimal() else 0
+    return int(text) if re.fullmatch("-?[0-9]+", text) else 0
 
 
 def _steps(named: Sequence[NamedImage]) -> dict[str, set[str]]:

@@ -16,17 +16,12 @@ class Finder:
 
     def __init__(self, listing: Listing):
         self.listing = listing
-        self._spelling = {file.casefold(): file for file in listing.files}
         self._starts: dict[tuple[str, str], str] = {}  # (folder of the index, folder that it names): where a file of it is
-
-    def spelled(self, path: str) -> str:
-        """Return a path in the spelling of the listing, or as it is where the file is not there."""
-        return path if path in self.listing.known else self._spelling.get(path.casefold(), path)
 
     def below(self, folder: str, name: str) -> str | None:
         """Return the path of a name that is relative to a folder of the listing, None for a name that leaves it."""
         pieces = pieces_of(name)
-        return None if pieces is None else self.spelled("/".join([folder, *pieces] if folder else pieces))
+        return None if pieces is None else self.listing.spelled("/".join([folder, *pieces] if folder else pieces))
 
     def tail(self, home: str, pieces: list[str]) -> str:
         """Return the file whose path is the longest tail of these names, below the root or below the folder of the index.
@@ -38,10 +33,10 @@ class Finder:
         *folders, name = pieces
         key = (home, "/".join(folders))
         if (known := self._starts.get(key)) is not None:
-            return self.spelled(known + name)
+            return self.listing.spelled(known + name)
         starts = list(dict.fromkeys([*_starts("", folders), *_starts(home, folders)]))
         for start in starts:
-            if (path := self.spelled(start + name)) in self.listing.known:
+            if (path := self.listing.spelled(start + name)) in self.listing.known:
                 self._starts[key] = start
                 return path
         fitting = [start for start in starts[:-1] if start[:-1] in self.listing.by_folder]

@@ -14,11 +14,11 @@ import tifffile
 
 from mscnn.core.errors import DataError
 from mscnn.data.tables.problems import Problem
-from mscnn.data.tables.wells import well_name
 from mscnn.data.vendors.names_below import LEAVES, Finder
 from mscnn.data.vendors.ome_channels import channel_names
 from mscnn.data.vendors.ome_xml_plate import Image, Plate, Well, read_xml
 from mscnn.data.vendors.planes import Listing, PlaneIndex, ReadOptions, planes_of
+from mscnn.data.vendors.plate_numbers import well_at, whole
 
 NAME = "OME-TIFF plate"
 XML = ("*.companion.ome", "*.ome", "*.ome.xml")
@@ -82,7 +82,7 @@ class _Sites:
     def rows(self, plate: Plate, well: Well, images: dict[str, Image]) -> Iterator[dict[str, Any]]:
         """Yield a row for each plane of a well; sites are counted from 1 in the order of Index."""
         name = _well_name(plate, well)
-        if name is None:
+        if not name:
             size = f"{plate.rows[:20] or 'at most 32'} rows and {plate.columns[:20] or 'at most 48'} columns"
             self._add(f"plate {plate.name}: the well at row {well.row[:20]!r} column {well.column[:20]!r}, counted from 0, "
                       f"is not on a plate of {size}", ELSEWHERE)
@@ -145,17 +145,10 @@ class _Sites:
         self.problems.append(Problem(None, self.index, f"{self.index}: {reason}", kind))
 
 
-def _well_name(plate: Plate, well: Well) -> str | None:
-    """Return the name of a well, None where it is not on its plate."""
-    if not all(text.isascii() and text.isdigit() and len(text) < 4 for text in (well.row, well.column)):
-        return None
-    row, column = int(well.row), int(well.column)
-    if (plate.rows.isdigit() and row >= int(plate.rows)) or (plate.columns.isdigit() and column >= int(plate.columns)):
-        return None
-    try:
-        return well_name(row, column)
-    except ValueError:
-        return None
+def _well_name(plate: Plate, well: Well) -> str:
+    """Return the name of a well, "" where it is not on its plate."""
+    row, column = whole(well.row), whole(well.column)
+    return "" if row is None or column is None else well_at(row + 1, column + 1, whole(plate.rows), whole(plate.columns))
 
 
 def _is_plate(path: Path) -> bool:

@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import iterparse
 
-from mscnn.data.pixels.ome_xml import MICROMETRES
+from mscnn.data.tables.lengths import micrometres
 
 MOST_PLANES = 2**20  # of one image
 _KEPT = ("Image", "Plate")
@@ -54,6 +54,8 @@ class Image:
             end = min(later, default=total) if block.number is None else start + block.number
             if not 0 <= start < end <= total:
                 raise ValueError(f"TiffData lists planes {start} to {end} of {total}")
+            if block.page < 0:
+                raise ValueError(f"TiffData has no page {block.page}")
             for position in range(start, end):
                 yield self._place(position), block, block.page + position - start
 
@@ -139,10 +141,10 @@ def _image(element: Element) -> Image:
     channels = list(_children(pixels, "Channel"))
     samples = max([_number(channel.get("SamplesPerPixel"), 1) for channel in channels] or [1])
     order = [axis for axis in pixels.get("DimensionOrder", "XYCZT") if axis in "CZT"]
-    unit = MICROMETRES.get(pixels.get("PhysicalSizeXUnit", "µm").strip(), math.nan)
+    width = micrometres(pixels.get("PhysicalSizeX", ""), pixels.get("PhysicalSizeXUnit", "µm"))
     return Image({axis: _number(pixels.get(f"Size{axis}"), 0) for axis in [*order, *"CZT"]},
                  [channel.get("Name") or channel.get("Fluor") or "" for channel in channels], samples,
-                 _size(pixels.get("PhysicalSizeX", "")) * unit, [_block(block) for block in _children(pixels, "TiffData")])
+                 width, [_block(block) for block in _children(pixels, "TiffData")])
 
 
 def _block(element: Element) -> Block:
@@ -167,11 +169,3 @@ def _number(text: str | None, missing: int) -> int:
     if text is None:
         return missing
     return int(text) if text.strip().isascii() and text.strip().isdigit() and len(text) < 19 else -1
-
-
-def _size(text: str) -> float:
-    try:
-        size = float(text)
-    except ValueError:
-        return math.nan
-    return size if math.isfinite(size) and size > 0 else math.nan

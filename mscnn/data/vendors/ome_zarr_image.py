@@ -13,14 +13,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mscnn.core.files import read_bytes
+from mscnn.data.tables.lengths import micrometres
 from mscnn.data.vendors.names_below import pieces_of
 from mscnn.data.vendors.ome_channels import channel_names
 
 LARGEST = 2**26     # bytes of a file of metadata
 MOST_PLANES = 2**20  # of one image
-_MICROMETRES = {"micrometer": 1.0, "micrometre": 1.0, "micron": 1.0, "um": 1.0, "µm": 1.0, "μm": 1.0, "nanometer": 1e-3,
-                "nanometre": 1e-3, "nm": 1e-3, "millimeter": 1e3, "millimetre": 1e3, "mm": 1e3, "centimeter": 1e4,
-                "meter": 1e6, "metre": 1e6, "m": 1e6, "picometer": 1e-6, "angstrom": 1e-4}
 _WIDEST = 1e9  # of a pixel, in any unit
 _OLD_AXES = "tczyx"  # of versions before 0.3
 
@@ -95,9 +93,8 @@ def read_image(folder: str, level_size: tuple[int, int] | None) -> Image:
     if math.prod(lengths.values()) > MOST_PLANES:
         raise ValueError(f"promises {math.prod(lengths.values()):,} planes")
     channels, doubled = channel_names(_labels(attributes.get("omero")), lengths.get("c", 1))
-    unit = _MICROMETRES.get(axes[-1][1].strip().lower(), math.nan)
-    size = _scale(dataset, len(axes)) * _scale(scales[0], len(axes)) * unit
-    return Image(level, lengths, channels, size if math.isfinite(size) and size > 0 else math.nan, doubled, is_smaller)
+    size = micrometres(_scale(dataset, len(axes)) * _scale(scales[0], len(axes)), axes[-1][1].lower())
+    return Image(level, lengths, channels, size, doubled, is_smaller)
 
 
 def records(facts: Any, key: str) -> list[dict[str, Any]]:

@@ -55,7 +55,7 @@ class ReadOptions:
     level_size: tuple[int, int] | None = None        # least height and width of a level of a pyramid; None: the full size
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # hashed by identity: one of a screen has millions of files
 class Listing:
     """All files below a folder, listed once. A group of Zarr is one entry."""
 
@@ -77,6 +77,19 @@ class Listing:
             folder, _, name = file.rpartition("/")
             found.setdefault(folder, []).append(name)
         return found
+
+    @cached_property
+    def _folded(self) -> dict[str, str]:
+        """{file without case: file}, "" where several files differ in case alone."""
+        found: dict[str, str] = {}
+        for file in self.files:
+            form = file.casefold()
+            found[form] = "" if form in found else file
+        return found
+
+    def spelled(self, path: str) -> str:
+        """Return the file of a path in whatever case; the path as it is where no file, or more than one, fits."""
+        return path if path in self.known else self._folded.get(path.casefold()) or path
 
     def named(self, *patterns: str) -> list[str]:
         """Return the files whose names match one of these shell patterns, in any case."""

@@ -1,16 +1,14 @@
-"""Numbers of an index as its text has them -> whole numbers, wells and micrometres; names of channels that differ.
+"""Numbers of an index as its text has them -> whole numbers and wells; names of channels that differ.
 
 Exercised by `pytest tests/data/vendors/test_plate_numbers.py`.
 """
 
-import math
 import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import TypeVar
 
 from mscnn.core import identity
-from mscnn.data.pixels.ome_xml import MICROMETRES
 from mscnn.data.tables.wells import LAST_COLUMN, LAST_ROW, well_name
 
 Key = TypeVar("Key")
@@ -37,16 +35,6 @@ def well_at(row: int, column: int, rows: int | None, columns: int | None) -> str
 def outside(what: str, row: int, column: int, rows: int | None, columns: int | None) -> str:
     """Return why something has no well, in words."""
     return f"{what} is in row {row} and column {column} of a plate of {rows or LAST_ROW} x {columns or LAST_COLUMN} wells"
-
-
-@lru_cache(maxsize=2**12)
-def micrometres(text: str, unit: str) -> float:
-    """Return a length in micrometres; NaN for what is no positive length."""
-    try:
-        size = float(text) * MICROMETRES[unit.strip()]
-    except (KeyError, ValueError):
-        return math.nan
-    return size if math.isfinite(size) and size > 0 else math.nan
 
 
 def distinct_names(names: Mapping[Key, str], numbers: Mapping[Key, str]) -> dict[Key, str]:

@@ -3,20 +3,17 @@
 Exercised by `pytest tests/data/vendors/test_sample_sheet.py`.
 """
 
-import gzip
 import re
-import zlib
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from mscnn.core.errors import DataError
 from mscnn.data.tables.problems import Problem
-from mscnn.data.tables.text_csv import plain_name, read_csv
+from mscnn.data.tables.text_csv import header_names, plain_name, read_csv
 from mscnn.data.vendors.names_below import LEAVES, Finder, pieces_of_place
 from mscnn.data.vendors.planes import Listing, PlaneIndex, ReadOptions, planes_of
-from mscnn.data.vendors.site_columns import find_roles, site_rows, tell_names, whole
+from mscnn.data.vendors.site_columns import find_roles, passed_on, site_rows, tell_names, whole
 
 NAME = "sample sheet"
 SEVERAL = "files hold several planes each; give a file a plane"
@@ -28,8 +25,9 @@ _USED = {"startx", "starty", "lengthx", "lengthy", *_LENGTHS}  # what is no meta
 
 def find(listing: Listing) -> list[str]:
     """Return the sheets, by the columns in their headers."""
-    return [file for file in listing.named("*.csv", "*.tsv", "*.csv.gz", "*.txt")
-            if any(sheet <= _header(listing.path(file)) for sheet in _SHEETS)]
+    headers = {file: {*map(plain_name, header_names(listing.path(file)))}
+               for file in listing.named("*.csv", "*.tsv", "*.csv.gz", "*.txt")}
+    return [file for file, header in headers.items() if any(sheet <= header for sheet in _SHEETS)]
 
 
 def read(listing: Listing, index: str, options: ReadOptions) -> PlaneIndex:
@@ -40,13 +38,13 @@ def read(listing: Listing, index: str, options: ReadOptions) -> PlaneIndex:
     path = listing.path(index)
     table = read_csv(path)
     columns = [str(name) for name in table]
-    plain = {plain_name(name): name for name in columns}
+    plain = {plain_name(name): name for name in reversed(columns)}  # of columns of one name the first counts
     column, channel = (next((plain[name] for name in names if name in plain), "") for names in (_PATHS, _CHANNELS))
     if not column or not channel:
         raise DataError(f"{path}: is no sheet with a row an image; give columns path, channel, plate, well and site")
     problems: list[Problem] = []
     notes: list[str] = []
-    roles = find_roles([name for name in plain.values() if name not in (column, channel)])
+    roles = find_roles([name for name in columns if name not in (column, channel)])
     sites = site_rows(table, roles, index, problems, notes)
     tell_names([site["well"] for site in sites], table[column].tolist(), index, problems, notes)
     lengths = [table[plain[name]].str.strip() for name in _LENGTHS if name in plain]
@@ -54,8 +52,8 @@ def read(listing: Listing, index: str, options: ReadOptions) -> PlaneIndex:
         problems.append(Problem(None, index, f"{index}: columns {', '.join(_LENGTHS)} are greater than 1", SEVERAL))
     rows, numbers = _rows(listing, index, table[column], table[channel], sites, problems)
     dropped = {column, channel, *roles.values(), *(plain[name] for name in _USED if name in plain)}
-    passed = table[[name for name in columns if name not in dropped]].rename(columns=_metadata_name)
-    planes = pd.concat([planes_of(rows), passed.iloc[numbers].reset_index(drop=True).astype("str")], axis=1)
+    passed = passed_on(table, {name: _metadata_name(name) for name in columns if name not in dropped})
+    planes = pd.concat([planes_of(rows), passed.iloc[numbers].reset_index(drop=True)], axis=1)
     return PlaneIndex(planes, NAME, tuple(notes), tuple(problems))
 
 
@@ -87,13 +85,3 @@ def _metadata_name(name: str) -> str:
     """Return batch as Metadata_Batch, drug_name as Metadata_Drug_name."""
     bare = re.sub(r"\W+", "_", name.strip().removeprefix("Metadata_")).strip("_") or "Column"
     return f"Metadata_{bare[0].upper()}{bare[1:]}"
-
-
-def _header(path: Path) -> set[str]:
-    """Return the names of columns of a table, without case; empty where it cannot be read."""
-    try:
-        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
-            line = file.read(2**14).partition(b"\n")[0].decode("utf-8-sig", "replace")
-    except (OSError, EOFError, zlib.error):
-        return set()
-    return {plain_name(name.strip(' "\r')) for name in re.split(r"[,;\t]", line)}

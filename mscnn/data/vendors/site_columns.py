@@ -5,6 +5,7 @@ Exercised by `pytest tests/data/vendors/test_load_data.py tests/data/vendors/tes
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -30,6 +31,8 @@ ROLES = {  # names of columns without prefix and case, the best first
     "z": ("planeid", "zplane", "zslice", "z", "plane", "startz"),
     "time": ("timepoint", "timepointid", "time", "t", "startt"),
     "row": ("row", "wellrow"), "column": ("col", "column", "wellcol", "wellcolumn")}
+PIXEL_SIZE = "Metadata_PixelSize"
+_OF_SITES = ("Metadata_Plate", "Metadata_Well", "Metadata_Site")
 
 
 def find_roles(columns: list[str]) -> dict[str, str]:
@@ -80,6 +83,22 @@ def tell_names(wells: list[str], paths: list[str], index: str, problems: list[Pr
         problems.append(Problem(None, index, f"{index}: {conflict}", CONTRADICTION))
     elif conflict := other_name_conflict(wells, names):
         notes.append(f"{index}: {conflict}")
+
+
+def passed_on(table: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
+    """Return columns of a table as what else is known of its rows, each under a name of its own.
+
+    names: {column: Metadata_*}.  One that a site has by itself, or that is taken, gets `_other` at its end; the size of a
+    pixel is left out, as `site_rows` reads it.
+    """
+    kept: dict[str, str] = {}
+    for column, name in names.items():
+        if name == PIXEL_SIZE:
+            continue
+        while name in kept or name in _OF_SITES:
+            name += "_other"
+        kept[name] = column
+    return table[list(kept.values())].set_axis(list(kept), axis=1).astype("str")
 
 
 def whole(text: str) -> int | None:

@@ -14,6 +14,7 @@ from mscnn.data.tables.problems import Problem
 from mscnn.data.tables.site_table import natural
 from mscnn.data.tables.wells import well_place
 from mscnn.data.vendors.choose import CHANNEL, SITE
+from mscnn.data.vendors.site_columns import PIXEL_SIZE
 
 FILE = "filename"  # column of files of which nothing tells the channels
 
@@ -65,6 +66,13 @@ def find_repeated(planes: pd.DataFrame) -> list[Problem]:
                     + " is there more than once",
                     "planes are there more than once; take the copies out, or read the folders one by one")
             for *values, path in again.itertuples(index=False, name=None)]
+
+
+def without_differing(planes: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Return planes without the columns Metadata_* whose values differ within a site, and the names of these columns."""
+    more = [str(name) for name in planes if str(name).startswith("Metadata_")]
+    differing = [name for name in more if planes[[*SITE, name]].drop_duplicates().duplicated(SITE).any()]
+    return planes.drop(columns=differing), differing
 
 
 def site_rows(planes: pd.DataFrame, *, projected: bool) -> tuple[pd.DataFrame, list[str]]:
@@ -127,7 +135,7 @@ def _known(planes: pd.DataFrame, sites: pd.Index) -> pd.DataFrame:
     first = planes.groupby(SITE, sort=False)[["pixel_size", *more]].first().loc[sites].reset_index(drop=True)
     sizes = first.pop("pixel_size")
     if sizes.notna().any():
-        first.insert(0, "Metadata_PixelSize", sizes.map(lambda size: "" if pd.isna(size) else f"{size:.6g}"))
+        first.insert(0, PIXEL_SIZE, sizes.map(lambda size: "" if pd.isna(size) else f"{size:.6g}"))
     return first
 
 

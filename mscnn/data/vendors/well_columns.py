@@ -6,7 +6,7 @@ Exercised by `pytest tests/data/vendors/test_well_columns.py`.
 import re
 from collections.abc import Sequence
 
-from mscnn.data.tables.wells import well_name, well_place
+from mscnn.data.tables.wells import place_at, well_name, well_place
 
 _HARMONY = re.compile(r"r(\d{2})c(\d{2})f\d{2,}p\d{2}-ch")
 _TOKEN = re.compile(r"(?:^|[_\- ])([A-P])(\d{2})(?=[_\-. ])")
@@ -21,14 +21,9 @@ def well_names(texts: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def wells_at(rows: Sequence[str], columns: Sequence[str]) -> list[str]:
     """Return the wells at rows (numbers from 1, or letters) and columns (numbers from 1), "" where they are no place."""
-    found = {}
-    for pair in dict.fromkeys(zip(rows, columns, strict=True)):
-        row, column = _row(pair[0]), _number(pair[1])
-        try:
-            found[pair] = well_name(row - 1, column - 1) if row is not None and column is not None else ""
-        except ValueError:
-            found[pair] = ""
-    return [found[pair] for pair in zip(rows, columns, strict=True)]
+    pairs = list(zip(rows, columns, strict=True))
+    places = {pair: place_at(*pair) for pair in dict.fromkeys(pairs)}
+    return [well_name(*place) if (place := places[pair]) else "" for pair in pairs]
 
 
 def row_column_conflict(wells: Sequence[str], rows: Sequence[str], columns: Sequence[str]) -> str:

@@ -77,3 +77,10 @@ def test_the_layout_of_the_operetta_has_no_values(shared_data):
         read_plate_map(path)
     with pytest.raises(DataError, match="no layout of an assay"):
         read_plate_map(path.parent.parent / "Images" / "Index.idx.xml")
+
+
+def test_a_layer_of_units_that_contradicts_the_title_of_the_doses_is_a_problem(tmp_path):
+    layers = (layer("Unit", well(1, 1, "nM")), layer("Concentration (uM)", well(1, 1, "3"), kind="double"))
+    for ordered in (layers, layers[::-1]):
+        found = read_text_map(tmp_path, layout(COMPOUND, *ordered), "a.xml")
+        assert len(found.problems) == 1

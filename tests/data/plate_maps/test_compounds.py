@@ -74,3 +74,9 @@ def test_the_mechanisms_of_bbbc021(shared_data):
     assert (len(found.table), found.problems) == (104, ())
     first = found.table.iloc[0]
     assert (first["compound"], first["concentration"], first["mechanism"]) == ("PP-2", 3, "Epithelial")
+
+
+def test_a_unit_that_contradicts_the_header_is_a_problem(tmp_path):
+    for unit, number in (("µM", 0), ("nM", 1)):
+        (tmp_path / "a.csv").write_text(f"compound,dose_uM,unit,moa\ntaxol,10,{unit},tubulin\n", encoding="utf-8")
+        assert len(read_compounds(tmp_path / "a.csv").problems) == number

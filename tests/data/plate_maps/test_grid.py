@@ -120,3 +120,13 @@ def test_a_title_that_is_chosen_for_the_concentration_keeps_its_unit(tmp_path):
     found = read_text_map(tmp_path, text, columns={"compound": "Experiment"})
     assert found.notes == ("no grid for the concentration: all doses of a compound count as one (--columns "
                            "concentration=TITLE)",)
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_grid_of_units_that_contradicts_the_title_of_the_doses_is_a_problem(tmp_path, is_first):
+    compound, doses, units = "Compound,1,2\nA,a,DMSO\n\n", "Dose (uM),1,2\nA,3,\n\n", "Unit,1,2\nA,nM,nM\n\n"
+    found = read_text_map(tmp_path, compound + (units + doses if is_first else doses + units))
+    assert len(found.problems) == 1
+    assert "is no unit of concentration" in found.problems[0].reason
+    agreed = read_text_map(tmp_path, compound + doses + units.replace("nM", "µM"))
+    assert treatments(agreed) == {"A01": ("a", 3, "µM", ""), "A02": ("DMSO", None, "", "")}

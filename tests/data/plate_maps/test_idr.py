@@ -42,7 +42,17 @@ def test_a_row_a_phenotype_becomes_a_row_a_well_and_two_treatments_are_refused(t
     assert len(read_idr_annotations(write(tmp_path, HEADER, [*ROWS, ROWS[0]]))) == 2
     with pytest.raises(DataError, match="1 wells have more than one treatment; give a row a well") as caught:
         read_idr_annotations(write(tmp_path, HEADER, [*ROWS, ROWS[0].replace("taxol", "nocodazole")]))
-    assert caught.value.details == ["row 2: plate 24277 well A01: taxol 0.3", "row 4: plate 24277 well A01: nocodazole 0.3"]
+    assert caught.value.details == ["row 2: plate 24277 well A01: taxol 0.3 microMolar",
+                                    "row 4: plate 24277 well A01: nocodazole 0.3 microMolar"]
+
+
+def test_units_and_mechanisms_of_a_well_that_differ_are_refused(tmp_path):
+    header = "Plate,Well,Characteristics [Organism],Compound Name,Concentration,Concentration Unit,MoA"
+    row = "P,A1,Homo sapiens,taxol,10,uM,tubulin"
+    assert len(read_idr_annotations(write(tmp_path, header, [row, row]))) == 1
+    for other in (row.replace("uM", "nM"), row.replace("tubulin", "actin")):
+        with pytest.raises(DataError, match="1 wells have more than one treatment"):
+            read_idr_annotations(write(tmp_path, header, [row, other]))
 
 
 def test_the_door_of_plate_maps_reads_them_and_names_negative_controls(tmp_path):
@@ -72,3 +82,9 @@ def test_headers_of_idr_are_recognised():
     assert is_idr_header(HEADER.split(","))
     assert not is_idr_header(["Plate", "Well", "Compound"])
     assert not is_idr_header(["Characteristics [Organism]", "Plate"])
+
+
+def test_a_unit_that_contradicts_the_header_is_a_problem(tmp_path):
+    header = "Plate,Well,Characteristics [Organism],Compound Name,Concentration (uM),Concentration Unit"
+    assert read_plate_map(write(tmp_path, header, ["P,A1,Homo sapiens,taxol,10,µM"])).problems == ()
+    assert len(read_plate_map(write(tmp_path, header, ["P,A1,Homo sapiens,taxol,10,nM"])).problems) == 1

@@ -24,7 +24,8 @@ def test_spellings_of_a_well(tmp_path, well):
 
 
 @pytest.mark.parametrize(("row", "column", "well"), [
-    ("C", "3", "C3"), ("C", '"03"', "C03"), ("3", "3", "C03"), ("3.0", "3.0", "C03"), ("AF", "48", "AF48"),
+    ("C", "3", "C03"), ("R1", "C3", "A03"), ("A1", "2", "row A1 column 2"), ("R1", "3", "A03"),
+    ("C", '"03"', "C03"), ("3", "3", "C03"), ("3.0", "3.0", "C03"), ("AF", "48", "AF48"),
     ("27", "1", "AA01"),
     ("", "", ""), ("C", "", "row C column "), ("33", "1", "row 33 column 1")])
 def test_rows_and_columns_make_a_well(row, column, well):
@@ -38,7 +39,7 @@ def test_columns_of_rows_and_columns(tmp_path, header):
 
 def test_a_well_that_contradicts_its_row_and_column_is_a_problem(tmp_path):
     found = read_text_map(tmp_path, "well,row,col,drug\nB03,B,3,a\nB04,B,5,b\n")
-    assert reasons(found) == [(3, "well 'B04', and its row and column are 'B5'")]
+    assert reasons(found) == [(3, "well 'B04', and its row and column are 'B05'")]
 
 
 @pytest.mark.parametrize("name", ["compound", "Compound Name", "drug", "treatment", "pert_iname", "Metadata_Compound",

@@ -205,6 +205,11 @@ def test_channels_are_ordered_as_numbers(tmp_path):
     assert sorted(rows(read(tmp_path, "{well}_{channel}.tif"), "channel", "order")) == [("1", 0), ("10", 2), ("2", 1)]
 
 
+def test_a_channel_may_start_with_dashes(tmp_path):
+    found = read(make(tmp_path, ["A01_s1_w--5.tif", "A01_s1_w-5.tif"]), "{well}_s{site}_w{channel}.tif")
+    assert sorted(rows(found, "channel", "order")) == [("--5", 1), ("-5", 0)]
+
+
 def test_names_with_wells_of_no_plate_are_problems_all_at_once(tmp_path):
     make(tmp_path, ["A01.tif", "A00.tif", "B49.tif", "AG1.tif"])
     found = read(tmp_path, "{well}.tif")

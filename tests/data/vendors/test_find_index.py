@@ -1,5 +1,7 @@
 """Which format wrote a folder, and the names of its plates."""
 
+import shutil
+
 import pytest
 
 from mscnn.core.errors import DataError, UsageError
@@ -52,6 +54,18 @@ def test_two_plates_of_one_name_are_refused_and_may_be_named_by_their_folders(tm
     _, found = read_folder(tmp_path, ReadOptions(), plates_by_folder=True)
     assert sorted({plate for index in found for plate in index.planes["plate"]}) == [
         f"{place}_BR0{number}__2024-01-01T10_00_00-Measurement 1" for place in ("first", "second") for number in (1, 2)]
+
+
+def test_plates_of_ome_zarr_in_one_folder_may_be_named_by_their_own_folders(tmp_path):
+    microscopes.write_ome_zarr(tmp_path, "0.4")
+    plate = min(tmp_path.rglob(".zattrs"), key=lambda path: len(path.parts)).parent
+    (tmp_path / "both").mkdir()
+    for name in ("p1.zarr", "p2.zarr"):
+        shutil.copytree(plate, tmp_path / "both" / name)
+    with pytest.raises(DataError, match=r"--plates folder"):
+        read_folder(tmp_path / "both", ReadOptions())
+    _, found = read_folder(tmp_path / "both", ReadOptions(), plates_by_folder=True)
+    assert [set(index.planes["plate"]) for index in found] == [{"p1.zarr"}, {"p2.zarr"}]
 
 
 def test_two_formats_in_one_folder_are_named_and_one_may_be_chosen(tmp_path):

@@ -56,6 +56,14 @@ def test_each_row_of_the_csv_is_a_plane_with_the_names_of_the_jdce(tmp_path):
     assert (found.notes, found.problems) == ((), ())
 
 
+def test_of_files_that_differ_in_case_alone_the_one_that_is_named_is_read(tmp_path):
+    folder = make(tmp_path, [image(name="A.tif")])
+    (folder / "timepoint0").mkdir()
+    for name in ("A.tif", "a.tif"):
+        (folder / "timepoint0" / name).touch()
+    assert rows(read(folder), "path") == [("timepoint0/A.tif",)]
+
+
 def test_a_barcode_is_the_name_of_the_plate(tmp_path):
     assert {*read(make(tmp_path, SpecimenHolder={"Barcode": " BR001 "})).planes["plate"]} == {"BR001"}
 

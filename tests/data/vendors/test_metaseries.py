@@ -29,7 +29,7 @@ def test_the_calibration_is_the_width_of_a_pixel_in_either_order_of_bytes(tmp_pa
 
 
 @pytest.mark.parametrize(("size", "units", "state", "micrometres"), [
-    ("650", "nm", "on", 0.65), ("0.65", "microns", "on", 0.65), ("1", "pixel", "on", math.nan),
+    ("650", "nm", "on", 0.65), ("0.65", "Microns", "on", 0.65), ("1", "pixel", "on", math.nan),
     ("1", "um", "off", math.nan), ("0", "um", "on", math.nan), ("inf", "um", "on", math.nan), ("x", "um", "on", math.nan)])
 def test_other_units_are_converted_and_what_is_no_size_is_not_known(tmp_path, size, units, state, micrometres):
     found = pixel_size(write(tmp_path / "a.tif", metaseries(size, units, state)))

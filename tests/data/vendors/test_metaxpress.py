@@ -75,6 +75,16 @@ def test_folders_tell_time_and_focal_plane_and_projections_are_z_0(tmp_path):
     assert found.notes == ("16 images are projections; they are read as z 0",)
 
 
+@pytest.mark.parametrize(("names", "num_projections"), [
+    ([name.replace(".TIF", f"_z{z}.TIF") for name in NAMES for z in (1, 2, 3)] + NAMES[:2], 2),
+    ([name.replace(".TIF", f"_z{z}.TIF") for name in NAMES for z in (0, 1, 2)], 0)])
+def test_images_without_a_focal_plane_in_their_name_where_others_have_one_are_projections(tmp_path, names, num_projections):
+    found = read(make(tmp_path, names))
+    assert len(found.planes) == len(names)
+    assert (found.z0_projected, len(found.notes)) == (num_projections > 0, int(num_projections > 0))
+    assert all(note == f"{num_projections} images are projections; they are read as z 0" for note in found.notes)
+
+
 def test_images_beside_folders_of_focal_planes_are_projections(tmp_path):
     files = [*(f"ZStep_{z}/{name}" for z in (1, 2) for name in NAMES), *NAMES[:3]]
     found = read(make(tmp_path, files))

@@ -22,6 +22,10 @@ def test_an_index_at_the_root_names_files_at_the_root():
     assert files("a.tif", "m/a.tif", folder="").place("a.TIF").path == "a.tif"
 
 
+def test_a_folder_that_differs_in_case_is_of_another_index():
+    assert files("M/a.tif").place("a.tif") == ("m/a.tif", "", "")
+
+
 def test_a_file_that_is_not_there_keeps_the_path_where_it_should_be():
     assert files("n/a.tif").place("Sub/a.tif") == ("m/Sub/a.tif", "", "")
 

@@ -58,3 +58,9 @@ def test_names_below_are_spelled_as_the_file_is():
     assert find.below("P", "img\\b.tif") == "P/img/b.tif"
     assert find.below("", "p/img/c.tif") == "p/img/c.tif"
     assert find.below("P", "../a.tif") is None
+
+
+def test_of_files_that_differ_in_case_alone_none_is_taken_for_another():
+    find = finder("P/A.tif", "P/a.TIF", "P/b.tif")
+    assert find.below("P", "A.tif") == "P/A.tif"
+    assert find.below("P", "a.tif") == "P/a.tif"  # not there: which of the two is meant is not known

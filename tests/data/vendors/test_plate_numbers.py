@@ -1,8 +1,6 @@
-import math
-
 import pytest
 
-from mscnn.data.vendors.plate_numbers import distinct_names, micrometres, outside, well_at, whole
+from mscnn.data.vendors.plate_numbers import distinct_names, outside, well_at, whole
 
 
 @pytest.mark.parametrize(("text", "number"), [
@@ -23,18 +21,6 @@ def test_a_well_is_inside_of_its_plate_and_of_1536_wells(place, well):
 def test_what_is_outside_is_told_with_the_size_of_the_plate():
     assert outside("a.tif", 9, 1, 8, 12) == "a.tif is in row 9 and column 1 of a plate of 8 x 12 wells"
     assert outside("a.tif", 40, 1, None, None) == "a.tif is in row 40 and column 1 of a plate of 32 x 48 wells"
-
-
-@pytest.mark.parametrize(("text", "unit", "size"), [
-    ("6.5E-07", "m", 0.65), ("0.65", "µm", 0.65), ("0.65", "μm", 0.65), ("650", "nm", 0.65), ("6.5e-4", " mm ", 0.65)])
-def test_lengths_are_in_micrometres(text, unit, size):
-    assert micrometres(text, unit) == pytest.approx(size, rel=1e-12)
-
-
-@pytest.mark.parametrize(("text", "unit"), [
-    ("", "m"), ("0", "m"), ("-1", "m"), ("nan", "m"), ("inf", "m"), ("1", "parsec")])
-def test_what_is_no_positive_length_is_not_known(text, unit):
-    assert math.isnan(micrometres(text, unit))
 
 
 def test_names_that_channels_share_get_their_numbers():

@@ -1,5 +1,7 @@
 """Sheets with a row an image."""
 
+import os
+
 import pytest
 
 from mscnn.core.errors import DataError
@@ -101,3 +103,9 @@ def test_other_tables_are_no_index(tmp_path):
     assert sample_sheet.find(list_folder(tmp_path)) == []
     with pytest.raises(DataError, match="is no sheet with a row an image"):
         sample_sheet.read(list_folder(tmp_path), "platemap.csv", ReadOptions())
+
+
+def test_a_pipe_is_no_sheet_and_is_not_waited_for(tmp_path):
+    write(tmp_path, HEADER + ROWS)
+    os.mkfifo(tmp_path / "pipe.csv")
+    assert sample_sheet.find(list_folder(tmp_path)) == ["samplesheet.csv"]

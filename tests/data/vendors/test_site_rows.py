@@ -4,7 +4,7 @@ import pytest
 
 from mscnn.core.errors import DataError
 from mscnn.data.vendors.planes import planes_of
-from mscnn.data.vendors.site_rows import choose_channels, find_repeated, name_channels, site_rows
+from mscnn.data.vendors.site_rows import choose_channels, find_repeated, name_channels, site_rows, without_differing
 
 
 def plane(site: str = "1", channel: str = "DNA", *, well: str = "A01", plate: str = "P", **values) -> dict:
@@ -71,3 +71,13 @@ def test_a_plane_that_is_there_twice_is_a_problem():
     problems = find_repeated(planes_of([plane(), plane(path="copy.tif"), plane(z=1), plane(time=1)]))
     assert [problem.file for problem in problems] == ["copy.tif"]
     assert "plate P well A01 site 1 channel DNA z 0 time 0 is there more than once" in problems[0].reason
+
+
+def test_what_differs_within_a_site_is_not_known_of_it():
+    planes = planes_of([plane("1", Metadata_Batch="a", Metadata_Exposure="10"),
+                        plane("1", "ER", Metadata_Batch="a", Metadata_Exposure="20"),
+                        plane("2", Metadata_Batch="b", Metadata_Exposure="10")])
+    kept, differing = without_differing(planes)
+    assert differing == ["Metadata_Exposure"]
+    assert kept["Metadata_Batch"].tolist() == ["a", "a", "b"]
+    assert "Metadata_Exposure" not in kept
