@@ -4,6 +4,7 @@
 """
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,10 @@ def find_images(place: Path, wishes: Wishes) -> FoundImages:
     listed, notes = _listed(place, listing, indexes, wishes)
     planes = site_rows.choose_channels(listed, wishes.channels)
     planes, of_time = choose.choose_time(planes, wishes.time)
+    uneven = choose.uneven_stacks(planes) if wishes.z in ("max", "middle") else []
+    if uneven and not wishes.allow_missing:
+        raise DataError(f"{place}: {len(uneven)} channels of sites have fewer focal planes than others; copy the rest, or "
+                        "go on with those that are there by --allow-missing true", uneven)
     planes, of_z = choose.choose_z(planes, wishes.z)
     absent = _absent(planes, listing)
     if absent and not wishes.allow_missing:
@@ -79,6 +84,8 @@ def find_images(place: Path, wishes: Wishes) -> FoundImages:
         lines.append(f"columns that differ within a site are left out: {', '.join(differing)}")
     if absent:
         lines.append(f"{len(absent)} of {planes['path'].nunique()} files are not there; their rows are kept")
+    if uneven:
+        lines.append(f"{len(uneven)} channels of sites have fewer focal planes than others, such as {uneven[0]}")
     if lacking:
         whole = sorted(set(planes["plate"]) - set(rows["Metadata_Plate"]), key=natural)
         lines.append(f"{len(lacking)} sites lack a channel and are left out, such as {lacking[0]}"
@@ -90,7 +97,8 @@ def _listed(place: Path, listing: Listing, indexes: Sequence[PlaneIndex], wishes
     """Return all planes of all indexes, and lines on what does not count. Raises DataError listing what cannot be used."""
     planes = pd.concat([choose.without_projections(index.planes, wishes.z) if index.z0_projected else index.planes
                         for index in indexes], ignore_index=True)
-    notes = [note for index in indexes for note in index.notes]
+    notes = [note if count == 1 else f"{note} (so in {count} indexes)"
+             for note, count in Counter(note for index in indexes for note in index.notes).items()]
     if doubled := sum(len(index.planes) for index in indexes) - len(planes):
         notes.append(f"{doubled} projections do not count for --z {wishes.z}: their focal planes are there")
     if wishes.pages:
@@ -106,16 +114,22 @@ def _listed(place: Path, listing: Listing, indexes: Sequence[PlaneIndex], wishes
         notes.append(f"{len(listing.not_followed)} links to folders are not followed, such as {listing.not_followed[0]}; "
                      "allow where they lead by --follow-links DIR")
     if place.is_dir() and (others := _in_no_index(planes, listing)):
-        notes.append(f"{len(others)} image files are in no index and left out, such as {others[0]}")
+        notes.append(f"{len(others)} image files or Zarr folders are in no index and left out, such as {others[0]}")
     planes = site_rows.name_channels(planes)
     refuse(site_rows.find_repeated(planes), place)
     return planes, notes
 
 
 def _in_no_index(planes: pd.DataFrame, listing: Listing) -> list[str]:
-    """Return the image files that no plane names, in folders without any image that one names: of a plate that was lost."""
-    used = {path.rpartition("/")[0] for path in planes["path"].unique()}
-    return [file for file in listing.files if file.lower().endswith(IMAGES) and file.rpartition("/")[0] not in used
+    """Return images that no plane names, as those of a plate whose index was lost.
+
+    They are image files in folders without any image that a plane names, and groups of Zarr.
+    """
+    paths = planes["path"].unique().tolist()
+    used = {path.rpartition("/")[0] for path in paths}
+    groups = [group for group in listing.zarr_groups
+              if not any(path.startswith(f"{group}/" if group else "") for path in paths)]
+    return groups + [file for file in listing.files if file.lower().endswith(IMAGES) and file.rpartition("/")[0] not in used
             and not file.rpartition("/")[2].startswith(".")]
 
 

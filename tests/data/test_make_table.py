@@ -177,7 +177,7 @@ def test_projections_are_no_planes_of_a_maximum_and_may_be_chosen(tmp_path, has_
 def test_a_plate_whose_index_is_gone_is_told(screen):
     next(screen.glob("BR01*/Images/Index.idx.xml")).unlink()
     found = find_images(screen, ALL)
-    assert any(line.startswith("32 image files are in no index and left out, such as BR01") for line in found.lines)
+    assert any(line.startswith("32 image files or Zarr folders are in no index and left out, such as BR01") for line in found.lines)
 
 
 def test_a_table_without_rows_is_refused_and_a_plate_that_is_lost_is_named(screen):
@@ -226,3 +226,38 @@ def test_columns_that_would_have_one_name_are_kept_apart(tmp_path, name, header,
     assert found[["Metadata_Plate", "Metadata_Well", "Metadata_Site"]].to_numpy().tolist() == [["P", "A01", "1"]]
     assert {name: found[name].item() for name in map(str, found) if name.endswith("_other") or "My" in name} == more
     assert found.get("Metadata_PixelSize", pd.Series(["0.5"])).tolist() == ["0.5"]
+
+
+def test_a_stack_that_has_lost_planes_is_refused_or_told(tmp_path):
+    """MetaXpress: the index does not name its files."""
+    microscopes.write_metaxpress(tmp_path)
+    next((tmp_path / "BR01" / "TimePoint_1" / "ZStep_2").glob("BR01_B02_s1_w1*.tif")).unlink()
+    for z in ("max", "middle"):
+        with pytest.raises(DataError, match="1 channels of sites have fewer focal planes") as refused:
+            find_images(tmp_path, Wishes(channels={}, z=z))
+        assert refused.value.details == ["plate BR01 well B02 site 1 channel DNA: 1 of 2 focal planes"]
+        assert any("have fewer focal planes" in line for line in
+                   find_images(tmp_path, Wishes(channels={}, z=z, allow_missing=True)).lines)
+    assert len(find_images(tmp_path, Wishes(channels={}, z="1")).rows) == 16
+
+
+def test_notes_of_several_indexes_are_one_line(tmp_path):
+    microscopes.write_metaxpress(tmp_path)
+    assert "32 thumbnails were left out (so in 2 indexes)" in find_images(tmp_path, ALL).lines
+
+
+def test_a_plate_of_zarr_without_metadata_is_refused_and_a_group_that_is_no_plate_told(tmp_path):
+    microscopes.write_ome_zarr(tmp_path, "0.4")
+    (tmp_path / "BR01.zarr" / ".zattrs").write_text("")
+    with pytest.raises(DataError, match=r"BR01\.zarr: no readable OME-Zarr"):
+        find_images(tmp_path, ALL)
+    (tmp_path / "BR01.zarr" / ".zattrs").write_text("{}")
+    assert any("1 image files or Zarr folders are in no index and left out, such as BR01.zarr" in line
+               for line in find_images(tmp_path, ALL).lines)
+
+
+def test_copies_of_a_plate_of_metaxpress_are_refused(tmp_path):
+    microscopes.write_metaxpress(tmp_path / "a")
+    microscopes.write_metaxpress(tmp_path / "b")
+    with pytest.raises(DataError, match=r"2 names of plates .*--plates folder"):
+        find_images(tmp_path, ALL)

@@ -62,6 +62,15 @@ def choose_z(planes: pd.DataFrame, z: str) -> tuple[pd.DataFrame, str]:
     return chosen, f"focal plane {z} of {_listed(levels)}{lost}" if len(levels) > 1 else ""
 
 
+def uneven_stacks(planes: pd.DataFrame) -> list[str]:
+    """Return a line for each channel of a site that has fewer focal planes than elsewhere on its plate: some were lost."""
+    counts = planes.groupby(CHANNEL, sort=False)["z"].nunique()
+    most = counts.groupby(["plate", "channel"]).transform("max")
+    return [f"plate {plate} well {well} site {site} channel {channel}: {count} of {needed} focal planes"
+            for (plate, well, site, channel), count, needed in zip(counts.index.tolist(), counts, most, strict=True)
+            if count < needed]
+
+
 def without_projections(planes: pd.DataFrame, z: str) -> pd.DataFrame:
     """Return the planes of a maximum, or of a middle, without projections: z 0 where other focal planes are there.
 

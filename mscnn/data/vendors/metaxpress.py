@@ -18,7 +18,7 @@ from mscnn.data.vendors.htd import Htd, is_htd, read_htd
 from mscnn.data.vendors.metaseries import pixel_size
 from mscnn.data.vendors.name_patterns import METAXPRESS
 from mscnn.data.vendors.planes import Listing, PlaneIndex, ReadOptions, planes_of
-from mscnn.data.vendors.plate_names import unique_names
+from mscnn.data.vendors.plate_names import own_or_folder_names
 from mscnn.data.vendors.tree_places import tree_place
 
 NAME = "MetaXpress"
@@ -46,7 +46,7 @@ def read(listing: Listing, index: str, options: ReadOptions) -> PlaneIndex:
     htd = read_htd(listing.path(index))
     key = _key(listing, index)
     folders = _folders(listing).get(key[0], [])
-    plate = unique_names({*_plates(listing), key})[key]
+    plate = own_or_folder_names({*_plates(listing), key})[key]
     left_out: Counter[str] = Counter()
     rows, problems = _rows(listing, folders, htd, _prefix(listing, folders, key[1], index), left_out)
     for row in rows:

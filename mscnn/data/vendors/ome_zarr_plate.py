@@ -161,7 +161,8 @@ def _is_plate(folder: Path) -> bool:
     """Return whether metadata name a plate; those that are cut short may."""
     for name in METADATA[:2]:
         try:
-            if b'"plate"' in read_bytes(folder / name, largest=LARGEST):
+            content = read_bytes(folder / name, largest=LARGEST)
+            if b'"plate"' in content or not content.strip():
                 break
         except OSError:
             continue

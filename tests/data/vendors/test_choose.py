@@ -3,7 +3,7 @@
 import pytest
 
 from mscnn.core.errors import UsageError
-from mscnn.data.vendors.choose import choose_time, choose_z, parse_z, without_projections
+from mscnn.data.vendors.choose import choose_time, choose_z, parse_z, uneven_stacks, without_projections
 from mscnn.data.vendors.planes import planes_of
 
 # Site 1 has five planes of DNA and one of ER, site 2 four planes of DNA, at two times each.
@@ -83,3 +83,9 @@ def test_no_choice(text):
 
 def test_spellings_of_a_choice():
     assert [parse_z(text) for text in ("auto", "MAX", " middle ", "012")] == ["", "max", "middle", "012"]
+
+
+def test_a_stack_that_has_lost_planes_is_known_by_the_others_of_its_plate():
+    assert uneven_stacks(ONE_TIME) == ["plate P well A01 site 2 channel DNA: 4 of 5 focal planes"]
+    assert uneven_stacks(ONE_TIME[ONE_TIME["site"] == "1"]) == []
+    assert uneven_stacks(ONE_TIME.assign(plate=ONE_TIME["site"])) == []
