@@ -177,7 +177,8 @@ def test_projections_are_no_planes_of_a_maximum_and_may_be_chosen(tmp_path, has_
 def test_a_plate_whose_index_is_gone_is_told(screen):
     next(screen.glob("BR01*/Images/Index.idx.xml")).unlink()
     found = find_images(screen, ALL)
-    assert any(line.startswith("32 image files or Zarr folders are in no index and left out, such as BR01") for line in found.lines)
+    assert any(line.startswith("32 image files or Zarr folders are in no index and left out, such as BR01")
+               for line in found.lines)
 
 
 def test_a_table_without_rows_is_refused_and_a_plate_that_is_lost_is_named(screen):
