@@ -191,7 +191,9 @@ def test_a_signal_stops_all_ranks_at_one_step_and_the_run_goes_on(module_screen,
     starter.send_signal(number)
     starter.wait(timeout=120)
     status = json.loads((run_dir / run_directory.STATUS).read_text())
-    assert (status["status"], status["reason"]) == ("stopped", number.name)
+    assert status["status"] == "stopped"
+    # On a busy machine torchrun gets the second signal before it has passed the first one on, and sends SIGTERM instead.
+    assert status["reason"] in {number.name, "SIGTERM"}
     assert status["step"] == checkpoint.read(run_dir)[1].step == metrics(run_dir)[-1]["step"]
     done = train(run_dir, module_screen, "--epochs", "200", "--resume", "auto", "--stop-after", "1e-9")
     assert done.returncode == 75, done.stderr

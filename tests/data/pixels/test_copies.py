@@ -7,6 +7,7 @@ import numpy as np
 import tifffile
 
 from mscnn.data.pixels.copies import find_copied_files, sample_files
+from mscnn.data.tables.image_source import ImageSource, Plane, pack_source
 
 RNG = np.random.default_rng(0)
 
@@ -36,3 +37,14 @@ def test_images_that_differ_in_one_pixel_are_none(tmp_path):
     assert sampled[0][1] == sampled[1][1]  # the samples are black
     assert [path for path, _ in sampled] == [first, second]
     assert find_copied_files(sampled) == []
+
+
+def test_planes_of_a_copied_file_are_compared_one_with_one(tmp_path):
+    """Planes of one file have marks of their own: else each plane would be read for all others."""
+    first = write(tmp_path / "a.tif", RNG.integers(0, 4000, (3, 64, 64), dtype=np.uint16), photometric="minisblack")
+    second = shutil.copy(first, tmp_path / "copy.tif")
+    sources = [pack_source(ImageSource((Plane(str(path), number),))) for path in (first, second) for number in range(3)]
+    sampled = sample_files(sources)
+    assert len({mark for _, mark in sampled}) == 3
+    assert find_copied_files(sampled) == [f"{second} plane {number}: the same pixels as {first} plane {number}"
+                                          for number in range(3)]

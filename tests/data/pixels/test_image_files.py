@@ -81,6 +81,7 @@ def test_float_samples_need_a_stated_range_and_become_16_bits_by_it(tmp_path):
     assert read_header(source((path, None), value_range=(0, 1))) == (1, 2, 2, "uint16")
     assert read_site([source((path, None), value_range=(0, 1))]).tolist() == [[[0, 32768], [16384, 65535]]]
     assert read_site([source((path, 0), value_range=(0, 2))]).tolist() == [[[0, 16384], [8192, 32768]]]
+    assert read_site([source((path, 0), value_range=(-1, 1))]).tolist() == [[[32768, 49151], [40959, 65535]]]
 
 
 @pytest.mark.parametrize(("values", "limits"), [([0.0, 1.5], (0, 1)), ([-0.1, 1.0], (0, 1)), ([np.nan, 0.5], (0, 1)),

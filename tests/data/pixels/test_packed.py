@@ -32,6 +32,7 @@ from mscnn.data.pixels.dataset_scale import DatasetScale
 from mscnn.data.pixels.images import Header, read_site
 from mscnn.data.pixels.read_pixels import read_pixels
 from mscnn.data.pixels.reader import FieldReader
+from mscnn.data.tables.image_source import ImageSource, Plane, pack_source
 from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed.world import World
 from mscnn.training import checkpoint, prepare_data
@@ -529,3 +530,20 @@ def test_plates_of_an_unfinished_pack_are_not_written_over_in_another_shape(pair
     with pytest.raises(UsageError, match=r"shape and type .* \(plate-0001\.fields\), now"):
         pack(table, folder, overwrite=False, blocks=(4, 4))
     assert pack(table, folder, overwrite=False) == 2
+
+
+def test_other_planes_of_the_same_files_are_packed_anew(tmp_path):
+    """The files are as they were; the table names other planes of them."""
+    path = str(tmp_path / "stack.tif")
+    stack_ZHW = np.random.default_rng(0).integers(0, 999, (3, *SHAPE[1:]), dtype=np.uint16)
+    tifffile.imwrite(path, stack_ZHW, photometric="minisblack")
+
+    def table(*numbers: int) -> SiteTable:
+        source = pack_source(ImageSource(tuple(Plane(path, number) for number in numbers)))
+        rows = [("taxol", "m", "P1", "B02", 1.0, (source, pack_source(ImageSource((Plane(path, 0),)))))]
+        return SiteTable(make_table(rows, "compound mechanism plate well concentration files").frame, ("DNA", "Actin"))
+
+    for numbers, kept in (((1,), 0), ((1,), 1), ((2,), 0), ((1, 2), 0), ((1, 2), 1)):
+        assert pack(table(*numbers), tmp_path / "pack") == kept
+        found = read_pixels(packed_afresh(tmp_path / "pack"), 0)
+        np.testing.assert_array_equal(found, np.stack([stack_ZHW[list(numbers)].max(axis=0), stack_ZHW[0]]))

@@ -9,6 +9,7 @@ from mscnn.core.errors import DataError
 from mscnn.data.tables.image_columns import image_sources
 from mscnn.data.tables.image_source import Plane, unpack_source
 from mscnn.data.tables.problems import Problem
+from mscnn.data.tables.site_table import read_sites
 
 
 def sources(root: Path, columns: dict[str, list[str]], channels=(), file_column=None) -> tuple[list, list[Problem], tuple]:
@@ -73,3 +74,13 @@ def test_the_files_of_a_single_column_may_hold_the_channels_that_are_named(tmp_p
 def test_a_wrong_name_of_a_channel_is_no_channel_of_the_files(tmp_path, channels):
     with pytest.raises(DataError, match="no FileName_ column for channels Actin; it has DNA"):
         sources(tmp_path, {"FileName_DNA": ["a.tif"]}, channels=channels)
+
+
+def test_a_plane_that_two_places_share_is_found_in_projections_too(tmp_path):
+    rows = {"Metadata_Plate": "P", "Metadata_Well": ["A01", "A02", "A03"], "Metadata_Compound": "a",
+            "FileName_DNA": ["a|b", "c|b", "a"], "Frame_DNA": ["0|1", "0|1", "1"],
+            "Metadata_Projection": ["max", "max", ""]}
+    pd.DataFrame(rows).to_csv(tmp_path / "sites.csv", index=False)
+    problems: list[Problem] = []
+    read_sites(tmp_path / "sites.csv", problems=problems)
+    assert [(problem.row, problem.reason) for problem in problems] == [(3, "the same plane as row 2")]
