@@ -18,7 +18,7 @@ LINKS = ("image files are links that leave the image root; allow the folder that
 
 OTHER_ROOT = "folders of images lie elsewhere on this machine; name one above all of them as --image-root"
 OTHER_FILES = ("folders of images lie elsewhere on this machine, and files below the image root are others; name the right "
-               "--image-root")
+               "--image-root, or for changed copies correct the PathName_ columns")
 
 
 class _Folder(NamedTuple):
