@@ -49,6 +49,11 @@ def fields() -> Iterator[Field]:
                 yield Field(plate, well, site, rng.poisson(level, (2, 2, 128, 128)).astype(np.uint16))
 
 
+def fields_of(plate: str) -> list[Field]:
+    """Return the fields of one plate."""
+    return [field for field in fields() if field.plate == plate]
+
+
 def write_plate_map(path: Path) -> Path:
     """Write what is in each well of both plates."""
     rows = [["well", "compound", "dose", "moa"], *([well, compound, "" if compound == "DMSO" else "300 nM", moa]
@@ -81,7 +86,7 @@ def write_harmony(folder: Path) -> None:
         images = folder / f"{plate}__2024-01-01T10_00_00-Measurement 1" / "Images"
         images.mkdir(parents=True)
         entries = []
-        for field in (field for field in fields() if field.plate == plate):
+        for field in fields_of(plate):
             for channel, z in np.ndindex(2, 2):
                 name = f"r{field.row:02}c{field.column:02}f{field.site:02}p{z + 1:02}-ch{channel + 1}sk1fk1fl1.tiff"
                 tifffile.imwrite(images / name, field.planes_CZHW[channel, z], compression="lzw")
@@ -111,7 +116,7 @@ def write_metaxpress(folder: Path) -> None:
         lines = ['"HTSInfoFile", Version 1.0', '"Description", "5 \xb5M"',
                  *(f'"{key}", {value}' for key, value in facts.items()), '"EndFile"']
         (place / f"{plate}.HTD").write_bytes("\r\n".join(lines).encode("latin-1"))
-        for field in (field for field in fields() if field.plate == plate):
+        for field in fields_of(plate):
             for channel, z in np.ndindex(2, 2):
                 step = place / "TimePoint_1" / f"ZStep_{z + 1}"
                 step.mkdir(parents=True, exist_ok=True)
@@ -129,7 +134,7 @@ def write_cellvoyager(folder: Path) -> None:
         place.mkdir(parents=True)
         records = ['<bts:MeasurementRecord bts:Type="ERR" bts:Time="2024-01-01T10:00:00" bts:Column="2" bts:Row="2" '
                    'bts:TimePoint="1" bts:FieldIndex="1" bts:ZIndex="1" bts:Ch="1">No focus</bts:MeasurementRecord>']
-        for field in (field for field in fields() if field.plate == plate):
+        for field in fields_of(plate):
             for channel, z in np.ndindex(2, 2):
                 name = f"{plate}_{field.well}_T0001F{field.site:03}L01A{channel + 1:02}Z{z + 1:02}C{channel + 1:02}.tif"
                 tifffile.imwrite(place / name, field.planes_CZHW[channel, z], byteorder=">")
@@ -160,7 +165,7 @@ def write_ome_zarr(folder: Path, version: str) -> None:
         write_plate_metadata(root, ["B", "C"], ["2", "3"], list(places.values()), fmt=fmt, name=plate)
         for place in places.values():
             write_well_metadata(root.require_group(place), ["0", "1"], fmt=fmt)
-        for field in (field for field in fields() if field.plate == plate):
+        for field in fields_of(plate):
             image = root.require_group(f"{places[field.well]}/{field.site - 1}")
             write_image(field.planes_CZHW, image, fmt=fmt, axes="czyx", scale_factors=[2], omero={"channels": labels},
                         scale={"c": 1.0, "z": 2.0, "y": PIXEL_SIZE, "x": PIXEL_SIZE},

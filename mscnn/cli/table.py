@@ -82,7 +82,7 @@ def _make(settings: TableSettings, out: Path) -> None:
         raise errors.UsageError(f"--out {out} must end with .csv")
     if out.exists() and not settings.overwrite:
         raise errors.UsageError(f"--out {out} is there already; name another file, or say --overwrite true")
-    wishes = make_table.Wishes(
+    options = make_table.TableOptions(
         format=settings.format, pattern=settings.pattern or "", plates_by_folder=settings.plates == "folder",
         level_size=parse_size("level-size", settings.level_size) if settings.level_size else None,
         pages="" if settings.pages == "auto" else settings.pages, z=parse_z(settings.z), time=parse_time(settings.time),
@@ -95,7 +95,7 @@ def _make(settings: TableSettings, out: Path) -> None:
                                control=settings.control) if settings.platemap else None
     compounds = read_compounds(Path(settings.compounds), columns=_pairs("compound-columns", settings.compound_columns or "")
                                ) if settings.compounds else None
-    found = make_table.find_images(place, wishes)
+    found = make_table.find_images(place, options)
     rows, lines = found.rows, found.lines
     if plate_map is not None or compounds is not None:
         rows, more = add_treatments(rows, plate_map, compounds, control=settings.control,

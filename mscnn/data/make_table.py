@@ -19,7 +19,7 @@ from mscnn.data.tables.problems import refuse
 from mscnn.data.tables.site_table import natural
 from mscnn.data.vendors import choose, site_rows
 from mscnn.data.vendors.find_index import read_folder
-from mscnn.data.vendors.name_patterns import IMAGES
+from mscnn.data.vendors.image_files import image_files
 from mscnn.data.vendors.pages import expand_pages
 from mscnn.data.vendors.planes import ABSENT, Listing, PlaneIndex, ReadOptions
 
@@ -27,8 +27,8 @@ MISSING = "files that the index names are not there; copy them, or keep their ro
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wishes:
-    """What a user says of a folder: the options of `mscnn table`."""
+class TableOptions:
+    """What a user says of a folder: options of `mscnn table`."""
 
     format: str = "auto"                       # name of a reader
     pattern: str = ""                          # template of file names
@@ -52,40 +52,26 @@ class FoundImages:
     lines: list[str]        # for people, "name  value"
 
 
-def find_images(place: Path, wishes: Wishes) -> FoundImages:
+def find_images(place: Path, options: TableOptions) -> FoundImages:
     """Return one row a site of a microscope's folder. Raises DataError or UsageError listing all that cannot be used."""
-    listing, indexes = read_folder(place, ReadOptions(wishes.pattern, wishes.level_size), format=wishes.format,
-                                   plates_by_folder=wishes.plates_by_folder, follow_links=wishes.follow_links)
-    listed, notes = _listed(place, listing, indexes, wishes)
-    planes = site_rows.choose_channels(listed, wishes.channels)
-    planes, of_time = choose.choose_time(planes, wishes.time)
-    uneven = choose.uneven_stacks(planes) if wishes.z in ("max", "middle") else []
-    if uneven and not wishes.allow_missing:
-        raise DataError(f"{place}: {len(uneven)} channels of sites have fewer focal planes than others; copy the rest, or "
-                        "go on with those that are there by --allow-missing true", uneven)
-    planes, of_z = choose.choose_z(planes, wishes.z)
-    absent = _absent(planes, listing)
-    if absent and not wishes.allow_missing:
-        raise DataError(f"{place}: {len(absent)} of {planes['path'].nunique()} {MISSING}", absent)
-    planes, differing = site_rows.without_differing(planes)
-    if wrong := [name for name in differing if role_of(name)[0] in TREATMENT]:
-        raise DataError(f"{place}: {', '.join(wrong)} differs within a site; give each site one treatment, or take the "
-                        "column out of the table of images")
-    projected = wishes.z == "max" and bool(planes.duplicated(choose.CHANNEL).any())
+    listing, indexes = read_folder(place, ReadOptions(options.pattern, options.level_size), format=options.format,
+                                   plates_by_folder=options.plates_by_folder, follow_links=options.follow_links)
+    listed, notes = _listed(place, listing, indexes, options)
+    planes, of_planes = _chosen(place, listed, options)
+    absent, num_files = _absent(planes, listing), planes["path"].nunique()
+    if absent and not options.allow_missing:
+        raise DataError(f"{place}: {len(absent)} of {num_files} {MISSING}", absent)
+    projected = options.z == "max" and bool(planes.duplicated(choose.CHANNEL).any())
     rows, lacking = site_rows.site_rows(planes, projected=projected)
-    if lacking and (rows.empty or not wishes.allow_missing):
+    if lacking and (rows.empty or not options.allow_missing):
         raise DataError(f"{place}: {'all' if rows.empty else len(lacking)} sites lack a channel; choose channels that all "
                         "have with --channels" + ("" if rows.empty else ", or leave these out with --allow-missing true"),
                         lacking)
-    if wishes.value_range:
-        rows[VALUE_RANGE] = wishes.value_range
-    lines = [*_summary(indexes, listed, rows, planes), *filter(None, (of_time, of_z))]
-    if differing:
-        lines.append(f"columns that differ within a site are left out: {', '.join(differing)}")
+    if options.value_range:
+        rows[VALUE_RANGE] = options.value_range
+    lines = [*_summary(indexes, listed, rows, planes), *of_planes]
     if absent:
-        lines.append(f"{len(absent)} of {planes['path'].nunique()} files are not there; their rows are kept")
-    if uneven:
-        lines.append(f"{len(uneven)} channels of sites have fewer focal planes than others, such as {uneven[0]}")
+        lines.append(f"{len(absent)} of {num_files} files are not there; their rows are kept")
     if lacking:
         whole = sorted(set(planes["plate"]) - set(rows["Metadata_Plate"]), key=natural)
         lines.append(f"{len(lacking)} sites lack a channel and are left out, such as {lacking[0]}"
@@ -93,18 +79,40 @@ def find_images(place: Path, wishes: Wishes) -> FoundImages:
     return FoundImages(rows, listing.root, [*lines, *notes])
 
 
-def _listed(place: Path, listing: Listing, indexes: Sequence[PlaneIndex], wishes: Wishes) -> tuple[pd.DataFrame, list[str]]:
+def _chosen(place: Path, listed: pd.DataFrame, options: TableOptions) -> tuple[pd.DataFrame, list[str]]:
+    """Return the planes of the chosen channels, time point and focal planes, and lines that say which."""
+    planes = site_rows.choose_channels(listed, options.channels)
+    planes, of_time = choose.choose_time(planes, options.time)
+    uneven = choose.uneven_stacks(planes) if options.z in ("max", "middle") else []
+    if uneven and not options.allow_missing:
+        raise DataError(f"{place}: {len(uneven)} channels of sites have fewer focal planes than others; copy the rest, or "
+                        "go on with those that are there by --allow-missing true", uneven)
+    planes, of_z = choose.choose_z(planes, options.z)
+    planes, differing = site_rows.without_differing(planes)
+    if wrong := [name for name in differing if role_of(name)[0] in TREATMENT]:
+        raise DataError(f"{place}: {', '.join(wrong)} differs within a site; give each site one treatment, or take the "
+                        "column out of the table of images")
+    lines = [line for line in (of_time, of_z) if line]
+    if uneven:
+        lines.append(f"{len(uneven)} channels of sites have fewer focal planes than others, such as {uneven[0]}")
+    if differing:
+        lines.append(f"columns that differ within a site are left out: {', '.join(differing)}")
+    return planes, lines
+
+
+def _listed(place: Path, listing: Listing, indexes: Sequence[PlaneIndex],
+            options: TableOptions) -> tuple[pd.DataFrame, list[str]]:
     """Return all planes of all indexes, and lines on what does not count. Raises DataError listing what cannot be used."""
-    planes = pd.concat([choose.without_projections(index.planes, wishes.z) if index.z0_projected else index.planes
+    planes = pd.concat([choose.without_projections(index.planes, options.z) if index.z0_projected else index.planes
                         for index in indexes], ignore_index=True)
     notes = [note if count == 1 else f"{note} (so in {count} indexes)"
              for note, count in Counter(note for index in indexes for note in index.notes).items()]
     if doubled := sum(len(index.planes) for index in indexes) - len(planes):
-        notes.append(f"{doubled} projections do not count for --z {wishes.z}: their focal planes are there")
-    if wishes.pages:
-        planes = expand_pages(planes, listing, wishes.pages)
+        notes.append(f"{doubled} projections do not count for --z {options.z}: their focal planes are there")
+    if options.pages:
+        planes = expand_pages(planes, listing, options.pages)
     problems = [problem for index in indexes for problem in index.problems]
-    lost = [problem.file for problem in problems if problem.kind == ABSENT] if wishes.allow_missing else []
+    lost = [problem.file for problem in problems if problem.kind == ABSENT] if options.allow_missing else []
     refuse([problem for problem in problems if not lost or problem.kind != ABSENT], place)
     if planes.empty:
         raise DataError(f"{place}: its index lists no image; name another folder")
@@ -129,8 +137,8 @@ def _in_no_index(planes: pd.DataFrame, listing: Listing) -> list[str]:
     used = {path.rpartition("/")[0] for path in paths}
     groups = [group for group in listing.zarr_groups
               if not any(path.startswith(f"{group}/" if group else "") for path in paths)]
-    return groups + [file for file in listing.files if file.lower().endswith(IMAGES) and file.rpartition("/")[0] not in used
-            and not file.rpartition("/")[2].startswith(".")]
+    images, _ = image_files(listing, is_template=False)
+    return groups + [file for file in images if file.rpartition("/")[0] not in used]
 
 
 def with_folders(rows: pd.DataFrame, root: Path, table: Path) -> tuple[pd.DataFrame, bool]:

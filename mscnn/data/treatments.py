@@ -10,6 +10,7 @@ import pandas as pd
 from mscnn.core import identity
 from mscnn.core.errors import DataError
 from mscnn.data.plate_maps.compounds import Compounds
+from mscnn.data.plate_maps.doses import read_doses
 from mscnn.data.plate_maps.join import join_plate_map
 from mscnn.data.plate_maps.join_compounds import join_compounds
 from mscnn.data.plate_maps.plate_map import PREFIX, PlateMap
@@ -30,25 +31,10 @@ def add_treatments(rows: pd.DataFrame, plate_map: PlateMap | None, compounds: Co
     drop_unmapped: leave out wells that the map lacks, or of which it names no compound; else they are refused.
     Raises DataError listing all faults of the map, then of the table of compounds, then all wells that did not join.
     """
-    lines: list[str] = []
     if plate_map is not None:
-        refuse(plate_map.problems, Path(plate_map.source))
-        sites = rows[_PLACE[:2]].set_axis(["plate", "well"], axis=1)
-        joined = join_plate_map(sites, plate_map)
-        known = joined.columns
-        lines += [f"plate map   {plate_map.format}, {len(plate_map.wells):,} wells", *plate_map.notes, *joined.lines]
-        if joined.unmatched and not drop_unmapped:
-            raise DataError(f"{plate_map.source}: {'. '.join(count(joined.unmatched))}, or say --unmapped drop",
-                            [problem.line(Path(plate_map.source)) for problem in joined.unmatched])
-        has_compound = (known["compound"] != "").to_numpy()
-        if not has_compound.any():
-            raise DataError(f"{plate_map.source}: not one well of the images is in the plate map; look at the names of "
-                            "plates and wells", list(joined.lines))
-        if not has_compound.all():
-            lines.append(f"{int((~has_compound).sum())} sites of such wells are left out")
-        rows, known = rows[has_compound].reset_index(drop=True), known[has_compound].reset_index(drop=True)
+        rows, known, lines = _mapped(rows, plate_map, drop_unmapped=drop_unmapped)
     else:
-        known = _own(rows)
+        known, lines = _own(rows), []
     if compounds is not None:
         refuse(compounds.problems, Path(compounds.source))
         with_mechanisms = join_compounds(known, compounds, control=control)
@@ -56,6 +42,25 @@ def add_treatments(rows: pd.DataFrame, plate_map: PlateMap | None, compounds: Co
         known = with_mechanisms.wells
         lines += [f"compounds   {len(compounds.table):,} rows", *compounds.notes, *with_mechanisms.lines]
     return _together(rows, known), lines + _notes(known, control)
+
+
+def _mapped(rows: pd.DataFrame, plate_map: PlateMap, *,
+            drop_unmapped: bool) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+    """Return the rows whose wells have a compound in the plate map, what it says of each, and lines on the others."""
+    refuse(plate_map.problems, Path(plate_map.source))
+    joined = join_plate_map(rows[_PLACE[:2]].set_axis(["plate", "well"], axis=1), plate_map)
+    known = joined.columns
+    lines = [f"plate map   {plate_map.format}, {len(plate_map.wells):,} wells", *plate_map.notes, *joined.lines]
+    if joined.unmatched and not drop_unmapped:
+        raise DataError(f"{plate_map.source}: {'. '.join(count(joined.unmatched))}, or say --unmapped drop",
+                        [problem.line(Path(plate_map.source)) for problem in joined.unmatched])
+    has_compound = (known["compound"] != "").to_numpy()
+    if not has_compound.any():
+        raise DataError(f"{plate_map.source}: not one well of the images is in the plate map; look at the names of plates "
+                        "and wells", list(joined.lines))
+    if not has_compound.all():
+        lines.append(f"{int((~has_compound).sum())} sites of such wells are left out")
+    return rows[has_compound].reset_index(drop=True), known[has_compound].reset_index(drop=True), lines
 
 
 def _notes(known: pd.DataFrame, control: str) -> list[str]:
@@ -72,7 +77,9 @@ def _own(rows: pd.DataFrame) -> pd.DataFrame:
     if _COLUMNS["compound"] not in rows:
         raise DataError("the images' index names no compounds; give a plate map with --platemap FILE")
     known = pd.DataFrame({role: rows.get(column, "") for role, column in _COLUMNS.items()})
-    known["concentration"] = pd.to_numeric(known["concentration"], errors="coerce")
+    doses = read_doses(known["concentration"], known["unit"], "the index of the images")
+    refuse(doses.problems, Path("the index of the images"))
+    known = known.assign(concentration=doses.values, unit=doses.units)
     return pd.concat([known, rows[[name for name in rows if str(name).startswith(PREFIX)
                                    and name not in (*_PLACE, *_COLUMNS.values())]]], axis=1)
 

@@ -7,7 +7,7 @@ from mscnn.bench import plate_index
 from mscnn.bench.plate_index import FORMATS, Image
 from mscnn.bench.settings import TableSettings
 from mscnn.core.errors import DataError
-from mscnn.data.make_table import Wishes, find_images
+from mscnn.data.make_table import TableOptions, find_images
 
 IMAGES = [Image(row, column, site, channel)
           for row in (0, 15) for column in (0, 23) for site in (1, 2) for channel in (1, 2)]
@@ -17,7 +17,7 @@ IMAGES = [Image(row, column, site, channel)
 def test_every_image_that_is_drawn_is_in_the_table(tmp_path, name):
     (tmp_path / "P1").mkdir()
     FORMATS[name](tmp_path / "P1", IMAGES)
-    rows = find_images(tmp_path, Wishes(channels={})).rows
+    rows = find_images(tmp_path, TableOptions(channels={})).rows
     assert rows[["Metadata_Plate", "Metadata_Well", "Metadata_Site"]].to_numpy().tolist() == [
         ["P1", well, site] for well in ("A01", "A24", "P01", "P24") for site in ("1", "2")]
     assert sum(str(column).startswith("FileName_") for column in rows) == 2

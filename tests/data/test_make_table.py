@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 
 from mscnn.core.errors import DataError, UsageError
-from mscnn.data.make_table import Wishes, find_images, with_folders
+from mscnn.data.make_table import TableOptions, find_images, with_folders
 from mscnn.data.tables.site_table import read_sites
 from mscnn.data.tables.wells import well_name, well_place
 from tests import microscopes
 from tests.data.vendors.test_htd import htd_text
 
-ALL = Wishes(channels={}, z="max")
+ALL = TableOptions(channels={}, z="max")
 
 
 @pytest.fixture
@@ -24,8 +24,8 @@ def screen(tmp_path) -> Path:
     return tmp_path / "screen"
 
 
-def wishes(**values) -> Wishes:
-    return Wishes(**{"channels": {}, "z": "1"} | values)
+def options(**values) -> TableOptions:
+    return TableOptions(**{"channels": {}, "z": "1"} | values)
 
 
 def test_the_lines_say_what_is_there(screen):
@@ -40,9 +40,9 @@ def test_planes_that_are_not_there_are_refused_or_counted(screen):
     for path in gone:
         path.unlink()
     with pytest.raises(DataError, match=r"4 of 32 files that the index names are not there.*--allow-missing") as refused:
-        find_images(screen, wishes())
+        find_images(screen, options())
     assert str(gone[0].relative_to(screen)) in refused.value.details
-    found = find_images(screen, wishes(allow_missing=True))
+    found = find_images(screen, options(allow_missing=True))
     assert len(found.rows) == 16
     assert "4 of 32 files are not there; their rows are kept" in found.lines
 
@@ -50,7 +50,7 @@ def test_planes_that_are_not_there_are_refused_or_counted(screen):
 def test_planes_that_are_not_chosen_may_be_gone(screen):
     for path in screen.rglob("*p02*.tiff"):
         path.unlink()
-    assert len(find_images(screen, wishes()).rows) == 16
+    assert len(find_images(screen, options()).rows) == 16
 
 
 def test_sites_that_lack_a_channel_are_refused_left_out_or_chosen_around(screen):
@@ -61,13 +61,13 @@ def test_sites_that_lack_a_channel_are_refused_left_out_or_chosen_around(screen)
     with pytest.raises(DataError, match="1 sites lack a channel") as refused:
         find_images(screen, ALL)
     assert refused.value.details == ["plate BR01 well B02 site 1: no DNA"]
-    assert len(find_images(screen, Wishes(channels={}, z="max", allow_missing=True)).rows) == 15
-    assert len(find_images(screen, Wishes(channels={"Actin": "A"}, z="max")).rows) == 16
+    assert len(find_images(screen, TableOptions(channels={}, z="max", allow_missing=True)).rows) == 15
+    assert len(find_images(screen, TableOptions(channels={"Actin": "A"}, z="max")).rows) == 16
 
 
 def test_several_focal_planes_are_never_chosen_in_silence(screen):
     with pytest.raises(UsageError, match="up to 2 focal planes"):
-        find_images(screen, wishes(z=""))
+        find_images(screen, options(z=""))
 
 
 def test_links_to_folders_are_told_and_followed_where_allowed(tmp_path, screen):
@@ -76,11 +76,11 @@ def test_links_to_folders_are_told_and_followed_where_allowed(tmp_path, screen):
     (tmp_path / "lab" / "readme.txt").write_text("")
     with pytest.raises(DataError, match="holds no image files"):
         find_images(tmp_path / "lab", ALL)
-    assert len(find_images(tmp_path / "lab", Wishes(channels={}, z="max", follow_links=(screen,))).rows) == 16
+    assert len(find_images(tmp_path / "lab", TableOptions(channels={}, z="max", follow_links=(screen,))).rows) == 16
 
 
 def test_a_stated_range_of_values_is_a_column(screen):
-    assert set(find_images(screen, wishes(value_range="0.0 1.0")).rows["Metadata_ValueRange"]) == {"0.0 1.0"}
+    assert set(find_images(screen, options(value_range="0.0 1.0")).rows["Metadata_ValueRange"]) == {"0.0 1.0"}
 
 
 @pytest.mark.parametrize(("table", "folder", "needs_root"), [
@@ -104,7 +104,7 @@ def test_folders_start_from_the_table_where_it_lies_above_them(tmp_path, table, 
 def test_a_plate_of_zarr_is_read_from_its_own_folder_as_from_the_one_above(tmp_path, version):
     microscopes.write_ome_zarr(tmp_path, version)
     plate = next(path for path in tmp_path.iterdir() if path.is_dir())
-    above, own = (find_images(place, wishes(z="max")).rows for place in (tmp_path, plate))
+    above, own = (find_images(place, options(z="max")).rows for place in (tmp_path, plate))
     above = above[above["Metadata_Plate"].isin(own["Metadata_Plate"])].reset_index(drop=True)
     for name in (name for name in above if name.startswith("PathName_")):
         above[name] = above[name].str.removeprefix(f"{plate.name}/")
@@ -115,46 +115,46 @@ def test_a_plate_of_zarr_is_read_from_its_own_folder_as_from_the_one_above(tmp_p
 def test_wells_of_zarr_that_are_not_there_are_refused_or_left_out(tmp_path):
     microscopes.write_ome_zarr(tmp_path, "0.4")
     plate = next(path for path in tmp_path.iterdir() if path.is_dir())
-    whole = find_images(plate, wishes(z="max")).rows
+    whole = find_images(plate, options(z="max")).rows
     well = json.loads((plate / ".zattrs").read_text())["plate"]["wells"][0]["path"]
     shutil.rmtree(plate / well)
     with pytest.raises(DataError, match=r"1 wells or images .* are not there; .*--allow-missing") as refused:
-        find_images(plate, wishes(z="max"))
+        find_images(plate, options(z="max"))
     assert refused.value.details == [f"{well}: the folder is not there"]
-    found = find_images(plate, wishes(z="max", allow_missing=True))
+    found = find_images(plate, options(z="max", allow_missing=True))
     lost = well_name(*well_place(well.replace("/", "")))
     assert found.rows.equals(whole[whole["Metadata_Well"] != lost].reset_index(drop=True))
     assert 0 < len(found.rows) < len(whole)
     assert f"1 wells or images that the index lists are not there and left out, such as {well}" in found.lines
     (next(plate.rglob("*/*/*/.zattrs"))).unlink()  # metadata that are lost: the image may be there
     with pytest.raises(DataError, match="1 wells or images of the plate cannot be used; copy the plate again"):
-        find_images(plate, wishes(z="max", allow_missing=True))
+        find_images(plate, options(z="max", allow_missing=True))
 
 
 def test_an_image_of_zarr_that_is_not_there_may_be_left_out_alone(tmp_path):
     microscopes.write_ome_zarr(tmp_path, "0.5")
     plate = next(path for path in tmp_path.iterdir() if path.is_dir())
-    whole = find_images(plate, wishes(z="max")).rows
+    whole = find_images(plate, options(z="max")).rows
     well = json.loads((plate / "zarr.json").read_text())["attributes"]["ome"]["plate"]["wells"][0]["path"]
     image = json.loads((plate / well / "zarr.json").read_text())["attributes"]["ome"]["well"]["images"][0]["path"]
     shutil.rmtree(plate / well / image)
     with pytest.raises(DataError, match="1 wells or images that the index lists are not there"):
-        find_images(plate, wishes(z="max"))
-    assert len(find_images(plate, wishes(z="max", allow_missing=True)).rows) == len(whole) - 1
+        find_images(plate, options(z="max"))
+    assert len(find_images(plate, options(z="max", allow_missing=True)).rows) == len(whole) - 1
 
 
 def test_a_plate_of_zarr_is_known_by_its_attributes_alone_and_without_them_refused(tmp_path):
     microscopes.write_ome_zarr(tmp_path / "screen", "0.4")
     (tmp_path / "screen" / "notes.txt").write_text("of a download")
-    whole = find_images(tmp_path / "screen", wishes(z="max")).rows
+    whole = find_images(tmp_path / "screen", options(z="max")).rows
     plates = [path for path in (tmp_path / "screen").iterdir() if path.is_dir()]
     for plate in plates:
         (plate / ".zgroup").unlink()
-    assert find_images(tmp_path / "screen", wishes(z="max")).rows.equals(whole)
+    assert find_images(tmp_path / "screen", options(z="max")).rows.equals(whole)
     for plate in plates:
         (plate / ".zattrs").unlink()
     with pytest.raises(DataError, match=r"holds Zarr, such as .*, that is no OME-Zarr plate; copy the plate with the meta"):
-        find_images(tmp_path / "screen", wishes(z="max"))
+        find_images(tmp_path / "screen", options(z="max"))
 
 
 @pytest.mark.parametrize("has_htd", [True, False])
@@ -171,7 +171,7 @@ def test_projections_are_no_planes_of_a_maximum_and_may_be_chosen(tmp_path, has_
     assert found.rows[first][0] == "TimePoint_1/ZStep_1/P1_A02_s1_w1.TIF|TimePoint_1/ZStep_2/P1_A02_s1_w1.TIF"
     assert found.rows[second][0] == "P1_A02_s1_w2.TIF"
     assert "4 projections do not count for --z max: their focal planes are there" in found.lines
-    assert find_images(tmp_path, wishes(z="0")).rows[first][0] == "P1_A02_s1_w1.TIF"
+    assert find_images(tmp_path, options(z="0")).rows[first][0] == "P1_A02_s1_w1.TIF"
 
 
 def test_a_plate_whose_index_is_gone_is_told(screen):
@@ -185,8 +185,8 @@ def test_a_table_without_rows_is_refused_and_a_plate_that_is_lost_is_named(scree
     index = next(screen.glob("BR01*/Images/Index.idx.xml"))
     index.write_text(index.read_text(encoding="utf-8-sig").replace("Actin", "Tubulin"), encoding="utf-8")
     with pytest.raises(DataError, match=r"all sites lack a channel; choose channels that all have with --channels\n"):
-        find_images(screen, Wishes(channels={}, z="max", allow_missing=True))
-    found = find_images(screen, Wishes(channels={"DNA": "DNA", "Actin": "Actin"}, z="max", allow_missing=True))
+        find_images(screen, TableOptions(channels={}, z="max", allow_missing=True))
+    found = find_images(screen, TableOptions(channels={"DNA": "DNA", "Actin": "Actin"}, z="max", allow_missing=True))
     assert any("8 sites lack a channel and are left out" in line and line.endswith("no site is left of BR01")
                for line in found.lines)
 
@@ -199,7 +199,7 @@ def write_sheet(folder: Path, *rows: str) -> Path:
 
 
 def test_what_differs_between_the_channels_of_a_site_is_left_out_with_a_note(tmp_path):
-    found = find_images(write_sheet(tmp_path, "DNA,a.tif,P,A01,1,taxol,10", "ER,b.tif,P,A01,1,taxol,20"), wishes(z=""))
+    found = find_images(write_sheet(tmp_path, "DNA,a.tif,P,A01,1,taxol,10", "ER,b.tif,P,A01,1,taxol,20"), options(z=""))
     assert found.rows["Metadata_Drug"].tolist() == ["taxol"]
     assert "Metadata_Exposure" not in found.rows
     assert "columns that differ within a site are left out: Metadata_Exposure" in found.lines
@@ -208,7 +208,7 @@ def test_what_differs_between_the_channels_of_a_site_is_left_out_with_a_note(tmp
 def test_two_compounds_of_one_site_are_refused(tmp_path):
     folder = write_sheet(tmp_path, "DNA,a.tif,P,A01,1,taxol,10", "ER,b.tif,P,A01,1,DMSO,10")
     with pytest.raises(DataError, match="Metadata_Drug differs within a site"):
-        find_images(folder, wishes(z=""))
+        find_images(folder, options(z=""))
 
 
 @pytest.mark.parametrize(("name", "header", "row", "more"), [
@@ -223,7 +223,7 @@ def test_two_compounds_of_one_site_are_refused(tmp_path):
 def test_columns_that_would_have_one_name_are_kept_apart(tmp_path, name, header, row, more):
     (tmp_path / "a.tif").touch()
     (tmp_path / name).write_text(f"{header}\n{row}\n")
-    found = find_images(tmp_path, wishes(z="")).rows
+    found = find_images(tmp_path, options(z="")).rows
     assert found[["Metadata_Plate", "Metadata_Well", "Metadata_Site"]].to_numpy().tolist() == [["P", "A01", "1"]]
     assert {name: found[name].item() for name in map(str, found) if name.endswith("_other") or "My" in name} == more
     assert found.get("Metadata_PixelSize", pd.Series(["0.5"])).tolist() == ["0.5"]
@@ -235,11 +235,11 @@ def test_a_stack_that_has_lost_planes_is_refused_or_told(tmp_path):
     next((tmp_path / "BR01" / "TimePoint_1" / "ZStep_2").glob("BR01_B02_s1_w1*.tif")).unlink()
     for z in ("max", "middle"):
         with pytest.raises(DataError, match="1 channels of sites have fewer focal planes") as refused:
-            find_images(tmp_path, Wishes(channels={}, z=z))
+            find_images(tmp_path, TableOptions(channels={}, z=z))
         assert refused.value.details == ["plate BR01 well B02 site 1 channel DNA: 1 of 2 focal planes"]
         assert any("have fewer focal planes" in line for line in
-                   find_images(tmp_path, Wishes(channels={}, z=z, allow_missing=True)).lines)
-    assert len(find_images(tmp_path, Wishes(channels={}, z="1")).rows) == 16
+                   find_images(tmp_path, TableOptions(channels={}, z=z, allow_missing=True)).lines)
+    assert len(find_images(tmp_path, TableOptions(channels={}, z="1")).rows) == 16
 
 
 def test_notes_of_several_indexes_are_one_line(tmp_path):

@@ -84,3 +84,12 @@ def test_columns_that_a_site_table_would_be_read_by_have_one_name_and_signed_num
     assert found["Metadata_PositionX"].tolist()[::2] == [-4e-06, 2.0]
     assert found["Metadata_note"].tolist() == ["-a", "1", ""]
     assert found["Metadata_barcode"].tolist() == ["007", "1", "2"]
+
+
+def test_doses_that_the_index_names_are_read_with_their_units_and_never_dropped(tmp_path):
+    rows = ROWS.assign(Metadata_Compound=["a", "DMSO", "b"], Metadata_Concentration=["300 nM", "", "2 uM"])
+    found, _ = joined(tmp_path, "", "compound,mechanism\na,kinase\nb,kinase\n", rows=rows)
+    assert found[["Metadata_Concentration", "Metadata_ConcentrationUnit"]].to_numpy().tolist() == [
+        ["0.3", "\u00b5M"], ["", ""], ["2", "\u00b5M"]]
+    with pytest.raises(DataError, match="the index of the images: 1 concentrations cannot be read"):
+        joined(tmp_path, "", "compound,mechanism\na,kinase\n", rows=rows.assign(Metadata_Concentration=["low", "", "2"]))

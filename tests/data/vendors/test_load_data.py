@@ -10,6 +10,7 @@ import pytest
 from mscnn.core.errors import DataError
 from mscnn.data.vendors import load_data
 from mscnn.data.vendors.planes import ReadOptions, list_folder
+from tests.data.vendors.folders import read_single_index, touch
 
 S3 = "s3://cellpainting-gallery/cpg0016-jump/source_4/images/Batch1/images/BR00117035__2021/Images"
 JUMP = pd.DataFrame({  # two sites of one well, as in cpg0016
@@ -30,16 +31,11 @@ def write(folder, table, files=(), name="load_data.csv"):
         path.write_bytes(gzip.compress(table.to_csv(index=False).encode()))
     else:
         table.to_csv(path, index=False)
-    for file in files:
-        (folder / file).parent.mkdir(parents=True, exist_ok=True)
-        (folder / file).touch()
-    return folder
+    return touch(folder, files)
 
 
 def read(folder):
-    listing = list_folder(folder)
-    [index] = load_data.find(listing)
-    return load_data.read(listing, index, ReadOptions())
+    return read_single_index(load_data, folder)
 
 
 @pytest.mark.parametrize("name", ["load_data.csv", "load_data.csv.gz", "load_data.parquet", "meta/Load_Data_P1.CSV"])

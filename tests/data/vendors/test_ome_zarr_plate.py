@@ -13,6 +13,7 @@ from mscnn.core.errors import DataError
 from mscnn.data.pixels.zarr_plane import read_zarr_plane
 from mscnn.data.vendors import ome_zarr_plate
 from mscnn.data.vendors.planes import ReadOptions, list_folder
+from tests.data.vendors.folders import read_single_index
 
 WELLS = {"A/1": ["0", "1"], "B/03": ["0"]}
 WINDOW = {"min": 0, "max": 65535, "start": 0, "end": 65535}
@@ -42,9 +43,7 @@ def write_plate(folder, version):
 
 
 def read(folder, **options):
-    listing = list_folder(folder)
-    [index] = ome_zarr_plate.find(listing)
-    return ome_zarr_plate.read(listing, index, ReadOptions(**options))
+    return read_single_index(ome_zarr_plate, folder, **options)
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])

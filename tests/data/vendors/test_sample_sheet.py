@@ -7,6 +7,7 @@ import pytest
 from mscnn.core.errors import DataError
 from mscnn.data.vendors import sample_sheet
 from mscnn.data.vendors.planes import ReadOptions, list_folder
+from tests.data.vendors.folders import read_single_index, touch
 
 HEADER = "channel,path,source,batch,plate,well,site,col,field_id,plane_id,row\n"
 ROWS = ("DNA,s3://b/P1/Images/r02c03f04p01-ch1sk1fk1fl1.tiff,source_4,Batch1,P1,B03,4,3,4,1,2\n"
@@ -17,16 +18,11 @@ TILES = ("file_path,row,column,fov_name,start_x,start_y,start_z,start_c,start_t,
 
 def write(folder, text, files=(), name="samplesheet.csv"):
     (folder / name).write_text(text)
-    for file in files:
-        (folder / file).parent.mkdir(parents=True, exist_ok=True)
-        (folder / file).touch()
-    return folder
+    return touch(folder, files)
 
 
 def read(folder):
-    listing = list_folder(folder)
-    [index] = sample_sheet.find(listing)
-    return sample_sheet.read(listing, index, ReadOptions())
+    return read_single_index(sample_sheet, folder)
 
 
 def test_a_sheet_of_nf_core(tmp_path):
