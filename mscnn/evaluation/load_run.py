@@ -74,7 +74,7 @@ def select_sites(settings: EvaluationSettings, checkpoint: Checkpoint, ranks: Wo
     else:
         table = ranks.run_on_all_or_raise(lambda: prepare_data.load_sites(data, needs_labels=not is_label_free(checkpoint)))
         is_scored = splits.restore(split, table).side == splits.TEST
-        notes = [split.leaks] if split.leaks else []
+        notes = [*filter(None, [split.leaks, split.meaning])]
         if is_label_free(checkpoint) and not is_scored.any():
             over_compounds, is_scored = True, ~table.is_control()
             notes.append(SEEN_ALL)
