@@ -133,7 +133,8 @@ class Split(Settings):
                     "plate number --fold; wells: a share of the wells of each class on each plate, whose score says "
                     "nothing of new compounds; random: fields at random, which LEAKS wells and compounds and only serves "
                     "comparison; auto: compounds where mechanisms have several, else wells. The log says what and why")
-    hold_out: str = setting("", "compounds to hold out, also a name a line; none trains on all", metavar="NAME,...")
+    hold_out: str | None = setting(None, "compounds to hold out, also a name a line; none trains on all",
+                                   metavar="NAME,...")
     hold_out_controls: Fraction = setting(0.0, "share of the control wells of each plate that are held out beside "
                                                "compounds, so that false positives can be counted; 0 with --split-method "
                                                "auto: a fifth where it holds compounds out", common=False)
@@ -148,12 +149,12 @@ class Split(Settings):
 
     def __post_init__(self):
         super().__post_init__()
-        names_any = self.hold_out.strip().lower() not in ("none", "")
+        names_any = self.hold_out is not None and self.hold_out.strip().lower() not in ("none", "")
         if self.split_method not in ("hold-out", "auto") and names_any:
             raise UsageError(f"--hold-out {self.hold_out} goes with --split-method hold-out, got --split-method "
                              f"{self.split_method}; drop one of the two")
         may_hold_compounds = names_any or self.split_method in ("k-fold", "leave-compound-out", "leave-week-out") or (
-            self.split_method == "auto" and self.hold_out.strip() == "")
+            self.split_method == "auto" and self.hold_out is None)
         if self.hold_out_controls and not may_hold_compounds:
             raise UsageError(f"--hold-out-controls {self.hold_out_controls:g} holds control wells out beside compounds, "
                              "and no compound is held out; name some by --hold-out, or use --split-method wells, which "

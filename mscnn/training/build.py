@@ -79,12 +79,14 @@ def load_data(settings: config.Config, ranks: world.World) -> TrainingData:
 def make_split(settings: config.Config, table: SiteTable, within: np.ndarray | None = None) -> splits.Split:
     """Split the sites as the settings ask.  within: (S,) bool, the sites that are split; None: all."""
     asked, objective = settings.split, settings.objective
-    shared: dict[str, Any] = {"hold_out": asked.hold_out, "folds": asked.folds, "fold": asked.fold, "within": within,
+    shared: dict[str, Any] = {"folds": asked.folds, "fold": asked.fold, "within": within,
                               "hold_out_controls": asked.hold_out_controls, "seed": settings.run.seed,
                               "needs_labels": not objective.is_label_free}
     if asked.split_method == "auto":
-        return auto_split.auto_split(table, sees_all=objective.is_label_free and objective.transductive, **shared)
-    return splits.make_split(table, split=asked.split_method, test_fraction=asked.test_fraction, **shared)
+        sees_all = objective.is_label_free and objective.transductive
+        return auto_split.auto_split(table, hold_out=asked.hold_out, sees_all=sees_all, **shared)
+    return splits.make_split(table, split=asked.split_method, hold_out=asked.hold_out or "none",
+                             test_fraction=asked.test_fraction, **shared)
 
 
 def require_enough_for_lda(split: splits.Split, table: SiteTable) -> None:

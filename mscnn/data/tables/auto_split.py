@@ -18,7 +18,7 @@ SHARE = 0.2    # of the wells that are held out
 FEW = 5        # compounds of a single mechanism: with fewer, those that are held out say little of others
 
 
-def auto_split(table: SiteTable, *, hold_out: str = "", folds: int = 5, fold: int = 0, hold_out_controls: float = 0.0,
+def auto_split(table: SiteTable, *, hold_out: str | None = None, folds: int = 5, fold: int = 0, hold_out_controls: float = 0.0,
                seed: int = 0, within: np.ndarray | None = None, needs_labels: bool = True,
                sees_all: bool = False) -> Split:
     """Return the split of a table by the rules below; `chosen` says which and why.  Arguments and errors as of make_split.
@@ -26,14 +26,14 @@ def auto_split(table: SiteTable, *, hold_out: str = "", folds: int = 5, fold: in
     Named compounds are held out.  Otherwise compounds are, in groups, with a fifth of the control wells, if the treated
     wells have two mechanisms or more, or FEW compounds.  Compounds that are alone of their mechanism are all trained on.
     Where no mechanism has two compounds, or a single mechanism has fewer than FEW, a fifth of the wells is held out.
-    hold_out: names, "none" for nothing, "" for the rules.  sees_all: a label-free network learns the images of all
+    hold_out: names, "none" for nothing, None for the rules.  sees_all: a label-free network learns the images of all
     compounds, and read-outs over compounds predict each without itself: nothing is held out.
     """
     if within is not None:
         inner = auto_split(table.select(within), hold_out=hold_out, folds=folds, fold=fold, seed=seed,
                            hold_out_controls=hold_out_controls, needs_labels=needs_labels, sees_all=sees_all)
         return splits.expanded(inner, table, within, needs_labels=needs_labels)
-    if hold_out.strip():
+    if hold_out is not None:
         made = splits.make_split(table, split="hold-out", hold_out=hold_out, hold_out_controls=hold_out_controls, fold=fold,
                                  seed=seed, needs_labels=needs_labels)
         return replace(made, chosen="hold-out: --hold-out says which")
