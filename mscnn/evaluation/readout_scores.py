@@ -11,6 +11,7 @@ from mscnn.core.records import Count, Record
 from mscnn.evaluation import aggregate, scoring
 from mscnn.evaluation.assay_scores import AssayScores
 from mscnn.evaluation.calibration import LevelCalibration
+from mscnn.evaluation.control_scores import ControlScores
 from mscnn.evaluation.left_out_mechanism import LeftOutMechanism
 from mscnn.evaluation.scoring import LevelScores
 from mscnn.readout.choice import Choice
@@ -58,6 +59,7 @@ class EvaluationScores(LevelScores):
     calibration: LevelCalibration | None = None         # None in files of earlier versions, and of assays
     left_out_mechanism: LeftOutMechanism | None = None  # None without read-outs over compounds
     assays: AssayScores | None = None  # None where mechanisms are predicted; where assays are, no level has a total
+    controls: ControlScores | None = None  # None where no control well is scored, and of assays
 
 
 def describe(choice: Choice) -> ReadoutScores:

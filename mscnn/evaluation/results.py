@@ -15,12 +15,14 @@ from mscnn.core.errors import DataError
 from mscnn.core.logs import log
 from mscnn.core.record_files import read_json
 from mscnn.core.records import Count, Record
+from mscnn.data.tables.sides import OF_WELLS
 from mscnn.data.tables.site_table import PUBLIC_SITE
 from mscnn.data.tables.splits import SplitRecord
 from mscnn.evaluation import (
     aggregate,
     assay_scores,
     calibration,
+    control_scores,
     left_out_mechanism,
     prediction_table,
     readout_scores,
@@ -134,8 +136,9 @@ def write(fields: pd.DataFrame, description: EvaluationDescription, out: Path, r
     calibrated = None if of_assays else calibration.calibrations(tables)
     compared = (None if left_out is None else
                 left_out_mechanism.compare(tables["treatments"], of_levels(left_out)["treatments"]))
+    controls = None if of_assays else control_scores.score(tables["wells"], description.control, description.splits())
     scores = EvaluationScores(**levels, readout=readout, calibration=calibrated, left_out_mechanism=compared,
-                              assays=of_assays)
+                              assays=of_assays, controls=controls)
     if of_assays:
         assay_scores.log_scores(of_assays)
     elif scores.fields.total and calibrated:
@@ -147,6 +150,8 @@ def write(fields: pd.DataFrame, description: EvaluationDescription, out: Path, r
         readout_scores.log_readout(readout)
     if compared:
         left_out_mechanism.log_left_out(compared)
+    if controls:
+        control_scores.log_controls(controls)
     files.write_json(out / SCORES, scores.to_json())
     log.info("tables and scores: %s", out)
     return scores
@@ -261,7 +266,7 @@ def _require_alike(evaluations: list[Path], tables: list[pd.DataFrame], descript
             if other != first:
                 raise DataError(f"{evaluations[0]} and {folder} have other settings of {name}: {first}, {other}; gather "
                                 "folds of one screen")
-        if leaking := _leaks(table, *description.splits()):
+        if leaking := _leaks(table, *description.splits(), control=description.control):
             raise DataError(f"{folder}: its network was trained on what it is scored on; gather held-out folds", leaking)
 
 
@@ -275,10 +280,20 @@ def _read_fold(folder: Path) -> tuple[pd.DataFrame, EvaluationDescription]:
     return table, description
 
 
-def _leaks(fields: pd.DataFrame, split: SplitRecord) -> list[str]:
-    """Return compounds, or weeks where weeks were left out, on both sides of a fold; none for a split that admits leaks."""
+def _leaks(fields: pd.DataFrame, split: SplitRecord, control: str) -> list[str]:
+    """Return what must be on one side of a fold and is on both; none for a split that admits leaks.
+
+    That is compounds, or weeks or plates where these were left out, and control wells that were not held out; where wells
+    were held out, all others.
+    """
     if split.leaks:
         return []
-    columns = {"compound": "Metadata_Compound"} | ({"week": "Metadata_Week"} if split.method == "leave-week-out" else {})
-    return [f"{kind} {name}" for kind, column in columns.items()
-            for name in identity.in_common(fields[column], split.trained.get(f"{kind}s", []))]
+    treated = fields[~identity.is_name(fields["Metadata_Compound"], control)]
+    names = {"week": fields["Metadata_Week"]} if split.method == "leave-week-out" else {}
+    names |= {"plate": fields["Metadata_Plate"]} if split.method == "leave-plate-out" else {}
+    names |= {"compound": treated["Metadata_Compound"]} if split.method not in OF_WELLS else {}
+    both = [f"{kind} {name}" for kind, column in names.items()
+            for name in identity.in_common(column, split.trained.get(f"{kind}s", []))]
+    alone = fields if split.method in OF_WELLS else fields.drop(treated.index)
+    wells = {f"{plate} {well}" for plate, well in zip(alone["Metadata_Plate"], alone["Metadata_Well"], strict=True)}
+    return [*both, *(f"well {name}" for name in sorted(wells - set(split.wells)))]
