@@ -151,7 +151,7 @@ def _bars(run: Run, level: str) -> list[tuple[str, Score, str]]:
     largest = {LARGEST_CLASS: run.baselines[LARGEST_CLASS]} if LARGEST_CLASS in run.baselines else {}
     return [("the chosen read-out" if run.scores.readout else "the network", run.scores.by_level()[level], palette.NETWORK),
             *((name, result.held_out.by_level()[level], palette.REAL if name in real else palette.SHORTCUT)
-              for name, result in {**real, **largest}.items())]
+              for name, result in {**real, **largest}.items() if result.held_out.by_level()[level].total)]
 
 
 def _by_mechanism(fields: pd.DataFrame, treatments: pd.DataFrame) -> list[MechanismRow]:
