@@ -197,4 +197,5 @@ def _score(name: str, screen: baselines.Screen, folds: list[baselines.Fold], set
     tables = aggregate.aggregate(fields, screen.table.control, well_rule=settings.aggregation.aggregate_wells,
                                  treatment_rule=settings.aggregation.aggregate_treatments)
     scores = scoring.scores(tables, draws=DRAWS, permutations=DRAWS, seed=settings.run.seed)
-    return BaselineScores(**scores, compounds_fields=scoring.by_compound(fields))
+    return BaselineScores(**scores, compounds_fields=scoring.by_compound(fields),
+                          compounds_treatments=scoring.by_compound(tables["treatments"]))

@@ -49,15 +49,13 @@ class BaselineScores(LevelScores):
     """The scores of a baseline on some folds."""
 
     compounds_fields: dict[str, list[Count]] = field(metadata={KEY: "compounds' fields"})  # {compound: [right, total]}
+    compounds_treatments: dict[str, list[Count]] | None = field(  # likewise; None: written before they were counted
+        default=None, metadata={KEY: "compounds' treatments"})
 
     def __post_init__(self):
-        counts = list(self.compounds_fields.values())
-        if any(len(pair) != 2 or pair[0] > pair[1] for pair in counts):
-            raise ValueError("has compounds' fields that are not [right, total]")
-        right, total = (sum(pair[side] for pair in counts) for side in (0, 1))
-        if (right, total) != (self.fields.correct, self.fields.total):
-            raise ValueError(f"has compounds' fields of {right}/{total}, and fields of "
-                             f"{self.fields.correct}/{self.fields.total}")
+        for level, counts in (("fields", self.compounds_fields), ("treatments", self.compounds_treatments)):
+            if counts is not None:
+                _require_sum(level, list(counts.values()), getattr(self, level))
 
 
 @dataclass(frozen=True)
@@ -97,16 +95,25 @@ def _score(table: pd.DataFrame, draws: int, permutations: int, seed: int) -> Sco
     return Score(int(right_T.sum()), len(table), interval(right_T, compounds_T, draws=draws, seed=seed), permuted)
 
 
+def _require_sum(level: str, counts: list[list[Count]], score: Score) -> None:
+    """Raise ValueError for compounds' counts that are no [right, total], or that do not add up to the score of the level."""
+    if any(len(pair) != 2 or pair[0] > pair[1] for pair in counts):
+        raise ValueError(f"has compounds' {level} that are not [right, total]")
+    right, total = (sum(pair[side] for pair in counts) for side in (0, 1))
+    if (right, total) != (score.correct, score.total):
+        raise ValueError(f"has compounds' {level} of {right}/{total}, and {level} of {score.correct}/{score.total}")
+
+
 def count_right(table: pd.DataFrame) -> tuple[int, int]:
     """Return how many predictions of a level's table are right, and of how many whose mechanism is known."""
     known = table[table["Metadata_MOA"] != ""]
     return int((known["Predicted_MOA"] == known["Metadata_MOA"]).sum()), len(known)
 
 
-def by_compound(fields: pd.DataFrame) -> dict[str, list[int]]:
-    """Return {compound: [right, total]} of the fields whose mechanism is known."""
-    fields = fields[fields["Metadata_MOA"] != ""]
-    right = (fields["Predicted_MOA"] == fields["Metadata_MOA"]).groupby(fields["Metadata_Compound"]).agg(["sum", "size"])
+def by_compound(table: pd.DataFrame) -> dict[str, list[int]]:
+    """Return {compound: [right, total]} of the rows of a level's table whose mechanism is known."""
+    table = table[table["Metadata_MOA"] != ""]
+    right = (table["Predicted_MOA"] == table["Metadata_MOA"]).groupby(table["Metadata_Compound"]).agg(["sum", "size"])
     return {compound: [int(row["sum"]), int(row["size"])] for compound, row in right.iterrows()}
 
 
