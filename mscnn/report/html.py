@@ -105,15 +105,20 @@ class ShownRun:
 
 def write(runs: list[Run], out: Path) -> int:
     """Write the report, whole or not at all; return its bytes."""
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
-                                     undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["names"] = _names
-    environment.filters |= {"percent": lambda share: f"{100 * share:.1f} %", "whole": lambda share: f"{100 * share:.0f} %"}
-    text = environment.get_template("report.html").render(runs=[_shown(run) for run in runs], published=PUBLISHED,
-                                                          levels=LEVELS, chance=CHANCE, most=ROWS, doses=DOSES)
+    text = environment().get_template("report.html").render(runs=[_shown(run) for run in runs], published=PUBLISHED,
+                                                            levels=LEVELS, chance=CHANCE, most=ROWS, doses=DOSES)
     with write_atomically(out, alone=True) as partial:
         partial.write_text(text, encoding="utf-8")
     return out.stat().st_size
+
+
+def environment() -> jinja2.Environment:
+    """Return the environment of the templates: names are escaped, and a name that is not there is an error."""
+    found = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True,
+                               undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    found.filters |= {"names": _names, "percent": lambda share: f"{100 * share:.1f} %",
+                      "whole": lambda share: f"{100 * share:.0f} %"}
+    return found
 
 
 def _shown(run: Run) -> ShownRun:
