@@ -13,6 +13,7 @@ import jinja2
 import numpy as np
 import pandas as pd
 
+from mscnn.core import words
 from mscnn.core.errors import DataError
 from mscnn.core.files import write_atomically
 from mscnn.evaluation import scoring
@@ -116,7 +117,7 @@ def environment() -> jinja2.Environment:
     """Return the environment of the templates: names are escaped, and a name that is not there is an error."""
     found = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True,
                                undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    found.filters |= {"names": _names, "percent": lambda share: f"{100 * share:.1f} %",
+    found.filters |= {"names": _names, "number": words.counted, "percent": lambda share: f"{100 * share:.1f} %",
                       "whole": lambda share: f"{100 * share:.0f} %"}
     return found
 
@@ -130,7 +131,7 @@ def _shown(run: Run) -> ShownRun:
     most_doses = 0 if of_assays else DOSES  # the curves are of the true mechanism
     matrices = {level: scoring.confusion(run.tables[level]) for level in scored}
     return ShownRun(
-        run=run, compared=verdicts.compare(run.baselines, fields), retrieved=verdicts.judge_retrieval(run.retrieval),
+        run=run, compared=_compared(run), retrieved=verdicts.judge_retrieval(run.retrieval),
         shortcuts=verdicts.judge_shortcuts(run.baselines),
         bars={level: _picture(figures.compared(_bars(run, level), level), f"bars of {level} right") for level in scored},
         confusion={level: _picture(drawn, f"confusion matrix of {level}")
@@ -143,6 +144,11 @@ def _shown(run: Run) -> ShownRun:
         profiles=profile_section.shown(run.profile_scores, run.lists), throughput=_throughput(run),
         environment=next((fold.environment for fold in run.folds if fold.environment), {}), assays=of_assays,
         assays_picture=_picture(of_assays.picture, "ROC AUC of assays") if of_assays and of_assays.picture else None)
+
+
+def _compared(run: Run) -> Comparison | None:
+    return verdicts.compare(run.baselines, run.tables, run.scores,
+                            readout=run.scores.readout.chosen if run.scores.readout else "", folds=len(run.splits()) > 1)
 
 
 def _names(names: list[str]) -> str:

@@ -101,7 +101,7 @@ def judge_retrieval(retrieval: RetrievalComparison | None) -> RetrievalVerdict |
     state = _state(retrieval.difference)
     advice = {"above": "nearest compounds, maps and clusters may use the network's profiles",
               "level": f"nearest compounds may use either; {retrieval.best} needs no training",
-              "below": f"look up nearest compounds by {retrieval.best} (`mscnn score`)"}[state]
+              "below": f"look up nearest compounds by {retrieval.best} (mscnn score)"}[state]
     return RetrievalVerdict(state, retrieval.best, ours.mean, theirs.mean, retrieval.difference,
                             _reason(state, ours.interval.compounds), advice)
 
@@ -120,7 +120,7 @@ def _advice(state: State, baseline: str, *, readout: str, folds: bool, is_all: b
     """Return what to do about a state. is_all: network and baseline are right on everything."""
     if state == "above":
         return f"on this screen, predictions may be preferred to {baseline}; another screen needs its own comparison"
-    more = "add compounds of each mechanism" if folds else "hold out more compounds (`mscnn loco` holds out each once)"
+    more = "add compounds of each mechanism" if folds else "hold out more compounds (mscnn loco holds out each once)"
     if state == "level":
         harder = ", or doses and mechanisms that are harder to tell: here both are always right" if is_all else ""
         return f"{more}{harder}; until then {baseline} would do as well"
