@@ -19,7 +19,7 @@ from mscnn.core.files import write_atomically
 from mscnn.evaluation import scoring
 from mscnn.evaluation.scoring import LEVELS, Score
 from mscnn.profiling import profile_table, treatment_profiles
-from mscnn.report import assays, calibration, figures, palette, profile_section, verdicts
+from mscnn.report import assays, calibration, dose_section, figures, palette, profile_section, verdicts
 from mscnn.report.assays import ShownAssays
 from mscnn.report.profile_section import ShownProfiles
 from mscnn.report.run import Example, Run
@@ -91,9 +91,10 @@ class ShownRun:
     shortcuts: list[Shortcut]
     bars: dict[str, Picture]                      # {level: shares right of the network and of baselines}
     confusion: dict[str, Picture]                 # {level: matrix}
-    reliability: Picture | None                   # of probabilities; None where the scores hold no calibration
+    reliability: dict[str, Picture]               # {level: of probabilities}; {} where the scores hold no calibration
     mechanisms: list[MechanismRow]
     doses: list[tuple[str, str, Picture]]         # mechanism, compound, dose curve
+    new_doses: list[tuple[str, str, Picture]]     # likewise of compounds without a known mechanism, by the predicted one
     maps: dict[str, Picture]                      # {"PCA": ..., "UMAP": ...}
     examples: dict[str, list[ShownExample]]       # "wrong" and "right"
     learning: Picture | None
@@ -129,6 +130,8 @@ def _shown(run: Run) -> ShownRun:
     scored = [level for level in ("fields", "treatments") if run.scores.by_level()[level].total]
     of_assays = assays.shown(run.scores.assays)
     most_doses = 0 if of_assays else DOSES  # the curves are of the true mechanism
+    known_doses = _doses(run, dose_section.known(run.tables["wells"]), styles, most_doses)
+    new = dose_section.predicted(run.tables["wells"], run.tables["compounds"], run.description.control)
     matrices = {level: scoring.confusion(run.tables[level]) for level in scored}
     return ShownRun(
         run=run, compared=_compared(run), retrieved=verdicts.judge_retrieval(run.retrieval),
@@ -137,8 +140,7 @@ def _shown(run: Run) -> ShownRun:
         confusion={level: _picture(drawn, f"confusion matrix of {level}")
                    for level, drawn in figures.confusions(matrices).items()},
         reliability=_reliability(run), mechanisms=[] if of_assays else _by_mechanism(fields, treatments),
-        doses=[(mechanism, compound, _picture(drawn, f"dose curve of {compound}"))
-               for (mechanism, compound), drawn in figures.doses(run.tables["wells"], styles, most_doses).items()],
+        doses=known_doses, new_doses=_doses(run, new, styles, most_doses - len(known_doses)),
         maps={name: _picture(drawn, f"{name} of treatments") for name, drawn in _maps(run, styles).items()},
         examples=_examples(run.gallery), learning=_learning(run),
         profiles=profile_section.shown(run.profile_scores, run.lists), throughput=_throughput(run),
@@ -163,6 +165,14 @@ def _bars(run: Run, level: str) -> list[tuple[str, Score, str]]:
     return [("the chosen read-out" if run.scores.readout else "the network", run.scores.by_level()[level], palette.NETWORK),
             *((name, result.held_out.by_level()[level], palette.REAL if name in real else palette.SHORTCUT)
               for name, result in {**real, **largest}.items())]
+
+
+def _doses(run: Run, wells: pd.DataFrame, styles: dict[str, tuple[str, str]],
+           most: int) -> list[tuple[str, str, Picture]]:
+    """Return mechanism, compound and dose curve of so many compounds, in the order of their wells."""
+    drawn = figures.doses(wells, styles, most, getattr(run.description, "unit", "µM"))
+    return [(mechanism, compound, _picture(svg, f"dose curve of {compound}"))
+            for (mechanism, compound), svg in drawn.items()]
 
 
 def _by_mechanism(fields: pd.DataFrame, treatments: pd.DataFrame) -> list[MechanismRow]:
@@ -198,9 +208,10 @@ def _maps(run: Run, styles: dict[str, tuple[str, str]]) -> dict[str, str]:
     return figures.maps(features, table["Metadata_MOA"].to_numpy(), ringed, ring, styles, of)
 
 
-def _reliability(run: Run) -> Picture | None:
+def _reliability(run: Run) -> dict[str, Picture]:
     found = run.scores.calibration
-    return _picture(calibration.reliability(found.by_level()), "reliability of probabilities") if found else None
+    return {level: _picture(drawn, f"reliability of probabilities of {level}")
+            for level, drawn in calibration.reliability(found.by_level()).items()} if found else {}
 
 
 def _examples(gallery: list[tuple[Path, Example]]) -> dict[str, list[ShownExample]]:
