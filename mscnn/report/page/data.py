@@ -149,7 +149,7 @@ def _picture(folder: Path, picture: TreatmentPicture, numbers: dict[tuple[str, f
     return {"treatment": -1 if picture.is_control else numbers.get((picture.compound, dose), -1),
             "plate": picture.plate, "well": picture.well, "site": picture.site, "control": picture.is_control,
             "planes": picture.planes, "width": picture.width, "height": picture.height,
-            "files": [data_urls.of_file(folder, name) for name in picture.files]}
+            "files": [data_urls.of_file((folder / optional.PICTURES).parent, name) for name in picture.files]}
 
 
 def _first(frame: pd.DataFrame, shown: list[treatments.Column]) -> list[list[str]]:
