@@ -123,14 +123,14 @@ def _shown(run: Run) -> ShownRun:
     scored = [level for level in ("fields", "treatments") if run.scores.by_level()[level].total]
     of_assays = assays.shown(run.scores.assays)
     most_doses = 0 if of_assays else DOSES  # the curves are of the true mechanism
-    matrices = {level: scoring.confusion(run.tables[level]) for level in scored}
+    matrices = {level: scoring.confusion(run.tables[level], run.description.control) for level in scored}
     return ShownRun(
-        run=run, compared=verdicts.compare(run.baselines, fields), retrieved=verdicts.judge_retrieval(run.retrieval),
+        run=run, compared=verdicts.compare(run.baselines, fields, run.description.control), retrieved=verdicts.judge_retrieval(run.retrieval),
         shortcuts=verdicts.judge_shortcuts(run.baselines),
         bars={level: _picture(figures.compared(_bars(run, level), level), f"bars of {level} right") for level in scored},
         confusion={level: _picture(drawn, f"confusion matrix of {level}")
                    for level, drawn in figures.confusions(matrices).items()},
-        reliability=_reliability(run), mechanisms=[] if of_assays else _by_mechanism(fields, treatments),
+        reliability=_reliability(run), mechanisms=[] if of_assays else _by_mechanism(run),
         doses=[(mechanism, compound, _picture(drawn, f"dose curve of {compound}"))
                for (mechanism, compound), drawn in figures.doses(run.tables["wells"], styles, most_doses).items()],
         maps={name: _picture(drawn, f"{name} of treatments") for name, drawn in _maps(run, styles).items()},
@@ -154,12 +154,14 @@ def _bars(run: Run, level: str) -> list[tuple[str, Score, str]]:
               for name, result in {**real, **largest}.items())]
 
 
-def _by_mechanism(fields: pd.DataFrame, treatments: pd.DataFrame) -> list[MechanismRow]:
+def _by_mechanism(run: Run) -> list[MechanismRow]:
+    fields, treatments = (scoring.by_mechanism(run.tables[level], run.description.control)
+                          for level in ("fields", "treatments"))
     by_treatment = {row["mechanism"]: Score(row["correct"], row["total"])
-                    for row in scoring.by_mechanism(treatments).to_dict("records")}
+                    for row in treatments.to_dict("records")}
     return [MechanismRow(row["mechanism"], Score(row["correct"], row["total"]),
                          by_treatment.get(row["mechanism"], Score(0, 0)), row["predicted"])
-            for row in scoring.by_mechanism(fields).to_dict("records")]
+            for row in fields.to_dict("records")]
 
 
 def _maps(run: Run, styles: dict[str, tuple[str, str]]) -> dict[str, str]:

@@ -55,16 +55,16 @@ def real_baselines(baselines: dict[str, BaselineResult]) -> dict[str, BaselineRe
     return {name: result for name, result in baselines.items() if result.kind == "real"}
 
 
-def compare(baselines: dict[str, BaselineResult], fields: pd.DataFrame) -> Comparison | None:
+def compare(baselines: dict[str, BaselineResult], fields: pd.DataFrame, control: str) -> Comparison | None:
     """Compare the network with the best baseline that sees the cells, field by field; None without such a baseline.
 
-    fields: predictions of the network.
+    fields: predictions of the network.  control: compound of the untreated wells, which never count.
     """
     real = real_baselines(baselines)
     best = max(real, key=lambda name: real[name].held_out.fields.correct, default=None)
     if best is None:
         return None
-    theirs, ours = real[best].held_out.compounds_fields, scoring.by_compound(fields)
+    theirs, ours = real[best].held_out.compounds_fields, scoring.by_compound(fields, control)
     compounds = sorted({*theirs} & {*ours})
     if not compounds:
         return None

@@ -115,7 +115,7 @@ def test_scores_and_description_say_what_was_chosen_and_how_it_was_scored(evalua
     assert run_folders.trainings_of(evaluated) == [evaluated]
     assert run_folders.evaluations_of(evaluated) == [evaluated / "evaluation"]
     with pytest.raises(errors.DataError, match="holds folds that were combined before"):
-        results.combine_folds([evaluated / "evaluation"], evaluated / "all")
+        combine_folds([evaluated / "evaluation"], evaluated / "all")
 
 
 def test_the_library_predicts_a_compound_without_a_mechanism_as_the_evaluation_does(evaluated, screen):
