@@ -33,6 +33,8 @@ from mscnn.profiling.known import FIRST
 from mscnn.profiling.profile_numbers import HITS
 from mscnn.profiling.replicates import TREATMENT
 
+UNREADABLE = "lists of the folds cannot be read"
+
 
 def combine_folds(evaluations: list[Path], out: Path) -> EvaluationScores:
     """Score the folds of a screen, each evaluated into a folder of its own, as one. Raises DataError naming what is wrong.
@@ -73,7 +75,7 @@ def _write_decisions(evaluations: list[Path], fields: pd.DataFrame, scores: Eval
         evidence = _evidence(evaluations)
     except DataError as problem:
         log.warning("activity and nearest known compounds of the folds are not combined: %s", str(problem).splitlines()[0])
-        evidence = Evidence(activity_note="lists of the folds cannot be read", known_note="lists of the folds cannot be read")
+        evidence = Evidence(activity_note=UNREADABLE, known_note=UNREADABLE)
     treatments = read_table(out, "treatments")
     confidence_T = confidence.of_treatments(treatments, scores.confidence, is_fitted_here=True)
     decided = decisions.table(treatments, fields, confidence_T, decisions.trained_compounds(description), evidence)
@@ -87,14 +89,15 @@ def _evidence(evaluations: list[Path]) -> Evidence:
     Profiles of several networks are not compared with each other: a treatment in several folds has no evidence.  q is
     computed anew over the treatments of all folds (Benjamini & Hochberg).
     """
-    hits, first = [], []
+    hits, first, can_decide = [], [], True
     for folder in evaluations:
-        decided, (_, lists) = decisions.read(folder), profile_scores.read(folder, REMEDY)
+        decided, (scores, lists) = decisions.read(folder), profile_scores.read(folder, REMEDY)
         if decided is None:
             continue
         first.append(decided[FIRST][decided["Similarity"].notna()])
         if HITS in lists:
             hits.append(lists[HITS].merge(decided[TREATMENT], on=TREATMENT))
+            can_decide &= scores is None or next(iter(scores.tables.values())).numbers.activity.can_decide
     note = "each fold has the profiles of its held-out fields alone: evaluate the folds with --profiles all"
     found = [pd.concat(parts, ignore_index=True).drop_duplicates(TREATMENT, keep=False) if parts else None
              for parts in (hits, first)]
@@ -102,7 +105,7 @@ def _evidence(evaluations: list[Path]) -> Evidence:
         return Evidence(*found, activity_note=note, known_note=note)
     is_ranked = found[0]["P_Value"].notna()
     found[0].loc[is_ranked, "Q_Value"] = stats.false_discovery_control(found[0].loc[is_ranked, "P_Value"])
-    return Evidence(*found, known_note=note)
+    return Evidence(*found, known_note=note, can_decide=can_decide)
 
 
 def _combined_readouts(evaluations: list[Path]) -> tuple[ReadoutScores | None, dict[str, pd.DataFrame]]:

@@ -5,8 +5,8 @@ are calibrated by a temperature T: the logarithms of the probabilities are divid
 T has the least negative log-likelihood of the true mechanisms of held-out treatments; each compound weighs 1, spread over
 its treatments.  Few compounds, or right ones alone, must not claim certainty: the fit sees one more compound that is right,
 and one whose true mechanism is the runner-up.  Their likelihood is the mean over all compounds of the probability of the
-prediction, and of the runner-up.  Where N compounds are alike and right, the confidence becomes (N + 1) / (N + 2), Laplace's
-rule of succession (Platt 1999 has the same targets).
+prediction, and of the runner-up.  Where N compounds are alike and right, the confidence becomes (N + 1) / (N + 2), and no
+confidence is higher: Laplace's rule of succession (Platt 1999 has the same targets).
 
 A chosen read-out (`--head chosen`) is calibrated by inner folds of the training compounds already.
 
@@ -80,7 +80,7 @@ def of_treatments(treatments: pd.DataFrame, found: TreatmentConfidence | None, *
         return confidence_T
     if found.how == "read-out" or found.temperature is None:
         return shares(treatments).max(axis=1)
-    confidence_T[:] = softened(shares(treatments), found.temperature).max(axis=1)
+    confidence_T[:] = _bounded(shares(treatments), found.temperature, found.compounds)
     if is_fitted_here:
         is_fitted_T = _is_fitted_T(treatments)
         known = treatments[is_fitted_T]
@@ -105,6 +105,11 @@ def softened(shares_TK: np.ndarray, temperature: float) -> np.ndarray:
     scores_TK = np.log(np.maximum(shares_TK, LEAST)) / temperature
     powers_TK = np.exp(scores_TK - scores_TK.max(axis=1, keepdims=True))
     return powers_TK / powers_TK.sum(axis=1, keepdims=True)
+
+
+def _bounded(shares_TK: np.ndarray, temperature: float, compounds: int) -> np.ndarray:
+    """Return the confidence (T,) at a temperature that was fitted to a number of compounds."""
+    return np.minimum(softened(shares_TK, temperature).max(axis=1), (compounds + 1) / (compounds + 2))
 
 
 def log_confidence(found: TreatmentConfidence) -> None:
@@ -157,5 +162,5 @@ def _left_out(known: pd.DataFrame, right_CG: np.ndarray, added_2CG: np.ndarray, 
     for compound, right_G in enumerate(right_CG):
         added_2G = (added_2CG.sum(axis=1) - added_2CG[:, compound]) / others
         best, rows = _best(right_CG.sum(axis=0) - right_G, added_2G), compound_T == compound
-        found_T[rows] = softened(shares_TK[rows], TEMPERATURES_G[best]).max(axis=1)
+        found_T[rows] = _bounded(shares_TK[rows], TEMPERATURES_G[best], others)
     return found_T

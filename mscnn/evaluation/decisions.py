@@ -1,8 +1,8 @@
 """All that decides on a treatment, one row each, best first: decisions.csv.   mscnn evaluate, mscnn gather
 
-Treatments that are active (q < 0.05) stand before those of which that is not known, and these before inactive ones; within
-each group the largest effect comes first.  Where no effect is known, as without control wells, those that are most surely of
-a known mechanism come first (None_Of_The_Known), then those of the highest confidence.
+Treatments that are active (q < 0.05) stand before those of which that is not known, as where no q can be so low, and these
+before inactive ones.  Within each group the largest effect comes first.  Where no effect is known, as without control
+wells, those that are most surely of a known mechanism come first (None_Of_The_Known), then those of the highest confidence.
 
 Shapes: T treatments.
 """
@@ -37,6 +37,8 @@ class Evidence:
     first: pd.DataFrame | None = None  # known.FIRST, the nearest known compound of each treatment
     activity_note: str = ""            # why activity is not known, or what to know of it
     known_note: str = ""               # the same of known compounds
+    can_decide: bool = True            # a treatment can have a q that makes it active
+    least_p: float = 0.0               # the least that None_Of_The_Known can be
 
 
 def table(treatments: pd.DataFrame, fields: pd.DataFrame, confidence_T: np.ndarray, trained: list[str],
@@ -56,9 +58,11 @@ def table(treatments: pd.DataFrame, fields: pd.DataFrame, confidence_T: np.ndarr
         Probability=treatments[names].max(axis=1) if has_prediction else np.nan,
         Trained=decided["Metadata_Compound"].isin(identity.in_common(decided["Metadata_Compound"], trained)))
     decided = decided.merge(_counts(fields), "left", TREATMENT)
-    decided = decided.merge(_activity(found.hits), "left", TREATMENT)
+    decided = decided.merge(_activity(found), "left", TREATMENT)
+    decided = decided.assign(Active=decided["Active"].fillna(""))
     first = pd.DataFrame(columns=FIRST) if found.first is None else found.first
     decided = decided.merge(_typed(first, FIRST), "left", KEY)
+    decided = decided.fillna({"Nearest_Compound": "", "Nearest_MOA": ""})
     return ranked(decided.assign(Flagged_Fields=_flagged(decided, quality)))
 
 
@@ -113,7 +117,10 @@ def summary(decided: pd.DataFrame, found: Evidence) -> str:
             f"activity is not known ({found.activity_note or 'no control wells'})"]
     p_values = asked["None_Of_The_Known"].dropna()
     near = int((p_values <= NEAR).sum())
-    if len(p_values):
+    if len(p_values) and found.least_p > NEAR:
+        said.append(f"whether a mechanism is known cannot be told (with so few known compounds p is {found.least_p:.2f} or "
+                    "more; hold more of them out)")
+    elif len(p_values):
         said.append(f"{whose}{near} near to a known mechanism (p <= {NEAR:g}) and {len(p_values) - near} that may be none "
                     "of the known")
     elif len(asked):
@@ -123,16 +130,18 @@ def summary(decided: pd.DataFrame, found: Evidence) -> str:
 
 def _counts(fields: pd.DataFrame) -> pd.DataFrame:
     """Return wells, plates and fields of each treatment."""
-    grouped = fields.assign(well=fields["Metadata_Plate"] + "\n" + fields["Metadata_Well"]).groupby(TREATMENT, dropna=False)
-    return grouped.agg(Wells=("well", "nunique"), Plates=("Metadata_Plate", "nunique"), Fields=("well", "size")).reset_index()
+    named = fields.assign(well=fields["Metadata_Plate"] + "\n" + fields["Metadata_Well"])
+    grouped = named.groupby(TREATMENT, dropna=False)
+    counts = grouped.agg(Wells=("well", "nunique"), Plates=("Metadata_Plate", "nunique"), Fields=("well", "size"))
+    return counts.reset_index()
 
 
-def _activity(hits: pd.DataFrame | None) -> pd.DataFrame:
-    """Return OF_ACTIVITY of each treatment; Active is "" where a treatment is not ranked."""
+def _activity(found: Evidence) -> pd.DataFrame:
+    """Return OF_ACTIVITY of each treatment; Active is "" where a treatment is not ranked, or none could be active."""
     names = [*TREATMENT, *OF_ACTIVITY]
-    found = _typed(pd.DataFrame(columns=names) if hits is None else hits, names)
-    is_ranked = found["Q_Value"].notna()
-    return found.assign(Active=(found["Q_Value"] < LIMIT).astype(str).where(is_ranked, ""))
+    hits = _typed(pd.DataFrame(columns=names) if found.hits is None else found.hits, names)
+    is_decided = hits["Q_Value"].notna() & found.can_decide
+    return hits.assign(Active=(hits["Q_Value"] < LIMIT).astype(str).where(is_decided, ""))
 
 
 def _typed(found: pd.DataFrame, names: list[str]) -> pd.DataFrame:

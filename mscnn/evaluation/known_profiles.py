@@ -23,8 +23,8 @@ FILE = "known_profiles.parquet"
 SHA256 = "Metadata_Checkpoint_SHA256"  # of the checkpoint whose network made the profiles
 REMEDY = "remove it, and it is written anew"
 OF_TRAINING = "training: "  # before the name of a plate of the training: another screen may use the same names
-SCALED_TOGETHER = (f"not all plates of both screens have {ENOUGH_WELLS} control wells, so features are scaled over all wells of "
-                   "both together, and a plate can pose as a mechanism")
+SCALED_TOGETHER = (f"not all plates of both screens have {ENOUGH_WELLS} control wells, so features are scaled over all "
+                   "wells of both together, and a plate can pose as a mechanism")
 
 
 def run_folder(path: Path) -> Path:
@@ -59,8 +59,8 @@ def read(run: Path, sha256: str) -> ProfileTable | None:
     return profile_table.read(path) if (table.text(SHA256) == sha256).all() else None
 
 
-def compare(fields: ProfileTable, known_wells: ProfileTable, control: str, *, aggregate_wells: str, aggregate_treatments: str,
-            draws: int, seed: int) -> KnownComparison:
+def compare(fields: ProfileTable, known_wells: ProfileTable, control: str, *, aggregate_wells: str,
+            aggregate_treatments: str, draws: int, seed: int) -> KnownComparison:
     """Compare the treatments of another screen with its own known compounds and with those of the training.
 
     fields: profiles as the network made them.  Wells of both screens are corrected by the control wells of their own plate
@@ -68,7 +68,8 @@ def compare(fields: ProfileTable, known_wells: ProfileTable, control: str, *, ag
     Raises DataError for profiles of other features.
     """
     if fields.names != known_wells.names:
-        raise DataError(f"{FILE} holds {len(known_wells.names)} features, and the network makes {len(fields.names)}; {REMEDY}")
+        raise DataError(f"{FILE} holds {len(known_wells.names)} features, and the network makes {len(fields.names)}; "
+                        f"{REMEDY}")
     new = treatment_profiles.wells(fields, aggregate_wells)
     both = _together(new, known_wells)
     normalise = "mad" if correction.has_controls(both, control) else "standard"

@@ -48,8 +48,8 @@ def find(settings: EvaluationSettings, saved: Checkpoint, path: Path, network: M
     try:
         wells = _compute(settings, saved, network, ranks, loader_thread_init)
     except (DataError, UsageError) as reason:
-        return KnownReference(note="new compounds are not compared with the known ones of the training, which cannot be had "
-                                   f"({str(reason).splitlines()[0]}); {REMEDY}")
+        return KnownReference(note="new compounds are not compared with the known ones of the training, which cannot be "
+                                   f"had ({str(reason).splitlines()[0]}); {REMEDY}")
     if ranks.rank == 0:
         keep(wells, saved.sha256, run)
     return KnownReference(wells)
@@ -66,8 +66,8 @@ def keep(wells: ProfileTable, sha256: str, run: Path) -> None:
 def _compute(settings: EvaluationSettings, saved: Checkpoint, network: MCNN, ranks: World,
              loader_thread_init: Callable[[], object]) -> ProfileTable:
     """Return the wells, computed from the images of the training; a collective. Raises DataError or UsageError."""
-    own = replace(settings, sites=None, bbbc021=None, packed=None, columns=None, channels=None, assays=None, image_root=None,
-                  follow_links=None)
+    own = replace(settings, sites=None, bbbc021=None, packed=None, columns=None, channels=None, assays=None,
+                  image_root=None, follow_links=None)
     sites = ranks.run_on_all_or_raise(lambda: load_run.own_sites(load_run.data_settings(own, saved), saved))
     is_known = (sites.table.frame["mechanism"] != "").to_numpy()
     if not (is_known & ~sites.table.is_control()).any():

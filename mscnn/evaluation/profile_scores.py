@@ -70,7 +70,7 @@ def write(profiles: pd.DataFrame, statistics: pd.DataFrame | None, control: str,
         if compared is None:
             return Evidence(activity_note=why, known_note=why)
         csv_safe.write_csv(compared.nearest, out / NEAREST)
-        return Evidence(None, compared.first, why, compared.note)
+        return Evidence(None, compared.first, why, compared.note, least_p=1 / (1 + compared.score.left_out))
     if compared is not None:
         scores[NETWORK] = _with_training(scores[NETWORK], compared)
     network = scores[NETWORK]
@@ -81,7 +81,8 @@ def write(profiles: pd.DataFrame, statistics: pd.DataFrame | None, control: str,
     files.write_json(out / PROFILE_SCORES, found.to_json())
     assert network.numbers is not None
     activity, of_known = network.numbers.activity, network.numbers.known
-    return Evidence(network.tables[HITS], network.first, activity.note, of_known.note)
+    return Evidence(network.tables[HITS], network.first, activity.note, of_known.note, activity.can_decide,
+                    1 / (1 + of_known.left_out))
 
 
 def _compare(profiles: pd.DataFrame, reference: ProfileTable, control: str, aggregate_wells: str, aggregate_treatments: str,

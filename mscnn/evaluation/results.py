@@ -8,7 +8,6 @@ from typing import Any, Literal
 import pandas as pd
 
 from mscnn.core import csv_safe, files, paths
-from mscnn.core.errors import DataError
 from mscnn.core.logs import log
 from mscnn.core.record_files import read_json
 from mscnn.core.records import Count, Record
@@ -115,8 +114,8 @@ def write(fields: pd.DataFrame, description: EvaluationDescription, out: Path, r
 
     fields: a row per field, as aggregate.field_predictions makes it.  readout: what was chosen; None without a choice.
     candidates: the fields as each read-out alone predicts them.  left_out: as read-outs without their mechanism predict
-    them; probabilities 0 where none was left out; None without such read-outs.  calibrated_by: what calibrates treatments of
-    another screen than the training's; None: it is fitted to these treatments.  checkpoint_sha256: of the one network.
+    them; probabilities 0 where none was left out; None without such read-outs.  calibrated_by: what calibrates treatments
+    of another screen than the training's; None: it is fitted to these treatments.  checkpoint_sha256: of the one network.
     """
     _remove(out, *OUTDATED)
     files.write_json(out / EVALUATION, description.to_json())

@@ -88,9 +88,9 @@ def compare_with_known(frame: pd.DataFrame, profiles_TF: np.ndarray, *, nearest:
     None_Of_The_Known is a conformal p value of "this mechanism is none of the known" (Bates et al., Ann. Stat. 51 (2023)
     149-178): the share of left-out treatments that are as near to a known compound.  A small one says that a mechanism of
     the table is believable.  Each compound weighs 1, spread over its treatments, and the query weighs 1 (Lee, Barber &
-    Willett, arXiv 2306.06342, for repeated measurements).  The query's own compound takes no part.  It is valid as far as new mechanisms are like the known ones
-    and these are many: of drawn screens with 12 or 30 mechanisms 10 % of new ones got p <= 0.1, and with 6 mechanisms 13 %,
-    since a table without a mechanism is smaller.
+    Willett, arXiv 2306.06342, for repeated measurements).  The query's own compound takes no part.  The p value is valid as
+    far as new mechanisms are like the known ones and these are many: of drawn screens with 12 or 30 mechanisms 10 % of new
+    ones got p <= 0.1, and with 6 mechanisms 13 %, since a table without a mechanism is smaller.
     """
     profiles = _profiles(frame, profiles_TF)
     is_known_T, has_profile_T = profiles.mechanism_T > 0, profiles.unit_TF.any(axis=1)

@@ -11,7 +11,6 @@ from typing import Any
 
 import jinja2
 import numpy as np
-import pandas as pd
 
 from mscnn.core.errors import DataError
 from mscnn.core.files import write_atomically
@@ -125,8 +124,8 @@ def _shown(run: Run) -> ShownRun:
     most_doses = 0 if of_assays else DOSES  # the curves are of the true mechanism
     matrices = {level: scoring.confusion(run.tables[level], run.description.control) for level in scored}
     return ShownRun(
-        run=run, compared=verdicts.compare(run.baselines, fields, run.description.control), retrieved=verdicts.judge_retrieval(run.retrieval),
-        shortcuts=verdicts.judge_shortcuts(run.baselines),
+        run=run, compared=verdicts.compare(run.baselines, fields, run.description.control),
+        retrieved=verdicts.judge_retrieval(run.retrieval), shortcuts=verdicts.judge_shortcuts(run.baselines),
         bars={level: _picture(figures.compared(_bars(run, level), level), f"bars of {level} right") for level in scored},
         confusion={level: _picture(drawn, f"confusion matrix of {level}")
                    for level, drawn in figures.confusions(matrices).items()},

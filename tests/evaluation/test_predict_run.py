@@ -15,6 +15,7 @@ from mscnn.core import config, errors
 from mscnn.data.tables import splits
 from mscnn.distributed.world import World
 from mscnn.evaluation import load_run, predict_run, readout_predictions, results, run, run_folders
+from mscnn.evaluation.combine_folds import combine_folds
 from mscnn.model.lda import fit_lda_layer
 from mscnn.readout.candidates import LEARNT_MECHANISMS, SAW_TRAINING_ONLY
 from mscnn.readout.readout import fit_readout
