@@ -138,14 +138,14 @@ def _shown(run: Run, number: int, runs: int) -> ShownRun:
     known_doses = _doses(run, dose_section.known(run.tables["wells"]), styles, most_doses)
     new = dose_section.predicted(run.tables["wells"], run.tables["compounds"], run.description.control)
     placed = places.place(run) if run.profiles or not of_assays else places.NOWHERE
-    matrices = {level: scoring.confusion(run.tables[level]) for level in scored}
+    matrices = {level: scoring.confusion(run.tables[level], run.description.control) for level in scored}
     return ShownRun(
         run=run, compared=_compared(run), retrieved=verdicts.judge_retrieval(run.retrieval),
         shortcuts=verdicts.judge_shortcuts(run.baselines),
         bars={level: _picture(figures.compared(_bars(run, level), level), f"bars of {level} right") for level in scored},
         confusion={level: _picture(drawn, f"confusion matrix of {level}")
                    for level, drawn in figures.confusions(matrices).items()},
-        reliability=_reliability(run), mechanisms=[] if of_assays else _by_mechanism(fields, treatments),
+        reliability=_reliability(run), mechanisms=[] if of_assays else _by_mechanism(run),
         doses=known_doses, new_doses=_doses(run, new, styles, most_doses - len(known_doses)),
         maps={name: _picture(drawn, f"{name} of treatments") for name, drawn in _maps(run, placed, styles).items()},
         examples=_examples(run.gallery), learning=_learning(run),
@@ -156,7 +156,7 @@ def _shown(run: Run, number: int, runs: int) -> ShownRun:
 
 
 def _compared(run: Run) -> Comparison | None:
-    return verdicts.compare(run.baselines, run.tables, run.scores,
+    return verdicts.compare(run.baselines, run.tables, run.scores, run.description.control,
                             readout=run.scores.readout.chosen if run.scores.readout else "", folds=len(run.splits()) > 1)
 
 
@@ -182,12 +182,14 @@ def _doses(run: Run, wells: pd.DataFrame, styles: dict[str, tuple[str, str]],
             for (mechanism, compound), svg in drawn.items()]
 
 
-def _by_mechanism(fields: pd.DataFrame, treatments: pd.DataFrame) -> list[MechanismRow]:
+def _by_mechanism(run: Run) -> list[MechanismRow]:
+    fields, treatments = (scoring.by_mechanism(run.tables[level], run.description.control)
+                          for level in ("fields", "treatments"))
     by_treatment = {row["mechanism"]: Score(row["correct"], row["total"])
-                    for row in scoring.by_mechanism(treatments).to_dict("records")}
+                    for row in treatments.to_dict("records")}
     return [MechanismRow(row["mechanism"], Score(row["correct"], row["total"]),
                          by_treatment.get(row["mechanism"], Score(0, 0)), row["predicted"])
-            for row in scoring.by_mechanism(fields).to_dict("records")]
+            for row in fields.to_dict("records")]
 
 
 def _maps(run: Run, placed: PlacedTreatments, styles: dict[str, tuple[str, str]]) -> dict[str, str]:

@@ -10,8 +10,8 @@ import pytest
 from mscnn.evaluation.calibration import calibration
 from mscnn.evaluation.scoring import Score
 from mscnn.profiling.resampling import Interval
-from mscnn.report import figures
 from mscnn.report import calibration as of_calibration
+from mscnn.report import figures
 from mscnn.report.run import Fold
 
 NAMES = ["a mechanism with a long name", "$b_{", "c"]

@@ -22,7 +22,7 @@ from mscnn.report.page.found import Found, summarise
 from mscnn.report.page.optional import TreatmentPicture
 from mscnn.report.page.places import PlacedTreatments
 from mscnn.report.page.plates import Plates, to_numbers
-from mscnn.report.page.treatments import COLUMNS, COMPOUND, DOSE, MECHANISM
+from mscnn.report.page.treatments import COLUMNS, COMPOUND, DOSE
 from mscnn.report.run import Run
 
 FIRST = 50            # rows of the table that the page shows without scripts
