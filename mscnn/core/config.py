@@ -126,25 +126,39 @@ class Data(Table):
 class Split(Settings):
     """Which compounds the network never sees"""
 
-    split_method: Literal["hold-out", "k-fold", "leave-compound-out", "leave-week-out", "random"] = setting(
+    split_method: Literal["auto", "hold-out", "k-fold", "leave-compound-out", "leave-plate-out", "leave-week-out", "random",
+                          "wells"] = setting(
         "hold-out", "which compounds are held out. hold-out: those of --hold-out; k-fold: compounds in --folds groups, "
-                    "group --fold is held out; leave-compound-out, leave-week-out: compound or week number --fold; random: "
-                    "fields at random, which LEAKS wells and compounds and only serves comparison")
-    hold_out: str = setting("none", "compounds to hold out, also a name a line; none trains on all",
-                            metavar="NAME,...")
+                    "group --fold is held out; leave-compound-out, leave-week-out, leave-plate-out: compound, week or "
+                    "plate number --fold; wells: a share of the wells of each class on each plate, whose score says "
+                    "nothing of new compounds; random: fields at random, which LEAKS wells and compounds and only serves "
+                    "comparison; auto: compounds where mechanisms have several, else wells. The log says what and why")
+    hold_out: str | None = setting(None, "compounds to hold out, also a name a line; none trains on all",
+                                   metavar="NAME,...")
+    hold_out_controls: Fraction = setting(0.0, "share of the control wells of each plate that are held out beside "
+                                               "compounds, so that false positives can be counted; 0 with --split-method "
+                                               "auto: a fifth where it holds compounds out", common=False)
     folds: SeveralInt = setting(5, "number of groups for --split-method k-fold")
     fold: NonNegativeInt = setting(0, "number, from 0, of the group, compound or week that is held out. Compounds are in "
-                                      "alphabetical order")
-    test_fraction: OpenUnitInterval = setting(0.1, "share of fields held out by --split-method random", common=False)
+                                      "alphabetical order, plates in natural order. Of wells: which share of them")
+    test_fraction: OpenUnitInterval = setting(0.1, "share held out by --split-method random, of fields, or wells, of wells",
+                                              common=False)
     split_within: str | None = setting(None, "split.csv of another split: only its training side is split. Inner folds "
                                              "choose settings so, without a look at what that split holds out",
                                        common=False, metavar="FILE")
 
     def __post_init__(self):
         super().__post_init__()
-        if self.split_method != "hold-out" and self.hold_out.strip().lower() not in ("none", ""):
+        names_any = self.hold_out is not None and self.hold_out.strip().lower() not in ("none", "")
+        if self.split_method not in ("hold-out", "auto") and names_any:
             raise UsageError(f"--hold-out {self.hold_out} goes with --split-method hold-out, got --split-method "
                              f"{self.split_method}; drop one of the two")
+        may_hold_compounds = names_any or self.split_method in ("k-fold", "leave-compound-out", "leave-week-out") or (
+            self.split_method == "auto" and self.hold_out is None)
+        if self.hold_out_controls and not may_hold_compounds:
+            raise UsageError(f"--hold-out-controls {self.hold_out_controls:g} holds control wells out beside compounds, "
+                             "and no compound is held out; name some by --hold-out, or use --split-method wells, which "
+                             "holds wells of all classes out")
 
 
 @dataclass(frozen=True, kw_only=True)

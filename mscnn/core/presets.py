@@ -42,12 +42,12 @@ def bbbc021() -> dict[str, Any]:
 
 def screen() -> dict[str, Any]:
     """Learn any other screen without its mechanisms, then predict them by the best read-out; name it by --sites CSV."""
-    return dict(_LABEL_FREE)
+    return {"split_method": "auto", **_LABEL_FREE}
 
 
 def supervised() -> dict[str, Any]:
     """Learn the mechanisms of any other screen; name it by --sites CSV."""
-    return dict(_SMALL_SCREEN)
+    return {"split_method": "auto", **_SMALL_SCREEN}
 
 
 _SMALL_SCREEN = {"epochs": 30, "minibatch": 32, "lr": "0.01;20;0.003;26;0.001", "class_weights": "balanced",

@@ -8,6 +8,7 @@ from scipy import stats
 from mscnn.core import files, identity, machine
 from mscnn.core.errors import DataError
 from mscnn.core.logs import log
+from mscnn.data.tables.sides import OF_WELLS
 from mscnn.data.tables.site_table import PUBLIC_SITE
 from mscnn.data.tables.splits import SplitRecord
 from mscnn.evaluation import confidence, decisions, prediction_table, profile_scores, readout_scores
@@ -133,7 +134,7 @@ def _require_alike(evaluations: list[Path], tables: list[pd.DataFrame], descript
             if other != first:
                 raise DataError(f"{evaluations[0]} and {folder} have other settings of {name}: {first}, {other}; gather "
                                 "folds of one screen")
-        if leaking := _leaks(table, *description.splits()):
+        if leaking := _leaks(table, *description.splits(), control=description.control):
             raise DataError(f"{folder}: its network was trained on what it is scored on; gather held-out folds", leaking)
 
 
@@ -147,10 +148,20 @@ def _read_fold(folder: Path) -> tuple[pd.DataFrame, EvaluationDescription]:
     return table, description
 
 
-def _leaks(fields: pd.DataFrame, split: SplitRecord) -> list[str]:
-    """Return compounds, or weeks where weeks were left out, on both sides of a fold; none for a split that admits leaks."""
+def _leaks(fields: pd.DataFrame, split: SplitRecord, control: str) -> list[str]:
+    """Return what must be on one side of a fold and is on both; none for a split that admits leaks.
+
+    That is compounds, or weeks or plates where these were left out, and control wells that were not held out; where wells
+    were held out, all others.
+    """
     if split.leaks:
         return []
-    columns = {"compound": "Metadata_Compound"} | ({"week": "Metadata_Week"} if split.method == "leave-week-out" else {})
-    return [f"{kind} {name}" for kind, column in columns.items()
-            for name in identity.in_common(fields[column], split.trained.get(f"{kind}s", []))]
+    treated = fields[~identity.is_name(fields["Metadata_Compound"], control)]
+    names = {"week": fields["Metadata_Week"]} if split.method == "leave-week-out" else {}
+    names |= {"plate": fields["Metadata_Plate"]} if split.method == "leave-plate-out" else {}
+    names |= {"compound": treated["Metadata_Compound"]} if split.method not in OF_WELLS else {}
+    both = [f"{kind} {name}" for kind, column in names.items()
+            for name in identity.in_common(column, split.trained.get(f"{kind}s", []))]
+    alone = fields if split.method in OF_WELLS else fields.drop(treated.index)
+    wells = {f"{plate} {well}" for plate, well in zip(alone["Metadata_Plate"], alone["Metadata_Well"], strict=True)}
+    return [*both, *(f"well {name}" for name in sorted(wells - set(split.wells)))]

@@ -16,7 +16,7 @@ from mscnn.core.logs import log, progress
 from mscnn.data.pixels import handcrafted
 from mscnn.data.pixels.dataset_scale import DatasetScale
 from mscnn.data.pixels.reader import FieldReader
-from mscnn.data.tables import splits
+from mscnn.data.tables import sides, splits
 from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed import world
 from mscnn.evaluation import aggregate, baselines, load_run, results, scoring
@@ -93,13 +93,13 @@ def _folds(trainings: list[Path], description: EvaluationDescription, sites: Sit
     """
     records, is_labelled = description.splits(), (sites.frame["mechanism"] != "").to_numpy()
     if description.is_one_network and description.folds is not None:
-        sides = [np.where(splits.is_among(sites, "compound", record.held_out), splits.TEST, splits.TRAIN)
+        of_folds = [np.where(sides.is_among(sites, "compound", record.held_out), splits.TEST, splits.TRAIN)
                  for record in records]
     else:
-        sides = [_sides(training / "split.csv", sites, record)
+        of_folds = [_sides(training / "split.csv", sites, record)
                  for training, record in zip(trainings, records, strict=True)]
     return [(np.flatnonzero(side[is_labelled] == splits.TRAIN), np.flatnonzero(side[is_labelled] == splits.TEST))
-            for side in sides]
+            for side in of_folds]
 
 
 def _sides(path: Path, table: SiteTable, record: splits.SplitRecord) -> np.ndarray:

@@ -97,7 +97,7 @@ def own_sites(data: config.Data, checkpoint: Checkpoint) -> EvaluationSites:
     """Return all sites of the training's own table, and which are scored. Raises DataError where the table has changed."""
     table, split = prepare_data.load_sites(data, needs_labels=not is_label_free(checkpoint)), checkpoint.split
     is_scored = splits.restore(split, table).side == splits.TEST
-    notes = [split.leaks] if split.leaks else []
+    notes = [*filter(None, [split.leaks, split.meaning])]
     if is_label_free(checkpoint) and not is_scored.any():
         return EvaluationSites(table, ~table.is_control(), [*notes, SEEN_ALL], over_compounds=True)
     return EvaluationSites(table, is_scored, [*notes, *([SEEN] if checkpoint.settings["transductive"] else [])])

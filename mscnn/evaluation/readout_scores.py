@@ -12,6 +12,7 @@ from mscnn.evaluation import aggregate, scoring
 from mscnn.evaluation.assay_scores import AssayScores
 from mscnn.evaluation.calibration import LevelCalibration
 from mscnn.evaluation.confidence import TreatmentConfidence
+from mscnn.evaluation.control_scores import ControlScores
 from mscnn.evaluation.left_out_mechanism import LeftOutMechanism
 from mscnn.evaluation.scoring import LevelScores
 from mscnn.readout.choice import Choice
@@ -60,6 +61,7 @@ class EvaluationScores(LevelScores):
     left_out_mechanism: LeftOutMechanism | None = None  # None without read-outs over compounds
     confidence: TreatmentConfidence | None = None       # None in files of earlier versions, and where none is predicted
     assays: AssayScores | None = None  # None where mechanisms are predicted; where assays are, no level has a total
+    controls: ControlScores | None = None  # None where no control well is scored, and of assays
 
 
 def describe(choice: Choice) -> ReadoutScores:

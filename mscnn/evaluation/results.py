@@ -18,6 +18,7 @@ from mscnn.evaluation import (
     assay_scores,
     calibration,
     confidence,
+    control_scores,
     left_out_mechanism,
     prediction_table,
     readout_scores,
@@ -138,8 +139,9 @@ def write(fields: pd.DataFrame, description: EvaluationDescription, out: Path, r
         tables["treatments"], is_read_out=readout is not None, checkpoint=checkpoint_sha256)
     compared = (None if left_out is None else
                 left_out_mechanism.compare(tables["treatments"], of_levels(left_out)["treatments"]))
+    controls = None if of_assays else control_scores.score(tables["wells"], description.control, description.splits())
     scores = EvaluationScores(**levels, readout=readout, calibration=calibrated, left_out_mechanism=compared,
-                              assays=of_assays, confidence=found)
+                              assays=of_assays, confidence=found, controls=controls)
     if of_assays:
         assay_scores.log_scores(of_assays)
     elif scores.fields.total and calibrated:
@@ -154,6 +156,8 @@ def write(fields: pd.DataFrame, description: EvaluationDescription, out: Path, r
         readout_scores.log_readout(readout)
     if compared:
         left_out_mechanism.log_left_out(compared)
+    if controls:
+        control_scores.log_controls(controls)
     files.write_json(out / SCORES, scores.to_json())
     log.info("tables and scores: %s", out)
     return scores
