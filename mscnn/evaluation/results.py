@@ -139,7 +139,7 @@ def write(fields: pd.DataFrame, description: EvaluationDescription, out: Path, r
         tables["treatments"], is_read_out=readout is not None, checkpoint=checkpoint_sha256)
     compared = (None if left_out is None else
                 left_out_mechanism.compare(tables["treatments"], of_levels(left_out)["treatments"]))
-    controls = None if of_assays else control_scores.score(tables["wells"], description.control, description.splits())
+    controls = None if not can_predict else control_scores.score(tables["wells"], description.control, description.splits())
     scores = EvaluationScores(**levels, readout=readout, calibration=calibrated, left_out_mechanism=compared,
                               assays=of_assays, confidence=found, controls=controls)
     if of_assays:
