@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
+
 from mscnn.core import lr_schedule
 from mscnn.core.errors import UsageError
 from mscnn.core.settings import (
@@ -246,10 +248,12 @@ class Objective(Settings):
 class Optim(Settings):
     """SGD with Nesterov momentum"""
 
-    epochs: PositiveInt = setting(20, "passes over the training fields")
-    minibatch: PositiveInt = setting(256, "GLOBAL minibatch in fields, the same for any number of ranks")
+    epochs: NonNegativeInt = setting(20, "passes over the training fields; 0: from their number")
+    minibatch: NonNegativeInt = setting(256, "GLOBAL minibatch in fields, the same for any number of ranks. 0: from the "
+                                             "number of training fields")
     microbatch: PositiveInt = setting(8, "fields that a rank computes at once. The rest of its share is accumulated")
-    lr: str = setting("0.01", "learning rate, or rates and the epochs of their ends: 0.01;20;0.001",
+    lr: str = setting("0.01", "learning rate, or rates and the epochs of their ends: 0.01;20;0.001. With an epoch at the "
+                              "end, as 0.01;20;0.001;30, it is written for so many and stretched to --epochs",
                       metavar="RATES")
     momentum: OpenUnitInterval = setting(0.9, "Nesterov momentum", common=False)
     weight_decay: NonNegativeFloat = setting(5e-5, "L2 penalty on all parameters", common=False)
@@ -389,6 +393,10 @@ class Config:
         for name in GROUPS:
             values |= dataclasses.asdict(getattr(self, name))
         return values
+
+    def to_yaml(self) -> str:
+        """Return the settings as the text of a YAML file."""
+        return yaml.safe_dump(self.flat(), sort_keys=False)
 
 
 GROUPS = {"data": Data, "split": Split, "network": Network, "compute": Compute, "objective": Objective, "optim": Optim,

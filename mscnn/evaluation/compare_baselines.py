@@ -236,5 +236,6 @@ def _score(name: str, screen: baselines.Screen, folds: list[baselines.Fold], set
     fields = aggregate.field_predictions(screen.table.select(positions), probabilities_SK, classes)
     tables = aggregate.aggregate(fields, screen.table.control, well_rule=settings.aggregation.aggregate_wells,
                                  treatment_rule=settings.aggregation.aggregate_treatments)
-    scores = scoring.scores(tables, draws=DRAWS, permutations=DRAWS, seed=settings.run.seed)
-    return BaselineScores(**scores, compounds_fields=scoring.by_compound(fields))
+    scores = scoring.scores(tables, screen.table.control, draws=DRAWS, permutations=DRAWS, seed=settings.run.seed)
+    return BaselineScores(**scores, compounds_fields=scoring.by_compound(fields, screen.table.control),
+                          compounds_treatments=scoring.by_compound(tables["treatments"], screen.table.control))
