@@ -117,7 +117,7 @@ def score(wells: pd.DataFrame, control: str, splits: Sequence[SplitRecord]) -> C
     names = _control_classes(controls)
     if not names:
         return ControlScores(unit, len(controls), num_plates, None, note="; ".join([*notes, NOT_A_CLASS]))
-    table = _table(wells, control)
+    table = well_table(wells, control)
     assert table is not None
     is_control = (table["effect"] == "").to_numpy()
     return ControlScores(
@@ -132,7 +132,7 @@ def accuracy(wells: pd.DataFrame, control: str) -> ControlAccuracy | None:
 
     wells: as in `score`.
     """
-    table = _table(wells, control)
+    table = well_table(wells, control)
     return None if table is None else _accuracy(table)
 
 
@@ -169,7 +169,7 @@ def _number(measure: Measure) -> str:
     return f"{measure.value:.2f}" if measure.value is not None else f"not to be had ({measure.reason})"
 
 
-def _table(wells: pd.DataFrame, control: str) -> pd.DataFrame | None:
+def well_table(wells: pd.DataFrame, control: str) -> pd.DataFrame | None:
     """Return a row a control well and a well of an effect; None where the control is no class.
 
     Columns: plate, effect ("" for the control), called (a mechanism), probability (of no control), score (its log odds).
