@@ -221,7 +221,7 @@ def _effect(name: str, table: pd.DataFrame) -> EffectScore:
                        z_prime=plate_statistics.measure(plate_statistics.z_prime, *sides),
                        robust_z_prime=plate_statistics.measure(plate_statistics.robust_z_prime, *sides),
                        ssmd=plate_statistics.measure(plate_statistics.ssmd, *sides),
-                       auc=plate_statistics.measure(plate_statistics.auc, *sides, fewest=1))
+                       auc=plate_statistics.measure_auc(*sides))
 
 
 def _by_plate(table: pd.DataFrame) -> list[PlateScore]:

@@ -94,7 +94,7 @@ def draw(table: pd.DataFrame) -> str:
         axes.set_yticks(range(len(plates)), [palette.short(plate, 16) for plate in plates], fontsize=8)
         axes.set_ylim(len(plates) - 0.4, -0.6)
         axes.set_xlabel("log odds that a well is no control\n(dotted: as likely as not)", fontsize=8)
-        axes.set_title("Does each plate tell control from effect?", fontsize=9)
+        figure.suptitle("Are control and effect apart on each plate?", fontsize=9)
         figure.legend(loc="outside lower center", fontsize=7, frameon=False)
     return drawn.getvalue()
 
