@@ -9,8 +9,9 @@ import pytest
 from mscnn.core.errors import DataError
 from mscnn.data.tables import splits
 from mscnn.data.tables.site_table import read_sites
-from mscnn.evaluation import aggregate, combine_folds, compare_baselines, results
+from mscnn.evaluation import aggregate, combine_folds, compare_baselines, load_run, results
 from mscnn.report import verdicts
+from tests.conftest import make_table
 
 tifffile = pytest.importorskip("tifffile")
 
@@ -83,3 +84,10 @@ def test_folds_of_wells_that_were_trained_on_are_not_gathered(run, tmp_path):
     with pytest.raises(DataError, match="its network was trained on what it is scored on") as raised:
         combine_folds.combine_folds([leaky], tmp_path / "none")
     assert str(description.split.wells[0]) in "\n".join(raised.value.details)
+
+
+def test_scores_of_one_effect_say_that_right_means_called():
+    table = make_table([("a", "M"), ("DMSO", "DMSO")])
+    assert "treated fields that are right are those that are called" in load_run.note_one_effect(table, ["DMSO", "M"])
+    assert not load_run.note_one_effect(table, ["DMSO", "M", "N"])
+    assert not load_run.note_one_effect(make_table([("a", "M"), ("DMSO", "")]), ["M", "N"])
