@@ -159,6 +159,20 @@ class Progress:
             left = (now - self._started) / done_here * (self.total - self.done) if done_here else float("nan")
             log.info("%s  %d/%d %ss  %s  eta %s", self.what, self.done, self.total, self.unit, note, clock(left))
 
+    def show(self, done: int, note: str, left: str) -> None:
+        """Set the units that are done, for a caller that knows better than their number when all will be.
+
+        left: the time that is left, as clock returns it.
+        """
+        self.done = done
+        self.bar.bar_format = "{desc}: {percentage:3.0f}%|{bar}| {postfix}"
+        self.bar.n = done
+        self.bar.set_postfix_str(f"{note}  eta {left}")
+        now = time.monotonic()
+        if self._plain and now - self._last_line >= PLAIN_INTERVAL:
+            self._last_line = now
+            log.info("%s  %s  eta %s", self.what, note, left)
+
     def close(self) -> None:
         """Remove the bar."""
         self.bar.close()
