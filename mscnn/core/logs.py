@@ -165,9 +165,10 @@ class Progress:
         left: the time that is left, as clock returns it.
         """
         self.done = done
-        self.bar.bar_format = "{desc}: {percentage:3.0f}%|{bar}| {postfix}"
+        text = f"{note}  eta {left}".replace("{", "{{").replace("}", "}}")
+        self.bar.bar_format = f"{{desc}}: {{percentage:3.0f}}%|{{bar:20}}| {text}"
         self.bar.n = done
-        self.bar.set_postfix_str(f"{note}  eta {left}")
+        self.bar.refresh()
         now = time.monotonic()
         if self._plain and now - self._last_line >= PLAIN_INTERVAL:
             self._last_line = now
