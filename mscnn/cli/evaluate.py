@@ -1,6 +1,7 @@
 """Score a checkpoint on the compounds that its split held out, or on any other table."""
 
 from mscnn.cli import parse
+from mscnn.core.logs import working
 from mscnn.core.optional_parts import OptionalParts
 from mscnn.distributed import heartbeat, launchers
 from mscnn.evaluation.settings import EvaluationSettings
@@ -24,14 +25,15 @@ def main(argv: list[str]) -> None:
         evaluation = run.evaluate(settings)
         if evaluation is None:
             return
-        run.write(evaluation)
+        with working("scores and their intervals"):
+            run.write(evaluation)
         parts = OptionalParts(f"tables and scores are whole in {evaluation.out}")
         with parts.part(results.PROFILES):
             run.write_profiles(evaluation)
         if settings.h5ad:
             with parts.part(results.ANNDATA):
                 run.write_anndata(evaluation.profiles, evaluation.out)
-        with parts.part(results.PROFILE_SCORES):
+        with parts.part(results.PROFILE_SCORES), working("scores of the profiles"):
             run.score_profiles(evaluation)
         with parts.part(results.CONFUSION):
             from mscnn.report import confusion  # here: matplotlib takes seconds

@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("mscnn")
 TRAIN, HELD_OUT = "train", "held_out"  # kinds of metrics
 PLAIN_INTERVAL = 10.0  # seconds between progress lines where there is no terminal
+QUIET = 5.0  # seconds that a work without a count may be silent
 
 
 def open_logs(rank: int, run_dir: Path | None) -> None:
@@ -191,6 +193,26 @@ def progress(total: int, what: str, rank: int = 0, unit: str = "step", done: int
             yield shown
         finally:
             shown.close()
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Log every ten seconds that the block is still at work, from the fifth on, where no count says how far it is."""
+    ended, started = threading.Event(), time.monotonic()
+
+    def watch() -> None:
+        pause = QUIET
+        while not ended.wait(pause):
+            log.info("%s  %s so far", what, clock(time.monotonic() - started))
+            pause = PLAIN_INTERVAL
+
+    watcher = threading.Thread(target=watch, name="working", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
 
 
 def _step_of(line: str) -> float:

@@ -4,6 +4,7 @@ A run is a run directory of train.py, or a folder of folds (`mscnn loco`, slurm/
 """
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 
 from mscnn.core import config, files, foreign_table, run_directory
 from mscnn.core.errors import DataError, UsageError
-from mscnn.core.logs import log, progress
+from mscnn.core.logs import log, progress, working
 from mscnn.data.pixels import handcrafted
 from mscnn.data.pixels.dataset_scale import DatasetScale
 from mscnn.data.pixels.reader import FieldReader
@@ -61,14 +62,17 @@ def score_baselines(run: Path, *, features: Path | None, nuclei: str | None, wor
     if not len(held_out):
         raise UsageError(f"{run} holds nothing out, so that there is nothing to compare")
     at_random = _random_folds(table, held_out)
-    found = BaselineResults(len(folds), {}, _retrieval(run, screen, held_out, settings))
-    for name in baselines.available(screen):
-        held_out = _score(name, screen, folds, settings)
-        random = _score(name, screen, at_random, settings) if at_random else None
-        found.baselines[name] = BaselineResult("shortcut" if name in baselines.SHORTCUTS else "real", held_out, random)
-        log.info("%-26s %s fields right", name, ", ".join(
-            f"{split} {scores.fields.correct}/{scores.fields.total}"
-            for split, scores in (("held out", held_out), ("random", random)) if scores))
+    with working("retrieval of the held-out treatments"):
+        found = BaselineResults(len(folds), {}, _retrieval(run, screen, held_out, settings))
+    names = baselines.available(screen)
+    with progress(len(names) * (len(folds) + len(at_random)), "baselines", unit="fold") as bar:
+        for name in names:
+            held_out = _score(name, screen, folds, settings, bar.advance)
+            random = _score(name, screen, at_random, settings, bar.advance) if at_random else None
+            found.baselines[name] = BaselineResult("shortcut" if name in baselines.SHORTCUTS else "real", held_out, random)
+            log.info("%-26s %s fields right", name, ", ".join(
+                f"{split} {scores.fields.correct}/{scores.fields.total}"
+                for split, scores in (("held out", held_out), ("random", random)) if scores))
     for line in retrieval.lines(found.retrieval):
         log.info("%s", line)
     out = scores_folder(run) / BASELINES
@@ -190,9 +194,10 @@ def _untrained(table: SiteTable, settings: config.Config, microbatch: int) -> np
                        acceleration=acceleration, advance=bar.advance)[1]
 
 
-def _score(name: str, screen: baselines.Screen, folds: list[baselines.Fold], settings: config.Config) -> BaselineScores:
+def _score(name: str, screen: baselines.Screen, folds: list[baselines.Fold], settings: config.Config,
+           advance: Callable[[int], object]) -> BaselineScores:
     classes = screen.table.mechanisms()
-    positions, probabilities_SK = baselines.over_folds(name, screen, folds, classes)
+    positions, probabilities_SK = baselines.over_folds(name, screen, folds, classes, advance)
     fields = aggregate.field_predictions(screen.table.select(positions), probabilities_SK, classes)
     tables = aggregate.aggregate(fields, screen.table.control, well_rule=settings.aggregation.aggregate_wells,
                                  treatment_rule=settings.aggregation.aggregate_treatments)
