@@ -64,13 +64,14 @@ def probabilities(name: str, screen: Screen, fold: Fold, classes: list[str]) -> 
     return over_folds(name, screen, [fold], classes)[1]
 
 
-def over_folds(name: str, screen: Screen, folds: Iterable[Fold], classes: list[str], *,
-               with_control: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def over_folds(name: str, screen: Screen, folds: Iterable[Fold], classes: list[str], *, with_control: bool = False,
+               advance: Callable[[int], object] = lambda number: None) -> tuple[np.ndarray, np.ndarray]:
     """Return the positions of all tested fields, in the table's order, and one baseline's probabilities (S_test, K).
 
     Shortcuts are fitted on treated wells alone: control wells are everywhere and would hide what a shortcut can reach.
     with_control: they are fitted on control wells too, which they are asked to tell from the treated ones.
     aggregate.field_predictions(table.select(positions), probabilities, classes) makes a table of the result.
+    advance: called with the number of folds that have just been predicted.
     """
     baseline, mechanisms_S = BASELINES[name], screen.table.frame["mechanism"].to_numpy()
     inputs = baseline.sees(screen)
@@ -81,6 +82,7 @@ def over_folds(name: str, screen: Screen, folds: Iterable[Fold], classes: list[s
     for train, test in folds:
         tested.append(test)
         parts.append(_fit_and_predict(baseline, inputs, mechanisms_S, (train[may_train_S[train]], test), classes))
+        advance(1)
     tested_S = np.concatenate(tested)
     assert len(set(tested_S)) == len(tested_S), "a field is tested in more than one fold"
     order = np.argsort(tested_S)

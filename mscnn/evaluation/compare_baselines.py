@@ -4,6 +4,7 @@ A run is a run directory of train.py, or a folder of folds (`mscnn loco`, slurm/
 """
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 
 from mscnn.core import config, files, foreign_table, run_directory
 from mscnn.core.errors import DataError, UsageError
-from mscnn.core.logs import log, progress
+from mscnn.core.logs import log, progress, working
 from mscnn.data.pixels import handcrafted
 from mscnn.data.pixels.dataset_scale import DatasetScale
 from mscnn.data.pixels.reader import FieldReader
@@ -69,14 +70,19 @@ def score_baselines(run: Path, *, features: Path | None, nuclei: str | None, wor
                  "control alone")
     treated_folds = [] if is_one_effect else [(train, test[~is_control[test]]) for train, test in folds]
     at_random = [] if is_one_effect else _random_folds(table, tested[~is_control[tested]])
-    found = BaselineResults(len(folds), {}, _retrieval(run, screen, tested[~is_control[tested]], settings))
-    for name in baselines.available(screen):
-        held_out = _score(name, screen, treated_folds, settings) if treated_folds else NOT_SCORED
-        random = _score(name, screen, at_random, settings) if at_random else None
-        controls = _score_controls(name, screen, folds, settings) if is_control[tested].any() else None
-        found.baselines[name] = BaselineResult("shortcut" if name in baselines.SHORTCUTS else "real", held_out, random,
-                                               controls)
-        log.info("%-26s %s", name, _told(found.baselines[name]))
+    of_controls = folds if is_control[tested].any() else []
+    with working("retrieval of the held-out treatments"):
+        found = BaselineResults(len(folds), {}, _retrieval(run, screen, tested[~is_control[tested]], settings))
+    names = baselines.available(screen)
+    steps = len(names) * sum(map(len, (treated_folds, at_random, of_controls)))
+    with progress(steps, "baselines", unit="fold") as bar:
+        for name in names:
+            held_out = _score(name, screen, treated_folds, settings, bar.advance) if treated_folds else NOT_SCORED
+            random = _score(name, screen, at_random, settings, bar.advance) if at_random else None
+            controls = _score_controls(name, screen, of_controls, settings, bar.advance) if of_controls else None
+            found.baselines[name] = BaselineResult("shortcut" if name in baselines.SHORTCUTS else "real", held_out, random,
+                                                   controls)
+            log.info("%-26s %s", name, _told(found.baselines[name]))
     for line in retrieval.lines(found.retrieval):
         log.info("%s", line)
     out = scores_folder(run) / BASELINES
@@ -219,20 +225,21 @@ def _untrained(table: SiteTable, settings: config.Config, microbatch: int) -> np
                        acceleration=acceleration, advance=bar.advance)[1]
 
 
-def _score_controls(name: str, screen: baselines.Screen, folds: list[baselines.Fold],
-                    settings: config.Config) -> ControlAccuracy | None:
+def _score_controls(name: str, screen: baselines.Screen, folds: list[baselines.Fold], settings: config.Config,
+                    advance: Callable[[int], object]) -> ControlAccuracy | None:
     """Return how many held-out control and treated wells a baseline puts on the right side; None without either."""
     classes, control = screen.table.mechanisms(), screen.table.control
-    positions, probabilities_SK = baselines.over_folds(name, screen, folds, classes, with_control=True)
+    positions, probabilities_SK = baselines.over_folds(name, screen, folds, classes, with_control=True, advance=advance)
     fields = aggregate.field_predictions(screen.table.select(positions), probabilities_SK, classes)
     tables = aggregate.aggregate(fields, control, well_rule=settings.aggregation.aggregate_wells,
                                  treatment_rule=settings.aggregation.aggregate_treatments)
     return control_scores.accuracy(tables["wells"], control)
 
 
-def _score(name: str, screen: baselines.Screen, folds: list[baselines.Fold], settings: config.Config) -> BaselineScores:
+def _score(name: str, screen: baselines.Screen, folds: list[baselines.Fold], settings: config.Config,
+           advance: Callable[[int], object]) -> BaselineScores:
     classes = screen.table.mechanisms()
-    positions, probabilities_SK = baselines.over_folds(name, screen, folds, classes)
+    positions, probabilities_SK = baselines.over_folds(name, screen, folds, classes, advance=advance)
     fields = aggregate.field_predictions(screen.table.select(positions), probabilities_SK, classes)
     tables = aggregate.aggregate(fields, screen.table.control, well_rule=settings.aggregation.aggregate_wells,
                                  treatment_rule=settings.aggregation.aggregate_treatments)
