@@ -52,8 +52,8 @@ def split_of(*held_out: str, leaks: str = "") -> SplitRecord:
 
 
 def score_of(table: pd.DataFrame) -> BaselineScores:
-    scores = scoring.scores(aggregate.aggregate(table, "DMSO"), draws=50, permutations=50)
-    return BaselineScores(**scores, compounds_fields=scoring.by_compound(table))
+    scores = scoring.scores(aggregate.aggregate(table, "DMSO"), "DMSO", draws=50, permutations=50)
+    return BaselineScores(**scores, compounds_fields=scoring.by_compound(table, "DMSO"))
 
 
 def baselines(folds: int, **held_out: pd.DataFrame) -> str:
