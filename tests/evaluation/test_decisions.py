@@ -17,8 +17,9 @@ TREATMENTS = pd.DataFrame([("=a", 1.0, "", "M", 0.9), ("b", np.nan, "M", "M", 0.
                           columns=[*KEY, "Metadata_MOA", "Predicted_MOA", "Probability_M"])
 TREATMENTS = TREATMENTS.assign(Probability_N=0.1, Probability_M=np.where(TREATMENTS["Predicted_MOA"] == "M",
                                                                         TREATMENTS["Probability_M"], 0.05))
-FIELDS = pd.DataFrame([("P1", "B02", "=a", 1.0), ("P1", "B02", "=a", 1.0), ("P2", "B02", "=a", 1.0), ("P1", "C02", "b", np.nan),
-                       ("P1", "D02", "c", 3.0), ("P1", "E02", "d", 1.0), ("P1", "F02", "e", 1.0), ("P1", "A01", "DMSO", 0.0)],
+FIELDS = pd.DataFrame([("P1", "B02", "=a", 1.0), ("P1", "B02", "=a", 1.0), ("P2", "B02", "=a", 1.0),
+                       ("P1", "C02", "b", np.nan), ("P1", "D02", "c", 3.0), ("P1", "E02", "d", 1.0),
+                       ("P1", "F02", "e", 1.0), ("P1", "A01", "DMSO", 0.0)],
                       columns=["Metadata_Plate", "Metadata_Well", *KEY])
 # mAP, q, effect: a is inactive with a large effect, b and d are active, c is not ranked, e lacks
 HITS = pd.DataFrame([("=a", 1.0, 0.3, 0.5, 9.0), ("b", np.nan, 0.9, 0.01, 2.0), ("c", 3.0, np.nan, np.nan, 4.0),
@@ -26,8 +27,8 @@ HITS = pd.DataFrame([("=a", 1.0, 0.3, 0.5, 9.0), ("b", np.nan, 0.9, 0.01, 2.0), 
                     columns=[*KEY, "Mean_Average_Precision", "Q_Value", "Effect_Size"]).assign(Active=False)
 FIRST = pd.DataFrame([("=a", 1.0, "", "k", 2.0, "M", 0.9, 0.05), ("b", np.nan, "M", "k", 2.0, "M", 0.8, 0.1),
                       ("d", 1.0, "", "l", np.nan, "O", 0.4, 0.6), ("d", 1.0, "M", "k", 2.0, "M", 0.3, 0.7)],
-                     columns=[*KEY, "Metadata_MOA", "Nearest_Compound", "Nearest_Concentration", "Nearest_MOA", "Similarity",
-                              "None_Of_The_Known"])
+                     columns=[*KEY, "Metadata_MOA", "Nearest_Compound", "Nearest_Concentration", "Nearest_MOA",
+                              "Similarity", "None_Of_The_Known"])
 SURE = np.array([0.5, 0.4, 0.3, 0.2, np.nan])
 
 
@@ -72,12 +73,12 @@ def test_where_no_q_can_be_low_enough_nothing_is_called_inactive():
 def test_what_is_said_at_the_end():
     evidence = Evidence(HITS, FIRST)
     assert decisions.summary(made(evidence), evidence) == (
-        "5 treatments: 2 active (q < 0.05); of these 1 near to a known mechanism (p <= 0.1) and 1 that may be none of the "
-        "known")
+        "5 treatments: 2 active (q < 0.05); of these 1 near to a known mechanism (p <= 0.1) and 1 that may be none of "
+        "the known")
     evidence = Evidence(None, FIRST, activity_note="no control wells are there")
     assert decisions.summary(made(evidence), evidence) == (
-        "5 treatments: activity is not known (no control wells are there); 2 near to a known mechanism (p <= 0.1) and 1 that "
-        "may be none of the known")
+        "5 treatments: activity is not known (no control wells are there); 2 near to a known mechanism (p <= 0.1) and "
+        "1 that may be none of the known")
     few = Evidence(HITS, FIRST, least_p=0.2)
     assert "cannot be told (with so few known compounds p is 0.20 or more" in decisions.summary(made(few), few)
     alone = decisions.table(TREATMENTS[:1], FIELDS, SURE[:1], [], Evidence(known_note="why"))

@@ -40,7 +40,7 @@ def test_wells_with_a_mechanism_and_of_the_control_are_kept_and_read_for_the_sam
     assert known_profiles.read(tmp_path, "other") is None
     assert known_profiles.read(tmp_path / "nothing", "abc") is None
     (tmp_path / known_profiles.FILE).write_text("no parquet")
-    with pytest.raises(DataError, match="known_profiles.parquet.*remove it, and it is written anew"):
+    with pytest.raises(DataError, match=r"known_profiles\.parquet.*remove it, and it is written anew"):
         known_profiles.read(tmp_path, "abc")
 
 
@@ -76,10 +76,9 @@ def test_without_enough_controls_all_wells_are_scaled_together_and_a_note_says_s
 
 def test_a_compound_is_no_neighbour_of_itself_in_another_spelling_and_one_trained_on_is_a_neighbour_only():
     new = another().replace({"Metadata_Compound": {"new c1": "C1 ", "new c5": "C5"}})
-    new.loc[new["Metadata_Compound"].isin(["C1 ", "C5"]), "Metadata_MOA"] = ["m1" if name == "C1 " else "m5" for name in new[
-        "Metadata_Compound"] if name in ("C1 ", "C5")]
-    found = known_profiles.compare(profile_table.from_frame(new, "new"), known_profiles.of_fields(training(), "DMSO", "mean"),
-                                   "DMSO", **RULES)
+    new["Metadata_MOA"] = new["Metadata_Compound"].map({"C1 ": "m1", "C5": "m5"}).fillna("")
+    found = known_profiles.compare(profile_table.from_frame(new, "new"),
+                                   known_profiles.of_fields(training(), "DMSO", "mean"), "DMSO", **RULES)
     own = found.first[found.first["Metadata_Compound"].isin(["C1", "C5"])]
     assert len(own) == 4
     assert not (own["Nearest_Compound"] == own["Metadata_Compound"]).any()

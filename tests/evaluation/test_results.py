@@ -32,7 +32,8 @@ def fold(folder, rows, control="DMSO", notes=(), trained=(), method="leave-compo
     split = SplitRecord(method, held_out=[], leaks=leaks, sha256="0", sites={}, unlearnable=[],
                         trained={"compounds": list(trained), "weeks": ["Week2"]})
     (folder / results.EVALUATION).write_text(json.dumps(EvaluationDescription(
-        checkpoint="last.safetensors", step=1, compounds=[], control=control, channels=["DNA"], classes=["DMSO", "bright", "dark"],
+        checkpoint="last.safetensors", step=1, compounds=[], control=control, channels=["DNA"],
+        classes=["DMSO", "bright", "dark"],
         notes=list(notes), aggregate_wells="mean", aggregate_treatments="median", tta="none", head="softmax", seed=0,
         split=split,
         environment={}).to_json()))

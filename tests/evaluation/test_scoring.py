@@ -38,7 +38,8 @@ def test_by_mechanism():
 
 
 def test_confusion_has_true_rows_and_only_what_occurs():
-    counts = confusion(pd.concat([TABLE, pd.DataFrame({"Metadata_MOA": ["M"], "Predicted_MOA": ["Q"], "Metadata_Compound": ["f"]})]), "DMSO")
+    more = pd.DataFrame({"Metadata_MOA": ["M"], "Predicted_MOA": ["Q"], "Metadata_Compound": ["f"]})
+    counts = confusion(pd.concat([TABLE, more]), "DMSO")
     assert (counts.index.tolist(), counts.columns.tolist()) == (["M", "N", "O"], ["M", "N", "O", "Q"])
     assert counts.to_numpy().tolist() == [[1, 1, 0, 1], [0, 1, 0, 0], [1, 0, 0, 0]]
 

@@ -39,7 +39,7 @@ def test_a_feature_that_does_not_vary_in_the_controls_is_centred_only():
 
 
 def test_a_feature_that_hardly_varies_on_one_plate_is_not_blown_up():
-    """0 in all control wells of P1 but for one at 0.001, and between 0 and 4 on P2: by hand, a quarter of the spread in both."""
+    """0 or 0.001 in the control wells of P1, 0 or 4 on P2: by hand, a quarter of the spread in both."""
     rows = [(plate, f"B{n:02d}", "W1", "DMSO" if n < 4 else "a", 1.0, "M") for plate in ("P1", "P2") for n in range(5)]
     values = [0, 0, 0.001, 0.001, 5, 0, 4, 0, 4, 5]  # medians 0.0005 and 2; squares 4 times 0.0005^2, and 4 times 2^2
     found = normalise_plates(profile_table(rows, [(value,) for value in values]), "mad", "DMSO").features_SF[:, 0]

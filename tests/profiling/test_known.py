@@ -228,7 +228,7 @@ def test_profiles_of_zeros_are_neither_neighbours_nor_listed():
     with_zeros, without = (compare_with_known(*screen(*rows), nearest=9) for rows in ([*BY_HAND, *zeros], BY_HAND))
     assert with_zeros.score == without.score
     pd.testing.assert_frame_equal(with_zeros.nearest, without.nearest)
-    assert with_zeros.note == "1 treatments with profiles of zeros are like no other, and not listed"
+    assert with_zeros.note == "1 treatment with a profile of zeros: like no other, and not listed"
 
 
 def test_equally_near_compounds_are_in_the_order_of_the_table():
