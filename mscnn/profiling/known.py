@@ -191,8 +191,8 @@ def _score(profiles: _Profiles, asked_N: np.ndarray, with_N: np.ndarray, without
     median = np.quantile(known_N, 0.5, weights=weights_N, method="inverted_cdf")
     auc, interval = auc_of_left_out(known_N, left_out_N, compounds_N, draws=draws, seed=seed)
     left_out = len(np.unique(profiles.mechanism_T[asked_N[is_left_out_N]]))
-    note = (f"{number_of(left_out, 'mechanism')} can be left out; with fewer than {FEW} p values are up to a third too small: "
-            "take them as a ranking") if left_out < FEW else ""
+    note = (f"{number_of(left_out, 'mechanism')} can be left out; with fewer than {FEW} p values are up to a third too "
+            "small: take them as a ranking") if left_out < FEW else ""
     return KnownScore(*counts, auc, interval, min(float(np.average(left_out_N >= median, weights=weights_N)), 1.0), note)
 
 

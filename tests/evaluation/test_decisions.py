@@ -83,7 +83,7 @@ def test_what_is_said_at_the_end():
     assert "cannot be told (with so few known compounds p is 0.20 or more" in decisions.summary(made(few), few)
     alone = decisions.table(TREATMENTS[:1], FIELDS, SURE[:1], [], Evidence(known_note="why"))
     assert decisions.summary(alone, Evidence(known_note="why")).startswith("1 treatment: activity is not known (")
-    assert decisions.summary(alone, Evidence(known_note="why")).endswith("whether a mechanism is known cannot be told (why)")
+    assert decisions.summary(alone, Evidence(known_note="why")).endswith("a mechanism is known cannot be told (why)")
 
 
 def test_flagged_fields_are_counted():
