@@ -34,8 +34,8 @@ class EvaluationSettings(Parallel):
                                        "screen, that of the training", common=False, metavar="CSV")
     profiles: Literal["auto", "held-out", "all"] = setting(
         "auto", "whose features are computed. auto: those of all fields of the training's own table, where their images "
-                "are there, so that activity against control wells and nearest known compounds are told; held-out: those of "
-                "the scored fields alone, in less time", common=False)
+                "are there, so that activity against control wells and nearest known compounds are told; held-out: those "
+                "of the scored fields alone, in less time", common=False)
     h5ad: bool = setting(False, "write the features as profiles.h5ad too, for scanpy and others that read AnnData",
                          common=False)
     examples: NonNegativeInt = setting(
