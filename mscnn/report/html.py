@@ -3,8 +3,6 @@
 The report reads what runs have written and computes no prediction.  Everything that comes from a table is escaped.
 """
 
-import base64
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,23 +12,21 @@ import numpy as np
 import pandas as pd
 
 from mscnn.core import words
-from mscnn.core.errors import DataError
 from mscnn.core.files import write_atomically
 from mscnn.evaluation import scoring
 from mscnn.evaluation.scoring import LEVELS, Score
 from mscnn.profiling import profile_table, treatment_profiles
-from mscnn.report import assays, calibration, dose_section, figures, palette, profile_section, verdicts
+from mscnn.report import assays, calibration, data_urls, dose_section, examples, figures, palette, profile_section, verdicts
 from mscnn.report.assays import ShownAssays
+from mscnn.report.examples import ShownExamples
 from mscnn.report.profile_section import ShownProfiles
-from mscnn.report.run import Example, Run
+from mscnn.report.run import Run
 from mscnn.report.verdicts import CHANCE, LARGEST_CLASS, Comparison, RetrievalVerdict, Shortcut
 
 ROWS = 500          # rows of a table, at most
 DOSES = 60          # compounds whose dose curves are drawn, at most
 NAMES = 40          # compounds that a cell names, at most
-EXAMPLES = 12       # right examples, and as many wrong examples, at most
 LIMIT = 10_000_000  # bytes of a report
-PICTURE = r"\d+(-(channel|scale)-\d+)?\.jpg"  # as gallery.py names its files
 # NSC / NSCB in per cent, of 1-nearest-neighbour matching over BBBC021's 103 and 92 treatments.
 PUBLISHED = (("Ljosa et al. 2013", "factor analysis of CellProfiler features", 94, 77),
              ("Singh et al. 2014", "illumination correction", 90, 85),
@@ -72,16 +68,6 @@ class Throughput:
 
 
 @dataclass(frozen=True)
-class ShownExample:
-    """An example with its pictures as data URLs."""
-
-    example: Example
-    field: str
-    channels: list[str]
-    scales: list[str]
-
-
-@dataclass(frozen=True)
 class ShownRun:
     """All that the template shows of a run."""
 
@@ -96,7 +82,8 @@ class ShownRun:
     doses: list[tuple[str, str, Picture]]         # mechanism, compound, dose curve
     new_doses: list[tuple[str, str, Picture]]     # likewise of compounds without a known mechanism, by the predicted one
     maps: dict[str, Picture]                      # {"PCA": ..., "UMAP": ...}
-    examples: dict[str, list[ShownExample]]       # "wrong" and "right"
+    examples: ShownExamples | None                # None without a gallery
+    unit: str                                     # of concentrations
     learning: Picture | None
     profiles: ShownProfiles | None                # None where they were not scored
     throughput: Throughput | None
@@ -142,7 +129,7 @@ def _shown(run: Run) -> ShownRun:
         reliability=_reliability(run), mechanisms=[] if of_assays else _by_mechanism(fields, treatments),
         doses=known_doses, new_doses=_doses(run, new, styles, most_doses - len(known_doses)),
         maps={name: _picture(drawn, f"{name} of treatments") for name, drawn in _maps(run, styles).items()},
-        examples=_examples(run.gallery), learning=_learning(run),
+        examples=examples.shown(run.gallery), unit=getattr(run.description, "unit", "µM"), learning=_learning(run),
         profiles=profile_section.shown(run.profile_scores, run.lists), throughput=_throughput(run),
         environment=next((fold.environment for fold in run.folds if fold.environment), {}), assays=of_assays,
         assays_picture=_picture(of_assays.picture, "ROC AUC of assays") if of_assays and of_assays.picture else None)
@@ -214,25 +201,6 @@ def _reliability(run: Run) -> dict[str, Picture]:
             for level, drawn in calibration.reliability(found.by_level()).items()} if found else {}
 
 
-def _examples(gallery: list[tuple[Path, Example]]) -> dict[str, list[ShownExample]]:
-    """Return wrong and right examples, spread over compounds, with their pictures inline."""
-    chosen = {"wrong": [], "right": []}
-    turn: dict[tuple[str, str], int] = {}  # examples of a kind and compound so far
-    for folder, example in gallery:
-        kind = "right" if example.predicted == example.mechanism else "wrong"
-        turn[kind, example.compound] = turn.get((kind, example.compound), -1) + 1
-        chosen[kind].append((turn[kind, example.compound], len(chosen["right"]) + len(chosen["wrong"]), folder, example))
-    return {kind: [_with_pictures(folder, example)
-                   for *_, folder, example in sorted(candidates, key=lambda item: item[:2])[:EXAMPLES]]
-            for kind, candidates in chosen.items()}
-
-
-def _with_pictures(folder: Path, example: Example) -> ShownExample:
-    files = example.files
-    return ShownExample(example, _file(folder, files.field), [_file(folder, name) for name in files.channels],
-                        [_file(folder, name) for name in files.scales])
-
-
 def _learning(run: Run) -> Picture | None:
     drawn = figures.learning(run.folds)
     return _picture(drawn, "training loss by epoch") if drawn else None
@@ -248,16 +216,4 @@ def _throughput(run: Run) -> Throughput | None:
 
 
 def _picture(svg: str, words: str) -> Picture:
-    return Picture("data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode(), words)
-
-
-def _file(folder: Path, name: str) -> str:
-    """Return a picture of a gallery as a data URL. Raises DataError for a file that is missing or elsewhere."""
-    if not re.fullmatch(PICTURE, name):  # else a run from elsewhere could name any file, and the page would hold it
-        raise DataError(f"{folder}: {name!r} is no picture of a gallery; evaluate the run again")
-    path = folder / name
-    if not path.is_file():
-        raise DataError(f"{path}: is missing; evaluate the run again")
-    if path.resolve().parent != folder.resolve():  # as above: a link may name any file too
-        raise DataError(f"{path}: is a link out of its gallery; evaluate the run again")
-    return "data:image/jpeg;base64," + base64.b64encode(path.read_bytes()).decode()
+    return Picture(data_urls.of_svg(svg), words)
