@@ -48,7 +48,7 @@ class Choice:
 
 def keys(table: pd.DataFrame) -> pd.Series:
     """Return a text for the treatment of each row: the same for the same compound, concentration or none, and mechanism."""
-    return table[COMPOUND] + "\0" + table[DOSE].astype(float).astype(str) + "\0" + table[MOA]
+    return table[COMPOUND] + "\0" + table[DOSE].astype(float).map(str).astype("str") + "\0" + table[MOA]
 
 
 def choose(screen: Screen, attributed: int) -> list[Choice]:

@@ -246,9 +246,31 @@ def test_nothing_of_a_table_becomes_markup_and_nothing_comes_from_outside(folds,
 
 def test_examples_of_wrong_treatments_come_first(folds, tmp_path):
     text = plain(written(folds, out=tmp_path / "report.html"))
-    assert text.index("taken for another mechanism (1 shown)") < text.index("taken for the right mechanism (5 shown)")
+    assert text.index("taken for another mechanism (1 of 1 shown") < text.index("The clearest of each mechanism")
     assert "b 0.3 µM, dark &amp; &lt;b&gt;bold&lt;/b&gt;, taken for bright (probability 0.75)" in text
     assert "D&amp;A 100 %" in text
+
+
+def test_where_nothing_is_scored_no_section_of_scores_is_left(folds, tmp_path):
+    """The finding: predictions of new compounds had no report."""
+    unknown = predictions(COMPOUNDS).assign(Metadata_MOA="")
+    results.write(unknown, results.read_description(folds / "scores"), folds / "scores")
+    text = plain(written(folds, out=tmp_path / "report.html"))
+    assert "No mechanism is known here, so nothing is scored: 12 treatments of 6 compounds, 48 fields." in text
+    for heading in ("Scores, baselines", "Which mechanisms are confused?", "Can probabilities be believed?", "mechanism treatm",
+                    "No baselines were run", "0/0"):
+        assert heading not in text
+    assert "From which concentration on is the predicted mechanism seen?" in text
+    assert text.count("dose curve of") == 0
+    assert len(html._shown(run.read(folds)).new_doses) == 6
+
+
+def test_one_compound_is_not_said_to_be_compounds(folds, tmp_path):
+    """The finding: "1 compounds"."""
+    results.write(predictions({"a": 0}), results.read_description(folds / "scores"), folds / "scores")
+    text = plain(written(folds, out=tmp_path / "report.html"))
+    assert "95 % interval over 1 compound:" in text
+    assert not re.findall(r".{80}\b1 compounds", text)
 
 
 def test_a_leaking_split_is_said_before_everything_else(folds, tmp_path):
