@@ -14,7 +14,7 @@ import pandas as pd
 from mscnn.core.files import write_atomically
 from mscnn.evaluation import scoring
 from mscnn.evaluation.scoring import LEVELS, Score
-from mscnn.report import assays, calibration, data_urls, figures, palette, profile_section, verdicts
+from mscnn.report import assays, calibration, data_urls, figures, palette, profile_section, published, verdicts
 from mscnn.report.assays import ShownAssays
 from mscnn.report.page import data as page_data
 from mscnn.report.page import places, scripts
@@ -29,15 +29,6 @@ DOSES = 60          # compounds whose dose curves are drawn, at most
 NAMES = 40          # compounds that a cell names, at most
 EXAMPLES = 12       # right examples, and as many wrong examples, at most
 LIMIT = 10_000_000  # bytes of a report
-# NSC / NSCB in per cent, of 1-nearest-neighbour matching over BBBC021's 103 and 92 treatments.
-PUBLISHED = (("Ljosa et al. 2013", "factor analysis of CellProfiler features", 94, 77),
-             ("Singh et al. 2014", "illumination correction", 90, 85),
-             ("Pawlowski et al. 2016", "transferred network", 91, None),
-             ("Ando et al. 2017", "transferred network, sphered", 96, 95),
-             ("Godinez et al. 2017", "this network, leave one compound out", 93, None),
-             ("Caicedo et al. 2018", "weakly supervised", 95, 89),
-             ("Janssens et al. 2021", "unsupervised clusters", 97, 85),
-             ("Cross-Zamirski et al. 2022", "self-supervised", 98, 96))
 
 
 @dataclass(frozen=True)
@@ -100,6 +91,7 @@ class ShownRun:
     environment: dict[str, Any]                   # of the first training that wrote it
     assays: ShownAssays | None                    # None where mechanisms are predicted
     assays_picture: Picture | None
+    is_bbbc021: bool                              # all known compounds are of that screen, with which values were published
     explorer: Explorer | None                     # None for assays: their treatments have no predicted mechanism
 
 
@@ -107,7 +99,7 @@ def write(runs: list[Run], out: Path) -> int:
     """Write the report, whole or not at all; return its bytes."""
     shown = [_shown(run, number, len(runs)) for number, run in enumerate(runs, start=1)]
     text = environment().get_template("report.html").render(
-        runs=shown, published=PUBLISHED, levels=LEVELS, chance=CHANCE, most=ROWS, doses=DOSES,
+        runs=shown, published=published.VALUES, levels=LEVELS, chance=CHANCE, most=ROWS, doses=DOSES,
         scripts=scripts.load() if any(each.explorer for each in shown) else scripts.Scripts([], scripts.policy([])),
         style=scripts.load_style())
     with write_atomically(out, alone=True) as partial:
@@ -119,8 +111,8 @@ def environment() -> jinja2.Environment:
     """Return the environment of the templates: names are escaped, and a name that is not there is an error."""
     found = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True,
                                undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    found.filters |= {"names": _names, "thousands": lambda number: f"{number:,}", "percent": lambda share: f"{100 * share:.1f} %",
-                      "whole": lambda share: f"{100 * share:.0f} %"}
+    found.filters |= {"names": _names, "thousands": lambda number: f"{number:,}",
+                      "percent": lambda share: f"{100 * share:.1f} %", "whole": lambda share: f"{100 * share:.0f} %"}
     return found
 
 
@@ -148,6 +140,7 @@ def _shown(run: Run, number: int, runs: int) -> ShownRun:
         profiles=profile_section.shown(run.profile_scores, run.lists), throughput=_throughput(run),
         environment=next((fold.environment for fold in run.folds if fold.environment), {}), assays=of_assays,
         assays_picture=_picture(of_assays.picture, "ROC AUC of assays") if of_assays and of_assays.picture else None,
+        is_bbbc021=published.is_bbbc021(treatments),
         explorer=None if of_assays else page_data.explore(run, placed, styles, number, runs))
 
 
@@ -174,7 +167,7 @@ def _by_mechanism(fields: pd.DataFrame, treatments: pd.DataFrame) -> list[Mechan
 
 
 def _maps(run: Run, placed: PlacedTreatments, styles: dict[str, tuple[str, str]]) -> dict[str, str]:
-    """Draw the maps that are seen without scripts and in print, treatments that were held out ringed, or those that are wrong."""
+    """Draw the maps that are seen without scripts and in print; treatments that were held out, or are wrong, are ringed."""
     frame = placed.frame
     if run.profiles is None:
         of_frame = run.tables["treatments"]
@@ -205,7 +198,8 @@ def _examples(gallery: list[tuple[Path, Example]]) -> dict[str, list[ShownExampl
 
 def _with_pictures(folder: Path, example: Example) -> ShownExample:
     files = example.files
-    return ShownExample(example, data_urls.of_file(folder, files.field), [data_urls.of_file(folder, name) for name in files.channels],
+    return ShownExample(example, data_urls.of_file(folder, files.field),
+                        [data_urls.of_file(folder, name) for name in files.channels],
                         [data_urls.of_file(folder, name) for name in files.scales])
 
 

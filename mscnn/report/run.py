@@ -140,8 +140,8 @@ def _folders(path: Path) -> tuple[Path, list[Path], list[Path]]:
         return scores_folder(path), trainings_of(path), evaluations_of(path)
     checkpoint = results.read_description(path).checkpoint
     run = path.absolute().parent
-    is_of_run = checkpoint is not None and Path(checkpoint).absolute().is_relative_to(run) and (run / "config.yaml").exists()
-    return path, [run] if is_of_run else [], [path]
+    is_of_run = checkpoint is not None and Path(checkpoint).absolute().is_relative_to(run)
+    return path, [run] if is_of_run and (run / "config.yaml").exists() else [], [path]
 
 
 def read_metrics(path: Path) -> pd.DataFrame:

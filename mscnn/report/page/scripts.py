@@ -39,4 +39,4 @@ def policy(texts: list[str]) -> str:
     https://www.w3.org/TR/CSP3/#external-hash
     """
     hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in texts)
-    return f"default-src 'none'; img-src data:; style-src 'unsafe-inline'" + (f"; script-src {hashes}" if hashes else "")
+    return "default-src 'none'; img-src data:; style-src 'unsafe-inline'" + (f"; script-src {hashes}" if hashes else "")
