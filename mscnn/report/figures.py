@@ -1,6 +1,5 @@
 """Pictures of the report as SVG; each answers the question in its title."""
 
-import importlib.util
 import io
 import itertools
 import re
@@ -14,18 +13,16 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
-from sklearn.decomposition import PCA
-from sklearn.preprocessing import StandardScaler
 
 from mscnn.core import words
 from mscnn.core.logs import TRAIN
 from mscnn.evaluation.scoring import Score
 from mscnn.report import confusion, palette
+from mscnn.report.page.places import Projection
 from mscnn.report.run import Fold
 
 CURVES = 40       # learning curves that are drawn
 DOTS = 2000       # treatments of a map above which its dots are pixels
-MAPPED = 5000     # treatments above which UMAP takes minutes
 LABELS = palette.MAX_STYLES  # mechanisms that a legend names
 WIDTH = 3.7       # inches of a picture: 355 pixels of a page, which fit on a telephone
 STYLE = {"text.parse_math": False, "font.size": 8, "axes.titlesize": 9, "axes.labelsize": 8, "xtick.labelsize": 8,
@@ -75,25 +72,15 @@ def doses(wells: pd.DataFrame, styles: dict[str, tuple[str, str]], most: int, un
     return drawn
 
 
-def maps(features_TF: np.ndarray, mechanisms_T: np.ndarray, ringed_T: np.ndarray, ring: str,
-         styles: dict[str, tuple[str, str]], of: str) -> dict[str, str]:
-    """Draw {"PCA": picture, "UMAP": picture where umap-learn is installed} of treatments, coloured by mechanism.
+def maps(projections: list[Projection], of: str, mechanisms_T: np.ndarray, ringed_T: np.ndarray, ring: str,
+         styles: dict[str, tuple[str, str]]) -> dict[str, str]:
+    """Draw {name of a projection: picture} of treatments, coloured by mechanism.
 
-    ringed_T: bool; ring: what the legend calls the ringed treatments; of: what the title calls the features.
+    of: what the title calls the features; ringed_T: bool; ring: what the legend calls the ringed treatments.
     """
-    scaled = StandardScaler().fit_transform(features_TF)
-    pca = PCA(2, random_state=0).fit(scaled)
-    first, second = pca.explained_variance_ratio_
-    places = {"PCA": (pca.transform(scaled), [f"component {number} ({share:.0%} of the variance)"
-                                               for number, share in ((1, first), (2, second))])}
-    if importlib.util.find_spec("umap") and 15 < len(scaled) <= MAPPED:
-        import umap  # here: it takes seconds
-
-        flat = umap.UMAP(random_state=0, n_jobs=1, init="random").fit_transform(scaled)
-        places["UMAP"] = (flat, ["UMAP 1", "UMAP 2"])
-    return {name: _map(places_T2, axes, mechanisms_T, (ringed_T, ring), styles,
-                       f"Do mechanisms lie together? {name} of {len(scaled)} treatments\nby {of}")
-            for name, (places_T2, axes) in places.items()}
+    return {each.name: _map(each.places_T2, each.axes, mechanisms_T, (ringed_T, ring), styles,
+                            f"Do mechanisms lie together? {each.name} of {len(each.places_T2)} treatments\nby {of}")
+            for each in projections}
 
 
 def learning(folds: list[Fold]) -> str:
@@ -140,7 +127,7 @@ def _dose_panel(panel: Axes, wells: pd.DataFrame, mechanism: str, style: tuple[s
         panel.xaxis.set_minor_locator(NullLocator())
 
 
-def _map(places_T2: np.ndarray, labels: list[str], mechanisms_T: np.ndarray, ringed: tuple[np.ndarray, str],
+def _map(places_T2: np.ndarray, labels: tuple[str, str], mechanisms_T: np.ndarray, ringed: tuple[np.ndarray, str],
          styles: dict[str, tuple[str, str]], title: str) -> str:
     with svg(3.6 + 0.17 * ((len(styles) + 3) // 2)) as (figure, drawn):
         axes = figure.subplots()
@@ -151,7 +138,7 @@ def _map(places_T2: np.ndarray, labels: list[str], mechanisms_T: np.ndarray, rin
                              label=palette.short(mechanism, 24), rasterized=many)
         if (is_other := ~np.isin(mechanisms_T, [*named])).any():
             axes.scatter(*places_T2[is_other].T, color=palette.GREY, marker=".", s=12, linewidths=0, rasterized=many,
-                         label="other mechanisms")
+                         label="other mechanisms, or not known")
         if ringed[0].any():
             axes.scatter(*places_T2[ringed[0]].T, facecolors="none", edgecolors="black", s=70, label=ringed[1],
                          rasterized=many)

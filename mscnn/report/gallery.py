@@ -15,7 +15,7 @@ from matplotlib import colormaps
 from PIL import Image
 from torch import Tensor
 
-from mscnn.core import csv_safe, files
+from mscnn.core import files
 from mscnn.core.logs import progress
 from mscnn.data.pixels.images import fit
 from mscnn.data.pixels.read_pixels import read_pixels
@@ -24,13 +24,13 @@ from mscnn.evaluation.attribution import Attribution, attribute
 from mscnn.evaluation.run import Evaluation
 from mscnn.report import choose_examples, composite, palette, pictures, windows
 from mscnn.report.choose_examples import Choice, Screen
+from mscnn.report.page import optional
 from mscnn.report.run import Example, ExampleFiles
 from mscnn.report.windows import Window
 
 FIELD_PX, BESIDE_PX, OVERLAY_PX = 384, 288, 192  # longer sides: of an example, of what stands beside one, of a map
 QUALITY = 85
 OPACITY = 0.75
-DECISIONS = "decisions.csv"
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,8 @@ def write(evaluation: Evaluation, *, examples: int, steps: int = 24) -> list[Exa
 
 def _ranked(out: Path) -> list[str] | None:
     """Return the treatments of decisions.csv, the best hit first; None without the file."""
-    if not (out / DECISIONS).exists():
-        return None
-    decisions = csv_safe.unescape_table(pd.read_csv(out / DECISIONS, dtype=str, keep_default_na=False))
-    doses = pd.to_numeric(decisions[choose_examples.DOSE])
-    return list(choose_examples.keys(decisions.assign(**{choose_examples.DOSE: doses})))
+    decisions = optional.read_decisions(out)
+    return None if decisions is None else list(choose_examples.keys(decisions))
 
 
 def _windows(evaluation: Evaluation, screen: Screen, rows: set[int]) -> dict[str, Window]:

@@ -15,10 +15,24 @@ from mscnn.core import words
 from mscnn.core.files import write_atomically
 from mscnn.evaluation import scoring
 from mscnn.evaluation.scoring import LEVELS, Score
-from mscnn.profiling import profile_table, treatment_profiles
-from mscnn.report import assays, calibration, data_urls, dose_section, examples, figures, palette, profile_section, verdicts
+from mscnn.report import (
+    assays,
+    calibration,
+    data_urls,
+    dose_section,
+    examples,
+    figures,
+    palette,
+    profile_section,
+    published,
+    verdicts,
+)
 from mscnn.report.assays import ShownAssays
 from mscnn.report.examples import ShownExamples
+from mscnn.report.page import data as page_data
+from mscnn.report.page import places, scripts
+from mscnn.report.page.data import Explorer
+from mscnn.report.page.places import PlacedTreatments
 from mscnn.report.profile_section import ShownProfiles
 from mscnn.report.run import Run
 from mscnn.report.verdicts import CHANCE, LARGEST_CLASS, Comparison, RetrievalVerdict, Shortcut
@@ -27,15 +41,6 @@ ROWS = 500          # rows of a table, at most
 DOSES = 60          # compounds whose dose curves are drawn, at most
 NAMES = 40          # compounds that a cell names, at most
 LIMIT = 10_000_000  # bytes of a report
-# NSC / NSCB in per cent, of 1-nearest-neighbour matching over BBBC021's 103 and 92 treatments.
-PUBLISHED = (("Ljosa et al. 2013", "factor analysis of CellProfiler features", 94, 77),
-             ("Singh et al. 2014", "illumination correction", 90, 85),
-             ("Pawlowski et al. 2016", "transferred network", 91, None),
-             ("Ando et al. 2017", "transferred network, sphered", 96, 95),
-             ("Godinez et al. 2017", "this network, leave one compound out", 93, None),
-             ("Caicedo et al. 2018", "weakly supervised", 95, 89),
-             ("Janssens et al. 2021", "unsupervised clusters", 97, 85),
-             ("Cross-Zamirski et al. 2022", "self-supervised", 98, 96))
 
 
 @dataclass(frozen=True)
@@ -90,12 +95,17 @@ class ShownRun:
     environment: dict[str, Any]                   # of the first training that wrote it
     assays: ShownAssays | None                    # None where mechanisms are predicted
     assays_picture: Picture | None
+    is_bbbc021: bool                              # all known compounds are of that screen, with which values were published
+    explorer: Explorer | None                     # None for assays: their treatments have no predicted mechanism
 
 
 def write(runs: list[Run], out: Path) -> int:
     """Write the report, whole or not at all; return its bytes."""
-    text = environment().get_template("report.html").render(runs=[_shown(run) for run in runs], published=PUBLISHED,
-                                                            levels=LEVELS, chance=CHANCE, most=ROWS, doses=DOSES)
+    shown = [_shown(run, number, len(runs)) for number, run in enumerate(runs, start=1)]
+    text = environment().get_template("report.html").render(
+        runs=shown, published=published.VALUES, levels=LEVELS, chance=CHANCE, most=ROWS, doses=DOSES,
+        scripts=scripts.load() if any(each.explorer for each in shown) else scripts.Scripts([], scripts.policy([])),
+        style=scripts.load_style())
     with write_atomically(out, alone=True) as partial:
         partial.write_text(text, encoding="utf-8")
     return out.stat().st_size
@@ -105,12 +115,13 @@ def environment() -> jinja2.Environment:
     """Return the environment of the templates: names are escaped, and a name that is not there is an error."""
     found = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True,
                                undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    found.filters |= {"names": _names, "number": words.counted, "percent": lambda share: f"{100 * share:.1f} %",
-                      "whole": lambda share: f"{100 * share:.0f} %"}
+    found.filters |= {"names": _names, "number": words.counted, "thousands": lambda number: f"{number:,}",
+                      "percent": lambda share: f"{100 * share:.1f} %", "whole": lambda share: f"{100 * share:.0f} %"}
     return found
 
 
-def _shown(run: Run) -> ShownRun:
+def _shown(run: Run, number: int, runs: int) -> ShownRun:
+    """Return what the page shows of a run; number: from 1, of so many runs."""
     fields, treatments = run.tables["fields"], run.tables["treatments"]
     names = [name.removeprefix("Probability_") for name in fields if name.startswith("Probability_")]
     styles = palette.mechanism_styles([*{*names, *treatments["Metadata_MOA"]} - {"", run.description.control}])
@@ -119,6 +130,7 @@ def _shown(run: Run) -> ShownRun:
     most_doses = 0 if of_assays else DOSES  # the curves are of the true mechanism
     known_doses = _doses(run, dose_section.known(run.tables["wells"]), styles, most_doses)
     new = dose_section.predicted(run.tables["wells"], run.tables["compounds"], run.description.control)
+    placed = places.place(run) if run.profiles or not of_assays else places.NOWHERE
     matrices = {level: scoring.confusion(run.tables[level]) for level in scored}
     return ShownRun(
         run=run, compared=_compared(run), retrieved=verdicts.judge_retrieval(run.retrieval),
@@ -128,11 +140,13 @@ def _shown(run: Run) -> ShownRun:
                    for level, drawn in figures.confusions(matrices).items()},
         reliability=_reliability(run), mechanisms=[] if of_assays else _by_mechanism(fields, treatments),
         doses=known_doses, new_doses=_doses(run, new, styles, most_doses - len(known_doses)),
-        maps={name: _picture(drawn, f"{name} of treatments") for name, drawn in _maps(run, styles).items()},
+        maps={name: _picture(drawn, f"{name} of treatments") for name, drawn in _maps(run, placed, styles).items()},
         examples=examples.shown(run.gallery), unit=getattr(run.description, "unit", "µM"), learning=_learning(run),
         profiles=profile_section.shown(run.profile_scores, run.lists), throughput=_throughput(run),
         environment=next((fold.environment for fold in run.folds if fold.environment), {}), assays=of_assays,
-        assays_picture=_picture(of_assays.picture, "ROC AUC of assays") if of_assays and of_assays.picture else None)
+        assays_picture=_picture(of_assays.picture, "ROC AUC of assays") if of_assays and of_assays.picture else None,
+        is_bbbc021=published.is_bbbc021(treatments),
+        explorer=None if of_assays else page_data.explore(run, placed, styles, number, runs))
 
 
 def _compared(run: Run) -> Comparison | None:
@@ -170,29 +184,16 @@ def _by_mechanism(fields: pd.DataFrame, treatments: pd.DataFrame) -> list[Mechan
             for row in scoring.by_mechanism(fields).to_dict("records")]
 
 
-def _maps(run: Run, styles: dict[str, tuple[str, str]]) -> dict[str, str]:
-    """Map one network's features of all treatments, or the probabilities by networks that had not seen the compound."""
-    description = run.description
-    if run.profiles is None and run.scores.assays:
-        return {}
+def _maps(run: Run, placed: PlacedTreatments, styles: dict[str, tuple[str, str]]) -> dict[str, str]:
+    """Draw the maps that are seen without scripts and in print; treatments that were held out, or are wrong, are ringed."""
+    frame = placed.frame
     if run.profiles is None:
-        table = run.tables["treatments"][run.tables["treatments"]["Metadata_MOA"] != ""]
-        features = table[[name for name in table if name.startswith("Probability_")]].to_numpy(float)
-        ringed = (table["Predicted_MOA"] != table["Metadata_MOA"]).to_numpy()
-        of, ring = "probabilities, each by a network that was trained without the compound", "wrong"
+        of_frame = run.tables["treatments"]
+        ringed, ring = (of_frame["Predicted_MOA"] != of_frame["Metadata_MOA"]) & (of_frame["Metadata_MOA"] != ""), "wrong"
     else:
-        profiles = profile_table.read(run.profiles)
-        known = (profiles.metadata["Metadata_MOA"] != "").to_numpy() & ~profiles.is_control(description.control)
-        if profiles.metadata["Metadata_Compound"][known].nunique() < 2:
-            return {}
-        treatments, _ = treatment_profiles.treatments(profiles, description.control, well_rule=description.aggregate_wells,
-                                             treatment_rule=description.aggregate_treatments, need_batches=False)
-        features, table = treatments.profiles_TF, treatments.frame
-        ringed = table["Metadata_Compound"].isin(description.compounds or []).to_numpy()
-        of, ring = "the network's 512 features", "held out"
-    if len(features) < 4 or not np.ptp(features, axis=0).any():
-        return {}
-    return figures.maps(features, table["Metadata_MOA"].to_numpy(), ringed, ring, styles, of)
+        ringed, ring = frame["Metadata_Compound"].isin(run.description.compounds or []), "held out"
+    is_some = ringed.to_numpy() & (not ringed.all())  # a ring about every treatment tells nothing
+    return figures.maps(placed.projections, placed.of, frame["Metadata_MOA"].to_numpy(), is_some, ring, styles)
 
 
 def _reliability(run: Run) -> dict[str, Picture]:

@@ -16,7 +16,7 @@ from mscnn.core import files
 from mscnn.core.logs import log, progress
 from mscnn.evaluation import results
 from mscnn.report import composite
-from mscnn.report.picture_list import Picture
+from mscnn.report.page.optional import TreatmentPicture
 from mscnn.report.windows import Window
 
 BUDGET = 4_000_000       # bytes of all pictures together
@@ -35,7 +35,7 @@ def longest_side(composites: int, height: int, width: int) -> int:
 
 
 def write(rows: Sequence[int], sites: pd.DataFrame, is_control: np.ndarray, read: Callable[[int], np.ndarray],
-          windows: dict[str, Window], channels: Sequence[str], out: Path) -> list[Picture]:
+          windows: dict[str, Window], channels: Sequence[str], out: Path) -> list[TreatmentPicture]:
     """Write pictures of fields and their list; return the list.
 
     rows: positions among `sites` (Metadata_*), at most MOST of them drawn, the first ones.  read: position -> counts
@@ -51,7 +51,7 @@ def write(rows: Sequence[int], sites: pd.DataFrame, is_control: np.ndarray, read
         log.warning("pictures of %d of %d treatments are drawn", MOST, len(rows))
     planes = composite.planes(channels)
 
-    def draw(numbered: tuple[int, int]) -> Picture:
+    def draw(numbered: tuple[int, int]) -> TreatmentPicture:
         number, row = numbered
         about, counts_CHW = sites.iloc[row], read(row)
         shown_CHW = windows[str(about["Metadata_Plate"])].apply(counts_CHW)
@@ -64,10 +64,10 @@ def write(rows: Sequence[int], sites: pd.DataFrame, is_control: np.ndarray, read
             image.save(folder / names[-1], quality=QUALITY, subsampling=0, optimize=True)
             size = image.size
         dose = about["Metadata_Concentration"]
-        return Picture(about["Metadata_Compound"], None if pd.isna(dose) else float(dose), about["Metadata_MOA"],
-                       str(about["Metadata_Plate"]), str(about["Metadata_Well"]), str(about["Metadata_Site"]),
-                       bool(is_control[row]), names,
-                       [[None if channel is None else channels[channel] for channel in each] for each in planes], *size)
+        return TreatmentPicture(
+            about["Metadata_Compound"], None if pd.isna(dose) else float(dose), about["Metadata_MOA"],
+            str(about["Metadata_Plate"]), str(about["Metadata_Well"]), str(about["Metadata_Site"]), bool(is_control[row]),
+            names, [[None if channel is None else channels[channel] for channel in each] for each in planes], *size)
 
     drawn = []
     with progress(len(rows[:MOST]), "drawing pictures", unit="picture") as bar, ThreadPoolExecutor(THREADS) as threads:

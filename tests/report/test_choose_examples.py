@@ -32,7 +32,8 @@ def test_right_ones_are_of_every_mechanism_the_surest_first_and_of_no_consecutiv
                         ("d", 3, "n", 0.02), ("d", 10, "n", 0.03), ("e", 1, "n", 0.2), ("e", 3, "n", 0.1))
     chosen = choose_examples.choose(screen(scored), 0)
     assert [(each.row - 1, each.kind, each.pair) for each in chosen] == [
-        (2, "right", None), (-1, "control", 0), (0, "right", None), (3, "right", None), (-1, "control", 3), (7, "right", None)]
+        (2, "right", None), (-1, "control", 0), (0, "right", None), (3, "right", None), (-1, "control", 3),
+        (7, "right", None)]
 
 
 def test_doses_that_are_not_given_are_not_apart():
@@ -68,7 +69,8 @@ def test_new_compounds_come_by_rank_each_once_beside_a_known_one_and_the_control
 
 
 def test_attribution_is_shared_out_between_wrong_ones_and_mechanisms():
-    scored = treatments(*((f"w{number}", 1, "n", 0.9) for number in range(5)), *((f"a{number}", 1, "m", 0.9) for number in range(3)),
+    scored = treatments(*((f"w{number}", 1, "n", 0.9) for number in range(5)),
+                        *((f"a{number}", 1, "m", 0.9) for number in range(3)),
                         *((f"b{number}", 1, "n", 0.1) for number in range(3)))
     chosen = choose_examples.choose(screen(scored), 4)
     attributed = [each for each in chosen if each.is_attributed]

@@ -12,7 +12,8 @@ from PIL import Image
 from mscnn.core import csv_safe
 from mscnn.evaluation import results
 from mscnn.evaluation.attribution import Attribution
-from mscnn.report import gallery, picture_list, pictures
+from mscnn.report import gallery, pictures
+from mscnn.report.page import optional
 from mscnn.report.run import Example
 
 EVIL = "../../x<script>"
@@ -29,17 +30,20 @@ def counts_of(row):
 
 @pytest.fixture
 def evaluation(tmp_path, monkeypatch):
-    fields = pd.DataFrame([{"Metadata_Plate": "P", "Metadata_Week": "W", "Metadata_Well": f"B{number:02}", "Metadata_Site": "1",
-                            "Metadata_Replicate": "1", "Metadata_Compound": compound, "Metadata_Concentration": dose,
-                            "Metadata_MOA": mechanism, "Predicted_MOA": "m" if p >= 0.5 else "n", "Probability_m": p,
-                            "Probability_n": 1 - p} for number, (compound, dose, mechanism, p) in enumerate(ROWS)])
+    fields = pd.DataFrame([
+        {"Metadata_Plate": "P", "Metadata_Week": "W", "Metadata_Well": f"B{number:02}", "Metadata_Site": "1",
+         "Metadata_Replicate": "1", "Metadata_Compound": compound, "Metadata_Concentration": dose,
+         "Metadata_MOA": mechanism,
+         "Predicted_MOA": "m" if p >= 0.5 else "n", "Probability_m": p, "Probability_n": 1 - p}
+        for number, (compound, dose, mechanism, p) in enumerate(ROWS)])
     metadata = fields[[name for name in fields if name.startswith("Metadata_")]]
     monkeypatch.setattr(gallery, "read_pixels", lambda table, row: counts_of(row))
     monkeypatch.setattr(gallery, "attribute", lambda network, field, mechanism, steps: Attribution(
         torch.randn(4, 64, 96), torch.randn(7, 4, 8), 1.0, 0.0))
     reader = SimpleNamespace(table=None, size=None, read=lambda rows: torch.zeros(1, 4, 64, 96))
     return SimpleNamespace(
-        out=tmp_path, network=None, fields=reader, scored=np.arange(2, len(ROWS)), predictions=fields.iloc[2:].reset_index(drop=True),
+        out=tmp_path, network=None, fields=reader, scored=np.arange(2, len(ROWS)),
+        predictions=fields.iloc[2:].reset_index(drop=True),
         profiles=metadata.assign(x=np.arange(len(ROWS)), y=1.0), description=SimpleNamespace(
             control="DMSO", aggregate_wells="mean", aggregate_treatments="median", classes=["m", "n"],
             channels=["A", "B", "C", "D"]))
@@ -72,7 +76,7 @@ def test_files_are_named_by_numbers_and_an_earlier_gallery_goes(evaluation):
     for name in ("999.jpg", "picture-9999-0.jpg", "mine.jpg"):
         (folder / name).write_text("old")
     entries = gallery.write(evaluation, examples=1)
-    listed = picture_list.read(evaluation.out)
+    listed = optional.read_pictures(evaluation.out)
     assert {path.name for path in folder.iterdir()} == {"gallery.json", "pictures.json", "mine.jpg"} | {
         name for entry in entries for name in (entry.files.field, *entry.files.channels, *entry.files.scales)} | {
         name for picture in listed for name in picture.files}
@@ -80,31 +84,34 @@ def test_files_are_named_by_numbers_and_an_earlier_gallery_goes(evaluation):
 
 def test_a_picture_of_each_treatment_and_of_the_control_of_each_plate(evaluation):
     gallery.write(evaluation, examples=1)
-    listed = picture_list.read(evaluation.out)
-    assert [(picture.compound, picture.concentration, picture.is_control) for picture in listed] == [
-        ("dmso", 0.0, True), (EVIL, 1.0, False), (EVIL, 3.0, False), ("b", 1.0, False), ("c", 1.0, False), ("d", 1.0, False),
-        ("e", None, False)]
+    listed = optional.read_pictures(evaluation.out)
+    assert [(picture.compound, picture.concentration) for picture in listed] == [
+        ("dmso", 0.0), (EVIL, 1.0), (EVIL, 3.0), ("b", 1.0), ("c", 1.0), ("d", 1.0), ("e", None)]
+    assert [picture.is_control for picture in listed] == [True] + [False] * 6
     assert listed[0].planes == [["C", "B", "A"], [None, None, "D"]]  # red, green, blue
     assert [len(picture.files) for picture in listed] == [2] * 7
-    assert (listed[0].width, listed[0].height) == Image.open(evaluation.out / "gallery" / listed[0].files[0]).size == (96, 64)
+    size = Image.open(evaluation.out / "gallery" / listed[0].files[0]).size
+    assert (listed[0].width, listed[0].height) == size == (96, 64)
 
 
 def test_the_best_hits_come_first_where_they_are_ranked(evaluation):
-    decisions = pd.DataFrame({"Metadata_Compound": ["e", "d"], "Metadata_Concentration": [None, 1.0], "Metadata_MOA": ["", ""]})
+    decisions = pd.DataFrame({"Metadata_Compound": ["e", "d"], "Metadata_Concentration": [None, 1.0],
+                              "Metadata_MOA": "", **dict.fromkeys(optional.NUMBERS, 1), **dict.fromkeys(optional.TEXTS, "x")})
     csv_safe.write_csv(decisions, evaluation.out / "decisions.csv")
     entries = gallery.write(evaluation, examples=1)
     assert [entry.compound for entry in entries if entry.kind == "new"] == ["e", "d"]
     csv_safe.write_csv(decisions.iloc[::-1], evaluation.out / "decisions.csv")
     entries = gallery.write(evaluation, examples=1)
     assert [entry.compound for entry in entries if entry.kind == "new"] == ["d", "e"]
-    assert [picture.compound for picture in picture_list.read(evaluation.out)][1:3] == ["d", "e"]
+    assert [picture.compound for picture in optional.read_pictures(evaluation.out)][1:3] == ["d", "e"]
 
 
 def test_a_dim_field_is_dim_beside_a_bright_one_of_its_plate(evaluation):
     """Green is channel B: the control reaches 1 / 1.3 of white, a field of half its counts half as much."""
     gallery.write(evaluation, examples=1)
-    listed = picture_list.read(evaluation.out)
-    greens = [np.asarray(Image.open(evaluation.out / "gallery" / picture.files[0]))[..., 1].max() / 255 for picture in listed]
+    listed = optional.read_pictures(evaluation.out)
+    greens = [np.asarray(Image.open(evaluation.out / "gallery" / picture.files[0]))[..., 1].max() / 255
+              for picture in listed]
     assert greens[0] == pytest.approx(1 / 1.3, abs=0.03)
     assert greens[1] == 1                                   # of twice the counts
     assert greens[2] == pytest.approx(0.5 / 1.3, abs=0.03)  # of half of them
@@ -113,7 +120,7 @@ def test_a_dim_field_is_dim_beside_a_bright_one_of_its_plate(evaluation):
 def test_a_network_of_assays_has_pictures_and_no_examples(evaluation):
     evaluation.predictions = evaluation.predictions.drop(columns="Predicted_MOA").assign(Assay_m=1.0, Assay_n=0.0)
     assert gallery.write(evaluation, examples=3) == []
-    assert len(picture_list.read(evaluation.out)) == 7
+    assert len(optional.read_pictures(evaluation.out)) == 7
 
 
 @pytest.mark.parametrize(("composites", "expected"), [(1, 384), (100, 344), (1000, 108), (100_000, 96)])
@@ -125,4 +132,4 @@ def test_pictures_are_as_large_as_all_of_them_may_be(composites, expected):
 def test_of_too_many_treatments_the_first_are_drawn(evaluation, monkeypatch, caplog):
     monkeypatch.setattr(pictures, "MOST", 3)
     gallery.write(evaluation, examples=1)
-    assert len(picture_list.read(evaluation.out)) == 3
+    assert len(optional.read_pictures(evaluation.out)) == 3
