@@ -39,8 +39,8 @@ class EvaluationSettings(Parallel):
     h5ad: bool = setting(False, "write the features as profiles.h5ad too, for scanpy and others that read AnnData",
                          common=False)
     examples: NonNegativeInt = setting(
-        12, "fields that are shown with what each channel and scale adds to their mechanism, one a treatment, wrong ones "
-            "first; 0: none")
+        12, "fields of wrong, right and new treatments, in turn, that are shown with what each channel and scale adds to "
+            "their mechanism; 0: no pictures")
     microbatch: PositiveInt = setting(8, "fields computed at once", common=False)
 
     def __post_init__(self):

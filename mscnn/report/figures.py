@@ -109,7 +109,8 @@ def log_axis(axis: Axis, values: np.ndarray) -> None:
         return
     decades = np.log10(values.max() / values.min())
     axis.axes.set(**{f"{axis.axis_name}scale": "log"})
-    axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]) if decades < 0.7 else LogLocator(subs=(1, 2, 5)) if decades < 2 else LogLocator())
+    axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]) if decades < 0.7 else
+                           LogLocator(subs=(1, 2, 5)) if decades < 2 else LogLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
 

@@ -44,4 +44,5 @@ def summarise(frame: pd.DataFrame, unit: str, run: str) -> Found:
                 "#" + urlencode({**({"run": run} if run else {}), "treatment": row[compound],
                                  **({"dose": f"{float(f'{row[dose]:.6g}'):.15g}"} if row[dose] == row[dose] else {})}))
             for row in first.to_dict("records")]
-    return Found(judged, int(active.sum()), int(frame["None_Of_The_Known"].notna().sum()), int(unlikely.sum()), UNLIKELY, hits)
+    compared = int(frame["None_Of_The_Known"].notna().sum())
+    return Found(judged, int(active.sum()), compared, int(unlikely.sum()), UNLIKELY, hits)

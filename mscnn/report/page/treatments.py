@@ -30,7 +30,7 @@ COLUMNS = (
     Column(MECHANISM, "known mechanism", "mechanism", "from the table of the screen"),
     Column("Predicted_MOA", "predicted", "mechanism", "mechanism of the highest probability"),
     Column("Probability", "probability", "share", "of the predicted mechanism"),
-    Column("Confidence", "confidence", "share", "the probability after calibration: so often is a prediction like it right"),
+    Column("Confidence", "confidence", "share", "calibrated probability: so often is a prediction like this one right"),
     Column("Q_Value", "q", "p", "share of false ones among treatments that differ from the control as clearly"),
     Column("Active", "active", "text", "True where q says that the treatment differs from the control wells"),
     Column("Mean_Average_Precision", "mAP", "share", "do the wells of the treatment rank before control wells?"),
@@ -55,8 +55,8 @@ def of_run(run: Run, decisions: pd.DataFrame | None, placed: pd.DataFrame) -> pd
     """
     first = _of_predictions(run) if decisions is None else decisions
     frame = first.reindex(columns=[column.name for column in COLUMNS])
-    keys = [*zip(frame[COMPOUND], frame[DOSE].fillna(-1), strict=True)]
-    is_new = [key not in {*keys} for key in zip(placed[COMPOUND], placed[DOSE].fillna(-1), strict=True)] if len(placed) else []
+    there = {*zip(frame[COMPOUND], frame[DOSE].fillna(-1), strict=True)}
+    is_new = [key not in there for key in zip(placed[COMPOUND], placed[DOSE].fillna(-1), strict=True)]
     both = pd.concat([frame, placed[np.array(is_new, bool)].reindex(columns=frame.columns)], ignore_index=True)
     numbers = [DOSE, *NUMBERS]
     texts = both[[COMPOUND, MECHANISM, *TEXTS]].astype(object)
@@ -73,8 +73,9 @@ def _of_predictions(run: Run) -> pd.DataFrame:
     fields = run.tables["fields"]
     fields = fields[~identity.is_name(fields[COMPOUND], run.description.control)]
     grouped = fields.groupby(keys, dropna=False)
+    of_wells = fields.drop_duplicates([*keys, "Metadata_Plate", "Metadata_Well"]).groupby(keys, dropna=False)
     counted = pd.DataFrame({"Fields": grouped.size(), "Plates": grouped["Metadata_Plate"].nunique(),
-                            "Wells": grouped[["Metadata_Plate", "Metadata_Well"]].apply(lambda part: len(part.drop_duplicates()))})
+                            "Wells": of_wells.size()})
     found = table.merge(counted.reset_index(), on=keys, how="left")
     order = ["Probability"] if "Probability" in found else []
     found = found.sort_values([*order, *keys], ascending=[False] * len(order) + [True, True], kind="stable")
