@@ -72,7 +72,8 @@ def select_sites(settings: EvaluationSettings, checkpoint: Checkpoint, ranks: Wo
         if is_transductive and identity.in_common(split.held_out, table.frame["compound"]):
             notes.append(SEEN)
     else:
-        table = ranks.run_on_all_or_raise(lambda: prepare_data.load_sites(data, needs_labels=not is_label_free(checkpoint)))
+        table = ranks.run_on_all_or_raise(lambda: prepare_data.load_sites(
+            data, needs_labels=not is_label_free(checkpoint), left_out=split.left_out))
         is_scored = splits.restore(split, table).side == splits.TEST
         notes = [split.leaks] if split.leaks else []
         if is_label_free(checkpoint) and not is_scored.any():
@@ -181,7 +182,8 @@ def _data_settings(settings: EvaluationSettings, checkpoint: Checkpoint) -> conf
     Raises UsageError for the checkpoint's channels in another order.  Raises DataError where the checkpoint, which anybody
     can have made, names no file: /dev/zero would be read for ever.
     """
-    data = config.from_flat(checkpoint.settings).data
+    data = dataclasses.replace(config.from_flat(checkpoint.settings).data, leave_out=settings.leave_out,
+                               leave_out_flags=settings.leave_out_flags)
     asked = [name.strip() for name in (settings.channels or "").split(",")]
     if asked != checkpoint.channels and sorted(asked) == sorted(checkpoint.channels):
         raise UsageError(f"--channels {settings.channels}: the network sees channels in the order "

@@ -14,7 +14,7 @@ from mscnn.core.logs import log, open_logs, progress
 from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.tables import splits
 from mscnn.distributed import core_binding, core_plan, heartbeat, world
-from mscnn.evaluation import aggregate, load_run, profile_scores, readout_scores, results
+from mscnn.evaluation import aggregate, load_run, profile_scores, quality_file, readout_scores, results
 from mscnn.evaluation.predict_run import Predictions, predict_run
 from mscnn.evaluation.readout_scores import ReadoutScores
 from mscnn.evaluation.results import EvaluationDescription, FoldDescription
@@ -42,6 +42,7 @@ class Evaluation:
     description: EvaluationDescription
     left_out: pd.DataFrame | None = None  # predictions of the scored sites by read-outs without their mechanism; None
                                           # without read-outs over compounds
+    quality: pd.DataFrame | None = None   # of all sites, as quality_file.measure_sites returns it; None: not asked for
 
 
 def evaluate(settings: EvaluationSettings) -> Evaluation | None:
@@ -74,6 +75,7 @@ def evaluate(settings: EvaluationSettings) -> Evaluation | None:
     if no_predictions:
         saved, sites = replace(saved, readout=None), replace(sites, over_compounds=False)
     predicted = _predict(settings, saved, sites, network, fields, ranks, plan)
+    measures = quality_file.measure_sites(sites.table, ranks) if settings.quality else None
     ranks.shutdown()
     activity.clear()  # no time limit for pictures
     if ranks.rank:
@@ -86,13 +88,15 @@ def evaluate(settings: EvaluationSettings) -> Evaluation | None:
     files.write_json(out / results.EVALUATION, description.to_json())  # from here on the folder is known as ours
     if no_predictions:
         profiles = _write_features(sites, predicted.features_SF, out)
+        if measures is not None:
+            quality_file.write(sites.table, measures, out)
         if settings.h5ad:
             write_anndata(profiles, out)
         profile_scores.write(profiles, None, description.control, out, aggregate_wells=description.aggregate_wells,
                              aggregate_treatments=description.aggregate_treatments, seed=description.seed)
         log.warning("%s; profiles alone are written: %s", no_predictions, out / results.PROFILES)
         return None
-    return _tables(saved, sites, predicted, out, network, fields, description)
+    return replace(_tables(saved, sites, predicted, out, network, fields, description), quality=measures)
 
 
 def _why_unpredictable(saved: Checkpoint, sites: load_run.EvaluationSites) -> str:
@@ -162,6 +166,12 @@ def write_profiles(evaluation: Evaluation) -> None:
                 table.to_parquet(partial, index=False)
 
 
+def write_quality(evaluation: Evaluation) -> None:
+    """Write the quality of all sites, where it was measured."""
+    if evaluation.quality is not None:
+        quality_file.write(evaluation.fields.table, evaluation.quality, evaluation.out)
+
+
 def write_anndata(profiles: pd.DataFrame, out: Path) -> None:
     """Write the network's activations of all sites as an AnnData file, whole or not at all."""
     with files.write_atomically(out / results.ANNDATA) as partial:
@@ -198,4 +208,5 @@ def _describe(saved: Checkpoint, sites: load_run.EvaluationSites, path: Path, ou
         aggregate_treatments=asked.aggregation.aggregate_treatments, tta=asked.aggregation.tta,
         head=asked.aggregation.head, seed=asked.run.seed, split=replace(saved.split, sides=[]),
         environment=machine.environment(),
+        left_out=sites.table.left_out.summary() if sites.table.left_out else None,
         folds=[FoldDescription(str(out), str(path), record) for record in folds] or None)

@@ -17,12 +17,15 @@ import pandas as pd
 
 from mscnn.core import csv_safe, identity
 from mscnn.core.errors import DataError, UsageError
+from mscnn.core.record_files import read_json
 from mscnn.data.tables.hold_out import parse_names
+from mscnn.data.tables.left_out import LeftOut
 from mscnn.data.tables.sampler import Stream
 from mscnn.data.tables.site_table import SiteTable, natural
 from mscnn.data.tables.text_csv import read_csv
 
 TRAIN, TEST, UNUSED = "train", "test", "unused"
+LEFT_OUT = "left_out.json"
 
 
 @dataclass(frozen=True)
@@ -55,15 +58,19 @@ class SplitRecord:
     trained: dict[str, list[str]]  # "compounds", "mechanisms" and "weeks" on the training side
     unlearnable: list[str]         # mechanisms on the test side alone; assays of one class on the training side
     sides: list[str] = field(default_factory=list)  # of each site in the table's order; empty in a summary
+    left_out: LeftOut | None = None  # fields that --leave-out left out; None: none were
 
     def summary(self) -> dict[str, Any]:
-        """Return all but the sides, as split.json and evaluation.json hold it."""
-        return {name: value for name, value in asdict(self).items() if name != "sides"}
+        """Return all but the sides and the sites that were left out, as split.json and evaluation.json hold it."""
+        content = asdict(replace(self, left_out=self.left_out.summary() if self.left_out else None))
+        return {name: value for name, value in content.items() if name != "sides"}
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "SplitRecord":
         """Return the record of asdict or of a summary; counts and mechanisms that it lacks are empty."""
-        given = {"sites": {}, "unlearnable": [], "sides": [], **content}
+        given = {"sites": {}, "unlearnable": [], "sides": [], "left_out": None, **content}
+        if given["left_out"] is not None:
+            given["left_out"] = LeftOut.from_json(given["left_out"])
         return cls(**{entry.name: given[entry.name] for entry in fields(cls)})
 
 
@@ -152,9 +159,20 @@ def home_weeks(table: SiteTable) -> dict[str, str]:
 
 
 def write(split: Split, table: SiteTable, folder: Path) -> None:
-    """Write split.csv, the side of each site, and split.json, a summary with a SHA-256 over the rows of the table."""
+    """Write split.csv, the side of each site, and split.json, a summary with a SHA-256 over the rows of the table.
+
+    left_out.json has the sites that --leave-out left out, where it did.
+    """
     csv_safe.write_csv(_rows(split, table), folder / "split.csv")
     (folder / "split.json").write_text(json.dumps(to_record(split, table).summary(), indent=1) + "\n")
+    if table.left_out:
+        (folder / LEFT_OUT).write_text(json.dumps(table.left_out.to_json(), indent=1) + "\n")
+
+
+def read_left_out(folder: Path) -> LeftOut | None:
+    """Return the sites that were left out of a training, by the file that `write` wrote; None where it wrote none."""
+    path = folder / LEFT_OUT
+    return read_json(path, LeftOut, "train again") if path.exists() else None
 
 
 def to_record(split: Split, table: SiteTable) -> SplitRecord:
@@ -165,17 +183,26 @@ def to_record(split: Split, table: SiteTable) -> SplitRecord:
         split.method, list(split.held_out), split.leaks, digest,
         sites={side: int((split.side == side).sum()) for side in (TRAIN, TEST, UNUSED)},
         trained={f"{column}s": trained_on(split, table, column) for column in ("compound", "mechanism", "week")},
-        unlearnable=unlearnable(split, table), sides=split.side.tolist())
+        unlearnable=unlearnable(split, table), sides=split.side.tolist(), left_out=table.left_out)
 
 
 def restore(record: SplitRecord, table: SiteTable) -> Split:
     """Return the split of a checkpoint for the same table read again. Raises DataError where the table has changed."""
+    require_same_left_out(record, table)
     split = Split(record.method, np.array(record.sides), tuple(record.held_out), record.leaks)
     if len(split.side) != len(table) or to_record(split, table).sha256 != record.sha256:
         assays = "," if table.assays is None else ", or its assays,"
         raise DataError("the site table is not the one that the checkpoint was trained on (its split's SHA-256 differs);"
                         f" restore it{assays} or name a table to score with --sites")
     return split
+
+
+def require_same_left_out(record: SplitRecord, table: SiteTable) -> None:
+    """Raise DataError where a table leaves out other fields than the table of a split did."""
+    before, now = (found.left_out for found in (record, table))
+    if (before and before.sha256) != (now and now.sha256):
+        raise DataError(f"the training had {before or 'no field left out'}, the table now has {now or 'none'}; give "
+                        "--leave-out the file that it had then, with the same flags")
 
 
 def trained_on(split: Split, table: SiteTable, column: str) -> list[str]:
