@@ -73,10 +73,10 @@ def _flags(of: dict[str, np.ndarray], plate_S: np.ndarray, is_control_S: np.ndar
                                       for kind in (quality.INTENSITY, quality.HIGH, quality.DEBRIS))
     is_bright_SC = (median_SC > LIMIT) & (high_SC > LIMIT)
     return {
-        BLURRED: ~is_empty_S & (_median_of_channels(slope_SC) < -LIMIT),
+        BLURRED: np.logical_and(_median_of_channels(slope_SC) < -LIMIT, ~is_empty_S),
         SATURATED: (of[quality.SATURATED] > SATURATED_SHARE).any(axis=1),
-        DEBRIS: (patch_SC > LIMIT).any(axis=1) & ~is_bright_SC.any(axis=1), EMPTY: is_empty_S,
-        DIM: ~is_empty_S & (patch_SC < -LIMIT).any(axis=1), BRIGHT: is_bright_SC.any(axis=1)}
+        DEBRIS: np.logical_and((patch_SC > LIMIT).any(axis=1), ~is_bright_SC.any(axis=1)), EMPTY: is_empty_S,
+        DIM: np.logical_and((patch_SC < -LIMIT).any(axis=1), ~is_empty_S), BRIGHT: is_bright_SC.any(axis=1)}
 
 
 def _robust_z(values_SC: np.ndarray, group_S: np.ndarray, is_control_S: np.ndarray, least: float) -> np.ndarray:

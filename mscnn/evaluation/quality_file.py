@@ -10,7 +10,7 @@ import torch
 from mscnn.core import activity, files
 from mscnn.core.errors import DataError, ImageError
 from mscnn.core.foreign_table import ForeignTable, read_parquet
-from mscnn.core.logs import log
+from mscnn.core.logs import log, progress
 from mscnn.data.leave_out import FLAGS
 from mscnn.data.measure_quality import DESCRIBED, described, log_edges
 from mscnn.data.pixels import handcrafted, quality
@@ -41,11 +41,13 @@ def measure_sites(table: SiteTable, world: World) -> pd.DataFrame:
 
     measured_SD = np.zeros((len(table), len(names)))
     activity.set_activity("measuring the quality of fields")
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+    with (progress(len(table), "measuring quality", world.rank, unit="field") as bar,
+          ThreadPoolExecutor(torch.get_num_threads()) as pool):
         found = []
         for result in pool.map(of_site, share.tolist()):
-            activity.set_activity(f"measuring the quality of fields, {len(found)} of {len(share)} done")
+            activity.set_activity("measuring the quality of fields")  # from now on
             found.append(result)
+            bar.advance(min(world.size, len(table) - bar.done))
     damaged = [result for result in found if isinstance(result, str)]
     if damaged_anywhere := sorted(line for lines in world.gather(damaged) for line in lines):
         raise DataError(f"{len(damaged_anywhere)} images are damaged; replace them, or take their rows out",
