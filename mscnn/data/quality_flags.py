@@ -74,9 +74,9 @@ def _flags(of: dict[str, np.ndarray], plate_S: np.ndarray, is_control_S: np.ndar
     is_bright_SC = (median_SC > LIMIT) & (high_SC > LIMIT)
     return {
         BLURRED: np.logical_and(_median_of_channels(slope_SC) < -LIMIT, ~is_empty_S),
-        SATURATED: (of[quality.SATURATED] > SATURATED_SHARE).any(axis=1),
+        SATURATED: np.asarray((of[quality.SATURATED] > SATURATED_SHARE).any(axis=1)),
         DEBRIS: np.logical_and((patch_SC > LIMIT).any(axis=1), ~is_bright_SC.any(axis=1)), EMPTY: is_empty_S,
-        DIM: np.logical_and((patch_SC < -LIMIT).any(axis=1), ~is_empty_S), BRIGHT: is_bright_SC.any(axis=1)}
+        DIM: np.logical_and((patch_SC < -LIMIT).any(axis=1), ~is_empty_S), BRIGHT: np.asarray(is_bright_SC.any(axis=1))}
 
 
 def _robust_z(values_SC: np.ndarray, group_S: np.ndarray, is_control_S: np.ndarray, least: float) -> np.ndarray:

@@ -80,10 +80,14 @@ def saturated_share(counts_K: np.ndarray) -> float:
     """Return the share of pixels at a channel's maximum where they pile up there, else 0.
 
     counts_K: number of pixels at each count, from 0.  At the end of a camera's or a type's range, pixels pile up: more are
-    at the maximum than in the PILE_UP below it.  So the range need not be known: 12-bit cameras write 16-bit files.
+    at the maximum than in the PILE_UP below it.  So the range need not be known: 12-bit cameras write 16-bit files.  A
+    constant channel is not saturated, it is empty.
     """
-    high = int(np.flatnonzero(counts_K)[-1])
-    below = counts_K[high - max(1, round(PILE_UP * high)):high].sum() if high else counts_K[high]
+    there = np.flatnonzero(counts_K)
+    if len(there) < 2:
+        return 0.0
+    high = int(there[-1])
+    below = counts_K[high - max(1, round(PILE_UP * high)):high].sum()
     return float(counts_K[high] / counts_K.sum()) if counts_K[high] > below else 0.0
 
 
