@@ -106,5 +106,5 @@ def _permuted(values_WM: np.ndarray, rim_W: np.ndarray) -> tuple[np.ndarray, flo
 
     found_M, rng = differences(values_WM), np.random.default_rng(_STREAM)
     orders_PW = rng.permuted(np.tile(np.arange(len(rim_W)), (PERMUTATIONS, 1)), axis=1)
-    largest_P = np.max([np.abs(differences(values_WM[order_W])) for order_W in orders_PW], axis=1)
+    largest_P = np.abs(differences(values_WM[orders_PW])).max(axis=1)
     return found_M, float((1 + (largest_P >= np.abs(found_M).max() - 1e-9).sum()) / (1 + PERMUTATIONS))
