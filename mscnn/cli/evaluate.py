@@ -1,6 +1,7 @@
 """Score a checkpoint on the compounds that its split held out, or on any other table."""
 
 from mscnn.cli import parse
+from mscnn.core.logs import log
 from mscnn.core.optional_parts import OptionalParts
 from mscnn.distributed import heartbeat, launchers
 from mscnn.evaluation.settings import EvaluationSettings
@@ -14,7 +15,8 @@ def main(argv: list[str]) -> None:
     if settings.bind:
         launchers.drop_openmp_binding()
 
-    from mscnn.evaluation import aggregate, results, run
+    from mscnn.evaluation import aggregate, known_profiles, results, run
+    from mscnn.evaluation.decisions import Evidence
     from mscnn.profiling import h5ad_writer
 
     if settings.h5ad:
@@ -33,8 +35,13 @@ def main(argv: list[str]) -> None:
         if settings.h5ad:
             with parts.part(results.ANNDATA):
                 run.write_anndata(evaluation.profiles, evaluation.out)
+        with parts.part(known_profiles.FILE):
+            run.keep_known(evaluation)
+        evidence, summary = Evidence(), ""
         with parts.part(results.PROFILE_SCORES):
-            run.score_profiles(evaluation)
+            evidence = run.score_profiles(evaluation)
+        with parts.part(results.DECISIONS):
+            summary = run.write_decisions(evaluation, evidence)
         with parts.part(results.CONFUSION):
             from mscnn.report import confusion  # here: matplotlib takes seconds
 
@@ -45,10 +52,13 @@ def main(argv: list[str]) -> None:
             multiqc_scores.write_scores(evaluation.out)
         with parts.part("examples"):
             draw_examples(evaluation)
+        if summary:
+            log.info("%s: %s", summary, evaluation.out / results.DECISIONS)
+        log.info("next: mscnn report %s", evaluation.out if settings.out else settings.checkpoint)
         parts.finish()
 
     def draw_examples(evaluation: run.Evaluation) -> None:
-        if settings.examples and not aggregate.is_of_assays(evaluation.predictions):  # examples are of mechanisms
+        if settings.examples and evaluation.description.classes and not aggregate.is_of_assays(evaluation.predictions):
             from mscnn.report import gallery
 
             description = evaluation.description

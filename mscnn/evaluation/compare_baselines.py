@@ -16,7 +16,7 @@ from mscnn.core.logs import log, progress
 from mscnn.data.pixels import handcrafted
 from mscnn.data.pixels.dataset_scale import DatasetScale
 from mscnn.data.pixels.reader import FieldReader
-from mscnn.data.tables import splits
+from mscnn.data.tables import sides, splits
 from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed import world
 from mscnn.evaluation import aggregate, baselines, load_run, results, scoring
@@ -95,13 +95,13 @@ def _folds(trainings: list[Path], description: EvaluationDescription, sites: Sit
     """
     records, is_labelled = description.splits(), (sites.frame["mechanism"] != "").to_numpy()
     if description.is_one_network and description.folds is not None:
-        sides = [np.where(splits.is_among(sites, "compound", record.held_out), splits.TEST, splits.TRAIN)
+        of_folds = [np.where(sides.is_among(sites, "compound", record.held_out), splits.TEST, splits.TRAIN)
                  for record in records]
     else:
-        sides = [_sides(training / "split.csv", sites, record)
+        of_folds = [_sides(training / "split.csv", sites, record)
                  for training, record in zip(trainings, records, strict=True)]
     return [(np.flatnonzero(side[is_labelled] == splits.TRAIN), np.flatnonzero(side[is_labelled] == splits.TEST))
-            for side in sides]
+            for side in of_folds]
 
 
 def _sides(path: Path, table: SiteTable, record: splits.SplitRecord) -> np.ndarray:
@@ -198,5 +198,6 @@ def _score(name: str, screen: baselines.Screen, folds: list[baselines.Fold], set
     fields = aggregate.field_predictions(screen.table.select(positions), probabilities_SK, classes)
     tables = aggregate.aggregate(fields, screen.table.control, well_rule=settings.aggregation.aggregate_wells,
                                  treatment_rule=settings.aggregation.aggregate_treatments)
-    scores = scoring.scores(tables, draws=DRAWS, permutations=DRAWS, seed=settings.run.seed)
-    return BaselineScores(**scores, compounds_fields=scoring.by_compound(fields))
+    scores = scoring.scores(tables, screen.table.control, draws=DRAWS, permutations=DRAWS, seed=settings.run.seed)
+    return BaselineScores(**scores, compounds_fields=scoring.by_compound(fields, screen.table.control),
+                          compounds_treatments=scoring.by_compound(tables["treatments"], screen.table.control))

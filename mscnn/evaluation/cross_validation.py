@@ -36,6 +36,7 @@ from mscnn.core.record_files import read_json
 from mscnn.core.records import KEY, Count, Record
 from mscnn.distributed import core_plan, cpu_topology, launchers
 from mscnn.evaluation import results
+from mscnn.evaluation.combine_folds import combine_folds
 
 PROGRAM = (sys.executable, "-m", "mscnn")
 NETWORK = "network"
@@ -130,7 +131,7 @@ def run_folds(plan: FoldPlan, prepare: Callable[[int, Path], object] = lambda nu
     if failed:
         raise UsageError("\n  ".join([f"{len(failed)} of {len(plan.folds)} folds failed; mend the cause and run the same "
                                       "command again, which runs them alone", *failed]))
-    results.combine_folds(evaluations, plan.out / "scores")
+    combine_folds(evaluations, plan.out / "scores")
     return plan.out / "scores"
 
 
@@ -185,7 +186,7 @@ def _choose(plan: FoldPlan, number: int, inner: Path, places: SimpleQueue) -> di
                     _train_and_score(plan, f"inner-{number}-{name}-{fold}", inner / name / f"fold-{fold}", evaluations[-1],
                                      places, **options, split_method="k-fold", folds=plan.inner_folds, fold=fold,
                                      split_within=inner / "split.csv")
-            scores[name] = results.combine_folds(evaluations, inner / name / "scores")
+            scores[name] = combine_folds(evaluations, inner / name / "scores")
         best = max(scores, key=lambda name: (scores[name].treatments.correct, scores[name].fields.correct))
         counts = {name: {level: [score.correct, score.total] for level, score in of_candidate.by_level().items()}
                   for name, of_candidate in scores.items()}

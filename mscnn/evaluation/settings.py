@@ -32,17 +32,18 @@ class EvaluationSettings(Parallel):
                                metavar="PATH")
     assays: str | None = setting(None, "table of assays of the screen that is scored; default: of the training's own "
                                        "screen, that of the training", common=False, metavar="CSV")
+    profiles: Literal["auto", "held-out", "all"] = setting(
+        "auto", "whose features are computed. auto: those of all fields of the training's own table, where their images "
+                "are there, so that activity against control wells and nearest known compounds are told; held-out: those of "
+                "the scored fields alone, in less time", common=False)
+    h5ad: bool = setting(False, "write the features as profiles.h5ad too, for scanpy and others that read AnnData",
+                         common=False)
     leave_out: str | None = setting(None, "quality.csv of the other table, whose flagged fields are left out; of "
-                                          "the training's own table, those that the training left out always are",
+                                          "the training's own table, those that the training left out",
                                     common=False, metavar="CSV")
     leave_out_flags: str = setting("blurred,saturated,debris,empty,dim,bright", "with --leave-out: which flags",
                                    common=False, metavar="FLAG,...")
     quality: bool = setting(True, "measure focus, saturation, debris and cells of each field that is read", common=False)
-    profiles: Literal["held-out", "all"] = setting(
-        "held-out", "whose features are written: those of the scored fields, or of all fields with a mechanism, so that "
-                    "new compounds can be matched with known ones by `mscnn score`", common=False)
-    h5ad: bool = setting(False, "write the features as profiles.h5ad too, for scanpy and others that read AnnData",
-                         common=False)
     examples: NonNegativeInt = setting(
         12, "fields that are shown with what each channel and scale adds to their mechanism, one a treatment, wrong ones "
             "first; 0: none")

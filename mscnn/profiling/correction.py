@@ -15,7 +15,8 @@ from mscnn.core.records import Count, Record
 from mscnn.profiling.profile_table import PLACES, ProfileTable
 from mscnn.readout.plate_controls import ENOUGH_WELLS
 
-LEAST_SPREAD = 1e-9            # a feature that varies less in a plate's control wells is centred, not scaled
+LEAST_SPREAD = 1e-9            # a feature that varies less is centred, not scaled
+LEAST_SHARE = 0.1              # of a feature's sd over all rows: the least spread by which a plate is scaled
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,11 @@ def has_controls(profiles: ProfileTable, control: str) -> bool:
 
 
 def normalise_plates(profiles: ProfileTable, method: str, control: str) -> ProfileTable:
-    """Normalise each plate by its own control wells: treated wells never enter.
+    """Normalise each plate by its own control wells: treated wells never decide on its centre.
 
     method: "z", mean 0 and sd 1; "mad", median 0 and scaled MAD 1; "percentile", 1st percentile 0 and 99th 1 (Ljosa 2013).
+    A feature that hardly varies in the control wells of a plate, as one that the network sets to 0 there, is divided by
+    LEAST_SHARE of its sd over all rows: else chance differences in a few such features outweigh all others.
     Raises DataError naming plates without control.
     """
     plates = _plates(profiles)
@@ -86,9 +89,11 @@ def normalise_plates(profiles: ProfileTable, method: str, control: str) -> Profi
     if lacking:
         raise DataError(f"plates without a row of {control} to normalise by; name another compound with --control, or use "
                         "--normalise none", lacking)
+    least_F = LEAST_SHARE * profiles.features_SF.std(axis=0)
     for plate in np.unique(plates):
         on_plate = plates == plate
         centre_F, spread_F = _centre_and_spread(profiles.features_SF[on_plate & is_control], method)
+        spread_F = np.maximum(spread_F, least_F)
         features_SF[on_plate] = (features_SF[on_plate] - centre_F) / np.where(spread_F > LEAST_SPREAD, spread_F, 1)
     return ProfileTable(profiles.metadata, features_SF, profiles.names)
 

@@ -56,6 +56,7 @@ class Measured:
 
     numbers: ProfileNumbers
     tables: dict[str, pd.DataFrame]  # by file name: HITS, NEAREST, CLUSTERS
+    first: pd.DataFrame              # nearest known compound of each treatment, as known.KnownComparison holds it
 
 
 def measure(before: ProfileTable, corrected: ProfileTable, correction: Correction, control: str, *,
@@ -76,7 +77,7 @@ def measure(before: ProfileTable, corrected: ProfileTable, correction: Correctio
     uncorrected = read(treatment_profiles.wells(before, aggregate_wells)) if is_fitted else []
     numbers = ProfileNumbers(correction, activity, read(wells), uncorrected, compared.score,
                              clustering.summary, compared.note, _table_note(before))
-    return Measured(numbers, {HITS: hits, NEAREST: compared.nearest, CLUSTERS: clustering.table})
+    return Measured(numbers, {HITS: hits, NEAREST: compared.nearest, CLUSTERS: clustering.table}, compared.first)
 
 
 def _to_cluster(frame: pd.DataFrame, hits: pd.DataFrame) -> np.ndarray:

@@ -3,8 +3,6 @@
 The report reads what runs have written and computes no prediction.  Everything that comes from a table is escaped.
 """
 
-import base64
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +11,16 @@ import jinja2
 import numpy as np
 import pandas as pd
 
-from mscnn.core.errors import DataError
+from mscnn.core import words
 from mscnn.core.files import write_atomically
 from mscnn.evaluation import scoring
 from mscnn.evaluation.scoring import LEVELS, Score
-from mscnn.profiling import profile_table, treatment_profiles
-from mscnn.report import assays, calibration, figures, palette, profile_section, verdicts
+from mscnn.report import assays, calibration, data_urls, dose_section, figures, palette, profile_section, verdicts
 from mscnn.report.assays import ShownAssays
+from mscnn.report.page import data as page_data
+from mscnn.report.page import places, scripts
+from mscnn.report.page.data import Explorer
+from mscnn.report.page.places import PlacedTreatments
 from mscnn.report.profile_section import ShownProfiles
 from mscnn.report.run import Example, Run
 from mscnn.report.verdicts import CHANCE, LARGEST_CLASS, Comparison, RetrievalVerdict, Shortcut
@@ -29,7 +30,6 @@ DOSES = 60          # compounds whose dose curves are drawn, at most
 NAMES = 40          # compounds that a cell names, at most
 EXAMPLES = 12       # right examples, and as many wrong examples, at most
 LIMIT = 10_000_000  # bytes of a report
-PICTURE = r"\d+(-(channel|scale)-\d+)?\.jpg"  # as gallery.py names its files
 # NSC / NSCB in per cent, of 1-nearest-neighbour matching over BBBC021's 103 and 92 treatments.
 PUBLISHED = (("Ljosa et al. 2013", "factor analysis of CellProfiler features", 94, 77),
              ("Singh et al. 2014", "illumination correction", 90, 85),
@@ -90,9 +90,10 @@ class ShownRun:
     shortcuts: list[Shortcut]
     bars: dict[str, Picture]                      # {level: shares right of the network and of baselines}
     confusion: dict[str, Picture]                 # {level: matrix}
-    reliability: Picture | None                   # of probabilities; None where the scores hold no calibration
+    reliability: dict[str, Picture]               # {level: of probabilities}; {} where the scores hold no calibration
     mechanisms: list[MechanismRow]
     doses: list[tuple[str, str, Picture]]         # mechanism, compound, dose curve
+    new_doses: list[tuple[str, str, Picture]]     # likewise of compounds without a known mechanism, by the predicted one
     maps: dict[str, Picture]                      # {"PCA": ..., "UMAP": ...}
     examples: dict[str, list[ShownExample]]       # "wrong" and "right"
     learning: Picture | None
@@ -101,43 +102,62 @@ class ShownRun:
     environment: dict[str, Any]                   # of the first training that wrote it
     assays: ShownAssays | None                    # None where mechanisms are predicted
     assays_picture: Picture | None
+    explorer: Explorer | None                     # None for assays: their treatments have no predicted mechanism
 
 
 def write(runs: list[Run], out: Path) -> int:
     """Write the report, whole or not at all; return its bytes."""
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
-                                     undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["names"] = _names
-    environment.filters |= {"percent": lambda share: f"{100 * share:.1f} %", "whole": lambda share: f"{100 * share:.0f} %"}
-    text = environment.get_template("report.html").render(runs=[_shown(run) for run in runs], published=PUBLISHED,
-                                                          levels=LEVELS, chance=CHANCE, most=ROWS, doses=DOSES)
+    shown = [_shown(run, number, len(runs)) for number, run in enumerate(runs, start=1)]
+    text = environment().get_template("report.html").render(
+        runs=shown, published=PUBLISHED, levels=LEVELS, chance=CHANCE, most=ROWS, doses=DOSES,
+        scripts=scripts.load() if any(each.explorer for each in shown) else scripts.Scripts([], scripts.policy([])),
+        style=scripts.load_style())
     with write_atomically(out, alone=True) as partial:
         partial.write_text(text, encoding="utf-8")
     return out.stat().st_size
 
 
-def _shown(run: Run) -> ShownRun:
+def environment() -> jinja2.Environment:
+    """Return the environment of the templates: names are escaped, and a name that is not there is an error."""
+    found = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True,
+                               undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    found.filters |= {"names": _names, "number": words.counted, "thousands": lambda number: f"{number:,}",
+                      "percent": lambda share: f"{100 * share:.1f} %",
+                      "whole": lambda share: f"{100 * share:.0f} %"}
+    return found
+
+
+def _shown(run: Run, number: int, runs: int) -> ShownRun:
+    """Return what the page shows of a run; number: from 1, of so many runs."""
     fields, treatments = run.tables["fields"], run.tables["treatments"]
     names = [name.removeprefix("Probability_") for name in fields if name.startswith("Probability_")]
     styles = palette.mechanism_styles([*{*names, *treatments["Metadata_MOA"]} - {"", run.description.control}])
     scored = [level for level in ("fields", "treatments") if run.scores.by_level()[level].total]
     of_assays = assays.shown(run.scores.assays)
     most_doses = 0 if of_assays else DOSES  # the curves are of the true mechanism
-    matrices = {level: scoring.confusion(run.tables[level]) for level in scored}
+    known_doses = _doses(run, dose_section.known(run.tables["wells"]), styles, most_doses)
+    new = dose_section.predicted(run.tables["wells"], run.tables["compounds"], run.description.control)
+    placed = places.place(run) if run.profiles or not of_assays else places.NOWHERE
+    matrices = {level: scoring.confusion(run.tables[level], run.description.control) for level in scored}
     return ShownRun(
-        run=run, compared=verdicts.compare(run.baselines, fields), retrieved=verdicts.judge_retrieval(run.retrieval),
+        run=run, compared=_compared(run), retrieved=verdicts.judge_retrieval(run.retrieval),
         shortcuts=verdicts.judge_shortcuts(run.baselines),
         bars={level: _picture(figures.compared(_bars(run, level), level), f"bars of {level} right") for level in scored},
         confusion={level: _picture(drawn, f"confusion matrix of {level}")
                    for level, drawn in figures.confusions(matrices).items()},
-        reliability=_reliability(run), mechanisms=[] if of_assays else _by_mechanism(fields, treatments),
-        doses=[(mechanism, compound, _picture(drawn, f"dose curve of {compound}"))
-               for (mechanism, compound), drawn in figures.doses(run.tables["wells"], styles, most_doses).items()],
-        maps={name: _picture(drawn, f"{name} of treatments") for name, drawn in _maps(run, styles).items()},
+        reliability=_reliability(run), mechanisms=[] if of_assays else _by_mechanism(run),
+        doses=known_doses, new_doses=_doses(run, new, styles, most_doses - len(known_doses)),
+        maps={name: _picture(drawn, f"{name} of treatments") for name, drawn in _maps(run, placed, styles).items()},
         examples=_examples(run.gallery), learning=_learning(run),
         profiles=profile_section.shown(run.profile_scores, run.lists), throughput=_throughput(run),
         environment=next((fold.environment for fold in run.folds if fold.environment), {}), assays=of_assays,
-        assays_picture=_picture(of_assays.picture, "ROC AUC of assays") if of_assays and of_assays.picture else None)
+        assays_picture=_picture(of_assays.picture, "ROC AUC of assays") if of_assays and of_assays.picture else None,
+        explorer=None if of_assays else page_data.explore(run, placed, styles, number, runs))
+
+
+def _compared(run: Run) -> Comparison | None:
+    return verdicts.compare(run.baselines, run.tables, run.scores, run.description.control,
+                            readout=run.scores.readout.chosen if run.scores.readout else "", folds=len(run.splits()) > 1)
 
 
 def _names(names: list[str]) -> str:
@@ -154,42 +174,40 @@ def _bars(run: Run, level: str) -> list[tuple[str, Score, str]]:
               for name, result in {**real, **largest}.items())]
 
 
-def _by_mechanism(fields: pd.DataFrame, treatments: pd.DataFrame) -> list[MechanismRow]:
+def _doses(run: Run, wells: pd.DataFrame, styles: dict[str, tuple[str, str]],
+           most: int) -> list[tuple[str, str, Picture]]:
+    """Return mechanism, compound and dose curve of so many compounds, in the order of their wells."""
+    drawn = figures.doses(wells, styles, most, getattr(run.description, "unit", "µM"))
+    return [(mechanism, compound, _picture(svg, f"dose curve of {compound}"))
+            for (mechanism, compound), svg in drawn.items()]
+
+
+def _by_mechanism(run: Run) -> list[MechanismRow]:
+    fields, treatments = (scoring.by_mechanism(run.tables[level], run.description.control)
+                          for level in ("fields", "treatments"))
     by_treatment = {row["mechanism"]: Score(row["correct"], row["total"])
-                    for row in scoring.by_mechanism(treatments).to_dict("records")}
+                    for row in treatments.to_dict("records")}
     return [MechanismRow(row["mechanism"], Score(row["correct"], row["total"]),
                          by_treatment.get(row["mechanism"], Score(0, 0)), row["predicted"])
-            for row in scoring.by_mechanism(fields).to_dict("records")]
+            for row in fields.to_dict("records")]
 
 
-def _maps(run: Run, styles: dict[str, tuple[str, str]]) -> dict[str, str]:
-    """Map one network's features of all treatments, or the probabilities by networks that had not seen the compound."""
-    description = run.description
-    if run.profiles is None and run.scores.assays:
-        return {}
+def _maps(run: Run, placed: PlacedTreatments, styles: dict[str, tuple[str, str]]) -> dict[str, str]:
+    """Draw the maps that are seen without scripts and in print, treatments that were held out ringed, or those that are wrong."""
+    frame = placed.frame
     if run.profiles is None:
-        table = run.tables["treatments"][run.tables["treatments"]["Metadata_MOA"] != ""]
-        features = table[[name for name in table if name.startswith("Probability_")]].to_numpy(float)
-        ringed = (table["Predicted_MOA"] != table["Metadata_MOA"]).to_numpy()
-        of, ring = "probabilities, each by a network that was trained without the compound", "wrong"
+        of_frame = run.tables["treatments"]
+        ringed, ring = (of_frame["Predicted_MOA"] != of_frame["Metadata_MOA"]) & (of_frame["Metadata_MOA"] != ""), "wrong"
     else:
-        profiles = profile_table.read(run.profiles)
-        known = (profiles.metadata["Metadata_MOA"] != "").to_numpy() & ~profiles.is_control(description.control)
-        if profiles.metadata["Metadata_Compound"][known].nunique() < 2:
-            return {}
-        treatments, _ = treatment_profiles.treatments(profiles, description.control, well_rule=description.aggregate_wells,
-                                             treatment_rule=description.aggregate_treatments, need_batches=False)
-        features, table = treatments.profiles_TF, treatments.frame
-        ringed = table["Metadata_Compound"].isin(description.compounds or []).to_numpy()
-        of, ring = "the network's 512 features", "held out"
-    if len(features) < 4 or not np.ptp(features, axis=0).any():
-        return {}
-    return figures.maps(features, table["Metadata_MOA"].to_numpy(), ringed, ring, styles, of)
+        ringed, ring = frame["Metadata_Compound"].isin(run.description.compounds or []), "held out"
+    is_some = ringed.to_numpy() & (not ringed.all())  # a ring about every treatment tells nothing
+    return figures.maps(placed.projections, placed.of, frame["Metadata_MOA"].to_numpy(), is_some, ring, styles)
 
 
-def _reliability(run: Run) -> Picture | None:
+def _reliability(run: Run) -> dict[str, Picture]:
     found = run.scores.calibration
-    return _picture(calibration.reliability(found.by_level()), "reliability of probabilities") if found else None
+    return {level: _picture(drawn, f"reliability of probabilities of {level}")
+            for level, drawn in calibration.reliability(found.by_level()).items()} if found else {}
 
 
 def _examples(gallery: list[tuple[Path, Example]]) -> dict[str, list[ShownExample]]:
@@ -207,8 +225,8 @@ def _examples(gallery: list[tuple[Path, Example]]) -> dict[str, list[ShownExampl
 
 def _with_pictures(folder: Path, example: Example) -> ShownExample:
     files = example.files
-    return ShownExample(example, _file(folder, files.field), [_file(folder, name) for name in files.channels],
-                        [_file(folder, name) for name in files.scales])
+    return ShownExample(example, data_urls.of_file(folder, files.field), [data_urls.of_file(folder, name) for name in files.channels],
+                        [data_urls.of_file(folder, name) for name in files.scales])
 
 
 def _learning(run: Run) -> Picture | None:
@@ -226,16 +244,4 @@ def _throughput(run: Run) -> Throughput | None:
 
 
 def _picture(svg: str, words: str) -> Picture:
-    return Picture("data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode(), words)
-
-
-def _file(folder: Path, name: str) -> str:
-    """Return a picture of a gallery as a data URL. Raises DataError for a file that is missing or elsewhere."""
-    if not re.fullmatch(PICTURE, name):  # else a run from elsewhere could name any file, and the page would hold it
-        raise DataError(f"{folder}: {name!r} is no picture of a gallery; evaluate the run again")
-    path = folder / name
-    if not path.is_file():
-        raise DataError(f"{path}: is missing; evaluate the run again")
-    if path.resolve().parent != folder.resolve():  # as above: a link may name any file too
-        raise DataError(f"{path}: is a link out of its gallery; evaluate the run again")
-    return "data:image/jpeg;base64," + base64.b64encode(path.read_bytes()).decode()
+    return Picture(data_urls.of_svg(svg), words)

@@ -1,4 +1,4 @@
-"""All that the report shows of a run directory, or of a folder of folds."""
+"""All that the report shows of a run directory, of a folder of folds, or of an evaluation of another table."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -84,7 +84,9 @@ class Run:
     """A score and what lies behind it."""
 
     path: Path
-    settings: dict[str, Any]                 # of the first training, by name
+    evaluation: Path                         # folder with the scores
+    galleries: list[Path]                    # folders of evaluations that may have pictures
+    settings: dict[str, Any]                 # of the first training, by name; {} where it is not beside the evaluation
     scores: EvaluationScores
     description: EvaluationDescription
     tables: dict[str, pd.DataFrame]          # {level: predictions}
@@ -106,23 +108,40 @@ class Run:
 
 
 def read(path: Path) -> Run:
-    """Read a run directory, or a folder of folds. Raises DataError naming what is missing, and what writes it."""
-    scores, trainings = scores_folder(path), trainings_of(path)
+    """Read a run directory, a folder of folds, or the folder of an evaluation (`evaluate.py --out`).
+
+    Raises DataError naming what is missing, and what writes it.
+    """
+    scores, trainings, evaluations = _folders(path)
     description, of_levels = results.read_description(scores), results.read_scores(scores)
     tables = {level: results.read_table(scores, level) for level in LEVELS}
-    prediction_table.require_scores(tables, of_levels, scores)
+    prediction_table.require_scores(tables, of_levels, description.control, scores)
     for each in (of_levels, *(of_levels.readout.scored().values() if of_levels.readout else ())):
         _require_intervals(each, scores / results.SCORES, results.REMEDY)
     baselines = _baselines(scores / results.BASELINES)
     of_profiles, lists = profile_scores.read(scores, results.REMEDY)
-    return Run(path=path, settings=config.from_flat(run_directory.read_settings(trainings[0])).flat(),
+    return Run(path=path, evaluation=scores, galleries=evaluations,
+               settings=config.from_flat(run_directory.read_settings(trainings[0])).flat() if trainings else {},
                scores=of_levels, description=description, tables=tables,
                baselines=baselines.baselines, retrieval=baselines.retrieval,
                folds=[_fold(folder) for folder in trainings],
                profiles=scores / results.PROFILES if (scores / results.PROFILES).exists() else None,
                profile_scores=of_profiles, lists=lists,
-               gallery=[example for folder in evaluations_of(path)
+               gallery=[example for folder in evaluations
                         for example in _gallery(folder / results.GALLERY, description)])
+
+
+def _folders(path: Path) -> tuple[Path, list[Path], list[Path]]:
+    """Return the folder with the scores, run directories that were trained, and folders of evaluations with galleries.
+
+    An evaluation by itself has the run directory that it lies in, where that was evaluated, and else none.
+    """
+    if not (path / results.SCORES).exists():
+        return scores_folder(path), trainings_of(path), evaluations_of(path)
+    checkpoint = results.read_description(path).checkpoint
+    run = path.absolute().parent
+    is_of_run = checkpoint is not None and Path(checkpoint).absolute().is_relative_to(run) and (run / "config.yaml").exists()
+    return path, [run] if is_of_run else [], [path]
 
 
 def read_metrics(path: Path) -> pd.DataFrame:

@@ -28,7 +28,8 @@ def fit_head(trainer: Trainer, settings: config.Config, split: splits.Split) -> 
         log.warning("head: %d training fields, known mechanisms: %d; too few to predict any", len(known),
                     len(np.unique(facts.labels_S[known])))
         return None
-    measured = known if head == "lda" else np.union1d(known, np.flatnonzero(facts.is_control_S))
+    is_reference_S = facts.is_control_S & (split.side != splits.TEST)  # held-out control wells scale no plate
+    measured = known if head == "lda" else np.union1d(known, np.flatnonzero(is_reference_S))
     with trainer.ema_weights():
         network_SF = trainer.predict(measured, tta)[1]
     is_known = np.isin(measured, known)

@@ -6,7 +6,7 @@
 import math
 import time
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,10 @@ from mscnn.data.tables import splits
 from mscnn.distributed import core_binding, core_plan, heartbeat, world
 from mscnn.training import checkpoint
 from mscnn.training.build import TrainingData, build_trainer, load_data
+from mscnn.training.choose_length import choose_length
 from mscnn.training.step_schedule import StepSchedule, schedule_steps
 from mscnn.training.stop_signal import StopRequest
+from mscnn.training.targets import learnt_sites
 from mscnn.training.train_state import TrainState, require_same_settings
 from mscnn.training.trainer import StepMetrics, StepResult, Trainer
 
@@ -40,7 +42,8 @@ class PreparedRun:
 def prepare(settings: config.Config, resolved: str, stop: StopRequest) -> PreparedRun | None:
     """Initialise the ranks, read the data, build the network, open the run directory; None for a finished run.
 
-    resolved: the settings as YAML.  Raises UsageError or DataError on all ranks alike for what cannot be trained.
+    resolved: the settings as YAML, which all ranks must share.  Raises UsageError or DataError on all ranks alike for what
+    cannot be trained.
     """
     ranks = world.init(settings.parallel.backend, join_seconds=settings.parallel.join_timeout)
     ranks.run_on_all_or_raise(lambda: run_directory.require_unused(settings.run.run_dir, settings.run.resume))
@@ -58,10 +61,12 @@ def prepare(settings: config.Config, resolved: str, stop: StopRequest) -> Prepar
     log.info("malloc: %s", environment["malloc"])
     with errors.details_to_file(Path(settings.run.run_dir or "runs"), is_reporter=ranks.rank == 0):
         data = load_data(settings, ranks)
+    settings, lengths = with_length(settings, data)
     trainer, choices = build_trainer(settings, data, ranks, plan, stop)
+    choices |= lengths
     environment |= {"ranks": ranks.size, "launcher": ranks.launcher, "rendezvous": ranks.rendezvous, **choices}
     state = TrainState(_numerics(settings, ranks, plan, choices), data.counts)
-    run_dir = _open_run_directory(settings, resolved, data, environment, ranks)
+    run_dir = _open_run_directory(settings, settings.to_yaml(), data, environment, ranks)
     if data.resumed_from:
         path, saved = data.resumed_from
         state.load(saved, trainer)
@@ -73,6 +78,14 @@ def prepare(settings: config.Config, resolved: str, stop: StopRequest) -> Prepar
         files.write_json(run_dir / run_directory.STATUS, run_directory.initial_status(run_dir, state.step))
         stop.call(partial(run_directory.mark_stopping, run_dir))
     return PreparedRun(settings, data, trainer, state, run_dir, stop)
+
+
+def with_length(settings: config.Config, data: TrainingData) -> tuple[config.Config, dict[str, dict[str, Any]]]:
+    """Return the settings with the minibatch and epochs that are used, and {choice: {"asked", "used", "why"}}."""
+    sites = learnt_sites(data.table, data.split, settings.objective)
+    before = data.resumed_from[1].settings if data.resumed_from else None
+    optim, reports = choose_length(settings.optim, settings.objective, len(sites), before)
+    return replace(settings, optim=optim), reports
 
 
 def train(run: PreparedRun) -> None:
@@ -101,8 +114,10 @@ def fit(run: PreparedRun, schedule: StepSchedule) -> None:
     with Metrics(run.run_dir, rank, first_step) as metrics, \
             progress(state.total_steps, "training", rank, done=first_step) as bar, \
             closing(trainer.prefetch((epoch, schedule.minibatches(epoch, first_step)) for epoch in epochs)) as loaded:
-        log.info("training: %d steps of at most %d fields, %d steps an epoch", state.total_steps, schedule.minibatch,
-                 schedule.steps_per_epoch)
+        log.info("training: %s", schedule.describe())
+        if schedule.steps_per_epoch < 2:
+            log.warning("an epoch is one step, of all %d fields at once: gradients hardly vary; choose a --minibatch below "
+                        "that number, or 0", len(schedule.train_sites))
         for epoch in epochs:
             evaluate_if_due(run, schedule, metrics)
             step_metrics = StepMetrics()

@@ -15,6 +15,7 @@ from mscnn.core import config, errors
 from mscnn.data.tables import splits
 from mscnn.distributed.world import World
 from mscnn.evaluation import load_run, predict_run, readout_predictions, results, run, run_folders
+from mscnn.evaluation.combine_folds import combine_folds
 from mscnn.model.lda import fit_lda_layer
 from mscnn.readout.candidates import LEARNT_MECHANISMS, SAW_TRAINING_ONLY
 from mscnn.readout.readout import fit_readout
@@ -115,7 +116,7 @@ def test_scores_and_description_say_what_was_chosen_and_how_it_was_scored(evalua
     assert run_folders.trainings_of(evaluated) == [evaluated]
     assert run_folders.evaluations_of(evaluated) == [evaluated / "evaluation"]
     with pytest.raises(errors.DataError, match="holds folds that were combined before"):
-        results.combine_folds([evaluated / "evaluation"], evaluated / "all")
+        combine_folds([evaluated / "evaluation"], evaluated / "all")
 
 
 def test_the_library_predicts_a_compound_without_a_mechanism_as_the_evaluation_does(evaluated, screen):

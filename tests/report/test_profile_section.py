@@ -23,7 +23,7 @@ def written(tmp_path, monkeypatch):
 
 
 def html(shown) -> str:
-    folder = Path(profile_section.__file__).parent
+    folder = Path(profile_section.__file__).parent / "templates"
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(folder), autoescape=True,
                                      undefined=jinja2.StrictUndefined)
     environment.filters["whole"] = lambda share: f"{100 * share:.0f} %"

@@ -1,0 +1,47 @@
+"""What a reader wants to know first: how many treatments do something, and which are the strongest."""
+
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+import pandas as pd
+
+from mscnn.report.page.optional import TREATMENT
+
+HITS = 10        # that are named, at most
+UNLIKELY = 0.05  # p of none of the known up to which a treatment counts as like none of them
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A treatment that differs from the control."""
+
+    compound: str
+    dose: str       # with its unit, after a space; "" where not given
+    predicted: str  # mechanism; "" where none is predicted
+    address: str    # that chooses it in the page
+
+
+@dataclass(frozen=True)
+class Found:
+    """Numbers of treatments."""
+
+    judged: int      # with a q-value
+    active: int
+    compared: int    # with a p of none of the known
+    unlike: int      # like none of the known mechanisms
+    unlikely: float
+    hits: list[Hit]  # the first active ones; where none is judged, the first of all
+
+
+def summarise(frame: pd.DataFrame, unit: str, run: str) -> Found:
+    """Return what a table of treatments holds; run: number of the run on the page, "" where there is one only."""
+    compound, dose, _ = TREATMENT
+    active = frame["Active"] == "True"
+    judged = int((frame["Active"] != "").sum())
+    unlikely = frame["None_Of_The_Known"] <= UNLIKELY
+    first = (frame[active] if judged else frame[frame["Rank"].notna()]).head(HITS)
+    hits = [Hit(row[compound], f" {row[dose]:g} {unit}" if row[dose] == row[dose] else "", row["Predicted_MOA"],
+                "#" + urlencode({**({"run": run} if run else {}), "treatment": row[compound],
+                                 **({"dose": f"{float(f'{row[dose]:.6g}'):.15g}"} if row[dose] == row[dose] else {})}))
+            for row in first.to_dict("records")]
+    return Found(judged, int(active.sum()), int(frame["None_Of_The_Known"].notna().sum()), int(unlikely.sum()), UNLIKELY, hits)
