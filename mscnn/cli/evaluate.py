@@ -31,6 +31,8 @@ def main(argv: list[str]) -> None:
         parts = OptionalParts(f"tables and scores are whole in {evaluation.out}")
         with parts.part(results.PROFILES):
             run.write_profiles(evaluation)
+        with parts.part(results.QUALITY):
+            run.write_quality(evaluation)
         if settings.h5ad:
             with parts.part(results.ANNDATA):
                 run.write_anndata(evaluation.profiles, evaluation.out)

@@ -60,6 +60,11 @@ class Table(Settings):
         "drop", "BBBC021's taxol 0.3 uM control wells, 6 on every plate and over half of the treated fields: "
                 "drop leaves taxol's own dose series", common=False)
 
+    leave_out: str | None = setting(None, "quality.csv that `mscnn check` wrote, whose flagged fields are left out",
+                                    common=False, metavar="CSV")
+    leave_out_flags: str = setting("blurred,saturated,debris,empty,dim,bright", "with --leave-out: which flags; there is "
+                                   "edge, too", common=False, metavar="FLAG,...")
+
     def __post_init__(self):
         super().__post_init__()
         named = [f"--{name} {getattr(self, name)}" for name in SCREENS if getattr(self, name) is not None]
@@ -412,7 +417,7 @@ def from_flat(values: dict[str, Any]) -> Config:
 
 def absolute(config: Config) -> Config:
     """Return the same settings with paths that hold from any working folder."""
-    paths = {name: str(Path(value).absolute()) for name in (*SCREENS, "image_root", "assays")
+    paths = {name: str(Path(value).absolute()) for name in (*SCREENS, "image_root", "assays", "leave_out")
              if (value := getattr(config.data, name)) is not None}
     if config.data.follow_links:
         paths["follow_links"] = ",".join(str(Path(folder).absolute()) for folder in config.data.follow_links.split(","))

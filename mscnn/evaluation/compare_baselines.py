@@ -51,11 +51,13 @@ def score_baselines(run: Path, *, features: Path | None, nuclei: str | None, wor
     """
     trainings = trainings_of(run)
     settings = config.from_flat(run_directory.read_settings(trainings[0]))
-    settings = dataclasses.replace(settings, data=settings.data.at(moved, image_root, follow_links))
+    data = dataclasses.replace(settings.data.at(moved, image_root, follow_links), leave_out=None)
+    settings = dataclasses.replace(settings, data=data)
     if settings.data.assays:
         raise UsageError(f"{run} has learnt assays, and baselines predict mechanisms; name a run of mechanisms")
-    _require_table(settings.data, trainings[0])
-    sites = prepare_data.load_sites(settings.data, needs_labels=not settings.objective.is_label_free)
+    _require_table(data, trainings[0])
+    sites = prepare_data.load_sites(data, needs_labels=not settings.objective.is_label_free,
+                                    left_out=splits.read_left_out(trainings[0]))
     folds = _folds(trainings, results.read_description(scores_folder(run)), sites)
     table = prepare_data.with_shape(sites.labelled(), settings.data.size(), world.World())
     measured = baselines.align(table, _features(run, table, features, nuclei, workers))

@@ -67,7 +67,7 @@ def _compute(settings: EvaluationSettings, saved: Checkpoint, network: MCNN, ran
              loader_thread_init: Callable[[], object]) -> ProfileTable:
     """Return the wells, computed from the images of the training; a collective. Raises DataError or UsageError."""
     own = replace(settings, sites=None, bbbc021=None, packed=None, columns=None, channels=None, assays=None,
-                  image_root=None, follow_links=None)
+                  image_root=None, follow_links=None, leave_out=None)
     sites = ranks.run_on_all_or_raise(lambda: load_run.own_sites(load_run.data_settings(own, saved), saved))
     is_known = (sites.table.frame["mechanism"] != "").to_numpy()
     if not (is_known & ~sites.table.is_control()).any():

@@ -97,7 +97,8 @@ def select_sites(settings: EvaluationSettings, checkpoint: Checkpoint, ranks: Wo
 
 def own_sites(data: config.Data, checkpoint: Checkpoint) -> EvaluationSites:
     """Return all sites of the training's own table, and which are scored. Raises DataError where the table has changed."""
-    table, split = prepare_data.load_sites(data, needs_labels=not is_label_free(checkpoint)), checkpoint.split
+    split = checkpoint.split
+    table = prepare_data.load_sites(data, needs_labels=not is_label_free(checkpoint), left_out=split.left_out)
     is_scored = splits.restore(split, table).side == splits.TEST
     notes = [*filter(None, [split.leaks, split.meaning])]
     if is_label_free(checkpoint) and not is_scored.any():
@@ -209,7 +210,8 @@ def data_settings(settings: EvaluationSettings, checkpoint: Checkpoint) -> confi
     Raises UsageError for the checkpoint's channels in another order.  Raises DataError where the checkpoint, which anybody
     can have made, names no file: /dev/zero would be read for ever.
     """
-    data = config.from_flat(checkpoint.settings).data
+    data = dataclasses.replace(config.from_flat(checkpoint.settings).data, leave_out=settings.leave_out,
+                               leave_out_flags=settings.leave_out_flags)
     asked = [name.strip() for name in (settings.channels or "").split(",")]
     if asked != checkpoint.channels and sorted(asked) == sorted(checkpoint.channels):
         raise UsageError(f"--channels {settings.channels}: the network sees channels in the order "

@@ -8,6 +8,7 @@ import pandas as pd
 
 from mscnn.core.logs import log
 from mscnn.core.records import Count, Record
+from mscnn.data.tables.left_out import LeftOut
 from mscnn.evaluation import aggregate, scoring
 from mscnn.evaluation.assay_scores import AssayScores
 from mscnn.evaluation.calibration import LevelCalibration
@@ -62,6 +63,7 @@ class EvaluationScores(LevelScores):
     confidence: TreatmentConfidence | None = None       # None in files of earlier versions, and where none is predicted
     assays: AssayScores | None = None  # None where mechanisms are predicted; where assays are, no level has a total
     controls: ControlScores | None = None  # None where no control well is scored, and of assays
+    left_out: LeftOut | None = None    # fields of the screen that --leave-out left out; None: none were
 
 
 def describe(choice: Choice) -> ReadoutScores:

@@ -12,6 +12,7 @@ from mscnn.core.logs import log
 from mscnn.core.record_files import read_json
 from mscnn.core.records import Count, Record
 from mscnn.core.words import counted
+from mscnn.data.tables.left_out import LeftOut
 from mscnn.data.tables.splits import SplitRecord
 from mscnn.evaluation import (
     aggregate,
@@ -37,6 +38,7 @@ ANNDATA = "profiles.h5ad"         # the same, where it was asked for
 DECISIONS = "decisions.csv"       # of decisions.py: all that decides on a treatment
 PROFILE_SCORES = "profile_scores.json"  # of profile_scores.py, with lists beside it
 STATISTICS = "statistics.parquet"  # what a chosen read-out reads beside the profiles
+QUALITY = "quality.parquet"        # measures and flags of the fields, of quality_file.py
 READOUTS = "readouts.parquet"      # predictions of the fields by each read-out alone
 ASSAYS = "assays.csv"              # scores of each assay, of a network that predicts assays
 EVALUATION = "evaluation.json"
@@ -47,9 +49,10 @@ GALLERY = "gallery/gallery.json"  # of report/gallery.py
 PICTURES = "gallery/pictures.json"  # of report/pictures.py
 SCORES = "scores.json"            # written last: an evaluation without it was cut off
 OUTDATED = (SCORES, BASELINES, CONFUSION, MULTIQC, DECISIONS)
-MUST_MATCH = ("control", "aggregate_wells", "aggregate_treatments", "tta", "head")  # what combined folds must share
+# What combined folds must share.
+MUST_MATCH = ("control", "aggregate_wells", "aggregate_treatments", "tta", "head", "left_out")
 Rule = Literal["mean", "median"]
-WRITTEN = (EVALUATION, FIELDS, PROFILES, ANNDATA, STATISTICS, READOUTS, SCORES, ASSAYS, CONFUSION, MULTIQC,
+WRITTEN = (EVALUATION, FIELDS, PROFILES, ANNDATA, STATISTICS, QUALITY, READOUTS, SCORES, ASSAYS, CONFUSION, MULTIQC,
            "predictions.csv", "wells.csv", "treatments.csv", "compounds.csv", DECISIONS, PROFILE_SCORES, *LISTS)
 _ONE_NETWORK = ("checkpoint", "step", "compounds", "classes", "split")
 
@@ -86,6 +89,7 @@ class EvaluationDescription(Record):
     split: SplitRecord | None = None           # who was trained on and who was held out, without sides; None: folds
     environment: dict[str, Any]                # machine and versions
     folds: list[FoldDescription] | None = None  # combined, or each with a read-out of its own on one network
+    left_out: LeftOut | None = None            # fields of the screen that --leave-out left out, without their sites
 
     def __post_init__(self):
         missing = [name for name in _ONE_NETWORK if getattr(self, name) is None]
@@ -142,7 +146,7 @@ def write(fields: pd.DataFrame, description: EvaluationDescription, out: Path, r
                 left_out_mechanism.compare(tables["treatments"], of_levels(left_out)["treatments"]))
     controls = None if not can_predict else control_scores.score(tables["wells"], description.control, description.splits())
     scores = EvaluationScores(**levels, readout=readout, calibration=calibrated, left_out_mechanism=compared,
-                              assays=of_assays, confidence=found, controls=controls)
+                              assays=of_assays, confidence=found, controls=controls, left_out=description.left_out)
     if of_assays:
         assay_scores.log_scores(of_assays)
     elif scores.fields.total and calibrated:
@@ -153,6 +157,8 @@ def write(fields: pd.DataFrame, description: EvaluationDescription, out: Path, r
                  "no mechanism is predicted, and nothing is scored")
     if found:
         confidence.log_confidence(found)
+    if description.left_out:
+        log.info("%s", description.left_out)
     if readout:
         readout_scores.log_readout(readout)
     if compared:
@@ -175,7 +181,8 @@ def _score_assays(compounds: pd.DataFrame, description: EvaluationDescription, o
 
 def begin(out: Path) -> None:
     """Remove the files that mark a finished evaluation, and those that an earlier one would leave beside a new one."""
-    _remove(out, *OUTDATED, GALLERY, PICTURES, PROFILES, ANNDATA, STATISTICS, READOUTS, ASSAYS, PROFILE_SCORES, *LISTS)
+    _remove(out, *OUTDATED, GALLERY, PICTURES, PROFILES, ANNDATA, STATISTICS, QUALITY, READOUTS, ASSAYS, PROFILE_SCORES,
+            *LISTS)
 
 
 def require_own(out: Path) -> None:

@@ -25,6 +25,7 @@ from mscnn.evaluation import (
     known_reference,
     load_run,
     profile_scores,
+    quality_file,
     readout_scores,
     results,
 )
@@ -62,6 +63,7 @@ class Evaluation:
     reference: ProfileTable | None = None  # of another screen: known wells of the training; None where they cannot be had
     calibrated_by: TreatmentConfidence | None = None  # of another screen: what calibrates treatments; None: fitted to them
     sha256: str = ""                      # of the checkpoint
+    quality: pd.DataFrame | None = None   # of all sites, as quality_file.measure_sites returns it; None: not asked for
     keep_known: Path | None = None        # run directory that keeps the known wells of these profiles; None: they are not
                                           # those of the whole training
 
@@ -96,6 +98,7 @@ def evaluate(settings: EvaluationSettings) -> Evaluation | None:
     if no_predictions:
         saved, sites = replace(saved, readout=None), replace(sites, over_compounds=False)
     predicted = _predict(settings, saved, sites, network, fields, ranks, plan)
+    measures = quality_file.measure_sites(sites.table, ranks) if settings.quality else None
     reference = known_reference.find(settings, saved, path, network, ranks, loader_thread_init=core_binding.loader_binding(
         plan, settings)) if settings.another() else KnownReference()
     ranks.shutdown()
@@ -114,7 +117,7 @@ def evaluate(settings: EvaluationSettings) -> Evaluation | None:
     files.write_json(out / results.EVALUATION, description.to_json())  # from here on the folder is known as ours
     found = _tables(saved, sites, predicted, out, network, fields, description)
     is_whole = not settings.another() and bool((~sites.is_scored).any() or sites.over_compounds)
-    return replace(found, reference=reference.wells, calibrated_by=calibrated_by, sha256=saved.sha256,
+    return replace(found, quality=measures, reference=reference.wells, calibrated_by=calibrated_by, sha256=saved.sha256,
                    keep_known=known_profiles.run_folder(path) if is_whole else None)
 
 
@@ -196,6 +199,12 @@ def write_profiles(evaluation: Evaluation) -> None:
                 table.to_parquet(partial, index=False)
 
 
+def write_quality(evaluation: Evaluation) -> None:
+    """Write the quality of all sites, where it was measured."""
+    if evaluation.quality is not None:
+        quality_file.write(evaluation.fields.table, evaluation.quality, evaluation.out)
+
+
 def write_anndata(profiles: pd.DataFrame, out: Path) -> None:
     """Write the network's activations of all sites as an AnnData file, whole or not at all."""
     with files.write_atomically(out / results.ANNDATA) as partial:
@@ -232,7 +241,7 @@ def write_decisions(evaluation: Evaluation, evidence: Evidence) -> str:
     confidence_T = confidence.of_treatments(treatments, results.read_scores(out).confidence,
                                             is_fitted_here=evaluation.calibrated_by is None)
     decided = decisions.table(treatments, evaluation.predictions, confidence_T, decisions.trained_compounds(description),
-                              evidence)
+                              evidence, quality_file.read(out))
     decisions.write(decided, out)
     return decisions.summary(decided, evidence)
 
@@ -260,4 +269,5 @@ def _describe(saved: Checkpoint, sites: load_run.EvaluationSites, path: Path, ou
         aggregate_treatments=asked.aggregation.aggregate_treatments, tta=asked.aggregation.tta,
         head=asked.aggregation.head, seed=asked.run.seed, split=replace(saved.split, sides=[]),
         environment=machine.environment(),
+        left_out=sites.table.left_out.summary() if sites.table.left_out else None,
         folds=[FoldDescription(str(out), str(path), record) for record in folds] or None)

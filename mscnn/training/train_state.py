@@ -27,7 +27,8 @@ from mscnn.training.checkpoint import Checkpoint, ResumeRecord
 from mscnn.training.trainer import StepResult, Trainer
 
 FREE_GROUPS = ("parallel", "compute", "run")                # groups of settings that may change when a run is resumed,
-FREE = ("bbbc021", "sites", "packed", "image_root", "follow_links", "assays")  # and settings: data may have moved;
+FREE = ("bbbc021", "sites", "packed", "image_root", "follow_links", "assays",  # and settings: data may have moved; a
+        "leave_out", "leave_out_flags")                     # checkpoint's split tells whether other fields are left out;
 FIXED = ("seed", "max_nonfinite_steps")                     # settings of those groups that may not
 SPIKE_SD, RECENT, ENOUGH = 6.0, 50, 20  # a spike: a loss so many sd above the mean of the last 50 steps, 20 at least
 SHOWN = 5                               # fields named in an error; the log has all

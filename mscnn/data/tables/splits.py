@@ -16,8 +16,10 @@ import pandas as pd
 
 from mscnn.core import csv_safe, identity
 from mscnn.core.errors import DataError, UsageError
+from mscnn.core.record_files import read_json
 from mscnn.data.tables.folds import fold_compounds, pick, plates, treated_compounds
 from mscnn.data.tables.hold_out import parse_names
+from mscnn.data.tables.left_out import LeftOut
 from mscnn.data.tables.sides import (
     OF_WELLS,
     TEST,
@@ -36,6 +38,8 @@ from mscnn.data.tables.sides import (
 from mscnn.data.tables.site_table import SiteTable
 from mscnn.data.tables.text_csv import read_csv
 
+LEFT_OUT = "left_out.json"
+
 
 @dataclass(frozen=True)
 class SplitRecord:
@@ -53,15 +57,19 @@ class SplitRecord:
     control_wells: int = 0         # how many of these are control wells
     meaning: str = ""              # what a score says, where it says nothing of new compounds; or ""
     chosen: str = ""               # what --split-method auto uses, and why; or ""
+    left_out: LeftOut | None = None  # fields that --leave-out left out; None: none were
 
     def summary(self) -> dict[str, Any]:
-        """Return all but the sides, as split.json and evaluation.json hold it."""
-        return {name: value for name, value in asdict(self).items() if name != "sides"}
+        """Return all but the sides and the sites that were left out, as split.json and evaluation.json hold it."""
+        content = asdict(replace(self, left_out=self.left_out.summary() if self.left_out else None))
+        return {name: value for name, value in content.items() if name != "sides"}
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "SplitRecord":
         """Return the record of asdict or of a summary; counts and mechanisms that it lacks are empty."""
         given = {"sites": {}, "unlearnable": [], **content}
+        if given.get("left_out") is not None:
+            given["left_out"] = LeftOut.from_json(given["left_out"])
         return cls(**{entry.name: given[entry.name] for entry in fields(cls) if entry.name in given})
 
 
@@ -123,9 +131,20 @@ def read_sides(path: Path, table: SiteTable) -> np.ndarray:
 
 
 def write(split: Split, table: SiteTable, folder: Path) -> None:
-    """Write split.csv, the side of each site, and split.json, a summary with a SHA-256 over the rows of the table."""
+    """Write split.csv, the side of each site, and split.json, a summary with a SHA-256 over the rows of the table.
+
+    left_out.json has the sites that --leave-out left out, where it did.
+    """
     csv_safe.write_csv(_rows(split, table), folder / "split.csv")
     (folder / "split.json").write_text(json.dumps(to_record(split, table).summary(), indent=1) + "\n")
+    if table.left_out:
+        (folder / LEFT_OUT).write_text(json.dumps(table.left_out.to_json(), indent=1) + "\n")
+
+
+def read_left_out(folder: Path) -> LeftOut | None:
+    """Return the sites that were left out of a training, by the file that `write` wrote; None where it wrote none."""
+    path = folder / LEFT_OUT
+    return read_json(path, LeftOut, "train again") if path.exists() else None
 
 
 def to_record(split: Split, table: SiteTable) -> SplitRecord:
@@ -137,11 +156,13 @@ def to_record(split: Split, table: SiteTable) -> SplitRecord:
         sites={side: int((split.side == side).sum()) for side in (TRAIN, TEST, UNUSED)},
         trained={f"{column}s": trained_on(split, table, column) for column in ("compound", "mechanism", "week", "plate")},
         unlearnable=unlearnable(split, table), sides=split.side.tolist(), wells=[*split.wells],
-        control_wells=len(control_wells(split, table)) if split.wells else 0, meaning=split.meaning, chosen=split.chosen)
+        control_wells=len(control_wells(split, table)) if split.wells else 0, meaning=split.meaning, chosen=split.chosen,
+        left_out=table.left_out)
 
 
 def restore(record: SplitRecord, table: SiteTable) -> Split:
     """Return the split of a checkpoint for the same table read again. Raises DataError where the table has changed."""
+    require_same_left_out(record, table)
     split = Split(record.method, np.array(record.sides), tuple(record.held_out), record.leaks, tuple(record.wells),
                   record.meaning, record.chosen)
     if len(split.side) != len(table) or to_record(split, table).sha256 != record.sha256:
@@ -149,6 +170,14 @@ def restore(record: SplitRecord, table: SiteTable) -> Split:
         raise DataError("the site table is not the one that the checkpoint was trained on (its split's SHA-256 differs);"
                         f" restore it{assays} or name a table to score with --sites")
     return split
+
+
+def require_same_left_out(record: SplitRecord, table: SiteTable) -> None:
+    """Raise DataError where a table leaves out other fields than the table of a split did."""
+    before, now = (found.left_out for found in (record, table))
+    if (before and before.sha256) != (now and now.sha256):
+        raise DataError(f"the training had {before or 'no field left out'}, the table now has {now or 'none'}; give "
+                        "--leave-out the file that it had then, with the same flags")
 
 
 def trained_on(split: Split, table: SiteTable, column: str) -> list[str]:
