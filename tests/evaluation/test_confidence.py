@@ -38,7 +38,7 @@ def test_right_answers_alone_follow_the_rule_of_succession(compounds):
 
 
 def test_a_doubtful_prediction_stays_doubtful_where_all_were_right():
-    """Without the two compounds that are added the likelihood is highest at the least temperature: 0.6 would become 0.98."""
+    """Without the two compounds that are added the least temperature would be best, and 0.6 become 0.98."""
     right = table([(f"c{number}", "M", 0.999, 0.001) for number in range(5)] + [("d", "M", 0.6, 0.4)])
     sure = of_treatments(table([("new", "", 0.6, 0.4)]), fit(right, is_read_out=False), is_fitted_here=False)
     assert 0.5 < sure[0] < 0.65
