@@ -243,7 +243,7 @@ def test_tables_and_images_that_moved_are_found_again(run, module_screen, tmp_pa
         hidden.rename(module_screen)
     assert done.returncode == 0, done.stderr
     assert right_of_total(tmp_path / "out", "fields") == (3, 3)
-    assert "NOTE: images of fields that were trained on are not there (" in done.stderr
+    assert "NOTE: images of fields that were trained on are not there (" in done.stdout
     assert pd.read_parquet(tmp_path / "out" / "profiles.parquet")["Metadata_Compound"].unique().tolist() == ["b"]
     images = tmp_path / "images"
     images.mkdir()
