@@ -1,7 +1,7 @@
 """Score a checkpoint on the compounds that its split held out, or on any other table."""
 
 from mscnn.cli import parse
-from mscnn.core.logs import log
+from mscnn.core.logs import log, working
 from mscnn.core.optional_parts import OptionalParts
 from mscnn.distributed import heartbeat, launchers
 from mscnn.evaluation.settings import EvaluationSettings
@@ -26,7 +26,8 @@ def main(argv: list[str]) -> None:
         evaluation = run.evaluate(settings)
         if evaluation is None:
             return
-        run.write(evaluation)
+        with working("scores and their intervals"):
+            run.write(evaluation)
         parts = OptionalParts(f"tables and scores are whole in {evaluation.out}")
         with parts.part(results.PROFILES):
             run.write_profiles(evaluation)
@@ -38,7 +39,7 @@ def main(argv: list[str]) -> None:
         with parts.part(known_profiles.FILE):
             run.keep_known(evaluation)
         evidence, summary = Evidence(), ""
-        with parts.part(results.PROFILE_SCORES):
+        with parts.part(results.PROFILE_SCORES), working("scores of the profiles"):
             evidence = run.score_profiles(evaluation)
         with parts.part(results.DECISIONS):
             summary = run.write_decisions(evaluation, evidence)

@@ -71,13 +71,9 @@ def main(argv: list[str]) -> None:
     if with_baselines:  # refused here, not after all trainings
         handcrafted.nuclei_channel(table.channels, settings.nuclei)
     folds = splits.fold_compounds(table, split=split.split_method, folds=split.folds, seed=seed)
-<<<<<<< HEAD
     if split.hold_out_controls:
         require_controls_once(table, split, len(folds), seed)
-    most = training.optim.minibatch if one_network else len(folds)
-=======
     most = choose_length(training.optim, training.objective, len(table))[0].minibatch if one_network else len(folds)
->>>>>>> firstrun
     plan = cross_validation.FoldPlan(out, training.preset, split.split_method, folds,
                                      settings.jobs or min(cpu_topology.allowed_cores(), most), candidates,
                                      settings.inner_folds, "all" if training.objective.is_label_free else "held-out")

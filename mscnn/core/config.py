@@ -54,8 +54,8 @@ class Table(Settings):
     columns: str | None = setting(None, "names of columns that are not recognised, as role=column,.... Roles: "
                                         "file plate well site week replicate compound concentration mechanism",
                                   metavar="ROLE=COLUMN,...")
-    control: str = setting("DMSO", "compound of the untreated wells; none: there are none. In any spelling. It is never "
-                                   "held out, and no treatment", metavar="COMPOUND")
+    control: str = setting("DMSO", "compound of the untreated wells; none: there are none. In any spelling. It is no "
+                                   "treatment", metavar="COMPOUND")
     taxol_controls: Literal["drop", "keep"] = setting(
         "drop", "BBBC021's taxol 0.3 uM control wells, 6 on every plate and over half of the treated fields: "
                 "drop leaves taxol's own dose series", common=False)

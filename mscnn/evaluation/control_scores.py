@@ -74,6 +74,19 @@ class Threshold(Record):
 
 
 @dataclass(frozen=True)
+class ControlAccuracy(Record):
+    """Wells that a classifier puts on the right side: control, or a mechanism, whichever it is."""
+
+    control: Rate  # control wells that are predicted to be no mechanism
+    effects: Rate  # treated wells that are predicted to be one
+
+    @property
+    def balanced(self) -> float:
+        """Return the mean of both shares; 0.5 by chance, and for a classifier that calls all wells the same."""
+        return ((self.control.share or 0.0) + (self.effects.share or 0.0)) / 2
+
+
+@dataclass(frozen=True)
 class ControlScores(Record):
     """The control against all effects."""
 
@@ -85,17 +98,8 @@ class ControlScores(Record):
     effects: list[EffectScore] = field(default_factory=list)
     by_plate: list[PlateScore] = field(default_factory=list)
     threshold: Threshold | None = None
+    accuracy: ControlAccuracy | None = None  # control against all effects; None where either has no wells
     note: str = ""                    # what a reader must know
-
-    @property
-    def balanced_accuracy(self) -> float | None:
-        """Mean of the share of control wells that are not called and of effect wells that are; 0.5 by chance."""
-        treated = [effect.detected for effect in self.effects]
-        total = sum(each.total for each in treated)
-        if self.false_positives is None or not self.false_positives.total or not total:
-            return None
-        specificity = 1 - self.false_positives.count / self.false_positives.total
-        return (specificity + sum(each.count for each in treated) / total) / 2
 
 
 def score(wells: pd.DataFrame, control: str, splits: Sequence[SplitRecord]) -> ControlScores | None:
@@ -113,18 +117,23 @@ def score(wells: pd.DataFrame, control: str, splits: Sequence[SplitRecord]) -> C
     names = _control_classes(controls)
     if not names:
         return ControlScores(unit, len(controls), num_plates, None, note="; ".join([*notes, NOT_A_CLASS]))
-    effects = wells[~is_control & (wells[MECHANISM] != "") & ~wells[MECHANISM].isin(names)]
-    found = pd.concat([controls.assign(effect=""), effects.assign(effect=effects[MECHANISM])])
-    table = pd.DataFrame({
-        "plate": found["Metadata_Plate"].to_numpy(str), "effect": found["effect"].to_numpy(str),
-        "called": ~found["Predicted_MOA"].isin(names).to_numpy(), "probability": not_control(found, names)})
-    table["score"] = log_odds(table["probability"].to_numpy())
+    table = well_table(wells, control)
+    assert table is not None
     is_control = (table["effect"] == "").to_numpy()
     return ControlScores(
         unit, len(controls), num_plates,
         plate_statistics.rate(table["called"].to_numpy()[is_control], table["plate"].to_numpy()[is_control]),
         [_effect(name, table) for name in sorted(set(table["effect"]) - {""})], _by_plate(table), _threshold(table),
-        "; ".join(notes))
+        _accuracy(table), "; ".join(notes))
+
+
+def accuracy(wells: pd.DataFrame, control: str) -> ControlAccuracy | None:
+    """Return how many control and treated wells are put on the right side; None where either are not there.
+
+    wells: as in `score`.
+    """
+    table = well_table(wells, control)
+    return None if table is None else _accuracy(table)
 
 
 def not_control(wells: pd.DataFrame, control_classes: Sequence[str]) -> np.ndarray:
@@ -139,19 +148,6 @@ def log_odds(probability_W: np.ndarray) -> np.ndarray:
     """Return log(p / (1 - p)), p clipped to LEAST and 1 - LEAST."""
     clipped_W = probability_W.clip(LEAST, 1 - LEAST)
     return np.log(clipped_W / (1 - clipped_W))
-
-
-def well_scores(wells: pd.DataFrame, control: str) -> pd.DataFrame | None:
-    """Return plate, effect ("" for the control) and score of the wells that `score` compares; None where there are none."""
-    is_control = identity.is_name(wells["Metadata_Compound"], control).to_numpy()
-    names = _control_classes(wells[is_control])
-    if not names:
-        return None
-    is_effect = ~is_control & (wells[MECHANISM] != "").to_numpy() & ~wells[MECHANISM].isin(names).to_numpy()
-    shown = wells[is_control | is_effect]
-    return pd.DataFrame({"plate": shown["Metadata_Plate"].to_numpy(str),
-                         "effect": np.where(is_control, "", wells[MECHANISM])[is_control | is_effect].astype(str),
-                         "score": log_odds(not_control(shown, names))})
 
 
 def log_controls(found: ControlScores) -> None:
@@ -171,6 +167,33 @@ def log_controls(found: ControlScores) -> None:
 
 def _number(measure: Measure) -> str:
     return f"{measure.value:.2f}" if measure.value is not None else f"not to be had ({measure.reason})"
+
+
+def well_table(wells: pd.DataFrame, control: str) -> pd.DataFrame | None:
+    """Return a row a control well and a well of an effect; None where the control is no class.
+
+    Columns: plate, effect ("" for the control), called (a mechanism), probability (of no control), score (its log odds).
+    """
+    is_control = identity.is_name(wells["Metadata_Compound"], control).to_numpy()
+    names = _control_classes(wells[is_control])
+    if not names:
+        return None
+    is_effect = ~is_control & (wells[MECHANISM] != "").to_numpy() & ~wells[MECHANISM].isin(names).to_numpy()
+    found = wells[is_control | is_effect]
+    probability_W = not_control(found, names)
+    return pd.DataFrame({
+        "plate": found["Metadata_Plate"].to_numpy(str), "probability": probability_W, "score": log_odds(probability_W),
+        "effect": np.where(is_control, "", wells[MECHANISM])[is_control | is_effect].astype(str),
+        "called": ~found["Predicted_MOA"].isin(names).to_numpy()})
+
+
+def _accuracy(table: pd.DataFrame) -> ControlAccuracy | None:
+    is_control, is_called = (table["effect"] == "").to_numpy(), table["called"].to_numpy()
+    plates_W = table["plate"].to_numpy()
+    if is_control.all() or not is_control.any():
+        return None
+    return ControlAccuracy(plate_statistics.rate(~is_called[is_control], plates_W[is_control]),
+                           plate_statistics.rate(is_called[~is_control], plates_W[~is_control]))
 
 
 def _control_classes(controls: pd.DataFrame) -> list[str]:
@@ -198,7 +221,7 @@ def _effect(name: str, table: pd.DataFrame) -> EffectScore:
                        z_prime=plate_statistics.measure(plate_statistics.z_prime, *sides),
                        robust_z_prime=plate_statistics.measure(plate_statistics.robust_z_prime, *sides),
                        ssmd=plate_statistics.measure(plate_statistics.ssmd, *sides),
-                       auc=plate_statistics.measure(plate_statistics.auc, *sides, fewest=1))
+                       auc=plate_statistics.measure_auc(*sides))
 
 
 def _by_plate(table: pd.DataFrame) -> list[PlateScore]:

@@ -84,6 +84,8 @@ def select_sites(settings: EvaluationSettings, checkpoint: Checkpoint, ranks: Wo
                 notes += [ONLY_HELD_OUT.format(lacking)] if settings.profiles == "auto" else []
     if not is_scored.any():
         raise UsageError("the checkpoint's split held nothing out; name a table to score with --sites")
+    if note := note_one_effect(table, checkpoint.classes):
+        notes.append(note)
     unknown = sorted(set(table.frame["mechanism"][is_scored]) - {"", *split.trained["mechanisms"]})
     if unknown and not is_of_assays(checkpoint):
         notes.append(f"mechanisms that were not trained, so always wrong: {'; '.join(unknown)}")
@@ -110,6 +112,14 @@ def _lacking(table: SiteTable) -> str:
     paths = dict.fromkeys(path for source in sources.unique() for path in source_paths(source))
     missing = [path for path in paths if not Path(path).exists()]
     return f"{printable(missing[0])} and {len(missing) - 1} more" if len(missing) > 1 else "".join(map(printable, missing))
+
+
+def note_one_effect(table: SiteTable, classes: list[str]) -> str:
+    """Return what a reader must know of scores where a network tells the control from one mechanism; "" elsewhere."""
+    if len(classes) != 2 or not set(table.frame["mechanism"][table.is_control()]) & set(classes):
+        return ""
+    return ("the network tells the control from one mechanism alone: treated fields that are right are those that are called, and "
+            "say nothing without the control wells that are called too")
 
 
 def is_label_free(checkpoint: Checkpoint) -> bool:

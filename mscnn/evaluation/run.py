@@ -4,6 +4,7 @@
 """
 
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -254,7 +255,8 @@ def _predict(settings: EvaluationSettings, saved: Checkpoint, sites: load_run.Ev
             saved, network, fields, ranks, microbatch=settings.microbatch, source=settings.checkpoint,
             over_compounds=sites.over_compounds, measure_plates=settings.another(),
             loader_thread_init=core_binding.loader_binding(plan, settings),
-            advance=lambda sites: bar.advance(min(sites * ranks.size, num_sites - bar.done)))
+            advance=lambda sites: bar.advance(min(sites * ranks.size, num_sites - bar.done)),
+            shown=partial(progress, rank=ranks.rank))
 
 
 def _describe(saved: Checkpoint, sites: load_run.EvaluationSites, path: Path, out: Path, folds: list[splits.SplitRecord],

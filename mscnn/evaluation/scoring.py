@@ -13,6 +13,7 @@ import pandas as pd
 
 from mscnn.core import identity
 from mscnn.core.records import KEY, Count, Record
+from mscnn.evaluation.control_scores import ControlAccuracy
 from mscnn.profiling.resampling import Interval, LabelPermutation, interval, permutation_test
 from mscnn.profiling.retrieval import RetrievalComparison
 
@@ -68,6 +69,7 @@ class BaselineResult(Record):
     kind: Literal["shortcut", "real"]
     held_out: BaselineScores = field(metadata={KEY: "held out"})     # on the folds of the network
     random: BaselineScores | None                                    # fields split at random; None where they are too few
+    controls: ControlAccuracy | None = None                          # None where no control well is held out
 
 
 @dataclass(frozen=True)

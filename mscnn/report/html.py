@@ -15,8 +15,9 @@ from mscnn.core import words
 from mscnn.core.files import write_atomically
 from mscnn.evaluation import scoring
 from mscnn.evaluation.scoring import LEVELS, Score
-from mscnn.report import assays, calibration, data_urls, dose_section, figures, palette, profile_section, verdicts
+from mscnn.report import assays, calibration, controls, data_urls, dose_section, figures, palette, profile_section, verdicts
 from mscnn.report.assays import ShownAssays
+from mscnn.report.controls import ShownControls
 from mscnn.report.page import data as page_data
 from mscnn.report.page import places, scripts
 from mscnn.report.page.data import Explorer
@@ -102,6 +103,7 @@ class ShownRun:
     environment: dict[str, Any]                   # of the first training that wrote it
     assays: ShownAssays | None                    # None where mechanisms are predicted
     assays_picture: Picture | None
+    controls: ShownControls | None                # None where no control well is scored
     explorer: Explorer | None                     # None for assays: their treatments have no predicted mechanism
 
 
@@ -152,6 +154,7 @@ def _shown(run: Run, number: int, runs: int) -> ShownRun:
         profiles=profile_section.shown(run.profile_scores, run.lists), throughput=_throughput(run),
         environment=next((fold.environment for fold in run.folds if fold.environment), {}), assays=of_assays,
         assays_picture=_picture(of_assays.picture, "ROC AUC of assays") if of_assays and of_assays.picture else None,
+        controls=controls.shown(run.scores.controls, run.tables["wells"], run.description.control, run.baselines),
         explorer=None if of_assays else page_data.explore(run, placed, styles, number, runs))
 
 
@@ -171,7 +174,7 @@ def _bars(run: Run, level: str) -> list[tuple[str, Score, str]]:
     largest = {LARGEST_CLASS: run.baselines[LARGEST_CLASS]} if LARGEST_CLASS in run.baselines else {}
     return [("the chosen read-out" if run.scores.readout else "the network", run.scores.by_level()[level], palette.NETWORK),
             *((name, result.held_out.by_level()[level], palette.REAL if name in real else palette.SHORTCUT)
-              for name, result in {**real, **largest}.items())]
+              for name, result in {**real, **largest}.items() if result.held_out.by_level()[level].total)]
 
 
 def _doses(run: Run, wells: pd.DataFrame, styles: dict[str, tuple[str, str]],

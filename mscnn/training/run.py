@@ -4,6 +4,7 @@
 """
 
 import math
+import shlex
 import time
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -94,6 +95,8 @@ def train(run: PreparedRun) -> None:
     trainer.warm_up_ddp()
     schedule = schedule_steps(trainer.targets, run.settings.objective, run.settings.optim, run.settings.run.seed)
     started, first_step = time.perf_counter(), state.step
+    if ranks.rank == 0:
+        run_directory.update_status(run.run_dir, steps=schedule.total_steps)
     fit(run, schedule)
     seconds, peak = time.perf_counter() - started, max(ranks.gather(memory.peak_memory_gib()))
     if ranks.rank == 0:
@@ -104,6 +107,15 @@ def train(run: PreparedRun) -> None:
             "resumed_at": first_step})
         run_directory.update_status(run.run_dir, status="finished", step=state.step)
     log.info("trained: %s; peak memory of a rank: %.1f GiB", run.run_dir / checkpoint.FOLDER / checkpoint.LAST, peak)
+    log.info("next: %s", next_command(run))
+
+
+def next_command(run: PreparedRun) -> str:
+    """Return the command that shows what a run has learnt."""
+    place = shlex.quote(str(run.run_dir))
+    if len(run.data.split.test()) or run.settings.objective.is_label_free:
+        return f"mscnn report {place}  (evaluates it first; mscnn evaluate --checkpoint {place} does that alone)"
+    return f"mscnn evaluate --checkpoint {place} --sites CSV --out DIR  (another table: this run held nothing out)"
 
 
 def fit(run: PreparedRun, schedule: StepSchedule) -> None:

@@ -50,7 +50,7 @@ def test_false_positives_and_z_prime_by_hand():
     z = 1 - 3 * (control.std(ddof=1) + treated.std(ddof=1)) / (treated.mean() - control.mean())
     assert effect.z_prime.value == pytest.approx(z)
     assert effect.auc.value == 1
-    assert found.balanced_accuracy == pytest.approx((2 / 3 + 1) / 2)
+    assert found.accuracy.balanced == pytest.approx((2 / 3 + 1) / 2)
     assert ControlScores.from_json(found.to_json()) == found
 
 
@@ -108,7 +108,7 @@ def test_without_an_effect_nothing_is_detected_beyond_the_false_positives():
     assert abs(effect.auc.value - 0.5) < 0.1  # sd 0.029
     assert effect.auc.low < 0.5 < effect.auc.high
     assert abs(effect.detected.share - found.false_positives.share) < 0.2  # sd 0.05
-    assert abs(found.balanced_accuracy - 0.5) < 0.1
+    assert abs(found.accuracy.balanced - 0.5) < 0.1
 
 
 def test_what_is_held_out_is_said():
@@ -134,7 +134,7 @@ def test_no_controls_and_no_class_of_the_control_are_told_apart():
     found = score(unlabelled, "DMSO", [held_out(table)])
     assert found.false_positives is None
     assert "no class of the network" in found.note
-    assert (found.effects, found.balanced_accuracy) == ([], None)
+    assert (found.effects, found.accuracy) == ([], None)
 
 
 def test_scores_json_of_the_last_version_is_read(caplog):

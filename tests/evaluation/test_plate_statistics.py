@@ -17,6 +17,7 @@ from mscnn.evaluation.plate_statistics import (
     Wells,
     auc,
     measure,
+    measure_auc,
     rate,
     robust_z_prime,
     ssmd,
@@ -54,6 +55,13 @@ def test_auc_is_that_of_scikit_learn_with_ties():
     control, effect = rng.integers(0, 6, 40), rng.integers(2, 8, 25)
     expected = roc_auc_score(np.repeat([0, 1], [40, 25]), np.concatenate([control, effect]))
     assert auc(control, effect) == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_perfect_order_of_few_wells_is_no_certainty():
+    found = measure_auc(side([1.0, 2, 3, 4]), side([5.0, 6, 7, 8, 9]))
+    assert (found.value, found.high) == (1, 1)
+    assert found.low == pytest.approx(stats.binomtest(4, 4).proportion_ci(0.95, method="exact").low)
+    assert measure_auc(side([]), side([1.0])).reason == "no wells of a side"
 
 
 def test_statistics_of_many_draws_are_those_of_each():

@@ -319,7 +319,7 @@ def test_a_length_that_follows_from_the_fields_is_recorded_and_resumed(module_sc
     done = train(run_dir, module_screen, *left_open, "--resume", "auto")
     assert done.returncode == 0, done.stderr
     assert "as the run was begun" in done.stdout
-    assert run_directory.read_settings(run_dir)["epochs"] == checkpoint.read(run_dir)[1].settings["epochs"] == used["epochs"]
+    assert checkpoint.read(run_dir)[1].settings["epochs"] == used["epochs"]
     assert "has already finished" in train(run_dir, module_screen, *left_open, "--resume", "auto").stdout
 
 

@@ -18,8 +18,8 @@ SHARE = 0.2    # of the wells that are held out
 FEW = 5        # compounds of a single mechanism: with fewer, those that are held out say little of others
 
 
-def auto_split(table: SiteTable, *, hold_out: str | None = None, folds: int = 5, fold: int = 0, hold_out_controls: float = 0.0,
-               seed: int = 0, within: np.ndarray | None = None, needs_labels: bool = True,
+def auto_split(table: SiteTable, *, hold_out: str | None = None, folds: int = 5, fold: int = 0,
+               hold_out_controls: float = 0.0, seed: int = 0, within: np.ndarray | None = None, needs_labels: bool = True,
                sees_all: bool = False) -> Split:
     """Return the split of a table by the rules below; `chosen` says which and why.  Arguments and errors as of make_split.
 
