@@ -25,7 +25,8 @@ class ShareOfRanks(World):
 
 def drawn_measures(table: SiteTable, **changed: list[float]) -> pd.DataFrame:
     values = {"Quality_Cells": 20.0, "Quality_Focus_DNA": -1.0, "Quality_Saturated_DNA": 0.0,
-              "Quality_Intensity_DNA": 100.0, "Quality_P05_DNA": 50.0, "Quality_P99_DNA": 900.0, "Quality_Debris_DNA": 700.0}
+              "Quality_Intensity_DNA": 100.0, "Quality_P05_DNA": 50.0, "Quality_P99_DNA": 900.0,
+              "Quality_Debris_DNA": 700.0}
     return pd.DataFrame(values | {f"Quality_{name}": value for name, value in changed.items()}, index=range(len(table)))
 
 
@@ -85,7 +86,8 @@ def test_wells_have_means_of_their_fields_and_all_their_flags():
                        drawn_measures(table, Cells=[10, 20, np.nan], Focus_DNA=[-1, -3, -2], Saturated_DNA=[0.1, 0.3, 0])],
                       axis=1).assign(Flags=["dim;edge", "edge", ""])
     wells = quality_file.per_well(frame)
-    assert wells.loc[0, ["Metadata_Plate", "Metadata_Well", "Fields", "Flagged_Fields", "Cells", "Focus_DNA",
-                         "Saturated_DNA", "Intensity_DNA", "Flags"]].tolist() == ["P1", "B02", 2, 2, 15.0, -2.0, 0.2, 100.0, "dim;edge"]
+    names = ["Metadata_Plate", "Metadata_Well", "Fields", "Flagged_Fields", "Cells", "Focus_DNA", "Saturated_DNA",
+             "Intensity_DNA", "Flags"]
+    assert wells.loc[0, names].tolist() == ["P1", "B02", 2, 2, 15.0, -2.0, 0.2, 100.0, "dim;edge"]
     assert np.isnan(wells.loc[1, "Cells"])
     assert wells["Flags"].tolist() == ["dim;edge", ""]
