@@ -15,6 +15,7 @@ from mscnn.core.settings import setting
 from mscnn.distributed import cpu_topology
 
 MAPS = "plate,week,well,row,column,"  # the first columns of plate_maps.csv
+QUALITY = "Metadata_Plate,Metadata_Well,Metadata_Site,"  # of quality.csv
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,7 @@ class CheckSettings(Table):
     out: str = setting("check", "folder for problems.csv, or for plate_maps.png and .csv if there are no problems, and for "
                                 "sections of MultiQC; the files of an earlier check are replaced", metavar="DIR",
                        written=True)
+    quality: bool = setting(True, "measure focus, saturation, debris and cells of each field; quality.csv has flags")
 
     def __post_init__(self):
         super().__post_init__()
@@ -52,7 +54,9 @@ def _check(settings: CheckSettings, source: Path) -> None:
 
     from mscnn.core import csv_safe  # here, so that --help comes at once
     from mscnn.core.field_size import misfit
+    from mscnn.core.optional_parts import OptionalParts
     from mscnn.data.check_screen import check_files, plate_maps, readers, summary
+    from mscnn.data.measure_quality import CSV, write_quality
     from mscnn.data.pixels.count_statistics import sample
     from mscnn.data.pixels.read_pixels import pixel_sizes
     from mscnn.data.read_screen import read_screen
@@ -63,13 +67,18 @@ def _check(settings: CheckSettings, source: Path) -> None:
     from mscnn.report.plates import draw
 
     out = Path(settings.out)
-    problems_csv, picture, maps_csv = _clear_outputs(out, source, multiqc.OF_CHECK)
-    problems: list[Problem] = []
+    if settings.leave_out and Path(settings.leave_out).resolve() == (out / CSV).resolve():
+        raise errors.UsageError(f"--leave-out {settings.leave_out} would be written over; name another folder with --out")
+    problems_csv, picture, maps_csv = _clear_outputs(out, source, (*multiqc.OF_CHECK, CSV))
+    problems, parts = [], OptionalParts(f"the other results are whole in {out}")
     try:
         table = read_screen(settings, problems)
         require_control(table)
         with readers(cpu_topology.allowed_cores()) as processes:
             problems_of_files, site = check_files(table, source, processes)
+            if settings.quality and site:
+                with parts.part(CSV):
+                    write_quality(table, processes, out / CSV)
     except errors.DataError as fatal:
         lines = [Problem(None, str(source), line, "") for line in (fatal.what, *fatal.details)]
         write_csv([*problems, *lines], problems_csv)
@@ -78,6 +87,7 @@ def _check(settings: CheckSettings, source: Path) -> None:
     if problems := in_order(problems + problems_of_files):
         write_csv(problems, problems_csv)
         multiqc.write_check(out, source, table, problems)
+        parts.log()
         for number_and_remedy in count(problems):
             log.warning("%s", number_and_remedy)
         raise errors.DataError(f"{source}: {len(problems)} problems, all listed in {problems_csv}; mend them, check again",
@@ -91,6 +101,7 @@ def _check(settings: CheckSettings, source: Path) -> None:
     for note in (note_absence(table), mixed_pixel_sizes(sizes), misfit(site.height, site.width)):
         if note:
             log.warning("%s", note)
+    parts.finish()
 
 
 def _clear_outputs(out: Path, source: Path, sections: Sequence[str]) -> tuple[Path, Path, Path]:
@@ -101,7 +112,9 @@ def _clear_outputs(out: Path, source: Path, sections: Sequence[str]) -> tuple[Pa
     written = out / "problems.csv", out / "plate_maps.png", out / "plate_maps.csv"
     if source.resolve() in [path.resolve() for path in written]:
         raise errors.UsageError(f"--out {out} would write over {source}; name another folder")
-    paths.require_own(out, [path.name for path in written[1:]], lambda folder: paths.starts_with(written[2], MAPS))
+    measured = out / "quality.csv"
+    paths.require_own(out, [*(path.name for path in written[1:]), measured.name],
+                      lambda folder: paths.starts_with(written[2], MAPS) and paths.starts_with(measured, QUALITY))
     try:
         out.mkdir(parents=True, exist_ok=True)
         for path in (*written, *(out / name for name in sections)):

@@ -28,7 +28,7 @@ SATURATED = 0.05  # share of a channel's pixels at its maximum from which on the
 MISSING = "files are missing; name the folder they are in with --image-root, or take their rows out"
 UNREADABLE = "files cannot be read; replace them, or take their rows out"
 _CHUNK = 16  # files handed to a process at once
-Each = Callable[[Callable[[str], Any], Sequence[str], str], Iterable[Any]]
+Each = Callable[[Callable[[Any], Any], Sequence[Any], str], Iterable[Any]]
 
 
 class PlaneFacts(NamedTuple):
@@ -42,12 +42,12 @@ class PlaneFacts(NamedTuple):
 
 @contextmanager
 def readers(workers: int) -> Iterator[Each]:
-    """Yield a function that maps over files by so many processes, with a progress bar: each(function, paths, what).
+    """Yield a function that maps over files, or sites, by processes, with a progress bar: each(function, paths, what).
 
     Results come in the order of the paths.  Raises DataError where a process was killed.
     """
     with spawned_pool(workers) as pool:
-        def each(function: Callable[[str], Any], paths: Sequence[str], what: str) -> Iterator[Any]:
+        def each(function: Callable[[Any], Any], paths: Sequence[Any], what: str) -> Iterator[Any]:
             done = 0
             with progress(len(paths), what, unit="file") as shown:
                 try:
@@ -56,7 +56,7 @@ def readers(workers: int) -> Iterator[Each]:
                         done += 1
                         shown.advance()
                 except BrokenProcessPool:
-                    near = paths[done:done + _CHUNK * (workers + 1)]
+                    near = list(map(str, paths[done:done + _CHUNK * (workers + 1)]))
                     raise DataError("a process was killed while it read one of these files, by the file or for want of "
                                     "memory; look at them, or free memory", near) from None
 

@@ -3,10 +3,12 @@
 Imports no torch, so that `mscnn check` stays small.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from mscnn.core import config
 from mscnn.core.errors import DataError
+from mscnn.data.leave_out import leave_out
 from mscnn.data.pixels import packed
 from mscnn.data.tables import bbbc021
 from mscnn.data.tables.problems import Problem
@@ -14,10 +16,18 @@ from mscnn.data.tables.site_table import SiteTable, parse_columns, read_sites
 
 
 def read_screen(settings: config.Table, problems: list[Problem] | None = None) -> SiteTable:
-    """Return all sites of the screen that the settings name, with or without a known mechanism.
+    """Return all sites of the screen that the settings name, with or without a known mechanism, but those left out.
 
     problems: a list to add the faults of a CSV's rows to; without it a DataError lists them.
     """
+    table = _read_all(settings, problems)
+    if settings.leave_out:
+        table = leave_out(table, Path(settings.leave_out), settings.leave_out_flags)
+    return table if problems is not None else replace(table, frame=table.frame.reset_index(drop=True))
+
+
+def _read_all(settings: config.Table, problems: list[Problem] | None) -> SiteTable:
+    """Return all sites of the screen that the settings name."""
     root = Path(settings.image_root) if settings.image_root else None
     if root and not root.is_dir():
         raise DataError(f"--image-root {root}: there is no such folder; name the one that image paths start from")

@@ -1,5 +1,7 @@
 """Count the predictions of a trained classifier that are right, with intervals and label permutation.
 
+Counted are treated wells whose mechanism is known: wells of the control are listed in the tables, and never scored.
+
 Shapes: T rows (fields, wells, treatments or compounds), D draws of labels.
 """
 
@@ -9,7 +11,9 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from mscnn.core import identity
 from mscnn.core.records import KEY, Count, Record
+from mscnn.evaluation.control_scores import ControlAccuracy
 from mscnn.profiling.resampling import Interval, LabelPermutation, interval, permutation_test
 from mscnn.profiling.retrieval import RetrievalComparison
 
@@ -65,6 +69,7 @@ class BaselineResult(Record):
     kind: Literal["shortcut", "real"]
     held_out: BaselineScores = field(metadata={KEY: "held out"})     # on the folds of the network
     random: BaselineScores | None                                    # fields split at random; None where they are too few
+    controls: ControlAccuracy | None = None                          # None where no control well is held out
 
 
 @dataclass(frozen=True)
@@ -76,10 +81,19 @@ class BaselineResults(Record):
     retrieval: RetrievalComparison | None = None  # None where no treatments can be compared
 
 
-def scores(tables: dict[str, pd.DataFrame], *, draws: int = 5000, permutations: int = 1000,
+def scored_rows(table: pd.DataFrame, control: str) -> pd.DataFrame:
+    """Return the rows of a level's table that count: treated, of a known mechanism, and predicted.
+
+    control: compound of the untreated wells, in any spelling.
+    """
+    is_treated = ~identity.is_name(table["Metadata_Compound"], control)
+    return table[(table["Metadata_MOA"] != "") & (table["Predicted_MOA"] != "") & is_treated]
+
+
+def scores(tables: dict[str, pd.DataFrame], control: str, *, draws: int = 5000, permutations: int = 1000,
            seed: int = 0) -> dict[str, Score]:
-    """Return the score of each table: {level: table}, as aggregate.aggregate returns them."""
-    return {level: _score(table[table["Metadata_MOA"] != ""], draws, permutations, seed) for level, table in tables.items()}
+    """Return the score of each table: {level: table}, as aggregate.aggregate returns them.  control: as in scored_rows."""
+    return {level: _score(scored_rows(table, control), draws, permutations, seed) for level, table in tables.items()}
 
 
 def _score(table: pd.DataFrame, draws: int, permutations: int, seed: int) -> Score:
@@ -104,30 +118,30 @@ def _require_sum(level: str, counts: list[list[Count]], score: Score) -> None:
         raise ValueError(f"has compounds' {level} of {right}/{total}, and {level} of {score.correct}/{score.total}")
 
 
-def count_right(table: pd.DataFrame) -> tuple[int, int]:
-    """Return how many predictions of a level's table are right, and of how many whose mechanism is known."""
-    known = table[table["Metadata_MOA"] != ""]
+def count_right(table: pd.DataFrame, control: str) -> tuple[int, int]:
+    """Return how many predictions of a level's table are right, and of how many that count."""
+    known = scored_rows(table, control)
     return int((known["Predicted_MOA"] == known["Metadata_MOA"]).sum()), len(known)
 
 
-def by_compound(table: pd.DataFrame) -> dict[str, list[int]]:
-    """Return {compound: [right, total]} of the rows of a level's table whose mechanism is known."""
-    table = table[table["Metadata_MOA"] != ""]
+def by_compound(table: pd.DataFrame, control: str) -> dict[str, list[int]]:
+    """Return {compound: [right, total]} of the rows of a level's table that count."""
+    table = scored_rows(table, control)
     right = (table["Predicted_MOA"] == table["Metadata_MOA"]).groupby(table["Metadata_Compound"]).agg(["sum", "size"])
     return {compound: [int(row["sum"]), int(row["size"])] for compound, row in right.iterrows()}
 
 
-def by_mechanism(table: pd.DataFrame) -> pd.DataFrame:
+def by_mechanism(table: pd.DataFrame, control: str) -> pd.DataFrame:
     """Return a row per true mechanism of a level's table: mechanism, correct, total, and how often it was predicted."""
-    table = table[table["Metadata_MOA"] != ""]
+    table = scored_rows(table, control)
     right = (table["Predicted_MOA"] == table["Metadata_MOA"]).groupby(table["Metadata_MOA"]).agg(["sum", "size"])
     right = right.rename(columns={"sum": "correct", "size": "total"}).rename_axis("mechanism")
     return right.assign(predicted=table["Predicted_MOA"].value_counts().reindex(right.index, fill_value=0)).reset_index()
 
 
-def confusion(table: pd.DataFrame) -> pd.DataFrame:
+def confusion(table: pd.DataFrame, control: str) -> pd.DataFrame:
     """Return counts: a row per true mechanism, a column per mechanism that is true or predicted somewhere."""
-    table = table[table["Metadata_MOA"] != ""]
+    table = scored_rows(table, control)
     true = sorted(set(table["Metadata_MOA"]))
     names = sorted({*true, *table["Predicted_MOA"]})
     counts = pd.crosstab(table["Metadata_MOA"], table["Predicted_MOA"])

@@ -29,6 +29,7 @@ class TableScores:
     numbers: ProfileNumbers | None = None                           # None where they were not asked for
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)  # hits, nearest known compounds, clusters, by file name
     note: str = ""                                                 # why nothing was matched
+    first: pd.DataFrame | None = None  # nearest known compound of each treatment, as known.KnownComparison holds it
 
     @property
     def nsc(self) -> ProtocolScore | None:
@@ -104,7 +105,7 @@ def score(table: ProfileTable, *, similarity: str, normalise: str, sphere: bool,
                                        aggregate_treatments=aggregate_treatments, draws=bootstrap, seed=seed)
     if scores is None and not measured.numbers.says_something:
         raise NothingToMatch(note)
-    return TableScores(scores, counts, corrected.names, measured.numbers, measured.tables, note)
+    return TableScores(scores, counts, corrected.names, measured.numbers, measured.tables, note, measured.first)
 
 
 def treatments_of(table: ProfileTable, *, normalise: str, sphere: bool, control: str, aggregate_wells: str,

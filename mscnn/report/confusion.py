@@ -24,8 +24,9 @@ def draw_confusion(folder: Path) -> None:
     """
     scores = results.read_scores(folder).by_level()
     if scores["fields"].total:
-        draw({level: scoring.confusion(results.read_table(folder, level)) for level in LEVELS if scores[level].total},
-             TITLE, folder / results.CONFUSION)
+        control = results.read_description(folder).control
+        draw({level: scoring.confusion(results.read_table(folder, level), control) for level in LEVELS
+              if scores[level].total}, TITLE, folder / results.CONFUSION)
 
 
 def draw(matrices: dict[str, pd.DataFrame], title: str, path: Path) -> None:

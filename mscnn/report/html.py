@@ -18,6 +18,7 @@ from mscnn.evaluation.scoring import LEVELS, Score
 from mscnn.report import (
     assays,
     calibration,
+    controls,
     data_urls,
     dose_section,
     examples,
@@ -28,6 +29,7 @@ from mscnn.report import (
     verdicts,
 )
 from mscnn.report.assays import ShownAssays
+from mscnn.report.controls import ShownControls
 from mscnn.report.examples import ShownExamples
 from mscnn.report.page import data as page_data
 from mscnn.report.page import places, scripts
@@ -95,6 +97,7 @@ class ShownRun:
     environment: dict[str, Any]                   # of the first training that wrote it
     assays: ShownAssays | None                    # None where mechanisms are predicted
     assays_picture: Picture | None
+    controls: ShownControls | None                # None where no control well is scored
     is_bbbc021: bool                              # all known compounds are of that screen, with which values were published
     explorer: Explorer | None                     # None for assays: their treatments have no predicted mechanism
 
@@ -131,26 +134,27 @@ def _shown(run: Run, number: int, runs: int) -> ShownRun:
     known_doses = _doses(run, dose_section.known(run.tables["wells"]), styles, most_doses)
     new = dose_section.predicted(run.tables["wells"], run.tables["compounds"], run.description.control)
     placed = places.place(run) if run.profiles or not of_assays else places.NOWHERE
-    matrices = {level: scoring.confusion(run.tables[level]) for level in scored}
+    matrices = {level: scoring.confusion(run.tables[level], run.description.control) for level in scored}
     return ShownRun(
         run=run, compared=_compared(run), retrieved=verdicts.judge_retrieval(run.retrieval),
         shortcuts=verdicts.judge_shortcuts(run.baselines),
         bars={level: _picture(figures.compared(_bars(run, level), level), f"bars of {level} right") for level in scored},
         confusion={level: _picture(drawn, f"confusion matrix of {level}")
                    for level, drawn in figures.confusions(matrices).items()},
-        reliability=_reliability(run), mechanisms=[] if of_assays else _by_mechanism(fields, treatments),
+        reliability=_reliability(run), mechanisms=[] if of_assays else _by_mechanism(run),
         doses=known_doses, new_doses=_doses(run, new, styles, most_doses - len(known_doses)),
         maps={name: _picture(drawn, f"{name} of treatments") for name, drawn in _maps(run, placed, styles).items()},
         examples=examples.shown(run.gallery), unit=getattr(run.description, "unit", "µM"), learning=_learning(run),
         profiles=profile_section.shown(run.profile_scores, run.lists), throughput=_throughput(run),
         environment=next((fold.environment for fold in run.folds if fold.environment), {}), assays=of_assays,
         assays_picture=_picture(of_assays.picture, "ROC AUC of assays") if of_assays and of_assays.picture else None,
+        controls=controls.shown(run.scores.controls, run.tables["wells"], run.description.control, run.baselines),
         is_bbbc021=published.is_bbbc021(treatments),
         explorer=None if of_assays else page_data.explore(run, placed, styles, number, runs))
 
 
 def _compared(run: Run) -> Comparison | None:
-    return verdicts.compare(run.baselines, run.tables, run.scores,
+    return verdicts.compare(run.baselines, run.tables, run.scores, run.description.control,
                             readout=run.scores.readout.chosen if run.scores.readout else "", folds=len(run.splits()) > 1)
 
 
@@ -165,7 +169,7 @@ def _bars(run: Run, level: str) -> list[tuple[str, Score, str]]:
     largest = {LARGEST_CLASS: run.baselines[LARGEST_CLASS]} if LARGEST_CLASS in run.baselines else {}
     return [("the chosen read-out" if run.scores.readout else "the network", run.scores.by_level()[level], palette.NETWORK),
             *((name, result.held_out.by_level()[level], palette.REAL if name in real else palette.SHORTCUT)
-              for name, result in {**real, **largest}.items())]
+              for name, result in {**real, **largest}.items() if result.held_out.by_level()[level].total)]
 
 
 def _doses(run: Run, wells: pd.DataFrame, styles: dict[str, tuple[str, str]],
@@ -176,12 +180,14 @@ def _doses(run: Run, wells: pd.DataFrame, styles: dict[str, tuple[str, str]],
             for (mechanism, compound), svg in drawn.items()]
 
 
-def _by_mechanism(fields: pd.DataFrame, treatments: pd.DataFrame) -> list[MechanismRow]:
+def _by_mechanism(run: Run) -> list[MechanismRow]:
+    fields, treatments = (scoring.by_mechanism(run.tables[level], run.description.control)
+                          for level in ("fields", "treatments"))
     by_treatment = {row["mechanism"]: Score(row["correct"], row["total"])
-                    for row in scoring.by_mechanism(treatments).to_dict("records")}
+                    for row in treatments.to_dict("records")}
     return [MechanismRow(row["mechanism"], Score(row["correct"], row["total"]),
                          by_treatment.get(row["mechanism"], Score(0, 0)), row["predicted"])
-            for row in scoring.by_mechanism(fields).to_dict("records")]
+            for row in fields.to_dict("records")]
 
 
 def _maps(run: Run, placed: PlacedTreatments, styles: dict[str, tuple[str, str]]) -> dict[str, str]:

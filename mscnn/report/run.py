@@ -122,7 +122,7 @@ def read(path: Path) -> Run:
     scores, trainings, evaluations = _folders(path)
     description, of_levels = results.read_description(scores), results.read_scores(scores)
     tables = {level: results.read_table(scores, level) for level in LEVELS}
-    prediction_table.require_scores(tables, of_levels, scores)
+    prediction_table.require_scores(tables, of_levels, description.control, scores)
     for each in (of_levels, *(of_levels.readout.scored().values() if of_levels.readout else ())):
         _require_intervals(each, scores / results.SCORES, results.REMEDY)
     baselines = _baselines(scores / results.BASELINES)

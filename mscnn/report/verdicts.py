@@ -62,13 +62,14 @@ def real_baselines(baselines: dict[str, BaselineResult]) -> dict[str, BaselineRe
     return {name: result for name, result in baselines.items() if result.kind == "real"}
 
 
-def compare(baselines: dict[str, BaselineResult], tables: dict[str, pd.DataFrame], scores: LevelScores, *,
+def compare(baselines: dict[str, BaselineResult], tables: dict[str, pd.DataFrame], scores: LevelScores, control: str, *,
             readout: str = "", folds: bool = False) -> Comparison | None:
     """Compare the predictions with the best baseline that sees the cells; None where there is none, or nothing to compare.
 
-    tables: {level: predictions}; scores: theirs.  readout: the chosen read-out, "" without a choice; folds: every compound
-    has been held out once.  The best baseline has most treatments right; of equal ones, most fields.  Treatments are
-    compared, in pairs by compound; fields where the record of the baselines counts no treatments.
+    tables: {level: predictions}; scores: theirs.  control: compound of the untreated wells, which never count.
+    readout: the chosen read-out, "" without a choice; folds: every compound has been held out once.  The best baseline has
+    most treatments right; of equal ones, most fields.  Treatments are compared, in pairs by compound; fields where the
+    record of the baselines counts no treatments.
     """
     real = real_baselines(baselines)
     best = max(real, key=lambda name: (real[name].held_out.treatments.correct, real[name].held_out.fields.correct),
@@ -78,7 +79,7 @@ def compare(baselines: dict[str, BaselineResult], tables: dict[str, pd.DataFrame
     record = real[best].held_out
     level = "fields" if record.compounds_treatments is None else "treatments"
     theirs = record.compounds_fields if record.compounds_treatments is None else record.compounds_treatments
-    ours = scoring.by_compound(tables[level])
+    ours = scoring.by_compound(tables[level], control)
     compounds = sorted({*theirs} & {*ours})
     if not compounds:
         return None

@@ -21,7 +21,8 @@ SCHEMA = {
     "settings": {"preset": str, "head_relu": bool, "transductive": bool, "head": str},
     "counts": (dict, type(None)), "readout": (dict, type(None)), "scale": {"facts": {"mode": str}, "arrays": dict},
     "split": {"method": str, "held_out": [str], "leaks": str, "sha256": str, "sides": [str], "sites": dict,
-              "trained": {"compounds": [str], "mechanisms": [str]}, "unlearnable": [str]},
+              "trained": {"compounds": [str], "mechanisms": [str]}, "unlearnable": [str],
+              "left_out": (dict, type(None))},
     "resume": {"loss_module": dict, "optimiser": {"state": dict, "param_groups": [dict]}, "ema": (dict, type(None)),
                "rng_state": Tensor, "best_epoch_mean": (float, type(None)), "epoch_losses": [float],
                "recent_losses": [float], "nonfinite_steps": int, "has_lda_head": bool, "is_best": bool, "numerics": dict}}

@@ -51,12 +51,9 @@ def build_targets(fields: FieldReader, split: splits.Split, objective: config.Ob
     Auxiliary targets are in standard deviations of the training side.  Raises UsageError, on all ranks alike, for a
     contrast that these sites do not allow.
     """
-    if fields.table.assays is None:
-        train, of_labels = split.train(), _of_mechanisms
-    else:
-        train, of_labels = split.train()[fields.table.is_labelled()[split.train()]], _of_assays
+    of_labels, train = _of_mechanisms if fields.table.assays is None else _of_assays, _train_side(fields.table, split)
     labels, weights, rows = of_labels(fields.table, train, optim.class_weights if objective.mechanism_weight else "")
-    sites = np.sort(np.concatenate([train, split.test()])) if objective.transductive else train
+    sites = learnt_sites(fields.table, split, objective)
     treatments, compounds, plates = _numbers(fields.table)
     on_one_plate = pd.Series(plates[sites]).groupby(treatments[sites]).nunique().reindex(treatments).to_numpy() == 1
     targets = Targets(sites, labels, weights, treatments, compounds, plates, on_one_plate, label_rows=rows)
@@ -73,6 +70,18 @@ def build_targets(fields: FieldReader, split: splits.Split, objective: config.Ob
     log.info("auxiliary task: %d statistics of %d fields%s", targets_SD.shape[1], len(sites),
              f", {len(sites) - len(train)} of them held out" if objective.transductive else "")
     return replace(targets, aux_targets=targets_SD)
+
+
+def learnt_sites(table: SiteTable, split: splits.Split, objective: config.Objective) -> np.ndarray:
+    """Return the positions of the sites that training reads: held-out ones too, where it may see their images."""
+    train = _train_side(table, split)
+    return np.sort(np.concatenate([train, split.test()])) if objective.transductive else train
+
+
+def _train_side(table: SiteTable, split: splits.Split) -> np.ndarray:
+    """Return the positions of the training side; with assays, of compounds that were measured alone."""
+    train = split.train()
+    return train if table.assays is None else train[table.is_labelled()[train]]
 
 
 def require_replicates(targets: Targets, objective: config.Objective) -> None:

@@ -16,7 +16,7 @@ FOUR = dict(list(TWELVE.items())[:4])
 
 def tables_and_scores(compounds, wrong):
     tables = aggregate.aggregate(predictions(compounds, wrong=set(list(compounds)[:wrong])), "DMSO")
-    return tables, scoring.scores(tables, draws=50, permutations=50)
+    return tables, scoring.scores(tables, "DMSO", draws=50, permutations=50)
 
 
 def compare(compounds, ours_wrong, theirs_wrong, *, counts_treatments=True, **about):
@@ -24,9 +24,9 @@ def compare(compounds, ours_wrong, theirs_wrong, *, counts_treatments=True, **ab
     tables, scores = tables_and_scores(compounds, ours_wrong)
     their_tables, their_scores = tables_and_scores(compounds, theirs_wrong)
     record = BaselineScores(
-        **their_scores, compounds_fields=scoring.by_compound(their_tables["fields"]),
-        compounds_treatments=scoring.by_compound(their_tables["treatments"]) if counts_treatments else None)
-    return verdicts.compare({"pixel statistics": BaselineResult("real", record, None)}, tables, LevelScores(**scores),
+        **their_scores, compounds_fields=scoring.by_compound(their_tables["fields"], "DMSO"),
+        compounds_treatments=scoring.by_compound(their_tables["treatments"], "DMSO") if counts_treatments else None)
+    return verdicts.compare({"pixel statistics": BaselineResult("real", record, None)}, tables, LevelScores(**scores), "DMSO",
                             **about)
 
 
@@ -68,10 +68,10 @@ def test_a_record_without_counts_of_treatments_is_compared_by_fields():
 
 def test_treatments_decide_which_baseline_is_the_best():
     tables, scores = tables_and_scores(TWELVE, 0)
-    record = BaselineScores(**scores, compounds_fields=scoring.by_compound(tables["fields"]))
+    record = BaselineScores(**scores, compounds_fields=scoring.by_compound(tables["fields"], "DMSO"))
     fewer = replace(record, treatments=replace(record.treatments, correct=20))
     found = verdicts.compare({"a": BaselineResult("real", fewer, None), "b": BaselineResult("real", record, None),
-                              "c": BaselineResult("shortcut", record, None)}, tables, LevelScores(**scores))
+                              "c": BaselineResult("shortcut", record, None)}, tables, LevelScores(**scores), "DMSO")
     assert found.name == "b"
 
 

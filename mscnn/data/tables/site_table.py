@@ -20,6 +20,7 @@ from mscnn.core.logs import log
 from mscnn.data.tables.assays import COMPOUND, Assays
 from mscnn.data.tables.image_columns import image_sources
 from mscnn.data.tables.image_source import without_folders
+from mscnn.data.tables.left_out import LeftOut
 from mscnn.data.tables.pixel_size import PIXEL_SIZE, pixel_sizes
 from mscnn.data.tables.problems import Problem, refuse, rows_of
 from mscnn.data.tables.row_faults import REQUIRED, find_faults
@@ -58,6 +59,8 @@ class SiteTable:
     shape: tuple[int, int, int] | None = None        # channels, height, width for the network; None before files are read
     native: tuple[int, int, int, str] | None = None  # channels, height, width, dtype as the files hold them; likewise
     assays: Assays | None = None                     # of each site's compound; None: mechanisms are the labels
+    left_out: LeftOut | None = None                  # fields that were left out because of their flags; None: --leave-out
+                                                     # was not given
 
     def __len__(self) -> int:
         return len(self.frame)

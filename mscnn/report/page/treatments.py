@@ -35,8 +35,8 @@ COLUMNS = (
     Column("Active", "active", "text", "True where q says that the treatment differs from the control wells"),
     Column("Mean_Average_Precision", "mAP", "share", "do the wells of the treatment rank before control wells?"),
     Column("Effect_Size", "effect", "number", "distance from the control wells, in their own spread"),
-    Column("None_Of_The_Known", "none of known, p", "p", "chance to lie so far from all known mechanisms where it has one; "
-           "a small one says that it is like none of them"),
+    Column("None_Of_The_Known", "none of known, p", "p", "share of compounds whose mechanism was left out that are as "
+           "near to a known one; where it is small, a known mechanism is believable"),
     Column("Nearest_Compound", "nearest known", "text", "known compound with the most similar profile"),
     Column("Nearest_Concentration", "its dose", "number", "concentration of the nearest known compound"),
     Column("Nearest_MOA", "its mechanism", "mechanism", "mechanism of the nearest known compound"),
