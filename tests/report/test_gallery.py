@@ -96,7 +96,8 @@ def test_a_picture_of_each_treatment_and_of_the_control_of_each_plate(evaluation
 
 def test_the_best_hits_come_first_where_they_are_ranked(evaluation):
     decisions = pd.DataFrame({"Metadata_Compound": ["e", "d"], "Metadata_Concentration": [None, 1.0],
-                              "Metadata_MOA": "", **dict.fromkeys(optional.NUMBERS, 1), **dict.fromkeys(optional.TEXTS, "x")})
+                              "Metadata_MOA": "", **dict.fromkeys(optional.NUMBERS, 1),
+                              **dict.fromkeys(optional.TEXTS, "x")})
     csv_safe.write_csv(decisions, evaluation.out / "decisions.csv")
     entries = gallery.write(evaluation, examples=1)
     assert [entry.compound for entry in entries if entry.kind == "new"] == ["e", "d"]

@@ -276,7 +276,7 @@ def test_where_nothing_is_scored_no_section_of_scores_is_left(folds, tmp_path):
         assert heading not in text
     assert "From which concentration on is the predicted mechanism seen?" in text
     assert text.count("dose curve of") == 0
-    assert len(html._shown(run.read(folds)).new_doses) == 6
+    assert len(html._shown(run.read(folds), 1, 1).new_doses) == 6
 
 
 def test_one_compound_is_not_said_to_be_compounds(folds, tmp_path):
