@@ -122,7 +122,8 @@ def _map(places_T2: np.ndarray, labels: tuple[str, str], mechanisms_T: np.ndarra
                          rasterized=many)
         axes.set(xlabel=labels[0], ylabel=labels[1])
         axes.set_title(title, fontsize=10)
-        axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     return drawn.getvalue()
 
 
