@@ -144,7 +144,8 @@ def _map(places_T2: np.ndarray, labels: tuple[str, str], mechanisms_T: np.ndarra
                          rasterized=many)
         axes.set(xlabel=labels[0], ylabel=labels[1])
         axes.set_title(title)
-        figure.legend(fontsize=7, loc="outside lower center", ncols=2, frameon=False)
+        if axes.get_legend_handles_labels()[0]:
+            figure.legend(fontsize=7, loc="outside lower center", ncols=2, frameon=False)
     return drawn.getvalue()
 
 
