@@ -19,12 +19,11 @@ from mscnn.core import files
 from mscnn.core.logs import progress
 from mscnn.data.pixels.images import fit
 from mscnn.data.pixels.read_pixels import read_pixels
-from mscnn.evaluation import aggregate, results
+from mscnn.evaluation import aggregate, decisions, results
 from mscnn.evaluation.attribution import Attribution, attribute
 from mscnn.evaluation.run import Evaluation
 from mscnn.report import choose_examples, composite, palette, pictures, windows
 from mscnn.report.choose_examples import Choice, Screen
-from mscnn.report.page import optional
 from mscnn.report.run import Example, ExampleFiles
 from mscnn.report.windows import Window
 
@@ -78,8 +77,8 @@ def write(evaluation: Evaluation, *, examples: int, steps: int = 24) -> list[Exa
 
 def _ranked(out: Path) -> list[str] | None:
     """Return the treatments of decisions.csv, the best hit first; None without the file."""
-    decisions = optional.read_decisions(out)
-    return None if decisions is None else list(choose_examples.keys(decisions))
+    decided = decisions.read(out)
+    return None if decided is None else list(choose_examples.keys(decided))
 
 
 def _windows(evaluation: Evaluation, screen: Screen, rows: set[int]) -> dict[str, Window]:

@@ -26,6 +26,7 @@ from mscnn.report import (
     palette,
     profile_section,
     published,
+    quality_section,
     verdicts,
 )
 from mscnn.report.assays import ShownAssays
@@ -36,6 +37,7 @@ from mscnn.report.page import places, scripts
 from mscnn.report.page.data import Explorer
 from mscnn.report.page.places import PlacedTreatments
 from mscnn.report.profile_section import ShownProfiles
+from mscnn.report.quality_section import ShownQuality
 from mscnn.report.run import Run
 from mscnn.report.verdicts import CHANCE, LARGEST_CLASS, Comparison, RetrievalVerdict, Shortcut
 
@@ -98,6 +100,7 @@ class ShownRun:
     assays: ShownAssays | None                    # None where mechanisms are predicted
     assays_picture: Picture | None
     controls: ShownControls | None                # None where no control well is scored
+    quality: ShownQuality | None                  # None where it was not measured
     is_bbbc021: bool                              # all known compounds are of that screen, with which values were published
     explorer: Explorer | None                     # None for assays: their treatments have no predicted mechanism
 
@@ -149,7 +152,7 @@ def _shown(run: Run, number: int, runs: int) -> ShownRun:
         environment=next((fold.environment for fold in run.folds if fold.environment), {}), assays=of_assays,
         assays_picture=_picture(of_assays.picture, "ROC AUC of assays") if of_assays and of_assays.picture else None,
         controls=controls.shown(run.scores.controls, run.tables["wells"], run.description.control, run.baselines),
-        is_bbbc021=published.is_bbbc021(treatments),
+        quality=quality_section.shown(run.quality, run.description), is_bbbc021=published.is_bbbc021(treatments),
         explorer=None if of_assays else page_data.explore(run, placed, styles, number, runs))
 
 

@@ -16,7 +16,7 @@ from mscnn.core import files
 from mscnn.core.logs import log, progress
 from mscnn.evaluation import results
 from mscnn.report import composite
-from mscnn.report.page.optional import TreatmentPicture
+from mscnn.report.picture_list import TreatmentPicture
 from mscnn.report.windows import Window
 
 BUDGET = 4_000_000       # bytes of all pictures together

@@ -12,7 +12,7 @@ from mscnn.core.errors import DataError
 from mscnn.core.record_files import read_json, read_json_lines
 from mscnn.core.records import Count, NonNegative, Record, Share
 from mscnn.data.tables.splits import SplitRecord
-from mscnn.evaluation import prediction_table, profile_scores, results
+from mscnn.evaluation import decisions, prediction_table, profile_scores, quality_file, results
 from mscnn.evaluation.profile_scores import ProfileScores
 from mscnn.evaluation.readout_scores import EvaluationScores
 from mscnn.evaluation.results import EvaluationDescription
@@ -104,6 +104,8 @@ class Run:
     profiles: Path | None                    # features of one network; None where there are several
     profile_scores: ProfileScores | None     # what they say of the screen; None where they were not scored
     lists: dict[str, pd.DataFrame]           # hits, nearest known compounds, clusters, by file name
+    decisions: pd.DataFrame | None           # as decisions.read returns them; None where they were not written
+    quality: pd.DataFrame | None             # of the fields of all folds, as quality_file.read returns it; None likewise
 
     def is_folds(self) -> bool:
         """Return whether several trainings were scored as one."""
@@ -133,7 +135,8 @@ def read(path: Path) -> Run:
                baselines=baselines.baselines, retrieval=baselines.retrieval,
                folds=[_fold(folder) for folder in trainings],
                profiles=scores / results.PROFILES if (scores / results.PROFILES).exists() else None,
-               profile_scores=of_profiles, lists=lists,
+               profile_scores=of_profiles, lists=lists, decisions=decisions.read(scores),
+               quality=quality_file.read_all(evaluations),
                gallery=[example for folder in evaluations
                         for example in _gallery(folder / results.GALLERY, description)])
 

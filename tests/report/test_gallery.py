@@ -12,8 +12,8 @@ from PIL import Image
 from mscnn.core import csv_safe
 from mscnn.evaluation import results
 from mscnn.evaluation.attribution import Attribution
-from mscnn.report import gallery, pictures
-from mscnn.report.page import optional
+from mscnn.evaluation.decisions import COLUMNS, TEXT
+from mscnn.report import gallery, picture_list, pictures
 from mscnn.report.run import Example
 
 EVIL = "../../x<script>"
@@ -76,7 +76,7 @@ def test_files_are_named_by_numbers_and_an_earlier_gallery_goes(evaluation):
     for name in ("999.jpg", "picture-9999-0.jpg", "mine.jpg"):
         (folder / name).write_text("old")
     entries = gallery.write(evaluation, examples=1)
-    listed = optional.read_pictures(evaluation.out)
+    listed = picture_list.read_pictures(evaluation.out)
     assert {path.name for path in folder.iterdir()} == {"gallery.json", "pictures.json", "mine.jpg"} | {
         name for entry in entries for name in (entry.files.field, *entry.files.channels, *entry.files.scales)} | {
         name for picture in listed for name in picture.files}
@@ -84,7 +84,7 @@ def test_files_are_named_by_numbers_and_an_earlier_gallery_goes(evaluation):
 
 def test_a_picture_of_each_treatment_and_of_the_control_of_each_plate(evaluation):
     gallery.write(evaluation, examples=1)
-    listed = optional.read_pictures(evaluation.out)
+    listed = picture_list.read_pictures(evaluation.out)
     assert [(picture.compound, picture.concentration) for picture in listed] == [
         ("dmso", 0.0), (EVIL, 1.0), (EVIL, 3.0), ("b", 1.0), ("c", 1.0), ("d", 1.0), ("e", None)]
     assert [picture.is_control for picture in listed] == [True] + [False] * 6
@@ -95,22 +95,21 @@ def test_a_picture_of_each_treatment_and_of_the_control_of_each_plate(evaluation
 
 
 def test_the_best_hits_come_first_where_they_are_ranked(evaluation):
-    decisions = pd.DataFrame({"Metadata_Compound": ["e", "d"], "Metadata_Concentration": [None, 1.0],
-                              "Metadata_MOA": "", **dict.fromkeys(optional.NUMBERS, 1),
-                              **dict.fromkeys(optional.TEXTS, "x")})
+    decisions = pd.DataFrame({**dict.fromkeys(COLUMNS, 1), **dict.fromkeys(TEXT, "x"), "Metadata_Compound": ["e", "d"],
+                              "Metadata_Concentration": [None, 1.0], "Metadata_MOA": ""}, index=[0, 1])
     csv_safe.write_csv(decisions, evaluation.out / "decisions.csv")
     entries = gallery.write(evaluation, examples=1)
     assert [entry.compound for entry in entries if entry.kind == "new"] == ["e", "d"]
     csv_safe.write_csv(decisions.iloc[::-1], evaluation.out / "decisions.csv")
     entries = gallery.write(evaluation, examples=1)
     assert [entry.compound for entry in entries if entry.kind == "new"] == ["d", "e"]
-    assert [picture.compound for picture in optional.read_pictures(evaluation.out)][1:3] == ["d", "e"]
+    assert [picture.compound for picture in picture_list.read_pictures(evaluation.out)][1:3] == ["d", "e"]
 
 
 def test_a_dim_field_is_dim_beside_a_bright_one_of_its_plate(evaluation):
     """Green is channel B: the control reaches 1 / 1.3 of white, a field of half its counts half as much."""
     gallery.write(evaluation, examples=1)
-    listed = optional.read_pictures(evaluation.out)
+    listed = picture_list.read_pictures(evaluation.out)
     greens = [np.asarray(Image.open(evaluation.out / "gallery" / picture.files[0]))[..., 1].max() / 255
               for picture in listed]
     assert greens[0] == pytest.approx(1 / 1.3, abs=0.03)
@@ -121,7 +120,7 @@ def test_a_dim_field_is_dim_beside_a_bright_one_of_its_plate(evaluation):
 def test_a_network_of_assays_has_pictures_and_no_examples(evaluation):
     evaluation.predictions = evaluation.predictions.drop(columns="Predicted_MOA").assign(Assay_m=1.0, Assay_n=0.0)
     assert gallery.write(evaluation, examples=3) == []
-    assert len(optional.read_pictures(evaluation.out)) == 7
+    assert len(picture_list.read_pictures(evaluation.out)) == 7
 
 
 @pytest.mark.parametrize(("composites", "expected"), [(1, 384), (100, 344), (1000, 108), (100_000, 96)])
@@ -133,4 +132,4 @@ def test_pictures_are_as_large_as_all_of_them_may_be(composites, expected):
 def test_of_too_many_treatments_the_first_are_drawn(evaluation, monkeypatch, caplog):
     monkeypatch.setattr(pictures, "MOST", 3)
     gallery.write(evaluation, examples=1)
-    assert len(optional.read_pictures(evaluation.out)) == 3
+    assert len(picture_list.read_pictures(evaluation.out)) == 3
