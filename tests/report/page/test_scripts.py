@@ -11,7 +11,7 @@ from axe_playwright_python.base import AXE_FILE_PATH
 
 from mscnn.bench.drawn_evaluation import DrawnScreen, draw
 from mscnn.core import csv_safe
-from mscnn.evaluation import decisions
+from mscnn.evaluation.decisions import read as read_decisions
 from mscnn.report import html, run
 from mscnn.report.page import places, scripts
 
@@ -36,7 +36,7 @@ def report(folder):
 
 @pytest.fixture(scope="module")
 def decisions(folder):
-    return decisions.read(folder)
+    return read_decisions(folder)
 
 
 @pytest.fixture(scope="module")
