@@ -6,6 +6,7 @@ larger one takes no more steps, as long as each field is seen often enough.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -56,16 +57,18 @@ def choose_epochs(steps_per_epoch: int, tuned: Tuned) -> tuple[int, str]:
 
 
 def choose_length(optim: config.Optim, objective: config.Objective, num_fields: int,
+                  steps_of: Callable[[int], int] | None = None,
                   before: dict[str, Any] | None = None) -> tuple[config.Optim, dict[str, dict[str, Any]]]:
     """Return the settings with numbers for minibatch and epochs, and {choice: {"asked", "used", "why"}}.
 
-    num_fields: from which the training learns.  before: settings of the run that is resumed, which are taken as they are.
+    num_fields: from which the training learns.  steps_of: returns the steps of an epoch with a minibatch; None: as many as
+    full minibatches take.  before: settings of the run that is resumed, which are taken as they are.
     """
     tuned, views, reports = tuned_for(objective), 2 if objective.view_weight else 1, {}
     minibatch, epochs = optim.minibatch, optim.epochs
     if not minibatch:
         minibatch = before["minibatch"] if before else choose_minibatch(num_fields * views, tuned)
-    steps_per_epoch = math.ceil(num_fields / max(1, minibatch // views))
+    steps_per_epoch = steps_of(minibatch) if steps_of else math.ceil(num_fields / max(1, minibatch // views))
     steps = f"{num_fields} fields, {steps_per_epoch} step{'s' * (steps_per_epoch != 1)} an epoch"
     why = steps
     if not epochs:

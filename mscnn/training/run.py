@@ -21,9 +21,9 @@ from mscnn.distributed import core_binding, core_plan, heartbeat, world
 from mscnn.training import checkpoint
 from mscnn.training.build import TrainingData, build_trainer, load_data
 from mscnn.training.choose_length import choose_length
-from mscnn.training.step_schedule import StepSchedule, schedule_steps
+from mscnn.training.step_schedule import StepSchedule, count_steps, schedule_steps
 from mscnn.training.stop_signal import StopRequest
-from mscnn.training.targets import learnt_sites
+from mscnn.training.targets import learnt_sites, site_numbers
 from mscnn.training.train_state import TrainState, require_same_settings
 from mscnn.training.trainer import StepMetrics, StepResult, Trainer
 
@@ -83,9 +83,12 @@ def prepare(settings: config.Config, resolved: str, stop: StopRequest) -> Prepar
 
 def with_length(settings: config.Config, data: TrainingData) -> tuple[config.Config, dict[str, dict[str, Any]]]:
     """Return the settings with the minibatch and epochs that are used, and {choice: {"asked", "used", "why"}}."""
-    sites = learnt_sites(data.table, data.split, settings.objective)
+    objective, sites = settings.objective, learnt_sites(data.table, data.split, settings.objective)
+    treatments, _, plates = site_numbers(data.table)
+    replicates = (treatments[sites], plates[sites]) if objective.replicate_weight else None
+    steps_of = partial(count_steps, len(sites), objective=objective, replicates=replicates)
     before = data.resumed_from[1].settings if data.resumed_from else None
-    optim, reports = choose_length(settings.optim, settings.objective, len(sites), before)
+    optim, reports = choose_length(settings.optim, objective, len(sites), steps_of, before)
     return replace(settings, optim=optim), reports
 
 

@@ -54,7 +54,7 @@ def build_targets(fields: FieldReader, split: splits.Split, objective: config.Ob
     of_labels, train = _of_mechanisms if fields.table.assays is None else _of_assays, _train_side(fields.table, split)
     labels, weights, rows = of_labels(fields.table, train, optim.class_weights if objective.mechanism_weight else "")
     sites = learnt_sites(fields.table, split, objective)
-    treatments, compounds, plates = _numbers(fields.table)
+    treatments, compounds, plates = site_numbers(fields.table)
     on_one_plate = pd.Series(plates[sites]).groupby(treatments[sites]).nunique().reindex(treatments).to_numpy() == 1
     targets = Targets(sites, labels, weights, treatments, compounds, plates, on_one_plate, label_rows=rows)
     if objective.replicate_weight:
@@ -132,7 +132,7 @@ def _of_assays(table: SiteTable, train: np.ndarray, mode: str) -> tuple[np.ndarr
     return np.nan_to_num(values_LA), assay_weights(values_LA, fields_L, mode), rows
 
 
-def _numbers(table: SiteTable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def site_numbers(table: SiteTable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return a number for the treatment, the compound and the plate of each site (S,), the same in any spelling."""
     forms = identity.normal_table(table.frame, {name: name for name in ("compound", "plate")})
     forms["concentration"] = table.frame["concentration"].to_numpy()

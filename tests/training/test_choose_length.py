@@ -1,13 +1,16 @@
 """Lengths of trainings by the number of fields; the tuned numbers are those of the presets with fixed ones."""
 
 import math
+from functools import partial
 
+import numpy as np
 import pytest
 
 from mscnn.core import config
 from mscnn.core.lr_schedule import parse_schedule
 from mscnn.core.presets import PRESETS
 from mscnn.training.choose_length import CONTRAST, SUPERVISED, choose_epochs, choose_length, choose_minibatch
+from mscnn.training.step_schedule import count_steps
 
 FIXED = {"supervised": "fields256", "screen": "unlabelled"}  # presets that were tuned on 468 and on 540 fields
 
@@ -92,3 +95,14 @@ def test_presets_of_fixed_numbers_are_used_as_they_are(caplog):
         assert used == asked.optim
         assert {report["why"] for report in reports.values()} == {"as asked"}
     assert not caplog.messages
+
+
+def test_fields_without_a_replicate_make_an_epoch_longer_and_the_training_takes_fewer_epochs():
+    """74 pairs fill 9 minibatches of 18, which take 800 steps; 148 single fields go 9 at a time, in at most 1200 steps."""
+    objective = settings("screen").objective
+    for treatments, steps, epochs in ((np.repeat(np.arange(74), 2), 9, 89), (np.arange(148), 17, 70)):
+        plates = np.arange(148) % 2
+        steps_of = partial(count_steps, 148, objective=objective, replicates=(treatments, plates))
+        used, reports = choose_length(settings("screen").optim, objective, 148, steps_of)
+        assert (used.minibatch, used.epochs, reports["minibatch"]["why"]) == \
+            (18, epochs, f"148 fields, {steps} steps an epoch")
