@@ -12,7 +12,7 @@ STRATA = {"core": 0, "model": 1, "synthetic": 1, "data": 2, "distributed": 2, "r
           "evaluation": 4, "library": 5, "report": 6, "bench": 7, "cli": 8}
 DOORS = {
     "torch.distributed": "distributed", "torch.nn.parallel": "distributed", "mpi4py": "distributed",
-    "matplotlib": "report", "captum": "evaluation/attribution.py",
+    "matplotlib": "report", "bokeh": "report", "captum": "evaluation/attribution.py",
     "jsonargparse": ("cli", "core/settings.py"),
     "safetensors": ("training/checkpoint.py", "evaluation/export.py"), "torchvision": (),
     "intel_extension_for_pytorch": "model/acceleration.py",

@@ -67,16 +67,17 @@ def draw(screen: DrawnScreen, out: Path) -> Path:
 def _wells(screen: DrawnScreen) -> pd.DataFrame:
     """Return the metadata of a field per well; controls first, then treatments in turn over all plates."""
     names = [*screen.names, *(f"compound {number:04}" for number in range(len(screen.names), screen.compounds))]
-    treatments = [(name, dose, f"mechanism {number % screen.mechanisms}" if number < screen.known * screen.compounds else "")
+    num_known = screen.known * screen.compounds
+    treatments = [(name, dose, f"mechanism {number % screen.mechanisms}" if number < num_known else "")
                   for number, name in enumerate(names[:screen.compounds]) for dose in DOSES]
     _, columns = SHAPES[screen.wells]
     rows = []
     for plate in range(screen.plates):
         for well in range(screen.wells):
             turn = plate * (screen.wells - screen.controls) + well - screen.controls
-            compound, dose, mechanism = (CONTROL, np.nan, CONTROL) if well < screen.controls else treatments[turn % len(treatments)]
-            rows.append((f"P{plate + 1:02}", f"Week{plate // 4 + 1}", well_name(*divmod(well, columns)), "1", "1", compound,
-                         dose, mechanism))
+            treated = treatments[turn % len(treatments)]
+            rows.append((f"P{plate + 1:02}", f"Week{plate // 4 + 1}", well_name(*divmod(well, columns)), "1", "1",
+                         *((CONTROL, np.nan, CONTROL) if well < screen.controls else treated)))
     names_of = ("Plate", "Week", "Well", "Site", "Replicate", "Compound", "Concentration", "MOA")
     return pd.DataFrame(rows, columns=[f"Metadata_{name}" for name in names_of])
 
@@ -90,7 +91,8 @@ def _description(classes: list[str]) -> EvaluationDescription:
         seed=0, environment={})
 
 
-def _decisions(treatments: pd.DataFrame, fields: pd.DataFrame, classes: list[str], rng: np.random.Generator) -> pd.DataFrame:
+def _decisions(treatments: pd.DataFrame, fields: pd.DataFrame, classes: list[str],
+               rng: np.random.Generator) -> pd.DataFrame:
     """Return decisions.csv: in order of q."""
     number = len(treatments)
     q = np.sort(rng.uniform(size=number) ** 2)
@@ -106,14 +108,15 @@ def _decisions(treatments: pd.DataFrame, fields: pd.DataFrame, classes: list[str
         Nearest_Compound=chosen["Metadata_Compound"].to_numpy() if chosen is not None else "",
         Nearest_Concentration=chosen["Metadata_Concentration"].to_numpy() if chosen is not None else np.nan,
         Nearest_MOA=chosen["Metadata_MOA"].to_numpy() if chosen is not None else "",
-        Similarity=rng.uniform(size=number) if len(nearest) else np.nan, Trained=False, Flagged_Fields=0, Fields=3).rename_axis(None)
+        Similarity=rng.uniform(size=number) if len(nearest) else np.nan, Trained=False, Flagged_Fields=0, Fields=3)
 
 
 def _quality(wells: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     number = len(wells)
     flags = rng.choice(["", "blurred", "debris;saturated"], number, p=[0.9, 0.06, 0.04])
     names = ["Metadata_Plate", "Metadata_Well", "Metadata_Site", "Metadata_Compound", "Metadata_Concentration"]
-    measured = {f"Quality_{what}_{channel}": rng.normal(size=number) for what in ("Focus", "Intensity") for channel in CHANNELS}
+    measured = {f"Quality_{what}_{channel}": rng.normal(size=number)
+                for what in ("Focus", "Intensity") for channel in CHANNELS}
     return wells[names].assign(Quality_Cells=rng.poisson(200, number).astype(float), **measured, Flags=flags)
 
 

@@ -265,3 +265,15 @@ class TableSettings(Settings):
     channels: PositiveInt = setting(5, "channels of each site, one empty file each")
     repeats: PositiveInt = setting(3, "runs of each format")
     json: str | None = setting(None, "file for the results", metavar="FILE", written=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportSettings(Settings):
+    """Settings of `mscnn bench report`"""
+
+    plates: PositiveInt = setting(20, "plates of the screen that is drawn")
+    wells: Literal[24, 96, 384, 1536] = setting(384, "wells of a plate")
+    compounds: PositiveInt = setting(1000, "compounds, at two doses each; half of them have a known mechanism")
+    mechanisms: PositiveInt = setting(12, "mechanisms that are predicted")
+    repeats: PositiveInt = setting(3, "reports of the same evaluation")
+    json: str | None = setting(None, "file for the results", metavar="FILE", written=True)

@@ -15,7 +15,7 @@ def main(argv: list[str]) -> None:
     if settings.bind:
         launchers.drop_openmp_binding()
 
-    from mscnn.evaluation import aggregate, known_profiles, results, run
+    from mscnn.evaluation import known_profiles, results, run
     from mscnn.evaluation.decisions import Evidence
     from mscnn.profiling import h5ad_writer
 
@@ -59,16 +59,9 @@ def main(argv: list[str]) -> None:
         parts.finish()
 
     def draw_examples(evaluation: run.Evaluation) -> None:
-        if settings.examples and evaluation.description.classes and not aggregate.is_of_assays(evaluation.predictions):
+        if settings.examples:
             from mscnn.report import gallery
 
-            description = evaluation.description
-            levels = aggregate.aggregate(evaluation.predictions, description.control,
-                                         well_rule=description.aggregate_wells,
-                                         treatment_rule=description.aggregate_treatments)
-            gallery.write(evaluation.predictions, levels["treatments"],
-                          lambda row: evaluation.fields.read(evaluation.scored[[row]])[0], evaluation.network,
-                          classes=description.classes, channels=description.channels, out=evaluation.out,
-                          examples=settings.examples)
+            gallery.write(evaluation, examples=settings.examples)
 
     heartbeat.watch(job, settings.start_timeout)

@@ -6,7 +6,7 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from logging.handlers import MemoryHandler
 from pathlib import Path
@@ -160,6 +160,10 @@ class Progress:
             done_here = self.done - self._done_before
             left = (now - self._started) / done_here * (self.total - self.done) if done_here else float("nan")
             log.info("%s  %d/%d %ss  %s  eta %s", self.what, self.done, self.total, self.unit, note, clock(left))
+
+    def of_ranks(self, size: int) -> Callable[[int], object]:
+        """Return what rank 0 calls with the units that it has just finished, of which the other ranks finish as many."""
+        return lambda number: self.advance(min(number * size, self.total - self.done))
 
     def show(self, done: int, note: str, left: str) -> None:
         """Set the units that are done, for a caller that knows better than their number when all will be.

@@ -11,7 +11,7 @@ from mscnn.core.logs import log
 from mscnn.data.tables.sides import OF_WELLS
 from mscnn.data.tables.site_table import PUBLIC_SITE
 from mscnn.data.tables.splits import SplitRecord
-from mscnn.evaluation import confidence, decisions, prediction_table, profile_scores, readout_scores
+from mscnn.evaluation import confidence, decisions, prediction_table, profile_scores, quality_file, readout_scores
 from mscnn.evaluation.decisions import Evidence
 from mscnn.evaluation.readout_scores import EvaluationScores, ReadoutScores
 from mscnn.evaluation.results import (
@@ -79,7 +79,8 @@ def _write_decisions(evaluations: list[Path], fields: pd.DataFrame, scores: Eval
         evidence = Evidence(activity_note=UNREADABLE, known_note=UNREADABLE)
     treatments = read_table(out, "treatments")
     confidence_T = confidence.of_treatments(treatments, scores.confidence, is_fitted_here=True)
-    decided = decisions.table(treatments, fields, confidence_T, decisions.trained_compounds(description), evidence)
+    decided = decisions.table(treatments, fields, confidence_T, decisions.trained_compounds(description), evidence,
+                              quality_file.read_all(evaluations))
     decisions.write(decided, out)
     log.info("%s: %s", decisions.summary(decided, evidence), out / DECISIONS)
 

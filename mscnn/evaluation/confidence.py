@@ -28,6 +28,7 @@ from mscnn.evaluation.aggregate import PROBABILITY
 
 TEMPERATURES_G = np.geomspace(0.1, 100, 800)  # steps of 0.9 %
 LEAST = 1e-12  # of a probability: its logarithm stays finite
+LEAST_MEAN = 1e-15  # of mean probabilities: those of all compounds less those of one are known to so many digits
 NOTHING = ("no treatment is held out whose mechanism the network has learnt, so that nothing can be calibrated: hold "
            "compounds out and evaluate the run")
 
@@ -153,7 +154,7 @@ def _likelihoods(known: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 def _best(right_G: np.ndarray, added_2G: np.ndarray) -> int:
     """Return the position of the temperature of highest likelihood, that of the added compounds among it."""
-    return int((right_G + np.log(added_2G).sum(axis=0)).argmax())
+    return int((right_G + np.log(np.maximum(added_2G, LEAST_MEAN)).sum(axis=0)).argmax())
 
 
 def _left_out(known: pd.DataFrame, right_CG: np.ndarray, added_2CG: np.ndarray, compound_T: np.ndarray) -> np.ndarray:

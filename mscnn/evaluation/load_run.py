@@ -118,8 +118,8 @@ def note_one_effect(table: SiteTable, classes: list[str]) -> str:
     """Return what a reader must know of scores where a network tells the control from one mechanism; "" elsewhere."""
     if len(classes) != 2 or not set(table.frame["mechanism"][table.is_control()]) & set(classes):
         return ""
-    return ("the network tells the control from one mechanism alone: treated fields that are right are those that are called, and "
-            "say nothing without the control wells that are called too")
+    return ("the network tells the control from one mechanism alone: treated fields that are right are those that are "
+            "called, which says nothing without the control wells that are called too")
 
 
 def is_label_free(checkpoint: Checkpoint) -> bool:

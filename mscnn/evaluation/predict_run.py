@@ -65,7 +65,7 @@ def predict_run(saved: Checkpoint, network: MCNN, fields: FieldReader, ranks: Wo
     assert readout is not None
     with shown(len(fields.table), "pixel statistics", unit="field") as bar:
         statistics_SD = measure_statistics(fields, np.arange(len(fields.table)), microbatch=microbatch, world=ranks,
-                                           loader_thread_init=loader_thread_init, advance=_of_all_ranks(bar, ranks))
+                                           loader_thread_init=loader_thread_init, advance=bar.of_ranks(ranks.size))
     if not (np.isfinite(statistics_SD).all() and np.isfinite(features_SF).all()):
         raise DataError(f"{source}: statistics or features are not finite, and no read-out can use them; look for damaged "
                         "images with `mscnn check`")
@@ -89,9 +89,9 @@ def _read_out(saved: Checkpoint, readout: Readout, fields: FieldReader, features
                       inner_folds=settings.aggregation.readout_folds, ranks=ranks)
     mechanisms = left_out_mechanism.mechanism_folds(facts)
     with shown(len(records), "read-outs over compounds", unit="fold") as bar:
-        by_fold = predict(records, advance=_of_all_ranks(bar, ranks))
+        by_fold = predict(records, advance=bar.of_ranks(ranks.size))
     with shown(len(mechanisms), "read-outs over mechanisms", unit="fold") as bar:
-        without_mechanism = predict(mechanisms, advance=_of_all_ranks(bar, ranks))
+        without_mechanism = predict(mechanisms, advance=bar.of_ranks(ranks.size))
     is_tested = by_fold.chosen_SK.sum(axis=1) > 0
 
     def completed(name: str) -> np.ndarray:
@@ -102,8 +102,3 @@ def _read_out(saved: Checkpoint, readout: Readout, fields: FieldReader, features
                      candidates={name: completed(name) for name in by_fold.candidates})
     return replace(found, probabilities_SK=merged.chosen_SK, readout=merged, left_out_SK=without_mechanism.chosen_SK,
                    folds=records, notes=merged.notes)
-
-
-def _of_all_ranks(bar: Progress, ranks: World) -> Callable[[int], object]:
-    """Return what a rank calls with the number of units that it has just finished: the others finish as many."""
-    return lambda number: bar.advance(min(number * ranks.size, bar.total - bar.done))

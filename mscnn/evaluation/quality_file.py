@@ -1,5 +1,6 @@
 """quality.parquet: measures and flags of all fields that an evaluation read.   python evaluate.py --checkpoint RUN"""
 
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from mscnn.evaluation.results import QUALITY
 
 REMEDY = "evaluate again"
 DOSE = DESCRIBED["concentration"]
+SITE = [DESCRIBED[role] for role in ("plate", "well", "site")]
 
 
 def measure_sites(table: SiteTable, world: World) -> pd.DataFrame:
@@ -84,6 +86,14 @@ def read(folder: Path) -> pd.DataFrame | None:
     texts = [*(name for name in DESCRIBED.values() if name != DOSE), FLAGS]
     return pd.DataFrame({name: _column(found, name, is_text=name in texts)
                          for name in (*DESCRIBED.values(), *numbers, FLAGS)})
+
+
+def read_all(folders: Iterable[Path]) -> pd.DataFrame | None:
+    """Return the fields of several evaluations of one screen, each field once; None where none has measured any."""
+    found = [table for folder in folders if (table := read(folder)) is not None]
+    if not found:
+        return None
+    return pd.concat(found, ignore_index=True).drop_duplicates(SITE, ignore_index=True)
 
 
 def per_well(frame: pd.DataFrame) -> pd.DataFrame:

@@ -46,6 +46,7 @@ BASELINES = "baselines.json"      # of compare_baselines.py
 CONFUSION = "confusion.png"       # of report/confusion.py
 MULTIQC = "mscnn_scores_mqc.json"  # of report/multiqc.py
 GALLERY = "gallery/gallery.json"  # of report/gallery.py
+PICTURES = "gallery/pictures.json"  # of report/pictures.py
 SCORES = "scores.json"            # written last: an evaluation without it was cut off
 OUTDATED = (SCORES, BASELINES, CONFUSION, MULTIQC, DECISIONS)
 # What combined folds must share.
@@ -180,7 +181,8 @@ def _score_assays(compounds: pd.DataFrame, description: EvaluationDescription, o
 
 def begin(out: Path) -> None:
     """Remove the files that mark a finished evaluation, and those that an earlier one would leave beside a new one."""
-    _remove(out, *OUTDATED, GALLERY, PROFILES, ANNDATA, STATISTICS, QUALITY, READOUTS, ASSAYS, PROFILE_SCORES, *LISTS)
+    _remove(out, *OUTDATED, GALLERY, PICTURES, PROFILES, ANNDATA, STATISTICS, QUALITY, READOUTS, ASSAYS, PROFILE_SCORES,
+            *LISTS)
 
 
 def require_own(out: Path) -> None:

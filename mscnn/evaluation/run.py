@@ -13,6 +13,7 @@ import pandas as pd
 from mscnn.core import activity, config, errors, files, machine, memory, run_directory
 from mscnn.core.errors import DataError
 from mscnn.core.logs import log, open_logs, progress
+from mscnn.core.words import counted
 from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.tables import splits
 from mscnn.distributed import core_binding, core_plan, heartbeat, world
@@ -129,7 +130,7 @@ def _why_unpredictable(saved: Checkpoint, sites: load_run.EvaluationSites) -> st
         return (f"label-free, and without a read-out of mechanisms yet, at step {saved.step} of {saved.total_steps}: "
                 "finish the training by --resume auto, or train with --head chosen")
     if len(known) < 2:
-        return f"{len(known)} mechanisms are known, and a prediction needs two"
+        return f"{counted(len(known), 'mechanism')} known, and a prediction needs two"
     if sites.over_compounds:
         labelled = sites.table.labelled()
         pairs = labelled.frame.loc[~labelled.is_control(), ["compound", "mechanism"]].drop_duplicates()

@@ -110,7 +110,7 @@ def _score(table: pd.DataFrame, draws: int, permutations: int, seed: int) -> Sco
 
 
 def _require_sum(level: str, counts: list[list[Count]], score: Score) -> None:
-    """Raise ValueError for compounds' counts that are no [right, total], or that do not add up to the score of the level."""
+    """Raise ValueError for compounds' counts that are no [right, total], or do not add up to the score of the level."""
     if any(len(pair) != 2 or pair[0] > pair[1] for pair in counts):
         raise ValueError(f"has compounds' {level} that are not [right, total]")
     right, total = (sum(pair[side] for pair in counts) for side in (0, 1))

@@ -34,8 +34,8 @@ class EvaluationSettings(Parallel):
                                        "screen, that of the training", common=False, metavar="CSV")
     profiles: Literal["auto", "held-out", "all"] = setting(
         "auto", "whose features are computed. auto: those of all fields of the training's own table, where their images "
-                "are there, so that activity against control wells and nearest known compounds are told; held-out: those of "
-                "the scored fields alone, in less time", common=False)
+                "are there, so that activity against control wells and nearest known compounds are told; held-out: those "
+                "of the scored fields alone, in less time", common=False)
     h5ad: bool = setting(False, "write the features as profiles.h5ad too, for scanpy and others that read AnnData",
                          common=False)
     leave_out: str | None = setting(None, "quality.csv of the other table, whose flagged fields are left out; of "
@@ -45,8 +45,8 @@ class EvaluationSettings(Parallel):
                                    common=False, metavar="FLAG,...")
     quality: bool = setting(True, "measure focus, saturation, debris and cells of each field that is read", common=False)
     examples: NonNegativeInt = setting(
-        12, "fields that are shown with what each channel and scale adds to their mechanism, one a treatment, wrong ones "
-            "first; 0: none")
+        12, "fields of wrong, right and new treatments, in turn, that are shown with what each channel and scale adds to "
+            "their mechanism; 0: no pictures")
     microbatch: PositiveInt = setting(8, "fields computed at once", common=False)
 
     def __post_init__(self):

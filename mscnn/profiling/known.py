@@ -17,6 +17,7 @@ import pandas as pd
 from scipy import stats
 
 from mscnn.core.records import Count, Record, Share
+from mscnn.core.words import counted
 from mscnn.profiling import resampling
 from mscnn.profiling.resampling import LEVEL, Interval
 
@@ -190,8 +191,8 @@ def _score(profiles: _Profiles, asked_N: np.ndarray, with_N: np.ndarray, without
     median = np.quantile(known_N, 0.5, weights=weights_N, method="inverted_cdf")
     auc, interval = auc_of_left_out(known_N, left_out_N, compounds_N, draws=draws, seed=seed)
     left_out = len(np.unique(profiles.mechanism_T[asked_N[is_left_out_N]]))
-    note = (f"{left_out} mechanisms can be left out; with fewer than {FEW} p values are up to a third too small: take "
-            "them as a ranking") if left_out < FEW else ""
+    note = (f"{counted(left_out, 'mechanism')} can be left out; with fewer than {FEW} p values are up to a third too "
+            "small: take them as a ranking") if left_out < FEW else ""
     return KnownScore(*counts, auc, interval, min(float(np.average(left_out_N >= median, weights=weights_N)), 1.0), note)
 
 
@@ -262,4 +263,4 @@ def _nearest_note(is_known_T: np.ndarray, has_profile_T: np.ndarray, is_empty: b
     lacking = int((~is_known_T & ~has_profile_T).sum())
     if is_empty and not lacking:
         return "no other compound has a known mechanism; fill in Metadata_MOA"
-    return f"{lacking} treatments with profiles of zeros are like no other, and not listed" if lacking else ""
+    return f"{counted(lacking, 'treatment')} with a profile of zeros: like no other, and not listed" if lacking else ""

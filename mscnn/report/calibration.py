@@ -1,4 +1,4 @@
-"""Reliability of probabilities: a picture per level, as `mscnn report` shows it.   pytest tests/report/test_calibration.py"""
+"""Reliability of probabilities: a picture per level.     pytest tests/report/test_calibration.py"""
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -36,11 +36,12 @@ def _curve(panel: Axes, level: str, found: Calibration) -> None:
     panel.plot([0, 1], [0, 1], color=palette.GREY, linewidth=1, label="calibrated")
     panel.plot(confidence, right, color=palette.NETWORK, linewidth=1.2, marker="o", markersize=5, label=level)
     panel.axhline(found.accuracy, color=palette.LINES[1], linewidth=1, linestyle="--", label="right, of all")
-    panel.set_title(f"{found.total:,} {level} of {words.counted(found.compounds, 'compound')}: {found.accuracy:.0%} right,\n"
+    panel.set_title(f"{found.total:,} {level} of {words.counted(found.compounds, 'compound')}: "
+                    f"{found.accuracy:.0%} right,\n"
                     f"mean confidence {found.confidence:.0%}, calibration error {found.error:.3f}", fontsize=8)
     panel.set(ylabel="right", xlim=LIMITS, ylim=LIMITS)
     panel.yaxis.set_major_formatter(PercentFormatter(1))
-    panel.legend(frameon=False, loc="upper left")
+    panel.legend(frameon=False, loc="lower right")
 
 
 def _counts(panel: Axes, level: str, found: Calibration) -> None:

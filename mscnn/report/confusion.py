@@ -13,7 +13,7 @@ from mscnn.report import palette
 
 TITLE = "Which mechanism is taken for which?"
 LEVELS = ("fields", "treatments")
-NAME, SHORT = 60, 20  # letters of a mechanism, in a large and in a small figure
+NAME, SHORT = 60, 18  # letters of a mechanism, in a large and in a small figure
 MOST = 30  # mechanisms that are drawn; a picture of more could not be read, and takes minutes and gigabytes
 
 
@@ -47,12 +47,14 @@ def figure(matrices: dict[str, pd.DataFrame], title: str, *, small: bool = False
     right = {level: sum(counts.loc[name, name] for name in counts.index) for level, counts in matrices.items()}
     matrices = {level: bounded(counts) for level, counts in matrices.items()}
     rows, columns = (max(matrix.shape[axis] for matrix in matrices.values()) for axis in (0, 1))
-    size = (1.7 + 0.33 * columns, 1.9 + 0.33 * rows) if small else ((2.8 + 0.6 * columns) * len(matrices), 2.7 + 0.5 * rows)
+    size = (1.5 + 0.3 * columns, 1.7 + 0.3 * rows) if small else ((2.8 + 0.6 * columns) * len(matrices), 2.7 + 0.5 * rows)
     drawn = Figure(figsize=size, layout="constrained", dpi=110)
     panels = drawn.subplots(1, len(matrices), squeeze=False)[0]
     for panel, (level, counts) in zip(panels, matrices.items(), strict=True):
         _panel(panel, counts, level, right[level], SHORT if small else NAME, 90 if small else 35)
-    drawn.suptitle(title)
+    drawn.suptitle("\n".join([title, *(panel.get_title() for panel in panels)]) if small else title)
+    if small:  # the title of a panel would be wider than the panel
+        panels[0].set_title("")
     return drawn
 
 

@@ -109,7 +109,8 @@ def log_axis(axis: Axis, values: np.ndarray) -> None:
         return
     decades = np.log10(values.max() / values.min())
     axis.axes.set(**{f"{axis.axis_name}scale": "log"})
-    axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]) if decades < 0.7 else LogLocator(subs=(1, 2, 5)) if decades < 2 else LogLocator())
+    axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]) if decades < 0.7 else
+                           LogLocator(subs=(1, 2, 5)) if decades < 2 else LogLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
 
@@ -143,7 +144,8 @@ def _map(places_T2: np.ndarray, labels: tuple[str, str], mechanisms_T: np.ndarra
                          rasterized=many)
         axes.set(xlabel=labels[0], ylabel=labels[1])
         axes.set_title(title)
-        figure.legend(fontsize=7, loc="outside lower center", ncols=2, frameon=False)
+        if axes.get_legend_handles_labels()[0]:
+            figure.legend(fontsize=7, loc="outside lower center", ncols=2, frameon=False)
     return drawn.getvalue()
 
 

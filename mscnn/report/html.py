@@ -15,31 +15,36 @@ from mscnn.core import words
 from mscnn.core.files import write_atomically
 from mscnn.evaluation import scoring
 from mscnn.evaluation.scoring import LEVELS, Score
-from mscnn.report import assays, calibration, controls, data_urls, dose_section, figures, palette, profile_section, verdicts
+from mscnn.report import (
+    assays,
+    calibration,
+    controls,
+    data_urls,
+    dose_section,
+    examples,
+    figures,
+    palette,
+    profile_section,
+    published,
+    quality_section,
+    verdicts,
+)
 from mscnn.report.assays import ShownAssays
 from mscnn.report.controls import ShownControls
+from mscnn.report.examples import ShownExamples
 from mscnn.report.page import data as page_data
 from mscnn.report.page import places, scripts
 from mscnn.report.page.data import Explorer
 from mscnn.report.page.places import PlacedTreatments
 from mscnn.report.profile_section import ShownProfiles
-from mscnn.report.run import Example, Run
+from mscnn.report.quality_section import ShownQuality
+from mscnn.report.run import Run
 from mscnn.report.verdicts import CHANCE, LARGEST_CLASS, Comparison, RetrievalVerdict, Shortcut
 
 ROWS = 500          # rows of a table, at most
 DOSES = 60          # compounds whose dose curves are drawn, at most
 NAMES = 40          # compounds that a cell names, at most
-EXAMPLES = 12       # right examples, and as many wrong examples, at most
 LIMIT = 10_000_000  # bytes of a report
-# NSC / NSCB in per cent, of 1-nearest-neighbour matching over BBBC021's 103 and 92 treatments.
-PUBLISHED = (("Ljosa et al. 2013", "factor analysis of CellProfiler features", 94, 77),
-             ("Singh et al. 2014", "illumination correction", 90, 85),
-             ("Pawlowski et al. 2016", "transferred network", 91, None),
-             ("Ando et al. 2017", "transferred network, sphered", 96, 95),
-             ("Godinez et al. 2017", "this network, leave one compound out", 93, None),
-             ("Caicedo et al. 2018", "weakly supervised", 95, 89),
-             ("Janssens et al. 2021", "unsupervised clusters", 97, 85),
-             ("Cross-Zamirski et al. 2022", "self-supervised", 98, 96))
 
 
 @dataclass(frozen=True)
@@ -72,16 +77,6 @@ class Throughput:
 
 
 @dataclass(frozen=True)
-class ShownExample:
-    """An example with its pictures as data URLs."""
-
-    example: Example
-    field: str
-    channels: list[str]
-    scales: list[str]
-
-
-@dataclass(frozen=True)
 class ShownRun:
     """All that the template shows of a run."""
 
@@ -96,7 +91,8 @@ class ShownRun:
     doses: list[tuple[str, str, Picture]]         # mechanism, compound, dose curve
     new_doses: list[tuple[str, str, Picture]]     # likewise of compounds without a known mechanism, by the predicted one
     maps: dict[str, Picture]                      # {"PCA": ..., "UMAP": ...}
-    examples: dict[str, list[ShownExample]]       # "wrong" and "right"
+    examples: ShownExamples | None                # None without a gallery
+    unit: str                                     # of concentrations
     learning: Picture | None
     profiles: ShownProfiles | None                # None where they were not scored
     throughput: Throughput | None
@@ -104,6 +100,8 @@ class ShownRun:
     assays: ShownAssays | None                    # None where mechanisms are predicted
     assays_picture: Picture | None
     controls: ShownControls | None                # None where no control well is scored
+    quality: ShownQuality | None                  # None where it was not measured
+    is_bbbc021: bool                              # all known compounds are of that screen, with which values were published
     explorer: Explorer | None                     # None for assays: their treatments have no predicted mechanism
 
 
@@ -111,7 +109,7 @@ def write(runs: list[Run], out: Path) -> int:
     """Write the report, whole or not at all; return its bytes."""
     shown = [_shown(run, number, len(runs)) for number, run in enumerate(runs, start=1)]
     text = environment().get_template("report.html").render(
-        runs=shown, published=PUBLISHED, levels=LEVELS, chance=CHANCE, most=ROWS, doses=DOSES,
+        runs=shown, published=published.VALUES, levels=LEVELS, chance=CHANCE, most=ROWS, doses=DOSES,
         scripts=scripts.load() if any(each.explorer for each in shown) else scripts.Scripts([], scripts.policy([])),
         style=scripts.load_style())
     with write_atomically(out, alone=True) as partial:
@@ -124,8 +122,7 @@ def environment() -> jinja2.Environment:
     found = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True,
                                undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     found.filters |= {"names": _names, "number": words.counted, "thousands": lambda number: f"{number:,}",
-                      "percent": lambda share: f"{100 * share:.1f} %",
-                      "whole": lambda share: f"{100 * share:.0f} %"}
+                      "percent": lambda share: f"{100 * share:.1f} %", "whole": lambda share: f"{100 * share:.0f} %"}
     return found
 
 
@@ -150,11 +147,12 @@ def _shown(run: Run, number: int, runs: int) -> ShownRun:
         reliability=_reliability(run), mechanisms=[] if of_assays else _by_mechanism(run),
         doses=known_doses, new_doses=_doses(run, new, styles, most_doses - len(known_doses)),
         maps={name: _picture(drawn, f"{name} of treatments") for name, drawn in _maps(run, placed, styles).items()},
-        examples=_examples(run.gallery), learning=_learning(run),
+        examples=examples.shown(run.gallery), unit=getattr(run.description, "unit", "µM"), learning=_learning(run),
         profiles=profile_section.shown(run.profile_scores, run.lists), throughput=_throughput(run),
         environment=next((fold.environment for fold in run.folds if fold.environment), {}), assays=of_assays,
         assays_picture=_picture(of_assays.picture, "ROC AUC of assays") if of_assays and of_assays.picture else None,
         controls=controls.shown(run.scores.controls, run.tables["wells"], run.description.control, run.baselines),
+        quality=quality_section.shown(run.quality, run.description), is_bbbc021=published.is_bbbc021(treatments),
         explorer=None if of_assays else page_data.explore(run, placed, styles, number, runs))
 
 
@@ -196,7 +194,7 @@ def _by_mechanism(run: Run) -> list[MechanismRow]:
 
 
 def _maps(run: Run, placed: PlacedTreatments, styles: dict[str, tuple[str, str]]) -> dict[str, str]:
-    """Draw the maps that are seen without scripts and in print, treatments that were held out ringed, or those that are wrong."""
+    """Draw the maps that are seen without scripts and in print; treatments that were held out, or are wrong, are ringed."""
     frame = placed.frame
     if run.profiles is None:
         of_frame = run.tables["treatments"]
@@ -211,25 +209,6 @@ def _reliability(run: Run) -> dict[str, Picture]:
     found = run.scores.calibration
     return {level: _picture(drawn, f"reliability of probabilities of {level}")
             for level, drawn in calibration.reliability(found.by_level()).items()} if found else {}
-
-
-def _examples(gallery: list[tuple[Path, Example]]) -> dict[str, list[ShownExample]]:
-    """Return wrong and right examples, spread over compounds, with their pictures inline."""
-    chosen = {"wrong": [], "right": []}
-    turn: dict[tuple[str, str], int] = {}  # examples of a kind and compound so far
-    for folder, example in gallery:
-        kind = "right" if example.predicted == example.mechanism else "wrong"
-        turn[kind, example.compound] = turn.get((kind, example.compound), -1) + 1
-        chosen[kind].append((turn[kind, example.compound], len(chosen["right"]) + len(chosen["wrong"]), folder, example))
-    return {kind: [_with_pictures(folder, example)
-                   for *_, folder, example in sorted(candidates, key=lambda item: item[:2])[:EXAMPLES]]
-            for kind, candidates in chosen.items()}
-
-
-def _with_pictures(folder: Path, example: Example) -> ShownExample:
-    files = example.files
-    return ShownExample(example, data_urls.of_file(folder, files.field), [data_urls.of_file(folder, name) for name in files.channels],
-                        [data_urls.of_file(folder, name) for name in files.scales])
 
 
 def _learning(run: Run) -> Picture | None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mscnn.core import config, identity
 from mscnn.core.errors import UsageError
-from mscnn.core.logs import log
+from mscnn.core.logs import log, progress
 from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.tables import splits
 from mscnn.data.tables.site_table import SiteTable
@@ -61,7 +61,9 @@ def build_targets(fields: FieldReader, split: splits.Split, objective: config.Ob
         require_replicates(targets, objective)
     if not objective.statistics_weight:
         return targets
-    statistics_ND = measure(fields, sites, microbatch=optim.microbatch, world=world, loader_thread_init=loader_thread_init)
+    with progress(len(sites), "pixel statistics", world.rank, unit="field") as bar:
+        statistics_ND = measure(fields, sites, microbatch=optim.microbatch, world=world,
+                                loader_thread_init=loader_thread_init, advance=bar.of_ranks(world.size))
     of_train_ND = statistics_ND[np.isin(sites, train)]
     sd_D = of_train_ND.std(axis=0)
     scaled_ND = (statistics_ND - of_train_ND.mean(axis=0)) / np.where(sd_D > 0, sd_D, 1.0)

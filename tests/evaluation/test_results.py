@@ -32,11 +32,12 @@ def fold(folder, rows, control="DMSO", notes=(), trained=(), method="leave-compo
     split = SplitRecord(method, held_out=[], leaks=leaks, sha256="0", sites={}, unlearnable=[],
                         trained={"compounds": list(trained), "weeks": ["Week2"]})
     (folder / results.EVALUATION).write_text(json.dumps(EvaluationDescription(
-        checkpoint="last.safetensors", step=1, compounds=[], control=control, channels=["DNA"], classes=[],
+        checkpoint="last.safetensors", step=1, compounds=[], control=control, channels=["DNA"],
+        classes=["DMSO", "bright", "dark"],
         notes=list(notes), aggregate_wells="mean", aggregate_treatments="median", tta="none", head="softmax", seed=0,
         split=split,
         environment={}).to_json()))
-    scores = scoring.scores(aggregate.aggregate(table, control), draws=9, permutations=9)
+    scores = scoring.scores(aggregate.aggregate(table, control), control, draws=9, permutations=9)
     (folder / results.SCORES).write_text(json.dumps(scoring.LevelScores(**scores).to_json()))
     return folder
 
@@ -54,11 +55,11 @@ def folds(tmp_path):
 def test_folds_are_scored_as_one(folds, tmp_path):
     scores = combine_folds(folds, tmp_path / "all")
     assert {level: (score.correct, score.total) for level, score in scores.by_level().items()} == {
-        "fields": (2, 4), "wells": (2, 4), "treatments": (1, 2), "compounds": (1, 2)}
+        "fields": (1, 3), "wells": (1, 3), "treatments": (1, 2), "compounds": (1, 2)}
     assert json.loads((tmp_path / "all" / "scores.json").read_text()) == scores.to_json()
     assert results.read_scores(tmp_path / "all") == scores
     assert json.loads((tmp_path / "all" / "evaluation.json").read_text())["notes"] == [f"{folds[1]}: a note"]
-    assert len(pd.read_csv(tmp_path / "all" / "predictions.csv")) == 4
+    assert len(pd.read_csv(tmp_path / "all" / "predictions.csv")) == 4  # the control is listed, and not scored
     assert [fold.folder for fold in results.read_description(tmp_path / "all").folds] == [str(folder) for folder in folds]
 
 
@@ -75,7 +76,7 @@ def test_the_read_outs_of_folds_are_counted_and_scored_as_one(folds, tmp_path):
     assert found.reason == "chosen in 1 of 2 folds, by inner folds of the compounds left"
     statistics, network = found.candidates["statistics"], found.candidates["network"]
     assert (statistics.chosen, statistics.inner_loss, network.chosen) == (1, pytest.approx(0.6), 1)
-    assert (statistics.scores.fields.correct, statistics.scores.fields.total) == (2, 4)
+    assert (statistics.scores.fields.correct, statistics.scores.fields.total) == (1, 3)
     assert (statistics.scores.treatments.correct, statistics.scores.treatments.total) == (1, 2)
     assert network.scores is None
     assert results.read_scores(tmp_path / "all").readout == found
@@ -221,12 +222,12 @@ def test_files_of_assays_that_do_not_belong_together_are_refused(tmp_path):
     folder = assay_fold(tmp_path / "0", A_AND_B)
     tables = {level: results.read_table(folder, level) for level in scoring.LEVELS}
     scores = results.read_scores(folder)
-    prediction_table.require_scores(tables, scores, folder)
+    prediction_table.require_scores(tables, scores, "DMSO", folder)
     other = tables | {"compounds": tables["compounds"].assign(Assay_x=[1.0, 1.0])}
     with pytest.raises(DataError, match=r"compounds\.csv holds other assays, or other values, than its scores"):
-        prediction_table.require_scores(other, scores, folder)
+        prediction_table.require_scores(other, scores, "DMSO", folder)
     with pytest.raises(DataError, match="of assays, or its tables of predictions are, and not both"):
-        prediction_table.require_scores(tables, replace(scores, assays=None), folder)
+        prediction_table.require_scores(tables, replace(scores, assays=None), "DMSO", folder)
     path = folder / "compounds.csv"
     for text, by, message in (("Assay_x", "Assay_y", "lacks Assay_x"), ("b,M,0.0", "b,M,0.5", "Assay_x holds 0.5 in row 2"),
                               ("Assay_x", "Predicted", "lacks Predicted_MOA")):

@@ -6,8 +6,8 @@ from tests.report.test_html import folds, plain, written  # noqa: F401 a fixture
 WELLS = pd.DataFrame([("new", 1.0, ""), ("known", 1.0, "m"), ("half", 1.0, "m"), ("half", 2.0, ""), ("dmso", 0.0, ""),
                       ("surer", 1.0, ""), ("new", 2.0, "")],
                      columns=["Metadata_Compound", "Metadata_Concentration", "Metadata_MOA"])
-COMPOUNDS = pd.DataFrame([("new", "m", 0.6), ("known", "m", 1.0), ("half", "n", 0.0), ("dmso", "n", 0.0), ("surer", "n", 0.1)],
-                         columns=["Metadata_Compound", "Predicted_MOA", "Probability_m"])
+COMPOUNDS = pd.DataFrame([("new", "m", 0.6), ("known", "m", 1.0), ("half", "n", 0.0), ("dmso", "n", 0.0),
+                          ("surer", "n", 0.1)], columns=["Metadata_Compound", "Predicted_MOA", "Probability_m"])
 COMPOUNDS["Probability_n"] = 1 - COMPOUNDS["Probability_m"]
 
 

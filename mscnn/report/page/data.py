@@ -4,9 +4,7 @@ Shapes: T treatments, W wells, K mechanisms.
 """
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,11 +13,11 @@ from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
 from mscnn.data.tables import wells as well_names
+from mscnn.evaluation import results
 from mscnn.evaluation.aggregate import PROBABILITY
-from mscnn.report import data_urls, palette
-from mscnn.report.page import optional, places, plates, plots, treatments
+from mscnn.report import palette
+from mscnn.report.page import pictures, places, plates, plots, treatments
 from mscnn.report.page.found import Found, summarise
-from mscnn.report.page.optional import TreatmentPicture
 from mscnn.report.page.places import PlacedTreatments
 from mscnn.report.page.plates import Plates, to_numbers
 from mscnn.report.page.treatments import COLUMNS, COMPOUND, DOSE
@@ -53,12 +51,10 @@ def explore(run: Run, placed: PlacedTreatments, styles: dict[str, tuple[str, str
     styles: colour and marker of each mechanism.  number: of the run, from 1; runs: on the page.
     """
     unit, prefix = getattr(run.description, "unit", "µM"), f"run{number}-"
-    folder = run.evaluation
-    decisions, quality = optional.read_decisions(folder), optional.read_quality(folder)
-    pictures = [(each, picture) for each in run.galleries for picture in optional.read_pictures(each)]
-    of_plates = plates.of_run(run, quality)
-    frame = treatments.of_run(run, decisions, placed.frame)
+    of_plates = plates.of_run(run, run.quality)
+    frame = treatments.of_run(run, placed.frame)
     numbers = _numbers_of(frame)
+    of_pictures, left_out = pictures.choose(run.galleries, numbers)
     shown = [column for column in COLUMNS if _holds(frame[column.name])]
     document = {
         "unit": unit, "control": run.description.control, "mechanisms": _styles(styles), "scale": _scale(),
@@ -68,11 +64,11 @@ def explore(run: Run, placed: PlacedTreatments, styles: dict[str, tuple[str, str
         "most": {name: _most(frame, plates.most_frequent(of_plates, column))
                  for name, column in (("plate", plates.PLATE), ("week", "Metadata_Week"))},
         "places": _places(placed, frame), "plates": _wells(of_plates, numbers),
-        "pictures": [_picture(each, picture, numbers) for each, picture in pictures],
+        "pictures": of_pictures,
         "models": {"plate": plots.plate(of_plates.rows, of_plates.columns, prefix), "map": plots.scatter(prefix)}}
     found = summarise(frame, unit, str(number) if runs > 1 else "")
     return Explorer(prefix, number, unit, found, to_json(document), shown, _first(frame, shown), len(frame), placed,
-                    _missing(decisions, quality, pictures, placed))
+                    _missing(run.decisions, run.quality, of_pictures, left_out, placed))
 
 
 def to_json(document: Any) -> str:
@@ -112,7 +108,7 @@ def _most(frame: pd.DataFrame, found: dict[tuple[str, float], str]) -> list[str]
 def _places(placed: PlacedTreatments, frame: pd.DataFrame) -> dict[str, Any]:
     """Return {projection: axes, x and y of each treatment of the table}; None where a treatment has no place."""
     rows = {key: row for row, key in enumerate(zip(placed.frame[COMPOUND], placed.frame[DOSE].fillna(-1), strict=True))}
-    order = [rows.get((compound, dose)) for compound, dose in zip(frame[COMPOUND], frame[DOSE].fillna(-1), strict=True)]
+    order = [rows.get(key) for key in zip(frame[COMPOUND], frame[DOSE].fillna(-1), strict=True)]
     return {each.name: {"axes": each.axes, **{
         name: to_numbers([np.nan if row is None else each.places_T2[row, axis] for row in order])
         for axis, name in enumerate("xy")}} for each in placed.projections}
@@ -125,31 +121,31 @@ def _wells(found: Plates, numbers: dict[tuple[str, float], int]) -> dict[str, An
     probabilities = wells[[name for name in wells if name.startswith(PROBABILITY)]]
     predicted = wells["Predicted_MOA"] if "Predicted_MOA" in wells else pd.Series("", index=wells.index)
     common = predicted.value_counts().index
-    chosen = sorted(probabilities, key=lambda name: (name.removeprefix(PROBABILITY) not in common[:CHOICES], name))[:CHOICES]
+    chosen = sorted(probabilities, key=lambda name: (name.removeprefix(PROBABILITY) not in common, name))[:CHOICES]
     doses = wells["Metadata_Concentration"].astype(float)
     treatment = [-1 if control else numbers.get((str(compound), float(dose)), -1) for control, compound, dose in
                  zip(wells["Control"], wells["Metadata_Compound"], doses.fillna(-1), strict=True)]
+    names = ["", *sorted({*wells["Metadata_MOA"], *predicted} - {""})]
+    place = {name: number for number, name in enumerate(names)}
     return {
         "names": found.names, "rows": found.rows, "columns": found.columns,
         "plate": [order[name] for name in wells[plates.PLATE]], "row": wells["Row"].tolist(),
         "column": wells["Column"].tolist(), "treatment": treatment, "control": wells["Control"].astype(int).tolist(),
         "well": [well_names.well_name(row, column) if row >= 0 else str(name) for row, column, name in
                  zip(wells["Row"], wells["Column"], wells[plates.WELL], strict=True)],
-        "known": wells["Metadata_MOA"].astype(str).tolist(), "predicted": predicted.astype(str).tolist(),
+        "names_of": names, "known": [place[name] for name in wells["Metadata_MOA"]],
+        "predicted": [place[name] for name in predicted],
         "probability": to_numbers(probabilities.max(axis=1)) if len(probabilities.columns) else [],
-        "probabilities": {name.removeprefix(PROBABILITY): to_numbers(wells[name], 3) for name in chosen},
+        "probabilities": {name.removeprefix(PROBABILITY): _per_mille(wells[name]) for name in chosen},
         "flags": wells["Flags"].tolist() if "Flags" in wells else [],
         "compound": [str(name) if number < 0 else "" for name, number in
                      zip(wells["Metadata_Compound"], treatment, strict=True)],
         "measures": {name: {"title": title, "values": to_numbers(wells[name])} for name, title in found.measures.items()}}
 
 
-def _picture(folder: Path, picture: TreatmentPicture, numbers: dict[tuple[str, float], int]) -> dict[str, Any]:
-    dose = -1.0 if picture.concentration is None else picture.concentration
-    return {"treatment": -1 if picture.is_control else numbers.get((picture.compound, dose), -1),
-            "plate": picture.plate, "well": picture.well, "site": picture.site, "control": picture.is_control,
-            "planes": picture.planes, "width": picture.width, "height": picture.height,
-            "files": [data_urls.of_file((folder / optional.PICTURES).parent, name) for name in picture.files]}
+def _per_mille(shares: pd.Series) -> list[int | None]:
+    """Return shares as whole numbers, which take a third of the letters."""
+    return [None if share != share else round(1000 * share) for share in shares.astype(float).tolist()]
 
 
 def _first(frame: pd.DataFrame, shown: list[treatments.Column]) -> list[list[str]]:
@@ -165,11 +161,14 @@ def _text(value: Any, kind: str) -> str:
     return {"share": f"{value:.2f}", "count": f"{value:.0f}", "p": f"{value:.2g}"}.get(kind, f"{value:.4g}")
 
 
-def _missing(decisions: pd.DataFrame | None, quality: pd.DataFrame | None, pictures: Sequence[Any],
+def _missing(decisions: pd.DataFrame | None, quality: pd.DataFrame | None, of_pictures: list[Any], left_out: int,
              placed: PlacedTreatments) -> list[str]:
     again = "evaluate again to have them"
     return [words for is_missing, words in (
-        (decisions is None, f"Calibrated confidence, activity and nearest known compounds: no {optional.DECISIONS} here; {again}."),
-        (quality is None, f"Cell counts, focus and flags of quality: no {optional.QUALITY} here; {again}."),
-        (not pictures, f"Pictures of treatments: no {optional.PICTURES} here; {again}."),
+        (decisions is None, f"Calibrated confidence, activity and nearest known compounds: no {results.DECISIONS} here; "
+                            f"{again}."),
+        (quality is None, f"Cell counts, focus and flags of quality: no {results.QUALITY} here; {again}."),
+        (not of_pictures, f"Pictures of treatments: no {results.PICTURES} here; {again}."),
+        (left_out, f"Pictures of the last {left_out:,} treatments, which would make the page too large: the folder gallery "
+                   "has them."),
         (not placed.projections, f"A map: it takes {places.FEWEST} treatments that are not all alike.")) if is_missing]

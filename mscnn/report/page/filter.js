@@ -1,11 +1,13 @@
 // Which treatments the table shows, and in which order.
 
+const NEAR = 0.1; // p of none of the known up to which a known mechanism is believable, as in found.py
+
 /** Return the filters that let everything through. */
 function noFilters() {
   return { text: "", mechanism: "", active: false, unlike: false, least: 0 };
 }
 
-/** Return rows of treatments that pass. unlike: p of none of the known at most 0.05. */
+/** Return rows of treatments that pass. unlike: p of none of the known above NEAR. */
 function passing(state, filters) {
   const of = state.data.treatments;
   const text = filters.text.trim().toLowerCase();
@@ -15,7 +17,7 @@ function passing(state, filters) {
     && (!text || searched.some((name) => of[name][row].toLowerCase().includes(text)))
     && (!filters.mechanism || [of.Metadata_MOA, of.Predicted_MOA].some((names) => names && names[row] === filters.mechanism))
     && (!filters.active || of.Active[row] === "True")
-    && (!filters.unlike || (of.None_Of_The_Known[row] !== null && of.None_Of_The_Known[row] <= 0.05))
+    && (!filters.unlike || (of.None_Of_The_Known[row] !== null && of.None_Of_The_Known[row] > NEAR))
     && (!filters.least || (sure[row] !== null && sure[row] >= filters.least));
   return [...of.Metadata_Compound.keys()].filter(passes);
 }

@@ -5,10 +5,10 @@ from urllib.parse import urlencode
 
 import pandas as pd
 
-from mscnn.report.page.optional import TREATMENT
+from mscnn.report.page.treatments import COMPOUND, DOSE
 
 HITS = 10        # that are named, at most
-UNLIKELY = 0.05  # p of none of the known up to which a treatment counts as like none of them
+NEAR = 0.1  # p of none of the known up to which a known mechanism is believable
 
 
 @dataclass(frozen=True)
@@ -27,21 +27,21 @@ class Found:
 
     judged: int      # with a q-value
     active: int
-    compared: int    # with a p of none of the known
-    unlike: int      # like none of the known mechanisms
-    unlikely: float
+    compared: int    # of the active ones, or of all where none is judged: with a p of none of the known
+    unlike: int      # of these, that may be of none of the known mechanisms
+    near: float      # p up to which a known mechanism is believable
     hits: list[Hit]  # the first active ones; where none is judged, the first of all
 
 
 def summarise(frame: pd.DataFrame, unit: str, run: str) -> Found:
     """Return what a table of treatments holds; run: number of the run on the page, "" where there is one only."""
-    compound, dose, _ = TREATMENT
+    compound, dose = COMPOUND, DOSE
     active = frame["Active"] == "True"
     judged = int((frame["Active"] != "").sum())
-    unlikely = frame["None_Of_The_Known"] <= UNLIKELY
-    first = (frame[active] if judged else frame[frame["Rank"].notna()]).head(HITS)
+    asked = frame[active] if judged else frame[frame["Rank"].notna()]
+    p_values = asked["None_Of_The_Known"].dropna()
     hits = [Hit(row[compound], f" {row[dose]:g} {unit}" if row[dose] == row[dose] else "", row["Predicted_MOA"],
                 "#" + urlencode({**({"run": run} if run else {}), "treatment": row[compound],
                                  **({"dose": f"{float(f'{row[dose]:.6g}'):.15g}"} if row[dose] == row[dose] else {})}))
-            for row in first.to_dict("records")]
-    return Found(judged, int(active.sum()), int(frame["None_Of_The_Known"].notna().sum()), int(unlikely.sum()), UNLIKELY, hits)
+            for row in asked.head(HITS).to_dict("records")]
+    return Found(judged, int(active.sum()), len(p_values), int((p_values > NEAR).sum()), NEAR, hits)

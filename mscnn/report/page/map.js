@@ -40,7 +40,10 @@ class MapView {
   draw() {
     const place = this.state.data.places[this.part("projection").value];
     this.rows = [...place.x.keys()].filter((row) => place.x[row] !== null);
-    const [colour, marker] = this.painter(this.part("colour").value);
+    const mode = this.part("colour").value;
+    const names = this.state.data.treatments[mode];
+    if (mode.endsWith("MOA")) this.rows.sort((one, other) => Boolean(names[one]) - Boolean(names[other])); // known ones on top
+    const [colour, marker] = this.painter(mode);
     const { isShown } = this.state;
     this.source.data = {
       x: this.rows.map((row) => place.x[row]), y: this.rows.map((row) => place.y[row]), colour: this.rows.map(colour),

@@ -2,7 +2,10 @@
 
 class PlateView {
   constructor(root, state, colours, tip, models, prefix) {
-    Object.assign(this, { state, colours, tip, wells: state.data.plates, well: -1 });
+    const { data } = state;
+    const named = (numbers) => numbers.map((number) => data.plates.names_of[number]);
+    const wells = { ...data.plates, known: named(data.plates.known), predicted: named(data.plates.predicted) };
+    Object.assign(this, { state, colours, tip, wells, well: -1 });
     this.part = (name) => root.querySelector(`[data-part="${name}"]`);
     this.source = (name) => models.get_model_by_name(prefix + name);
     this.plot = models.get_model_by_name(`${prefix}plate`);
@@ -95,7 +98,7 @@ class PlateView {
   }
 
   values(measure) {
-    if (measure.startsWith("p:")) return this.wells.probabilities[measure.slice(2)];
+    if (measure.startsWith("p:")) return this.wells.probabilities[measure.slice(2)].map((share) => (share === null ? null : share / 1000));
     return measure.startsWith("m:") ? this.wells.measures[measure.slice(2)].values : this.wells.probability;
   }
 

@@ -10,6 +10,7 @@ from mscnn.data.tables import wells as well_names
 from mscnn.data.tables.site_table import natural
 from mscnn.report.run import Run
 
+TEXTS = ("Metadata_Week", "Metadata_Compound", "Metadata_MOA", "Predicted_MOA", "Flags")
 PLATE, WELL = "Metadata_Plate", "Metadata_Well"
 # Rows and columns of plates that are made.
 FORMATS = ((2, 3), (4, 6), (6, 8), (8, 12), (16, 24), (32, 48))
@@ -27,7 +28,6 @@ class Plates:
                                # Metadata_MOA, Predicted_MOA, Probability_*, measures, Flags; Row and Column from 0 or -1;
                                # Control: bool
     measures: dict[str, str]   # {column of a measure: title}
-    has_quality: bool          # whether quality was measured
 
 
 def of_run(run: Run, quality: pd.DataFrame | None) -> Plates:
@@ -39,23 +39,27 @@ def of_run(run: Run, quality: pd.DataFrame | None) -> Plates:
         wells = wells.merge(measured, on=[PLATE, WELL], how="outer", suffixes=("", "_measured"))
         for name in ("Metadata_Compound", "Metadata_Concentration"):
             wells[name] = wells[name].where(wells[name].notna(), wells.pop(f"{name}_measured"))
-    texts = [name for name in ("Metadata_Week", "Metadata_Compound", "Metadata_MOA", "Predicted_MOA", "Flags") if name in wells]
+    texts = [name for name in TEXTS if name in wells]
     wells = wells.assign(**{name: wells[name].astype(object).where(wells[name].notna(), "") for name in texts})
     places = [well_names.well_place(name) or (-1, -1) for name in wells[WELL]]
     wells = wells.assign(Row=[row for row, _ in places], Column=[column for _, column in places],
                          Control=identity.is_name(wells["Metadata_Compound"], run.description.control).to_numpy())
     rows, columns = _smallest(wells["Row"].max(), wells["Column"].max()) if len(wells) else FORMATS[0]
     order = sorted(wells[PLATE].unique(), key=natural)
-    return Plates(order, rows, columns, wells.reset_index(drop=True), measures, quality is not None)
+    return Plates(order, rows, columns, wells.reset_index(drop=True), measures)
 
 
 def _of_fields(quality: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
     """Return a row per well: means of its fields, and all their flags; and titles of the measures."""
     names = [name for name in quality if name.startswith("Quality_") and quality[name].notna().any()]
     grouped = quality.groupby([PLATE, WELL], sort=True)
-    flags = grouped["Flags"].agg(lambda parts: ";".join(sorted({flag for part in parts for flag in part.split(";")} - {""})))
+    flags = grouped["Flags"].agg(_union)
     found = grouped.agg({"Metadata_Compound": "first", "Metadata_Concentration": "first", **dict.fromkeys(names, "mean")})
     return found.assign(Flags=flags).reset_index(), {name: _title(name) for name in names}
+
+
+def _union(parts: pd.Series) -> str:
+    return ";".join(sorted({flag for part in parts for flag in part.split(";")} - {""}))
 
 
 def _title(name: str) -> str:

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 
 from mscnn.core import identity
+from mscnn.evaluation import decisions
 from mscnn.evaluation.aggregate import PROBABILITY
-from mscnn.report.page.optional import NUMBERS, TEXTS, TREATMENT
 from mscnn.report.run import Run
 
-COMPOUND, DOSE, MECHANISM = TREATMENT
+COMPOUND, DOSE, MECHANISM = decisions.KEY
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,13 @@ COLUMNS = (
     Column(MECHANISM, "known mechanism", "mechanism", "from the table of the screen"),
     Column("Predicted_MOA", "predicted", "mechanism", "mechanism of the highest probability"),
     Column("Probability", "probability", "share", "of the predicted mechanism"),
-    Column("Confidence", "confidence", "share", "the probability after calibration: so often is a prediction like it right"),
+    Column("Confidence", "confidence", "share", "calibrated probability: so often is a prediction like this one right"),
     Column("Q_Value", "q", "p", "share of false ones among treatments that differ from the control as clearly"),
     Column("Active", "active", "text", "True where q says that the treatment differs from the control wells"),
     Column("Mean_Average_Precision", "mAP", "share", "do the wells of the treatment rank before control wells?"),
     Column("Effect_Size", "effect", "number", "distance from the control wells, in their own spread"),
-    Column("None_Of_The_Known", "none of known, p", "p", "chance to lie so far from all known mechanisms where it has one; "
-           "a small one says that it is like none of them"),
+    Column("None_Of_The_Known", "none of known, p", "p", "share of compounds whose mechanism was left out that are as "
+           "near to a known one; where it is small, a known mechanism is believable"),
     Column("Nearest_Compound", "nearest known", "text", "known compound with the most similar profile"),
     Column("Nearest_Concentration", "its dose", "number", "concentration of the nearest known compound"),
     Column("Nearest_MOA", "its mechanism", "mechanism", "mechanism of the nearest known compound"),
@@ -48,18 +48,18 @@ COLUMNS = (
     Column("Flagged_Fields", "flagged", "count", "fields with a flag of quality"))
 
 
-def of_run(run: Run, decisions: pd.DataFrame | None, placed: pd.DataFrame) -> pd.DataFrame:
+def of_run(run: Run, placed: pd.DataFrame) -> pd.DataFrame:
     """Return a row per treatment with all columns of COLUMNS, empty ones too; decisions first, in their order.
 
     placed: treatments of the map; those without a decision or prediction come last.
     """
-    first = _of_predictions(run) if decisions is None else decisions
+    first = _of_predictions(run) if run.decisions is None else run.decisions
     frame = first.reindex(columns=[column.name for column in COLUMNS])
-    keys = [*zip(frame[COMPOUND], frame[DOSE].fillna(-1), strict=True)]
-    is_new = [key not in {*keys} for key in zip(placed[COMPOUND], placed[DOSE].fillna(-1), strict=True)] if len(placed) else []
+    there = {*zip(frame[COMPOUND], frame[DOSE].fillna(-1), strict=True)}
+    is_new = [key not in there for key in zip(placed[COMPOUND], placed[DOSE].fillna(-1), strict=True)]
     both = pd.concat([frame, placed[np.array(is_new, bool)].reindex(columns=frame.columns)], ignore_index=True)
-    numbers = [DOSE, *NUMBERS]
-    texts = both[[COMPOUND, MECHANISM, *TEXTS]].astype(object)
+    texts = both[sorted(decisions.TEXT)].astype(object)
+    numbers = both.columns.difference(texts.columns)
     return both.assign(**{name: pd.to_numeric(both[name]) for name in numbers}, **texts.where(texts.notna(), ""))
 
 
@@ -73,8 +73,9 @@ def _of_predictions(run: Run) -> pd.DataFrame:
     fields = run.tables["fields"]
     fields = fields[~identity.is_name(fields[COMPOUND], run.description.control)]
     grouped = fields.groupby(keys, dropna=False)
+    of_wells = fields.drop_duplicates([*keys, "Metadata_Plate", "Metadata_Well"]).groupby(keys, dropna=False)
     counted = pd.DataFrame({"Fields": grouped.size(), "Plates": grouped["Metadata_Plate"].nunique(),
-                            "Wells": grouped[["Metadata_Plate", "Metadata_Well"]].apply(lambda part: len(part.drop_duplicates()))})
+                            "Wells": of_wells.size()})
     found = table.merge(counted.reset_index(), on=keys, how="left")
     order = ["Probability"] if "Probability" in found else []
     found = found.sort_values([*order, *keys], ascending=[False] * len(order) + [True, True], kind="stable")
