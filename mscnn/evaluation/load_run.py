@@ -20,6 +20,7 @@ from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.pixels.scale import Scale, scale_from_record
 from mscnn.data.read_screen import read_screen
 from mscnn.data.tables import splits
+from mscnn.data.tables.available import is_available, left_out
 from mscnn.data.tables.control import note_absence
 from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed.world import World
@@ -69,12 +70,16 @@ def select_sites(settings: EvaluationSettings, checkpoint: Checkpoint, ranks: Wo
     if settings.another():
         table = ranks.run_on_all_or_raise(lambda: _other_screen(data, checkpoint))
         notes, is_scored = [*splits.overlap(split, table), *filter(None, [note_absence(table)])], np.ones(len(table), bool)
+        notes += [*table.notes, *(f"in training, {note}" for note in split.notes)]
         if is_transductive and identity.in_common(split.held_out, table.frame["compound"]):
             notes.append(SEEN)
     else:
         table = ranks.run_on_all_or_raise(lambda: prepare_data.load_sites(data, needs_labels=not is_label_free(checkpoint)))
         is_scored = splits.restore(split, table).side == splits.TEST
-        notes = [split.leaks] if split.leaks else []
+        notes = [*([split.leaks] if split.leaks else []), *split.notes]
+        if settings.available and not (is_there := is_available(table.frame["files"])).all():
+            notes.append(left_out(table.frame, is_there))
+            table, is_scored = table.select(is_there), is_scored[is_there]
         if is_label_free(checkpoint) and not is_scored.any():
             over_compounds, is_scored = True, ~table.is_control()
             notes.append(SEEN_ALL)
@@ -83,7 +88,9 @@ def select_sites(settings: EvaluationSettings, checkpoint: Checkpoint, ranks: Wo
         if settings.profiles == "held-out" and not over_compounds:
             table, is_scored = table.select(is_scored), np.ones(is_scored.sum(), bool)
     if not is_scored.any():
-        raise UsageError("the checkpoint's split held nothing out; name a table to score with --sites")
+        raise UsageError("the checkpoint's split held nothing out" + (
+            ", or none of its image files is there (--available)" if settings.available else "")
+            + "; name a table to score with --sites")
     unknown = sorted(set(table.frame["mechanism"][is_scored]) - {"", *split.trained["mechanisms"]})
     if unknown and not is_of_assays(checkpoint):
         notes.append(f"mechanisms that were not trained, so always wrong: {'; '.join(unknown)}")
@@ -190,8 +197,11 @@ def _data_settings(settings: EvaluationSettings, checkpoint: Checkpoint) -> conf
         channels = None if settings.packed else settings.channels or ",".join(checkpoint.channels)
         data = dataclasses.replace(data, bbbc021=settings.bbbc021, sites=settings.sites, packed=settings.packed,
                                    columns=settings.columns, channels=channels, image_root=None, follow_links=None,
-                                   assays=None)
+                                   assays=None, available=settings.available,
+                                   concentration_unit=settings.concentration_unit)
     data = data.at(settings.data, settings.image_root, settings.follow_links)
+    if settings.available and data.packed:
+        raise UsageError("--available true is for image files, and all fields of a pack are there; leave it out")
     if settings.assays:
         if not is_of_assays(checkpoint):
             raise UsageError(f"--assays {settings.assays}: the network has learnt mechanisms, and no assays; leave it out")

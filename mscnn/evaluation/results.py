@@ -15,6 +15,7 @@ from mscnn.core.errors import DataError
 from mscnn.core.logs import log
 from mscnn.core.record_files import read_json
 from mscnn.core.records import Count, Record
+from mscnn.core.units import MICROMOLAR
 from mscnn.data.tables.site_table import PUBLIC_SITE
 from mscnn.data.tables.splits import SplitRecord
 from mscnn.evaluation import (
@@ -47,7 +48,7 @@ MULTIQC = "mscnn_scores_mqc.json"  # of report/multiqc.py
 GALLERY = "gallery/gallery.json"  # of report/gallery.py
 SCORES = "scores.json"            # written last: an evaluation without it was cut off
 OUTDATED = (SCORES, BASELINES, CONFUSION, MULTIQC)
-MUST_MATCH = ("control", "aggregate_wells", "aggregate_treatments", "tta", "head")  # what combined folds must share
+MUST_MATCH = ("control", "unit", "aggregate_wells", "aggregate_treatments", "tta", "head")  # what combined folds must share
 Rule = Literal["mean", "median"]
 WRITTEN = (EVALUATION, FIELDS, PROFILES, ANNDATA, STATISTICS, READOUTS, SCORES, ASSAYS, CONFUSION, MULTIQC,
            "predictions.csv", "wells.csv", "treatments.csv", "compounds.csv", PROFILE_SCORES, *LISTS)
@@ -84,6 +85,7 @@ class EvaluationDescription(Record):
     seed: Count                                # of the training
     split: SplitRecord | None = None           # who was trained on and who was held out, without sides; None: folds
     environment: dict[str, Any]                # machine and versions
+    unit: str = MICROMOLAR                     # of the concentrations, as it is shown
     folds: list[FoldDescription] | None = None  # combined, or each with a read-out of its own on one network
 
     def __post_init__(self):

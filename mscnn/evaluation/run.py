@@ -11,6 +11,7 @@ import pandas as pd
 
 from mscnn.core import activity, config, errors, files, machine, memory, run_directory
 from mscnn.core.logs import log, open_logs, progress
+from mscnn.core.units import MICROMOLAR
 from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.tables import splits
 from mscnn.distributed import core_binding, core_plan, heartbeat, world
@@ -197,5 +198,5 @@ def _describe(saved: Checkpoint, sites: load_run.EvaluationSites, path: Path, ou
         channels=saved.channels, classes=saved.classes, notes=notes, aggregate_wells=asked.aggregation.aggregate_wells,
         aggregate_treatments=asked.aggregation.aggregate_treatments, tta=asked.aggregation.tta,
         head=asked.aggregation.head, seed=asked.run.seed, split=replace(saved.split, sides=[]),
-        environment=machine.environment(),
+        environment=machine.environment(), unit=scored.unit or asked.data.concentration_unit or MICROMOLAR,
         folds=[FoldDescription(str(out), str(path), record) for record in folds] or None)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from mscnn.core import identity
 from mscnn.core.errors import DataError
+from mscnn.core.units import MICROMOLAR
 from mscnn.data.tables.image_paths import resolve_image_paths
 from mscnn.data.tables.problems import Problem, refuse, rows_of
 from mscnn.data.tables.row_faults import find_faults
@@ -75,7 +76,7 @@ def read_bbbc021(image_csv: Path, moa_csv: Path, *, image_root: Path | None = No
     kept = (frame if taxol_controls == "keep" else frame[~is_taxol_control(frame)])[[*METADATA, "files"]]
     if kept.empty:
         raise DataError(f"{image_csv}: holds only taxol control wells; keep them with --taxol-controls keep")
-    return SiteTable(kept.reset_index(drop=True) if problems is None else kept, tuple(CHANNELS))
+    return SiteTable(kept.reset_index(drop=True) if problems is None else kept, tuple(CHANNELS), unit=MICROMOLAR)
 
 
 def is_taxol_control(frame: pd.DataFrame) -> pd.Series:

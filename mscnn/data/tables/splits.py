@@ -17,6 +17,7 @@ import pandas as pd
 
 from mscnn.core import csv_safe, identity
 from mscnn.core.errors import DataError, UsageError
+from mscnn.data.tables.available import CHANGED
 from mscnn.data.tables.hold_out import parse_names
 from mscnn.data.tables.sampler import Stream
 from mscnn.data.tables.site_table import SiteTable, natural
@@ -55,15 +56,16 @@ class SplitRecord:
     trained: dict[str, list[str]]  # "compounds", "mechanisms" and "weeks" on the training side
     unlearnable: list[str]         # mechanisms on the test side alone; assays of one class on the training side
     sides: list[str] = field(default_factory=list)  # of each site in the table's order; empty in a summary
+    notes: list[str] = field(default_factory=list)  # sites that were left out of the table, with every score
 
     def summary(self) -> dict[str, Any]:
-        """Return all but the sides, as split.json and evaluation.json hold it."""
-        return {name: value for name, value in asdict(self).items() if name != "sides"}
+        """Return all but the sides, as split.json and evaluation.json hold it; notes only where there are any."""
+        return {name: value for name, value in asdict(self).items() if name != "sides" and (name != "notes" or value)}
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "SplitRecord":
         """Return the record of asdict or of a summary; counts and mechanisms that it lacks are empty."""
-        given = {"sites": {}, "unlearnable": [], "sides": [], **content}
+        given = {"sites": {}, "unlearnable": [], "sides": [], "notes": [], **content}
         return cls(**{entry.name: given[entry.name] for entry in fields(cls)})
 
 
@@ -165,13 +167,17 @@ def to_record(split: Split, table: SiteTable) -> SplitRecord:
         split.method, list(split.held_out), split.leaks, digest,
         sites={side: int((split.side == side).sum()) for side in (TRAIN, TEST, UNUSED)},
         trained={f"{column}s": trained_on(split, table, column) for column in ("compound", "mechanism", "week")},
-        unlearnable=unlearnable(split, table), sides=split.side.tolist())
+        unlearnable=unlearnable(split, table), sides=split.side.tolist(), notes=list(table.notes))
 
 
 def restore(record: SplitRecord, table: SiteTable) -> Split:
     """Return the split of a checkpoint for the same table read again. Raises DataError where the table has changed."""
     split = Split(record.method, np.array(record.sides), tuple(record.held_out), record.leaks)
     if len(split.side) != len(table) or to_record(split, table).sha256 != record.sha256:
+        if record.notes or table.notes:
+            raise DataError(f"{CHANGED}, or name a table to score with --sites", [
+                f"{when}: {note}" for when, notes in (("in training", record.notes), ("now", table.notes))
+                for note in notes or ["no site is left out"]])
         assays = "," if table.assays is None else ", or its assays,"
         raise DataError("the site table is not the one that the checkpoint was trained on (its split's SHA-256 differs);"
                         f" restore it{assays} or name a table to score with --sites")
