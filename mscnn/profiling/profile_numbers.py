@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from mscnn.core.records import Record
+from mscnn.core.words import counted
 from mscnn.profiling import clusters, known, probes, replicates, treatment_profiles
 from mscnn.profiling.clusters import STABLE, ClusterSummary
 from mscnn.profiling.correction import Correction
@@ -93,10 +94,11 @@ def _table_note(table: ProfileTable) -> str:
     if lacking := [name for name in PLACES if name not in metadata or (metadata[name] == "").all()]:
         said.append(f"no {' and '.join(lacking)}: each row counts as a well, and fields of one well pose as replicates")
     elif number := int((metadata[list(PLACES)] == "").any(axis=1).sum()):
-        said.append(f"{number} rows have no {' or '.join(PLACES)} and count as a well each; fill them in")
+        said.append(f"{counted(number, 'row')} without {' or '.join(PLACES)}, each counted as a well; fill them in")
     doses = metadata["Metadata_Concentration"].isna().groupby(metadata["Metadata_Compound"]).nunique()
     if several := int((doses > 1).sum()):
-        said.append(f"{several} compounds have concentrations in some rows only; rows without one count as one treatment")
+        said.append(f"{counted(several, 'compound')} with concentrations in some rows only; rows without one count as one "
+                    "treatment")
     stems = pd.Series([re.split(r"[\W_\d]", name)[0] for name in table.names], index=table.names)
     odd = [name for name, stem in stems.items() if (stems == stem).sum() == 1]
     if 0 < len(odd) <= min(ODD, len(stems) // 2):
