@@ -79,6 +79,9 @@ def select_sites(settings: EvaluationSettings, checkpoint: Checkpoint, ranks: Wo
         notes = [*([split.leaks] if split.leaks else []), *split.notes]
         if settings.available and not (is_there := is_available(table.frame["files"])).all():
             notes.append(left_out(table.frame, is_there))
+            if is_scored.any() and not is_scored[is_there].any():
+                raise DataError("no held-out field has all its image files, as --available needs; name the folder they are in "
+                                "with --image-root")
             table, is_scored = table.select(is_there), is_scored[is_there]
         if is_label_free(checkpoint) and not is_scored.any():
             over_compounds, is_scored = True, ~table.is_control()
@@ -88,9 +91,7 @@ def select_sites(settings: EvaluationSettings, checkpoint: Checkpoint, ranks: Wo
         if settings.profiles == "held-out" and not over_compounds:
             table, is_scored = table.select(is_scored), np.ones(is_scored.sum(), bool)
     if not is_scored.any():
-        raise UsageError("the checkpoint's split held nothing out" + (
-            ", or none of its image files is there (--available)" if settings.available else "")
-            + "; name a table to score with --sites")
+        raise UsageError("the checkpoint's split held nothing out; name a table to score with --sites")
     unknown = sorted(set(table.frame["mechanism"][is_scored]) - {"", *split.trained["mechanisms"]})
     if unknown and not is_of_assays(checkpoint):
         notes.append(f"mechanisms that were not trained, so always wrong: {'; '.join(unknown)}")
