@@ -164,13 +164,14 @@ def summary(table: SiteTable, site: images.Header) -> str:
     frame, files = table.frame, len(table.frame["files"].iloc[0])
     treated = frame[~table.is_control()]
     weeks = set(frame["week"]) - {""}
-    doses, unit = treated["concentration"].dropna(), table.unit or MICROMOLAR
+    doses = treated["concentration"].dropna()
+    limits = " to ".join(dict.fromkeys(f"{dose:g}" for dose in (doses.min(), doses.max()))) if len(doses) else ""
     lines = [f"fields      {len(frame):,} of {site}, {len(frame) * files:,} images",
              f"plates      {frame['plate'].nunique():,}",
              f"weeks       {len(weeks) or 'not given'}",
              f"compounds   {treated['compound'].nunique():,} beside {table.control}",
              f"treatments  {len(treated.drop_duplicates(['compound', 'concentration'])):,}",
-             f"doses       {f'{doses.min():g} to {doses.max():g} {unit}' if len(doses) else 'not given'}",
+             f"doses       {f'{limits} {table.unit or MICROMOLAR}' if limits else 'not given'}",
              "images of each mechanism"]
     counts = frame["mechanism"].replace("", "not known").value_counts().sort_index()
     width = max(map(len, counts.index))

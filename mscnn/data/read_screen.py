@@ -6,8 +6,8 @@ Imports no torch, so that `mscnn check` stays small.
 from dataclasses import replace
 from pathlib import Path
 
-from mscnn.core import config
-from mscnn.core.errors import DataError
+from mscnn.core import config, identity
+from mscnn.core.errors import DataError, UsageError
 from mscnn.data.pixels import packed
 from mscnn.data.tables import bbbc021
 from mscnn.data.tables.available import select_available
@@ -44,6 +44,9 @@ def _read(settings: config.Table, problems: list[Problem] | None) -> SiteTable:
         keep = screen_format(settings) != "bbbc021" or settings.taxol_controls == "keep"
         return table if keep else table.select(~bbbc021.is_taxol_control(table.frame).to_numpy())
     if settings.bbbc021:
+        if not identity.is_same(settings.control, bbbc021.CONTROL):
+            raise UsageError(f"--control {settings.control}: the untreated wells of BBBC021 are {bbbc021.CONTROL}; leave it "
+                             "out")
         image_csv, moa_csv = bbbc021.find_csvs(Path(settings.bbbc021))
         return bbbc021.read_bbbc021(image_csv, moa_csv, image_root=root, taxol_controls=settings.taxol_controls,
                                     follow_links=links, problems=problems)

@@ -80,8 +80,8 @@ def select_sites(settings: EvaluationSettings, checkpoint: Checkpoint, ranks: Wo
         if settings.available and not (is_there := is_available(table.frame["files"])).all():
             notes.append(left_out(table.frame, is_there))
             if is_scored.any() and not is_scored[is_there].any():
-                raise DataError("no held-out field has all its image files, as --available needs; name the folder they are in "
-                                "with --image-root")
+                raise DataError("no held-out field has all its image files, as --available needs; name the folder they are "
+                                "in with --image-root")
             table, is_scored = table.select(is_there), is_scored[is_there]
         if is_label_free(checkpoint) and not is_scored.any():
             over_compounds, is_scored = True, ~table.is_control()

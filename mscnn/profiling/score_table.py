@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from mscnn.core.words import counted
+from mscnn.core.words import counted, examples
 from mscnn.data.tables import bbbc021
 from mscnn.profiling import correction, matching, profile_numbers, treatment_profiles
 from mscnn.profiling.correction import Correction
@@ -191,7 +191,7 @@ def lines(scores: ProfileScores, counts: TreatmentCounts) -> list[str]:
 
 
 def _some(names: list[str]) -> str:
-    return "; ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+    return examples(names, NAMED, "; ")
 
 
 def _chance(interval: Interval, null: LabelPermutation, factor: int, form: str, unit: str) -> str:

@@ -131,3 +131,31 @@ def test_a_screen_without_replicates_gets_a_command_that_trains(sites, caplog, t
     run(sites, "--control", "neg ctl", "--image-size", "128x256")
     assert "the replicate contrast needs treatments of several fields, got 3 treatments of one field" in caplog.text
     assert caplog.text.splitlines()[-1].endswith("--image-size 128x256 --replicate-weight 0 --view-weight 1")
+
+
+def test_the_control_of_bbbc021_is_not_another_ones_to_name(shared_data):
+    with pytest.raises(UsageError, match="--control Neg: the untreated wells of BBBC021 are DMSO; leave it out"):
+        check.main(["--bbbc021", str(shared_data / "bbbc021_csv"), "--control", "Neg"])
+    with pytest.raises(UsageError, match="--control Neg: the untreated wells of BBBC021"):
+        prepare_data.load_sites(config.Data(bbbc021=str(shared_data / "bbbc021_csv"), control="Neg"), to_train=True)
+
+
+def test_most_of_bbbc021_missing_is_one_line_and_every_file_is_in_the_csv(shared_data, caplog):
+    """Of its 35,640 images, without the taxol controls, four are there."""
+    with pytest.raises(DataError, match="35,636 problems, all listed in") as refusal:
+        check.main(["--bbbc021", str(shared_data / "bbbc021_csv"),
+                    "--image-root", str(shared_data / "bbbc021_original_tiff" / "images")])
+    assert [record.getMessage() for record in caplog.records] == [
+        "files are missing: 35,636 in 55 of 55 plates (every file of 51 of them): Week1_22123, Week1_22141, Week1_22161 and "
+        "52 more; name the folder they are in with --image-root, or go on with the rest by --available true"]
+    assert refusal.value.details == []
+    assert len(pd.read_csv("check/problems.csv")) == 35_636
+
+
+def test_doses_are_summed_up_with_their_unit_and_never_as_zero_where_there_are_none(sites, caplog, tmp_path):
+    words, table = ("--control", "neg ctl", "--image-size", "128x256"), pd.read_csv(tmp_path / sites)
+    run(sites, *words, "--concentration-unit", "ug/ml")
+    assert "doses       1 µg/ml\n" in caplog.text
+    table.drop(columns="dose").to_csv(tmp_path / sites, index=False)
+    run(sites, *words)
+    assert "doses       not given\n" in caplog.text
