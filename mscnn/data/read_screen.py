@@ -45,8 +45,8 @@ def _read(settings: config.Table, problems: list[Problem] | None) -> SiteTable:
         return table if keep else table.select(~bbbc021.is_taxol_control(table.frame).to_numpy())
     if settings.bbbc021:
         if not identity.is_same(settings.control, bbbc021.CONTROL):
-            raise UsageError(f"--control {settings.control}: the untreated wells of BBBC021 are {bbbc021.CONTROL}; leave it "
-                             "out")
+            raise UsageError(f"--control {settings.control}: the untreated wells of BBBC021 are {bbbc021.CONTROL}; leave "
+                             "it out")
         image_csv, moa_csv = bbbc021.find_csvs(Path(settings.bbbc021))
         return bbbc021.read_bbbc021(image_csv, moa_csv, image_root=root, taxol_controls=settings.taxol_controls,
                                     follow_links=links, problems=problems)

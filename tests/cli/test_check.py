@@ -146,8 +146,8 @@ def test_most_of_bbbc021_missing_is_one_line_and_every_file_is_in_the_csv(shared
         check.main(["--bbbc021", str(shared_data / "bbbc021_csv"),
                     "--image-root", str(shared_data / "bbbc021_original_tiff" / "images")])
     assert [record.getMessage() for record in caplog.records] == [
-        "files are missing: 35,636 in 55 of 55 plates (every file of 51 of them): Week1_22123, Week1_22141, Week1_22161 and "
-        "52 more; name the folder they are in with --image-root, or go on with the rest by --available true"]
+        "files are missing: 35,636 in 55 of 55 plates (every file of 51 of them): Week1_22123, Week1_22141, Week1_22161 "
+        "and 52 more; name the folder they are in with --image-root, or go on with the rest by --available true"]
     assert refusal.value.details == []
     assert len(pd.read_csv("check/problems.csv")) == 35_636
 

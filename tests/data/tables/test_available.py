@@ -73,8 +73,14 @@ def test_a_site_needs_each_file_of_each_channel_and_a_closed_folder_is_not_a_mis
     both = pack_source(ImageSource((Plane(there, 0), Plane(gone, 1))))
     assert is_available([(there,), (there, gone), (both,), (str(tmp_path / "a.tif" / "c.tif"),)]).tolist() == [
         True, False, False, False]
-    monkeypatch.setattr(os, "stat", lambda path: (_ for _ in ()).throw(PermissionError(13, "closed")))
-    assert is_available([(gone,)]).tolist() == [True]  # its reader says what is wrong
+
+    def closed(path: str) -> None:
+        raise PermissionError(13, "closed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", closed)
+        found = is_available([(gone,)]).tolist()
+    assert found == [True]  # its reader says what is wrong
 
 
 def test_a_pack_and_a_split_tell_what_was_left_out(two_plates, monkeypatch):
