@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import yaml
 
-from mscnn.core import lr_schedule
+from mscnn.core import lr_schedule, units
 from mscnn.core.errors import UsageError
 from mscnn.core.settings import (
     Fraction,
@@ -59,6 +59,11 @@ class Table(Settings):
     taxol_controls: Literal["drop", "keep"] = setting(
         "drop", "BBBC021's taxol 0.3 uM control wells, 6 on every plate and over half of the treated fields: "
                 "drop leaves taxol's own dose series", common=False)
+    available: bool = setting(False, "go on with the fields whose image files are all there, as with some of the plates "
+                                     "unpacked. The log and every score tell how many are left out", common=False)
+    concentration_unit: str | None = setting(
+        None, "unit of the concentrations, as it is shown; numbers are not converted. Default: what the table says, by "
+              "Metadata_ConcentrationUnit or as Concentration (nM); else µM", common=False, metavar="UNIT")
 
     leave_out: str | None = setting(None, "quality.csv that `mscnn check` wrote, whose flagged fields are left out",
                                     common=False, metavar="CSV")
@@ -67,13 +72,16 @@ class Table(Settings):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.concentration_unit is not None:
+            object.__setattr__(self, "concentration_unit", units.one_spelling(self.concentration_unit))
         named = [f"--{name} {getattr(self, name)}" for name in SCREENS if getattr(self, name) is not None]
         if len(named) != 1:
             raise UsageError("name the screen by exactly one of --bbbc021 DIR, --sites CSV and --packed DIR, got "
                              f"{' and '.join(named) or 'none'}")
-        for name in ("image_root", "follow_links", "channels", "columns"):
-            if self.packed and getattr(self, name):
-                raise UsageError(f"--{option(name)} {getattr(self, name)} was settled when the fields were packed; leave "
+        for name in ("image_root", "follow_links", "channels", "columns", "available"):
+            if self.packed and (value := getattr(self, name)):
+                shown = "true" if value is True else value
+                raise UsageError(f"--{option(name)} {shown} was settled when the fields were packed; leave "
                                  "it out with --packed")
 
 

@@ -20,6 +20,7 @@ from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.pixels.scale import Scale, scale_from_record
 from mscnn.data.read_screen import read_screen
 from mscnn.data.tables import splits
+from mscnn.data.tables.available import is_available, left_out
 from mscnn.data.tables.control import note_absence
 from mscnn.data.tables.image_source import source_paths
 from mscnn.data.tables.site_table import SiteTable
@@ -72,10 +73,11 @@ def select_sites(settings: EvaluationSettings, checkpoint: Checkpoint, ranks: Wo
     if settings.another():
         table = ranks.run_on_all_or_raise(lambda: _other_screen(data, checkpoint))
         notes, is_scored = [*splits.overlap(split, table), *filter(None, [note_absence(table)])], np.ones(len(table), bool)
+        notes += [*table.notes, *(f"in training, {note}" for note in split.notes)]
         if checkpoint.settings["transductive"] and identity.in_common(split.held_out, table.frame["compound"]):
             notes.append(SEEN)
     else:
-        own = ranks.run_on_all_or_raise(lambda: own_sites(data, checkpoint))
+        own = ranks.run_on_all_or_raise(lambda: own_sites(data, checkpoint, available=settings.available))
         table, is_scored, over_compounds, notes = own.table, own.is_scored, own.over_compounds, list(own.notes)
         if settings.profiles != "all" and not over_compounds and is_scored.any():
             lacking = ranks.gather(_lacking(table.select(~is_scored)) if ranks.rank == 0 else "")[0]
@@ -95,12 +97,21 @@ def select_sites(settings: EvaluationSettings, checkpoint: Checkpoint, ranks: Wo
     return EvaluationSites(table, is_scored, notes, over_compounds)
 
 
-def own_sites(data: config.Data, checkpoint: Checkpoint) -> EvaluationSites:
-    """Return all sites of the training's own table, and which are scored. Raises DataError where the table has changed."""
+def own_sites(data: config.Data, checkpoint: Checkpoint, *, available: bool = False) -> EvaluationSites:
+    """Return all sites of the training's own table, and which are scored. Raises DataError where the table has changed.
+
+    available: only the sites whose image files are all there.
+    """
     split = checkpoint.split
     table = prepare_data.load_sites(data, needs_labels=not is_label_free(checkpoint), left_out=split.left_out)
     is_scored = splits.restore(split, table).side == splits.TEST
-    notes = [*filter(None, [split.leaks, split.meaning])]
+    notes = [*filter(None, [split.leaks, split.meaning]), *split.notes]
+    if available and not (is_there := is_available(table.frame["files"])).all():
+        notes.append(left_out(table.frame, is_there))
+        if is_scored.any() and not is_scored[is_there].any():
+            raise DataError("no held-out field has all its image files, as --available needs; name the folder they are in "
+                            "with --image-root")
+        table, is_scored = table.select(is_there), is_scored[is_there]
     if is_label_free(checkpoint) and not is_scored.any():
         return EvaluationSites(table, ~table.is_control(), [*notes, SEEN_ALL], over_compounds=True)
     return EvaluationSites(table, is_scored, [*notes, *([SEEN] if checkpoint.settings["transductive"] else [])])
@@ -220,8 +231,11 @@ def data_settings(settings: EvaluationSettings, checkpoint: Checkpoint) -> confi
         channels = None if settings.packed else settings.channels or ",".join(checkpoint.channels)
         data = dataclasses.replace(data, bbbc021=settings.bbbc021, sites=settings.sites, packed=settings.packed,
                                    columns=settings.columns, channels=channels, image_root=None, follow_links=None,
-                                   assays=None)
+                                   assays=None, available=settings.available,
+                                   concentration_unit=settings.concentration_unit)
     data = data.at(settings.data, settings.image_root, settings.follow_links)
+    if settings.available and data.packed:
+        raise UsageError("--available true is for image files, and all fields of a pack are there; leave it out")
     if settings.assays:
         if not is_of_assays(checkpoint):
             raise UsageError(f"--assays {settings.assays}: the network has learnt mechanisms, and no assays; leave it out")

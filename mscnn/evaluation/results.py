@@ -11,6 +11,7 @@ from mscnn.core import csv_safe, files, paths
 from mscnn.core.logs import log
 from mscnn.core.record_files import read_json
 from mscnn.core.records import Count, Record
+from mscnn.core.units import MICROMOLAR
 from mscnn.core.words import counted
 from mscnn.data.tables.left_out import LeftOut
 from mscnn.data.tables.splits import SplitRecord
@@ -50,7 +51,7 @@ PICTURES = "gallery/pictures.json"  # of report/pictures.py
 SCORES = "scores.json"            # written last: an evaluation without it was cut off
 OUTDATED = (SCORES, BASELINES, CONFUSION, MULTIQC, DECISIONS)
 # What combined folds must share.
-MUST_MATCH = ("control", "aggregate_wells", "aggregate_treatments", "tta", "head", "left_out")
+MUST_MATCH = ("control", "unit", "aggregate_wells", "aggregate_treatments", "tta", "head", "left_out")
 Rule = Literal["mean", "median"]
 WRITTEN = (EVALUATION, FIELDS, PROFILES, ANNDATA, STATISTICS, QUALITY, READOUTS, SCORES, ASSAYS, CONFUSION, MULTIQC,
            "predictions.csv", "wells.csv", "treatments.csv", "compounds.csv", DECISIONS, PROFILE_SCORES, *LISTS)
@@ -88,6 +89,7 @@ class EvaluationDescription(Record):
     seed: Count                                # of the training
     split: SplitRecord | None = None           # who was trained on and who was held out, without sides; None: folds
     environment: dict[str, Any]                # machine and versions
+    unit: str = MICROMOLAR                     # of the concentrations, as it is shown
     folds: list[FoldDescription] | None = None  # combined, or each with a read-out of its own on one network
     left_out: LeftOut | None = None            # fields of the screen that --leave-out left out, without their sites
 

@@ -13,6 +13,7 @@ import pandas as pd
 from mscnn.core import activity, config, errors, files, machine, memory, run_directory
 from mscnn.core.errors import DataError
 from mscnn.core.logs import log, open_logs, progress
+from mscnn.core.units import MICROMOLAR
 from mscnn.core.words import counted
 from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.tables import splits
@@ -268,6 +269,6 @@ def _describe(saved: Checkpoint, sites: load_run.EvaluationSites, path: Path, ou
         channels=saved.channels, classes=saved.classes, notes=notes, aggregate_wells=asked.aggregation.aggregate_wells,
         aggregate_treatments=asked.aggregation.aggregate_treatments, tta=asked.aggregation.tta,
         head=asked.aggregation.head, seed=asked.run.seed, split=replace(saved.split, sides=[]),
-        environment=machine.environment(),
+        environment=machine.environment(), unit=scored.unit or asked.data.concentration_unit or MICROMOLAR,
         left_out=sites.table.left_out.summary() if sites.table.left_out else None,
         folds=[FoldDescription(str(out), str(path), record) for record in folds] or None)

@@ -28,6 +28,10 @@ class EvaluationSettings(Parallel):
                                   common=False, metavar="ROLE=COLUMN,...")
     channels: str | None = setting(None, "channels of --sites, in the checkpoint's order; default: the checkpoint's",
                                    common=False, metavar="NAME,...")
+    available: bool = setting(False, "go on with the fields whose image files are all there; every score tells how many "
+                                     "are left out", common=False)
+    concentration_unit: str | None = setting(None, "unit of the concentrations of another table, as it is shown; default: "
+                                                   "what the table says, else the training's", common=False, metavar="UNIT")
     data: str | None = setting(None, "where the training's own site table or folder is now, if it has moved",
                                metavar="PATH")
     assays: str | None = setting(None, "table of assays of the screen that is scored; default: of the training's own "
@@ -55,6 +59,9 @@ class EvaluationSettings(Parallel):
             raise UsageError(f"--checkpoint {self.checkpoint} is a file; say with --out DIR where its evaluation goes")
         if self.out is None and self.another():
             raise UsageError("say with --out DIR where scores of another table go; RUN/evaluation is for what was held out")
+        if self.concentration_unit and not self.another():
+            raise UsageError(f"--concentration-unit {self.concentration_unit} is of another table; leave it out for the "
+                             "training's own, whose unit the checkpoint holds")
         for name in ("columns", "channels"):
             if getattr(self, name) and not self.sites:
                 raise UsageError(f"--{name} {getattr(self, name)} describes the table of --sites, which is not given")

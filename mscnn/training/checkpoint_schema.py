@@ -42,6 +42,7 @@ def schema_errors(content: dict[str, Any]) -> Iterator[str]:
     types = {field.name: plain_type(field.type) for group in config.GROUPS.values() for field in dataclasses.fields(group)}
     yield from _mismatches(settings, {name: types[name] for name in settings if name in types}, "settings")
     config.from_flat(settings)
+    yield from _mismatches(content["split"], {"notes": [str]} if "notes" in content["split"] else {}, "split")
     "".join(classes + channels).encode()
     if classes != sorted(set(classes)):
         yield "classes"

@@ -16,6 +16,7 @@ import numpy as np
 
 from mscnn.core import config, errors, files, machine, memory, run_directory
 from mscnn.core.logs import HELD_OUT, TRAIN, Metrics, log, open_logs, progress
+from mscnn.core.units import MICROMOLAR
 from mscnn.data.tables import splits
 from mscnn.distributed import core_binding, core_plan, heartbeat, world
 from mscnn.training import checkpoint
@@ -62,10 +63,12 @@ def prepare(settings: config.Config, resolved: str, stop: StopRequest) -> Prepar
     log.info("malloc: %s", environment["malloc"])
     with errors.details_to_file(Path(settings.run.run_dir or "runs"), is_reporter=ranks.rank == 0):
         data = load_data(settings, ranks)
+    settings = replace(settings, data=replace(settings.data, concentration_unit=data.table.unit or MICROMOLAR))
     settings, lengths = with_length(settings, data)
     trainer, choices = build_trainer(settings, data, ranks, plan, stop)
     choices |= lengths
-    environment |= {"ranks": ranks.size, "launcher": ranks.launcher, "rendezvous": ranks.rendezvous, **choices}
+    environment |= {"left out": list(data.table.notes),
+                    "ranks": ranks.size, "launcher": ranks.launcher, "rendezvous": ranks.rendezvous, **choices}
     state = TrainState(_numerics(settings, ranks, plan, choices), data.counts)
     run_dir = _open_run_directory(settings, settings.to_yaml(), data, environment, ranks)
     if data.resumed_from:

@@ -11,11 +11,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from mscnn.core import config, identity
+from mscnn.core import config
 from mscnn.core.errors import UsageError
 from mscnn.core.logs import log, progress
 from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.tables import splits
+from mscnn.data.tables.replicates import site_numbers, why_no_contrast
 from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed.world import World
 from mscnn.training.loss import UNKNOWN, assay_weights, class_weights
@@ -90,17 +91,10 @@ def require_replicates(targets: Targets, objective: config.Objective) -> None:
     """Raise UsageError for sites on which the replicate contrast attracts or repels nothing; log doubts."""
     sites = targets.train_sites
     treatments, plates = targets.treatments[sites], targets.plates[sites]
+    if reason := why_no_contrast(treatments, targets.compounds[sites], plates, objective.negatives):
+        raise UsageError(f"--replicate-weight {objective.replicate_weight:g} --negatives {objective.negatives} {reason}")
     fields = pd.Series(treatments).value_counts()
-    if (fields < 2).all():
-        raise UsageError(f"--replicate-weight {objective.replicate_weight:g} needs treatments of several fields, got "
-                         f"{len(fields)} treatments of one field; use --view-weight, which needs no replicates")
     apart = pd.Series(targets.compounds[sites]).groupby(plates if objective.negatives == "plate" else 0 * plates).nunique()
-    if (apart < 2).all():
-        remedy = "use --negatives all" if objective.negatives == "plate" and len(set(targets.compounds[sites])) > 1 else \
-            "use --view-weight, which needs no other compound"
-        raise UsageError(f"--replicate-weight {objective.replicate_weight:g} --negatives {objective.negatives} needs "
-                         f"several compounds, and {'each plate' if objective.negatives == 'plate' else 'the table'} has "
-                         f"one; {remedy}")
     log.info("replicate contrast: treatments %d, plates %d", len(fields), len(set(plates)))
     one_plate = len(np.unique(treatments[targets.on_one_plate[sites]]))
     for number, what in ((int((fields == 1).sum()), "have one field and attract none"),
@@ -130,14 +124,3 @@ def _of_assays(table: SiteTable, train: np.ndarray, mode: str) -> tuple[np.ndarr
     rows[train] = table.assays.row_S[train]
     fields_L = np.bincount(rows[train], minlength=len(values_LA))
     return np.nan_to_num(values_LA), assay_weights(values_LA, fields_L, mode), rows
-
-
-def site_numbers(table: SiteTable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return a number for the treatment, the compound and the plate of each site (S,), the same in any spelling."""
-    forms = identity.normal_table(table.frame, {name: name for name in ("compound", "plate")})
-    forms["concentration"] = table.frame["concentration"].to_numpy()
-
-    def numbers(*names: str) -> np.ndarray:
-        return forms.groupby([*names], dropna=False, sort=False).ngroup().to_numpy()
-
-    return numbers("compound", "concentration"), numbers("compound"), numbers("plate")

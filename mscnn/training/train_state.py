@@ -7,7 +7,7 @@ augmentation of fields are pure functions of seed, epoch and site, and all else 
 import math
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,8 @@ from mscnn.training.trainer import StepResult, Trainer
 
 FREE_GROUPS = ("parallel", "compute", "run")                # groups of settings that may change when a run is resumed,
 FREE = ("bbbc021", "sites", "packed", "image_root", "follow_links", "assays",  # and settings: data may have moved; a
-        "leave_out", "leave_out_flags")                     # checkpoint's split tells whether other fields are left out;
+        "leave_out", "leave_out_flags",                     # checkpoint's split tells whether other fields are left out;
+        "concentration_unit")                               # names on plots learn nothing;
 FIXED = ("seed", "max_nonfinite_steps")                     # settings of those groups that may not
 SPIKE_SD, RECENT, ENOUGH = 6.0, 50, 20  # a spike: a loss so many sd above the mean of the last 50 steps, 20 at least
 SHOWN = 5                               # fields named in an error; the log has all
@@ -196,12 +197,13 @@ def require_same_settings(settings: config.Config, before: dict[str, Any]) -> No
 
     before: {setting: value} of the run, paths absolute.  Minibatch and epochs that are left open are those of the run.
     """
+    defaults = {entry.name: entry.default for record in config.GROUPS.values() for entry in fields(record)}
     names = {name for group, record in config.GROUPS.items() if group not in FREE_GROUPS
              for name in record.__dataclass_fields__} - {*FREE} | {*FIXED}
-    now = config.absolute(settings).flat()
+    now, before = config.absolute(settings).flat(), defaults | before  # an earlier release lacked some settings
     now |= {name: before[name] for name in ("minibatch", "epochs") if not now[name] and name in before}
-    changed = [f"{name} {before.get(name)!r}, now {now[name]!r}" for name in sorted(names)
-               if before.get(name) != now[name] and not (name == "lr" and _is_same_rate(before, now["lr"], now["epochs"]))]
+    changed = [f"{name} {before[name]!r}, now {now[name]!r}" for name in sorted(names)
+               if before[name] != now[name] and not (name == "lr" and _is_same_rate(before, now["lr"], now["epochs"]))]
     if changed:
         raise UsageError(f"the run was started with other settings ({'; '.join(changed)}); give the same ones, or name a "
                          "new --run-dir")

@@ -17,6 +17,7 @@ import pandas as pd
 from mscnn.core import csv_safe, identity
 from mscnn.core.errors import DataError, UsageError
 from mscnn.core.record_files import read_json
+from mscnn.data.tables.available import CHANGED
 from mscnn.data.tables.folds import fold_compounds, pick, plates, treated_compounds
 from mscnn.data.tables.hold_out import parse_names
 from mscnn.data.tables.left_out import LeftOut
@@ -58,11 +59,15 @@ class SplitRecord:
     meaning: str = ""              # what a score says, where it says nothing of new compounds; or ""
     chosen: str = ""               # what --split-method auto uses, and why; or ""
     left_out: LeftOut | None = None  # fields that --leave-out left out; None: none were
+    notes: list[str] = field(default_factory=list)  # sites without images that were left out, told with every score
 
     def summary(self) -> dict[str, Any]:
-        """Return all but the sides and the sites that were left out, as split.json and evaluation.json hold it."""
+        """Return all but the sides and the sites that were left out, as split.json and evaluation.json hold it.
+
+        Notes only where there are any.
+        """
         content = asdict(replace(self, left_out=self.left_out.summary() if self.left_out else None))
-        return {name: value for name, value in content.items() if name != "sides"}
+        return {name: value for name, value in content.items() if name != "sides" and (name != "notes" or value)}
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "SplitRecord":
@@ -157,7 +162,7 @@ def to_record(split: Split, table: SiteTable) -> SplitRecord:
         trained={f"{column}s": trained_on(split, table, column) for column in ("compound", "mechanism", "week", "plate")},
         unlearnable=unlearnable(split, table), sides=split.side.tolist(), wells=[*split.wells],
         control_wells=len(control_wells(split, table)) if split.wells else 0, meaning=split.meaning, chosen=split.chosen,
-        left_out=table.left_out)
+        left_out=table.left_out, notes=list(table.notes))
 
 
 def restore(record: SplitRecord, table: SiteTable) -> Split:
@@ -166,6 +171,10 @@ def restore(record: SplitRecord, table: SiteTable) -> Split:
     split = Split(record.method, np.array(record.sides), tuple(record.held_out), record.leaks, tuple(record.wells),
                   record.meaning, record.chosen)
     if len(split.side) != len(table) or to_record(split, table).sha256 != record.sha256:
+        if record.notes or table.notes:
+            raise DataError(f"{CHANGED}, or name a table to score with --sites", [
+                f"{when}: {note}" for when, notes in (("in training", record.notes), ("now", table.notes))
+                for note in notes or ["no site is left out"]])
         assays = "," if table.assays is None else ", or its assays,"
         raise DataError("the site table is not the one that the checkpoint was trained on (its split's SHA-256 differs);"
                         f" restore it{assays} or name a table to score with --sites")
