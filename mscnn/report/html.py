@@ -147,7 +147,7 @@ def _shown(run: Run, number: int, runs: int) -> ShownRun:
         reliability=_reliability(run), mechanisms=[] if of_assays else _by_mechanism(run),
         doses=known_doses, new_doses=_doses(run, new, styles, most_doses - len(known_doses)),
         maps={name: _picture(drawn, f"{name} of treatments") for name, drawn in _maps(run, placed, styles).items()},
-        examples=examples.shown(run.gallery), unit=getattr(run.description, "unit", "µM"), learning=_learning(run),
+        examples=examples.shown(run.gallery), unit=run.description.unit, learning=_learning(run),
         profiles=profile_section.shown(run.profile_scores, run.lists), throughput=_throughput(run),
         environment=next((fold.environment for fold in run.folds if fold.environment), {}), assays=of_assays,
         assays_picture=_picture(of_assays.picture, "ROC AUC of assays") if of_assays and of_assays.picture else None,
@@ -178,7 +178,7 @@ def _bars(run: Run, level: str) -> list[tuple[str, Score, str]]:
 def _doses(run: Run, wells: pd.DataFrame, styles: dict[str, tuple[str, str]],
            most: int) -> list[tuple[str, str, Picture]]:
     """Return mechanism, compound and dose curve of so many compounds, in the order of their wells."""
-    drawn = figures.doses(wells, styles, most, getattr(run.description, "unit", "µM"))
+    drawn = figures.doses(wells, styles, most, run.description.unit)
     return [(mechanism, compound, _picture(svg, f"dose curve of {compound}"))
             for (mechanism, compound), svg in drawn.items()]
 

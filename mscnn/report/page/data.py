@@ -50,7 +50,7 @@ def explore(run: Run, placed: PlacedTreatments, styles: dict[str, tuple[str, str
 
     styles: colour and marker of each mechanism.  number: of the run, from 1; runs: on the page.
     """
-    unit, prefix = getattr(run.description, "unit", "µM"), f"run{number}-"
+    unit, prefix = run.description.unit, f"run{number}-"
     of_plates = plates.of_run(run, run.quality)
     frame = treatments.of_run(run, placed.frame)
     numbers = _numbers_of(frame)
