@@ -20,7 +20,7 @@ def test_every_file_but_the_reader_is_a_command():
     for package in PACKAGES:
         folder = ROOT / package.replace(".", "/")
         files = {path.stem for path in folder.glob("*.py")} | {path.parent.name for path in folder.glob("*/__init__.py")}
-        expected = sorted(name.replace("_", "-") for name in files - {"__init__", *cli.READERS})
+        expected = sorted(name.replace("_", "-") for name in files - {"__init__", *cli.PARTS})
         assert sorted(cli.find_commands(package)) == expected
     assert {"check", "pack", "verify", "features", "synth", "loco", "baselines", "gather", "report", "export", "score",
             "ranks", "bench"} <= {*cli.find_commands("mscnn.cli")}

@@ -136,7 +136,7 @@ def test_the_reference_has_every_setting_and_command(commands):
     page = hooks.settings_page()
     for field in (field for record in config.GROUPS.values() for field in dataclasses.fields(record)):
         assert page.count(f"{{ #{field.name.replace('_', '-')} }}") == 1
-    assert "| `--lr`{ #lr }<br>text | `0.01`<br>demo: `0.01;30;0.002`<br>fields256: " in page
+    assert "| `--lr`{ #lr }<br>text | `0.01`<br>demo: `0.01;30;0.002;40`<br>fields256: " in page
     sections = hooks.commands_page().split("\n## mscnn ")
     assert [section.split(" {")[0] for section in sections[1:]] == [*commands]
     pack = next(section for section in sections if section.startswith("pack "))

@@ -37,7 +37,7 @@ from mscnn.distributed import world
 from mscnn.evaluation import aggregate, cross_validation, export, load_run, results
 from mscnn.evaluation.export_description import ExportDescription
 from mscnn.evaluation.settings import EvaluationSettings
-from mscnn.report import curves, figures, html, run
+from mscnn.report import curves, data_urls, examples, figures, html, run
 from mscnn.report.plate_scales import draw_plate_scales
 from mscnn.training import checkpoint, prepare_data
 from tests.conftest import ROOT, make_table, run_python
@@ -443,10 +443,10 @@ def test_a_gallery_names_pictures_of_its_own_folder_only(tmp_path, name):
     (tmp_path / "secret.jpg").write_text("secret")
     (folder / "000.jpg").write_text("picture")
     example = run.Example("c", 1.0, "m", "m", 0.9, "P", "B02", "1", [1.0], [], run.ExampleFiles("000.jpg", ["000.jpg"], []))
-    assert html._with_pictures(folder, example).field.startswith("data:image/jpeg")
+    assert examples.with_pictures(folder, example).field.startswith("data:image/jpeg")
     for files in (run.ExampleFiles(name, [], []), run.ExampleFiles("000.jpg", [name], [])):
         with pytest.raises(DataError, match="is no picture of a gallery"):
-            html._with_pictures(folder, replace(example, files=files))
+            examples.with_pictures(folder, replace(example, files=files))
 
 
 @pytest.mark.parametrize("to", ["../secret.jpg", "/etc/passwd", "deeper/001.jpg"])
@@ -461,8 +461,8 @@ def test_a_link_in_a_gallery_leads_no_other_file_into_the_page(tmp_path, to):
     (tmp_path / "gallery").symlink_to(gallery)
     for folder in (gallery, tmp_path / "gallery"):
         with pytest.raises(DataError, match=r"000\.jpg: is a link out of its gallery"):
-            html._file(folder, "000.jpg")
-        assert html._file(folder, "003.jpg") == html._file(folder, "002.jpg")
+            data_urls.of_file(folder, "000.jpg")
+        assert data_urls.of_file(folder, "003.jpg") == data_urls.of_file(folder, "002.jpg")
 
 
 # ---- files that would run code, or fill the memory

@@ -160,14 +160,15 @@ def test_another_table_is_scored_and_its_trained_compounds_pointed_out(run, modu
     rows.loc[rows["Metadata_Compound"] == "c", "Metadata_MOA"] = ""  # not known: predicted, not scored
     other = module_screen.parent / "other.csv"
     rows[::-1].to_csv(other, index=False)
-    done = evaluate(run[0], tmp_path / "out", "--sites", other)
+    done = evaluate(run[0], tmp_path / "out", "--sites", other, "--concentration-unit", "ug/ml")
     assert done.returncode == 0, done.stderr
     assert len(pd.read_csv(tmp_path / "out" / "predictions.csv")) == 12
     scores = json.loads((tmp_path / "out" / "scores.json").read_text())
     assert {level: score["total"] for level, score in scores.items() if level in LEVELS} == {
-        "fields": 9, "wells": 9, "treatments": 2, "compounds": 2}  # c is not known, DMSO is no treatment
-    notes = json.loads((tmp_path / "out" / "evaluation.json").read_text())["notes"]
-    assert "trained on 2 of these compounds" in notes[0]
+        "fields": 6, "wells": 6, "treatments": 2, "compounds": 2}  # c is not known, DMSO is no treatment and never scored
+    description = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert "trained on 2 of these compounds" in description["notes"][0]
+    assert description["unit"] == "\u00b5g/ml"
     assert "trained on 2 of these compounds" in done.stdout
 
 
@@ -243,6 +244,8 @@ def test_tables_and_images_that_moved_are_found_again(run, module_screen, tmp_pa
         hidden.rename(module_screen)
     assert done.returncode == 0, done.stderr
     assert right_of_total(tmp_path / "out", "fields") == (3, 3)
+    assert "NOTE: images of fields that were trained on are not there (" in done.stdout
+    assert pd.read_parquet(tmp_path / "out" / "profiles.parquet")["Metadata_Compound"].unique().tolist() == ["b"]
     images = tmp_path / "images"
     images.mkdir()
     for path in moved.glob("b_*.tif"):

@@ -13,6 +13,7 @@ import pandas as pd
 from PIL import Image
 
 from mscnn.core import csv_safe, files
+from mscnn.data.pixels import quality
 from mscnn.data.tables.splits import SplitRecord
 from mscnn.data.tables.wells import well_name
 from mscnn.evaluation import aggregate, results
@@ -115,9 +116,8 @@ def _quality(wells: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     number = len(wells)
     flags = rng.choice(["", "blurred", "debris;saturated"], number, p=[0.9, 0.06, 0.04])
     names = ["Metadata_Plate", "Metadata_Well", "Metadata_Site", "Metadata_Compound", "Metadata_Concentration"]
-    measured = {f"Quality_{what}_{channel}": rng.normal(size=number)
-                for what in ("Focus", "Intensity") for channel in CHANNELS}
-    return wells[names].assign(Quality_Cells=rng.poisson(200, number).astype(float), **measured, Flags=flags)
+    measured = {name: rng.uniform(size=number) for name in quality.columns(tuple(CHANNELS))}
+    return wells[names].assign(**measured | {quality.CELLS: rng.poisson(200, number).astype(float)}, Flags=flags)
 
 
 def _pictures(treatments: pd.DataFrame, wells: pd.DataFrame, side: int, folder: Path, rng: np.random.Generator) -> None:

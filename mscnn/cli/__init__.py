@@ -1,4 +1,4 @@
-"""Commands: each module of this folder but parse and help_page is one, and so is each folder of commands within it.
+"""Commands: each module of this folder but PARTS is one, and so is each folder of commands within it.
 
 A command is a file with a docstring, whose first line is its summary (one sentence); a record of settings;
 `COMMAND = parse.Command(NAME, __doc__, Record)`; and `main(argv)`, which calls `COMMAND.read(argv)`.  features.py is an
@@ -19,14 +19,14 @@ from mscnn.core.logs import open_logs
 from mscnn.distributed import launchers
 
 PROGRAM = "mscnn"
-READERS = ("parse", "help_page")  # the modules that read the settings of all commands, and show them
+PARTS = ("parse", "help_page", "evaluate_first")  # modules that commands share
 
 
 def find_commands(package: str) -> dict[str, str]:
     """Return {command: dotted name of its module} for the modules of a package, in alphabetical order."""
     folder = importlib.import_module(package).__path__
     return {module.name.replace("_", "-"): f"{package}.{module.name}" for module in pkgutil.iter_modules(folder)
-            if module.name not in READERS}
+            if module.name not in PARTS}
 
 
 def summary(module: str) -> str:

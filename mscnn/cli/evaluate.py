@@ -1,6 +1,7 @@
 """Score a checkpoint on the compounds that its split held out, or on any other table."""
 
 from mscnn.cli import parse
+from mscnn.core.logs import log, working
 from mscnn.core.optional_parts import OptionalParts
 from mscnn.distributed import heartbeat, launchers
 from mscnn.evaluation.settings import EvaluationSettings
@@ -14,7 +15,8 @@ def main(argv: list[str]) -> None:
     if settings.bind:
         launchers.drop_openmp_binding()
 
-    from mscnn.evaluation import aggregate, results, run
+    from mscnn.evaluation import known_profiles, results, run
+    from mscnn.evaluation.decisions import Evidence
     from mscnn.profiling import h5ad_writer
 
     if settings.h5ad:
@@ -24,15 +26,23 @@ def main(argv: list[str]) -> None:
         evaluation = run.evaluate(settings)
         if evaluation is None:
             return
-        run.write(evaluation)
+        with working("scores and their intervals"):
+            run.write(evaluation)
         parts = OptionalParts(f"tables and scores are whole in {evaluation.out}")
         with parts.part(results.PROFILES):
             run.write_profiles(evaluation)
+        with parts.part(results.QUALITY):
+            run.write_quality(evaluation)
         if settings.h5ad:
             with parts.part(results.ANNDATA):
                 run.write_anndata(evaluation.profiles, evaluation.out)
-        with parts.part(results.PROFILE_SCORES):
-            run.score_profiles(evaluation)
+        with parts.part(known_profiles.FILE):
+            run.keep_known(evaluation)
+        evidence, summary = Evidence(), ""
+        with parts.part(results.PROFILE_SCORES), working("scores of the profiles"):
+            evidence = run.score_profiles(evaluation)
+        with parts.part(results.DECISIONS):
+            summary = run.write_decisions(evaluation, evidence)
         with parts.part(results.CONFUSION):
             from mscnn.report import confusion  # here: matplotlib takes seconds
 
@@ -43,19 +53,15 @@ def main(argv: list[str]) -> None:
             multiqc_scores.write_scores(evaluation.out)
         with parts.part("examples"):
             draw_examples(evaluation)
+        if summary:
+            log.info("%s: %s", summary, evaluation.out / results.DECISIONS)
+        log.info("next: mscnn report %s", evaluation.out if settings.out else settings.checkpoint)
         parts.finish()
 
     def draw_examples(evaluation: run.Evaluation) -> None:
-        if settings.examples and not aggregate.is_of_assays(evaluation.predictions):  # examples are of mechanisms
+        if settings.examples:
             from mscnn.report import gallery
 
-            description = evaluation.description
-            levels = aggregate.aggregate(evaluation.predictions, description.control,
-                                         well_rule=description.aggregate_wells,
-                                         treatment_rule=description.aggregate_treatments)
-            gallery.write(evaluation.predictions, levels["treatments"],
-                          lambda row: evaluation.fields.read(evaluation.scored[[row]])[0], evaluation.network,
-                          classes=description.classes, channels=description.channels, out=evaluation.out,
-                          examples=settings.examples)
+            gallery.write(evaluation, examples=settings.examples)
 
     heartbeat.watch(job, settings.start_timeout)

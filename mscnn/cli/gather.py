@@ -27,11 +27,12 @@ def main(argv: list[str]) -> None:
     settings = COMMAND.read(argv)
 
     from mscnn.evaluation import results  # here, so that --help comes at once
+    from mscnn.evaluation.combine_folds import combine_folds
 
     out = Path(settings.out)
     with files.locked_folder(out), errors.details_to_file(out):
         results.require_own(out)
-        results.combine_folds([Path(folder) for folder in settings.evaluations], out)
+        combine_folds([Path(folder) for folder in settings.evaluations], out)
         parts = OptionalParts(f"tables and scores are whole in {out}")
         with parts.part(results.CONFUSION):
             from mscnn.report import confusion

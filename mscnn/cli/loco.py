@@ -57,6 +57,7 @@ def main(argv: list[str]) -> None:
     from mscnn.distributed import world
     from mscnn.evaluation import cross_validation, results
     from mscnn.training import prepare_data
+    from mscnn.training.choose_length import choose_length
 
     out, split, seed = Path(settings.out), training.split, training.run.seed
     candidates = read_candidates(settings.candidates, argv)
@@ -70,15 +71,18 @@ def main(argv: list[str]) -> None:
     if with_baselines:  # refused here, not after all trainings
         handcrafted.nuclei_channel(table.channels, settings.nuclei)
     folds = splits.fold_compounds(table, split=split.split_method, folds=split.folds, seed=seed)
-    most = training.optim.minibatch if one_network else len(folds)
+    if split.hold_out_controls:
+        require_controls_once(table, split, len(folds), seed)
+    most = choose_length(training.optim, training.objective, len(table))[0].minibatch if one_network else len(folds)
     plan = cross_validation.FoldPlan(out, training.preset, split.split_method, folds,
                                      settings.jobs or min(cpu_topology.allowed_cores(), most), candidates,
                                      settings.inner_folds, "all" if training.objective.is_label_free else "held-out")
     cross_validation.open_or_resume(plan, training.flat())
 
     def prepare(number: int, folder: Path) -> None:
-        splits.write(splits.make_split(table, split=split.split_method, folds=split.folds, fold=number, seed=seed), table,
-                     folder)
+        made = splits.make_split(table, split=split.split_method, folds=split.folds, fold=number, seed=seed,
+                                 hold_out_controls=split.hold_out_controls)
+        splits.write(made, table, folder)
 
     scores = cross_validation.run_one_network(plan) if one_network else cross_validation.run_folds(plan, prepare)
     parts = OptionalParts(f"tables and scores are whole in {scores}")
@@ -109,6 +113,21 @@ def read(argv: list[str]) -> tuple[LocoSettings, config.Config]:
     return build(LocoSettings, values), training
 
 
+def require_controls_once(table: Any, split: config.Split, folds: int, seed: int) -> None:
+    """Raise UsageError where two folds would hold out the same control well, which is then predicted twice.
+
+    table: a SiteTable.
+    """
+    from mscnn.data.tables import splits  # here, so that --help comes at once
+
+    made = [splits.make_split(table, split=split.split_method, folds=split.folds, fold=fold, seed=seed,
+                              hold_out_controls=split.hold_out_controls) for fold in range(folds)]
+    wells = [name for each in made for name in each.wells]
+    if len(set(wells)) < len(wells):
+        raise UsageError(f"--hold-out-controls {split.hold_out_controls:g} would hold the same control wells out in "
+                         f"several of {folds} folds; use less than {1 / folds:.2g}, or fewer folds (k-fold)")
+
+
 def is_one_network(training: config.Config, candidates: dict[str, dict[str, Any]]) -> bool:
     """Return whether one network serves all folds: no mechanism is learnt from, and held-out images may be seen.
 
@@ -120,6 +139,9 @@ def is_one_network(training: config.Config, candidates: dict[str, dict[str, Any]
     if training.split.split_method != METHODS[0]:
         raise UsageError(f"--split-method {training.split.split_method} does not go with one label-free network for all "
                          f"folds, which leaves compounds out of its read-out; {remedy}")
+    if training.split.hold_out_controls:
+        raise UsageError(f"--hold-out-controls {training.split.hold_out_controls:g} does not go with one label-free "
+                         f"network for all folds, whose read-outs are fitted to all control wells; {remedy}")
     if candidates:
         raise UsageError(f"--candidates choose settings for each fold, and one label-free network serves all; {remedy}")
     return True

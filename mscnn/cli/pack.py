@@ -12,6 +12,7 @@ from mscnn.core import errors, files
 from mscnn.core.config import Table
 from mscnn.core.logs import log, progress
 from mscnn.core.settings import REQUIRED, NonNegativeInt, parse_size, setting
+from mscnn.core.words import counted
 from mscnn.distributed import cpu_topology
 
 
@@ -78,5 +79,5 @@ def main(argv: list[str]) -> None:
                         workers=settings.workers or cpu_topology.allowed_cores())
         prepare_data.read_headers(read_packed(out, table.control), world.World())  # refuses copies that only pixels show
     size = sum(path.stat().st_size for path in out.iterdir())
-    log.info("%d fields of %d plates (%d of them there before) in %s, %.2f GiB; train with --packed %s", len(table),
-             table.frame["plate"].nunique(), kept, out, size / 2**30, out)
+    log.info("%s of %s (%d there before) in %s, %.2f GiB; train with --packed %s", counted(len(table), "field"),
+             counted(table.frame["plate"].nunique(), "plate"), kept, out, size / 2**30, out)

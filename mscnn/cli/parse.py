@@ -283,7 +283,7 @@ def _drop_other_screens(values: dict[str, Any], argv: list[str]) -> None:
     named_here = given(argv)
     named = {name for name in config.SCREENS if values[name] is not None}
     if len(named) > 1 and len(named & named_here) == 1:
-        for name in (*config.SCREENS, "image_root", "follow_links", "channels", "columns"):
+        for name in (*config.SCREENS, "image_root", "follow_links", "channels", "columns", "leave_out"):
             values[name] = values[name] if name in named_here else None
 
 

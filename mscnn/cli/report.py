@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mscnn.cli import parse
+from mscnn.cli.evaluate_first import evaluate_first
 from mscnn.core import errors, files
 from mscnn.core.logs import log
 from mscnn.core.settings import REQUIRED, Settings, setting
@@ -13,9 +14,11 @@ from mscnn.core.settings import REQUIRED, Settings, setting
 class ReportSettings(Settings):
     """Settings of `mscnn report`"""
 
-    runs: list[str] = setting(REQUIRED, "run directories that were evaluated, or folders of folds", positional=True,
+    runs: list[str] = setting(REQUIRED, "run directories, or folders of folds", positional=True,
                               metavar="DIR")
     out: str | None = setting(None, "HTML file; default: report.html in the first run", metavar="FILE", written=True)
+    evaluate: bool = setting(True, "evaluate runs first that were trained and not evaluated yet, as `mscnn evaluate` does",
+                             common=False)
 
 
 COMMAND = parse.Command("report", __doc__, ReportSettings)
@@ -25,6 +28,8 @@ def main(argv: list[str]) -> None:
     """Write the report of runs."""
     settings = COMMAND.read(argv)
     runs = [Path(run) for run in settings.runs]
+    for run in runs if settings.evaluate else ():
+        evaluate_first(run)
     write_report(runs, Path(settings.out or runs[0] / "report.html"))
 
 

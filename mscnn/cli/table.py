@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from mscnn.cli import parse
-from mscnn.core import errors, files
+from mscnn.core import errors, files, identity
 from mscnn.core.logs import log
 from mscnn.core.settings import REQUIRED, Settings, parse_size, setting
 
@@ -106,6 +106,8 @@ def _make(settings: TableSettings, out: Path) -> None:
     with files.write_atomically(out) as partial:
         csv_safe.write_csv(rows, partial)
     root = f" --image-root {shlex.quote(str(place if place.is_dir() else place.parent))}" if needs_root else ""
+    if not identity.is_same(settings.control, "DMSO"):
+        root += f" --control {shlex.quote(settings.control)}"
     if "Metadata_Compound" in rows:
         log.info("%s\nwrote %s; now run: mscnn check --sites %s%s", "\n".join(lines), out, shlex.quote(str(out)), root)
     else:

@@ -6,8 +6,6 @@ several ranks:  torchrun --nproc-per-node 2 -m mscnn train demo
 
 from pathlib import Path
 
-import yaml
-
 from mscnn.cli import parse
 from mscnn.core import config
 from mscnn.core.optional_parts import OptionalParts
@@ -52,4 +50,4 @@ def main(argv: list[str]) -> None:
 def read(argv: list[str]) -> tuple[config.Config, str]:
     """Read the settings of a training. Returns them, and the same as YAML. Raises UsageError."""
     settings = config.from_flat(COMMAND.read(argv))
-    return settings, yaml.safe_dump(settings.flat(), sort_keys=False)
+    return settings, settings.to_yaml()

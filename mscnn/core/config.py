@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mscnn.core import lr_schedule
+import yaml
+
+from mscnn.core import lr_schedule, units
 from mscnn.core.errors import UsageError
 from mscnn.core.settings import (
     Fraction,
@@ -52,21 +54,34 @@ class Table(Settings):
     columns: str | None = setting(None, "names of columns that are not recognised, as role=column,.... Roles: "
                                         "file plate well site week replicate compound concentration mechanism",
                                   metavar="ROLE=COLUMN,...")
-    control: str = setting("DMSO", "compound of the untreated wells; none: there are none. In any spelling. It is never "
-                                   "held out, and no treatment", metavar="COMPOUND")
+    control: str = setting("DMSO", "compound of the untreated wells; none: there are none. In any spelling. It is no "
+                                   "treatment", metavar="COMPOUND")
     taxol_controls: Literal["drop", "keep"] = setting(
         "drop", "BBBC021's taxol 0.3 uM control wells, 6 on every plate and over half of the treated fields: "
                 "drop leaves taxol's own dose series", common=False)
+    available: bool = setting(False, "go on with the fields whose image files are all there, as with some of the plates "
+                                     "unpacked. The log and every score tell how many are left out", common=False)
+    concentration_unit: str | None = setting(
+        None, "unit of the concentrations, as it is shown; numbers are not converted. Default: what the table says, by "
+              "Metadata_ConcentrationUnit or as Concentration (nM); else µM", common=False, metavar="UNIT")
+
+    leave_out: str | None = setting(None, "quality.csv that `mscnn check` wrote, whose flagged fields are left out",
+                                    common=False, metavar="CSV")
+    leave_out_flags: str = setting("blurred,saturated,debris,empty,dim,bright", "with --leave-out: which flags; there is "
+                                   "edge, too", common=False, metavar="FLAG,...")
 
     def __post_init__(self):
         super().__post_init__()
+        if self.concentration_unit is not None:
+            object.__setattr__(self, "concentration_unit", units.one_spelling(self.concentration_unit))
         named = [f"--{name} {getattr(self, name)}" for name in SCREENS if getattr(self, name) is not None]
         if len(named) != 1:
             raise UsageError("name the screen by exactly one of --bbbc021 DIR, --sites CSV and --packed DIR, got "
                              f"{' and '.join(named) or 'none'}")
-        for name in ("image_root", "follow_links", "channels", "columns"):
-            if self.packed and getattr(self, name):
-                raise UsageError(f"--{option(name)} {getattr(self, name)} was settled when the fields were packed; leave "
+        for name in ("image_root", "follow_links", "channels", "columns", "available"):
+            if self.packed and (value := getattr(self, name)):
+                shown = "true" if value is True else value
+                raise UsageError(f"--{option(name)} {shown} was settled when the fields were packed; leave "
                                  "it out with --packed")
 
 
@@ -126,25 +141,39 @@ class Data(Table):
 class Split(Settings):
     """Which compounds the network never sees"""
 
-    split_method: Literal["hold-out", "k-fold", "leave-compound-out", "leave-week-out", "random"] = setting(
+    split_method: Literal["auto", "hold-out", "k-fold", "leave-compound-out", "leave-plate-out", "leave-week-out", "random",
+                          "wells"] = setting(
         "hold-out", "which compounds are held out. hold-out: those of --hold-out; k-fold: compounds in --folds groups, "
-                    "group --fold is held out; leave-compound-out, leave-week-out: compound or week number --fold; random: "
-                    "fields at random, which LEAKS wells and compounds and only serves comparison")
-    hold_out: str = setting("none", "compounds to hold out, also a name a line; none trains on all",
-                            metavar="NAME,...")
+                    "group --fold is held out; leave-compound-out, leave-week-out, leave-plate-out: compound, week or "
+                    "plate number --fold; wells: a share of the wells of each class on each plate, whose score says "
+                    "nothing of new compounds; random: fields at random, which LEAKS wells and compounds and only serves "
+                    "comparison; auto: compounds where mechanisms have several, else wells. The log says what and why")
+    hold_out: str | None = setting(None, "compounds to hold out, also a name a line; none trains on all",
+                                   metavar="NAME,...")
+    hold_out_controls: Fraction = setting(0.0, "share of the control wells of each plate that are held out beside "
+                                               "compounds, so that false positives can be counted; 0 with --split-method "
+                                               "auto: a fifth where it holds compounds out", common=False)
     folds: SeveralInt = setting(5, "number of groups for --split-method k-fold")
     fold: NonNegativeInt = setting(0, "number, from 0, of the group, compound or week that is held out. Compounds are in "
-                                      "alphabetical order")
-    test_fraction: OpenUnitInterval = setting(0.1, "share of fields held out by --split-method random", common=False)
+                                      "alphabetical order, plates in natural order. Of wells: which share of them")
+    test_fraction: OpenUnitInterval = setting(0.1, "share held out by --split-method random, of fields, or wells, of wells",
+                                              common=False)
     split_within: str | None = setting(None, "split.csv of another split: only its training side is split. Inner folds "
                                              "choose settings so, without a look at what that split holds out",
                                        common=False, metavar="FILE")
 
     def __post_init__(self):
         super().__post_init__()
-        if self.split_method != "hold-out" and self.hold_out.strip().lower() not in ("none", ""):
+        names_any = self.hold_out is not None and self.hold_out.strip().lower() not in ("none", "")
+        if self.split_method not in ("hold-out", "auto") and names_any:
             raise UsageError(f"--hold-out {self.hold_out} goes with --split-method hold-out, got --split-method "
                              f"{self.split_method}; drop one of the two")
+        may_hold_compounds = names_any or self.split_method in ("k-fold", "leave-compound-out", "leave-week-out") or (
+            self.split_method == "auto" and self.hold_out is None)
+        if self.hold_out_controls and not may_hold_compounds:
+            raise UsageError(f"--hold-out-controls {self.hold_out_controls:g} holds control wells out beside compounds, "
+                             "and no compound is held out; name some by --hold-out, or use --split-method wells, which "
+                             "holds wells of all classes out")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,10 +261,12 @@ class Objective(Settings):
 class Optim(Settings):
     """SGD with Nesterov momentum"""
 
-    epochs: PositiveInt = setting(20, "passes over the training fields")
-    minibatch: PositiveInt = setting(256, "GLOBAL minibatch in fields, the same for any number of ranks")
+    epochs: NonNegativeInt = setting(20, "passes over the training fields; 0: from their number")
+    minibatch: NonNegativeInt = setting(256, "GLOBAL minibatch in fields, the same for any number of ranks. 0: from the "
+                                             "number of training fields")
     microbatch: PositiveInt = setting(8, "fields that a rank computes at once. The rest of its share is accumulated")
-    lr: str = setting("0.01", "learning rate, or rates and the epochs of their ends: 0.01;20;0.001",
+    lr: str = setting("0.01", "learning rate, or rates and the epochs of their ends: 0.01;20;0.001. With an epoch at the "
+                              "end, as 0.01;20;0.001;30, it is written for so many and stretched to --epochs",
                       metavar="RATES")
     momentum: OpenUnitInterval = setting(0.9, "Nesterov momentum", common=False)
     weight_decay: NonNegativeFloat = setting(5e-5, "L2 penalty on all parameters", common=False)
@@ -376,6 +407,10 @@ class Config:
             values |= dataclasses.asdict(getattr(self, name))
         return values
 
+    def to_yaml(self) -> str:
+        """Return the settings as the text of a YAML file."""
+        return yaml.safe_dump(self.flat(), sort_keys=False)
+
 
 GROUPS = {"data": Data, "split": Split, "network": Network, "compute": Compute, "objective": Objective, "optim": Optim,
           "augment": Augment, "aggregation": Aggregation, "parallel": Parallel, "run": Run}
@@ -390,7 +425,7 @@ def from_flat(values: dict[str, Any]) -> Config:
 
 def absolute(config: Config) -> Config:
     """Return the same settings with paths that hold from any working folder."""
-    paths = {name: str(Path(value).absolute()) for name in (*SCREENS, "image_root", "assays")
+    paths = {name: str(Path(value).absolute()) for name in (*SCREENS, "image_root", "assays", "leave_out")
              if (value := getattr(config.data, name)) is not None}
     if config.data.follow_links:
         paths["follow_links"] = ",".join(str(Path(folder).absolute()) for folder in config.data.follow_links.split(","))

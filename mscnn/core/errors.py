@@ -127,11 +127,11 @@ def print_error(message: str) -> None:
 
 
 def run(program: Callable[[], Result], is_reporter: Callable[[], bool] = lambda: True,
-        on_exit: Callable[[int], object] = lambda code: None) -> Result:
+        on_exit: Callable[[int, str], object] = lambda code, said: None) -> Result:
     """Run an entry point; an error of the user, of the disk, or a signal ends it with one message and its exit code.
 
     is_reporter: tells whether this rank reports what all ranks know; an error with this_rank_only is reported in any case.
-    on_exit: called with the exit code before the process exits, for launchers that ignore exit codes.
+    on_exit: called with the exit code, and what this rank has reported, before the process exits: for launchers.
     """
     console.open_streams()
     handlers = signals.listen(signals.raise_ended)
@@ -143,15 +143,15 @@ def run(program: Callable[[], Result], is_reporter: Callable[[], bool] = lambda:
             raise
         sys.stdout.flush()  # here, where a closed pipe can still be handled
     except BrokenPipeError:  # whoever read the output, such as head, has had enough
-        code = 128 + signal.SIGPIPE
+        code, said = 128 + signal.SIGPIPE, ""
     except (Exception, KeyboardInterrupt) as problem:
         signals.ignore()  # to keep the exit code: launchers signal all ranks when the first one ends
-        code = _report(problem, is_reporter)
+        code, said = _report(problem, is_reporter)
     else:
         signals.restore(handlers)
         return result
     console.drop_unwritable_output()
-    on_exit(code)
+    on_exit(code, said)
     sys.exit(code)
 
 
@@ -179,20 +179,21 @@ def _errno_in(text: str) -> int | None:
     return errno.ENOSPC if re.search(r"PytorchStreamWriter failed|\d requested and \d+ written", text) else None
 
 
-def _report(problem: BaseException, is_reporter: Callable[[], bool]) -> int:
-    """Print what ended the program, or wait until another rank has; return the exit code."""
+def _report(problem: BaseException, is_reporter: Callable[[], bool]) -> tuple[int, str]:
+    """Print what ended the program, or wait until another rank has; return the exit code, and what was printed."""
     problem = refusal(problem) or problem
     if isinstance(problem, UsageError | DataError | Stopped | RankLost):
         if getattr(problem, "this_rank_only", False) or (is_reporter() and not isinstance(problem, RankLost)):
-            print_error(f"{'stopped' if isinstance(problem, Stopped) else 'error'}: {console.text_of(problem)}")
-        else:
-            time.sleep(PAUSE)
-        return problem.exit_code
+            said = f"{'stopped' if isinstance(problem, Stopped) else 'error'}: {console.text_of(problem)}"
+            print_error(said)
+            return problem.exit_code, said
+        time.sleep(PAUSE)
+        return problem.exit_code, ""
     if isinstance(problem, KeyboardInterrupt):
         if is_reporter():
             print_error(str(problem) or "interrupted")
-        return getattr(problem, "exit_code", 128 + signal.SIGINT)
+        return getattr(problem, "exit_code", 128 + signal.SIGINT), ""
     if not getattr(problem, "reported", False):
         with suppress(Exception):  # of a console that is closed or full
             traceback.print_exception(problem)
-    return 1
+    return 1, ""

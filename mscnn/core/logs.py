@@ -4,8 +4,9 @@ import json
 import logging
 import math
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from logging.handlers import MemoryHandler
 from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("mscnn")
 TRAIN, HELD_OUT = "train", "held_out"  # kinds of metrics
 PLAIN_INTERVAL = 10.0  # seconds between progress lines where there is no terminal
+QUIET = 5.0  # seconds that a work without a count may be silent
 
 
 def open_logs(rank: int, run_dir: Path | None) -> None:
@@ -159,6 +161,25 @@ class Progress:
             left = (now - self._started) / done_here * (self.total - self.done) if done_here else float("nan")
             log.info("%s  %d/%d %ss  %s  eta %s", self.what, self.done, self.total, self.unit, note, clock(left))
 
+    def of_ranks(self, size: int) -> Callable[[int], object]:
+        """Return what rank 0 calls with the units that it has just finished, of which the other ranks finish as many."""
+        return lambda number: self.advance(min(number * size, self.total - self.done))
+
+    def show(self, done: int, note: str, left: str) -> None:
+        """Set the units that are done, for a caller that knows better than their number when all will be.
+
+        left: the time that is left, as clock returns it.
+        """
+        self.done = done
+        text = f"{note}  eta {left}".replace("{", "{{").replace("}", "}}")
+        self.bar.bar_format = f"{{desc}}: {{percentage:3.0f}}%|{{bar:20}}| {text}"
+        self.bar.n = done
+        self.bar.refresh()
+        now = time.monotonic()
+        if self._plain and now - self._last_line >= PLAIN_INTERVAL:
+            self._last_line = now
+            log.info("%s  %s  eta %s", self.what, note, left)
+
     def close(self) -> None:
         """Remove the bar."""
         self.bar.close()
@@ -176,6 +197,26 @@ def progress(total: int, what: str, rank: int = 0, unit: str = "step", done: int
             yield shown
         finally:
             shown.close()
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Log every ten seconds that the block is still at work, from the fifth on, where no count says how far it is."""
+    ended, started = threading.Event(), time.monotonic()
+
+    def watch() -> None:
+        pause = QUIET
+        while not ended.wait(pause):
+            log.info("%s  %s so far", what, clock(time.monotonic() - started))
+            pause = PLAIN_INTERVAL
+
+    watcher = threading.Thread(target=watch, name="working", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
 
 
 def _step_of(line: str) -> float:

@@ -13,9 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from mscnn.core import field_size
 from mscnn.core.errors import DataError, ImageError
 from mscnn.core.logs import progress
 from mscnn.core.process_pool import spawned_pool
+from mscnn.core.units import MICROMOLAR
 from mscnn.data.pixels import images
 from mscnn.data.pixels.copies import pixel_digest
 from mscnn.data.tables.image_source import show_source
@@ -25,10 +27,11 @@ from mscnn.data.tables.site_table import SiteTable, natural
 from mscnn.data.tables.wells import well_place
 
 SATURATED = 0.05  # share of a channel's pixels at its maximum from which on the camera was at its end
-MISSING = "files are missing; name the folder they are in with --image-root, or take their rows out"
+MISSING = "files are missing; name the folder they are in with --image-root, or go on with the rest by --available true"
+MISFIT = "fields do not fit the network; crop or pad them by --image-size"
 UNREADABLE = "files cannot be read; replace them, or take their rows out"
 _CHUNK = 16  # files handed to a process at once
-Each = Callable[[Callable[[str], Any], Sequence[str], str], Iterable[Any]]
+Each = Callable[[Callable[[Any], Any], Sequence[Any], str], Iterable[Any]]
 
 
 class PlaneFacts(NamedTuple):
@@ -42,12 +45,12 @@ class PlaneFacts(NamedTuple):
 
 @contextmanager
 def readers(workers: int) -> Iterator[Each]:
-    """Yield a function that maps over files by so many processes, with a progress bar: each(function, paths, what).
+    """Yield a function that maps over files, or sites, by processes, with a progress bar: each(function, paths, what).
 
     Results come in the order of the paths.  Raises DataError where a process was killed.
     """
     with spawned_pool(workers) as pool:
-        def each(function: Callable[[str], Any], paths: Sequence[str], what: str) -> Iterator[Any]:
+        def each(function: Callable[[Any], Any], paths: Sequence[Any], what: str) -> Iterator[Any]:
             done = 0
             with progress(len(paths), what, unit="file") as shown:
                 try:
@@ -56,7 +59,7 @@ def readers(workers: int) -> Iterator[Each]:
                         done += 1
                         shown.advance()
                 except BrokenProcessPool:
-                    near = paths[done:done + _CHUNK * (workers + 1)]
+                    near = list(map(str, paths[done:done + _CHUNK * (workers + 1)]))
                     raise DataError("a process was killed while it read one of these files, by the file or for want of "
                                     "memory; look at them, or free memory", near) from None
 
@@ -78,7 +81,7 @@ def check_files(table: SiteTable, source: Path, each: Each) -> tuple[list[Proble
             problems.append(Problem(uses[image].row, show_source(image), facts[0], kind))
         else:
             headers[image] = images.Header(*facts)
-    if not headers:
+    if not headers:  # all are missing, or unreadable
         return problems, None
     common = Counter(headers.values()).most_common(1)[0][0]
     problems += [Problem(uses[image].row, show_source(image), f"{header}, most are {common}",
@@ -118,6 +121,12 @@ def _check_pixels(table: SiteTable, uses: dict[str, FileUse], each: Each) -> lis
     return problems
 
 
+def size_problems(site: images.Header | None, size: tuple[int, int] | None, source: Path) -> list[Problem]:
+    """Return the fault of fields that the network does not take.  size: they are cropped or padded to; None: unchanged."""
+    reason = field_size.misfit(site.height, site.width) if site and not size else ""
+    return [Problem(None, str(source), reason, MISFIT)] if reason else []
+
+
 def header_facts(image: str) -> list:
     """Return [channels, height, width, dtype] of an image source, or [reason] if it cannot be used."""
     return images.inspect([[image]])[0][1:]
@@ -155,11 +164,14 @@ def summary(table: SiteTable, site: images.Header) -> str:
     frame, files = table.frame, len(table.frame["files"].iloc[0])
     treated = frame[~table.is_control()]
     weeks = set(frame["week"]) - {""}
+    doses = treated["concentration"].dropna()
+    limits = " to ".join(dict.fromkeys(f"{dose:g}" for dose in (doses.min(), doses.max()))) if len(doses) else ""
     lines = [f"fields      {len(frame):,} of {site}, {len(frame) * files:,} images",
              f"plates      {frame['plate'].nunique():,}",
              f"weeks       {len(weeks) or 'not given'}",
              f"compounds   {treated['compound'].nunique():,} beside {table.control}",
              f"treatments  {len(treated.drop_duplicates(['compound', 'concentration'])):,}",
+             f"doses       {f'{limits} {table.unit or MICROMOLAR}' if limits else 'not given'}",
              "images of each mechanism"]
     counts = frame["mechanism"].replace("", "not known").value_counts().sort_index()
     width = max(map(len, counts.index))

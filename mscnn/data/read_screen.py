@@ -3,21 +3,43 @@
 Imports no torch, so that `mscnn check` stays small.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
-from mscnn.core import config
-from mscnn.core.errors import DataError
+from mscnn.core import config, identity
+from mscnn.core.errors import DataError, UsageError
+from mscnn.data.leave_out import leave_out
 from mscnn.data.pixels import packed
 from mscnn.data.tables import bbbc021
+from mscnn.data.tables.available import select_available
 from mscnn.data.tables.problems import Problem
 from mscnn.data.tables.site_table import SiteTable, parse_columns, read_sites
 
 
 def read_screen(settings: config.Table, problems: list[Problem] | None = None) -> SiteTable:
-    """Return all sites of the screen that the settings name, with or without a known mechanism.
+    """Return all sites of the screen that the settings name, with or without a known mechanism, but those left out.
 
-    problems: a list to add the faults of a CSV's rows to; without it a DataError lists them.
+    problems: a list to add the faults of a CSV's rows to; without it a DataError lists them.  The table has the unit of the
+    settings, else its own.
     """
+    table = _read(settings, problems)
+    if settings.available:
+        table = select_available(table, source_of(settings), keeps_rows=problems is not None)
+    if settings.leave_out:
+        table = leave_out(table, Path(settings.leave_out), settings.leave_out_flags)
+        if problems is None:
+            table = replace(table, frame=table.frame.reset_index(drop=True))
+    return replace(table, unit=settings.concentration_unit or table.unit)
+
+
+def source_of(settings: config.Table) -> Path:
+    """Return the table, or the pack, that the settings name."""
+    if settings.bbbc021:
+        return bbbc021.find_csvs(Path(settings.bbbc021))[0]
+    return Path(settings.packed or settings.sites or "")
+
+
+def _read(settings: config.Table, problems: list[Problem] | None) -> SiteTable:
     root = Path(settings.image_root) if settings.image_root else None
     if root and not root.is_dir():
         raise DataError(f"--image-root {root}: there is no such folder; name the one that image paths start from")
@@ -27,6 +49,9 @@ def read_screen(settings: config.Table, problems: list[Problem] | None = None) -
         keep = screen_format(settings) != "bbbc021" or settings.taxol_controls == "keep"
         return table if keep else table.select(~bbbc021.is_taxol_control(table.frame).to_numpy())
     if settings.bbbc021:
+        if not identity.is_same(settings.control, bbbc021.CONTROL):
+            raise UsageError(f"--control {settings.control}: the untreated wells of BBBC021 are {bbbc021.CONTROL}; leave "
+                             "it out")
         image_csv, moa_csv = bbbc021.find_csvs(Path(settings.bbbc021))
         return bbbc021.read_bbbc021(image_csv, moa_csv, image_root=root, taxol_controls=settings.taxol_controls,
                                     follow_links=links, problems=problems)

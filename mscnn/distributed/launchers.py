@@ -5,14 +5,18 @@ started this process and all values come from it.  mpirun in sbatch leaves stale
 torchrun in srun has ranks of its own.
 """
 
+import contextlib
+import json
 import logging
 import os
 import re
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-from mscnn.core.errors import UsageError
+from mscnn.core.errors import UsageError, printable
 
 TORCHRUN, OPEN_MPI, MPICH, SRUN, NONE = "torchrun", "mpirun (Open MPI)", "mpiexec (MPICH, Intel MPI)", "srun", "none"
 # Innermost first: rank, size, local rank, local size, and other variables that the launcher always sets.
@@ -23,6 +27,7 @@ VARIABLES = {
     SRUN: ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_STEP_TASKS_PER_NODE", "SLURM_NODEID",
            "SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_STEP_NODELIST"),
 }
+ERROR_FILE = "TORCHELASTIC_ERROR_FILE"  # of torchrun: path of a file in which a rank says why it failed
 PARENT = "MSCNN_PARENT"  # pid of the process that started this one, if that was a program of ours
 OPENMP_BINDING = ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY")
 
@@ -95,8 +100,14 @@ def abort_at_exit(code: int) -> None:
         library._set_abort_status(code)  # used by `python -m mpi4py`; the public function cannot be undone
 
 
-def exit_rank(code: int) -> None:
-    """End a failed rank at once with this exit code, and so the MPI job that it belongs to; a single process only exits."""
+def exit_rank(code: int, said: str = "") -> None:
+    """End a failed rank at once with this exit code, and so the MPI job that it belongs to; a single process only exits.
+
+    said: what this rank has reported, which torchrun repeats at the end of its own report.
+    """
+    if said and (path := os.environ.get(ERROR_FILE)):
+        with contextlib.suppress(OSError):
+            Path(path).write_text(json.dumps({"message": printable(said.splitlines()[0]), "timestamp": int(time.time())}))
     library = sys.modules.get("mpi4py.MPI")
     if library or any(names[1] in os.environ for names in VARIABLES.values()):  # may be one of several ranks
         logging.shutdown()

@@ -3,7 +3,8 @@
 The rule of a level is a setting, fixed before anything is scored.  Default: the mean over a well's fields, the median over
 a treatment's wells; always the mean over a compound's treatments.
 
-Tables of assays have no Predicted_MOA, and the known values as Assay_<name> before the probabilities.
+Tables of assays have no Predicted_MOA, and the known values as Assay_<name> before the probabilities.  Where no mechanism
+can be predicted there are no probabilities, and Predicted_MOA is "".
 
 Shapes: S rows (fields or wells), F features, K classes or assays.
 """
@@ -15,9 +16,9 @@ from mscnn.core import identity
 from mscnn.data.tables.site_table import PUBLIC_NAMES, SiteTable
 from mscnn.readout.tables import EMBEDDING
 
-LEVELS = {"wells": ["Plate", "Week", "Well", "Compound", "Concentration", "MOA"],
-          "treatments": ["Compound", "Concentration", "MOA"],
-          "compounds": ["Compound", "MOA"]}
+KEYS = {"wells": ["Plate", "Week", "Well", "Compound", "Concentration"], "treatments": ["Compound", "Concentration"],
+        "compounds": ["Compound"]}
+LEVELS = {level: [*names, "MOA"] for level, names in KEYS.items()}  # metadata of a row
 ASSAY, PROBABILITY, MECHANISM = "Assay_", "Probability_", "Metadata_MOA"
 
 
@@ -60,28 +61,27 @@ def aggregate(predictions: pd.DataFrame, control: str, *, well_rule: str = "mean
     """Return {"fields", "wells", "treatments", "compounds"}: the predictions at each level, in the form of the fields'.
 
     A treatment is a compound at one concentration, or at a concentration that is not given.  The control compound, in any
-    spelling, has fields and wells only.  Rules: "mean" or "median".  Of assays a compound is one row, whatever mechanisms
-    its doses have; it has the known one.
+    spelling, has fields and wells only.  Rules: "mean" or "median".  A row has the known mechanism among those that it is
+    made of: a compound is one row, also where only some of its doses have a mechanism.
     """
     of_assays = is_of_assays(predictions)
     tables = {"fields": predictions}
     current = predictions
-    for (level, names), rule in zip(LEVELS.items(), (well_rule, treatment_rule, "mean"), strict=True):
+    for (level, names), rule in zip(KEYS.items(), (well_rule, treatment_rule, "mean"), strict=True):
         if level == "treatments":
             current = current[~identity.is_name(current["Metadata_Compound"], control)]
         keys = [f"Metadata_{name}" for name in names]
-        rules = {name: rule for name in current.columns if name.startswith(PROBABILITY)}
-        if of_assays:
-            keys.remove(MECHANISM)
-            rules = {MECHANISM: "max", **{name: "max" for name in current if name.startswith(ASSAY)}, **rules}
+        rules = {MECHANISM: "max", **{name: "max" for name in current if name.startswith(ASSAY)},  # "" sorts first
+                 **{name: rule for name in current if name.startswith(PROBABILITY)}}
         current = current.groupby(keys, dropna=False, sort=True)[[*rules]].agg(rules).reset_index()
         current = tables[level] = current if of_assays else _with_prediction(current)
     return tables
 
 
 def _with_prediction(table: pd.DataFrame) -> pd.DataFrame:
-    """Put the class of highest probability before the probabilities; the first in order where they tie."""
-    probabilities = table[[name for name in table.columns if name.startswith("Probability_")]]
-    predicted = probabilities.idxmax(axis=1).str.removeprefix("Probability_")
+    """Put the class of highest probability before the probabilities; the first in order where they tie, "" of none."""
+    probabilities = table[[name for name in table.columns if name.startswith(PROBABILITY)]]
+    predicted = probabilities.idxmax(axis=1).str.removeprefix(PROBABILITY) if len(probabilities.columns) else \
+        pd.Series("", table.index, dtype=str)
     metadata = table[[name for name in table.columns if name.startswith("Metadata_")]]
     return pd.concat([metadata, predicted.rename("Predicted_MOA"), probabilities], axis=1)

@@ -64,19 +64,25 @@ def probabilities(name: str, screen: Screen, fold: Fold, classes: list[str]) -> 
     return over_folds(name, screen, [fold], classes)[1]
 
 
-def over_folds(name: str, screen: Screen, folds: Iterable[Fold], classes: list[str]) -> tuple[np.ndarray, np.ndarray]:
+def over_folds(name: str, screen: Screen, folds: Iterable[Fold], classes: list[str], *, with_control: bool = False,
+               advance: Callable[[int], object] = lambda number: None) -> tuple[np.ndarray, np.ndarray]:
     """Return the positions of all tested fields, in the table's order, and one baseline's probabilities (S_test, K).
 
     Shortcuts are fitted on treated wells alone: control wells are everywhere and would hide what a shortcut can reach.
+    with_control: they are fitted on control wells too, which they are asked to tell from the treated ones.
     aggregate.field_predictions(table.select(positions), probabilities, classes) makes a table of the result.
+    advance: called with the number of folds that have just been predicted.
     """
     baseline, mechanisms_S = BASELINES[name], screen.table.frame["mechanism"].to_numpy()
     inputs = baseline.sees(screen)
     tested, parts = [], []
-    may_train_S = ~screen.table.is_control() if name in SHORTCUTS else np.ones(len(screen.table), bool)
+    may_train_S = np.ones(len(screen.table), bool)
+    if name in SHORTCUTS and not with_control:
+        may_train_S = ~screen.table.is_control()
     for train, test in folds:
         tested.append(test)
         parts.append(_fit_and_predict(baseline, inputs, mechanisms_S, (train[may_train_S[train]], test), classes))
+        advance(1)
     tested_S = np.concatenate(tested)
     assert len(set(tested_S)) == len(tested_S), "a field is tested in more than one fold"
     order = np.argsort(tested_S)
@@ -174,7 +180,7 @@ def _of_kinds(screen: Screen, kinds: str) -> pd.DataFrame:
 
 
 def _most_frequent() -> DummyClassifier:
-    """Return a classifier that predicts the largest class of the training side, without the compounds left out."""
+    """Return a classifier that predicts the largest class of the training side."""
     return DummyClassifier(strategy="most_frequent")
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 
 from mscnn.core.logs import log
 from mscnn.core.records import Count, NonNegative, Record, Share
+from mscnn.evaluation import scoring
 from mscnn.profiling import resampling
 from mscnn.profiling.resampling import LEVEL, Difference
 
@@ -47,7 +48,7 @@ class ErrorByChance(Record):
 class Calibration(Record):
     """The confidence of predictions beside the share that is right, of one level."""
 
-    total: Count             # predictions with a known mechanism
+    total: Count             # predictions that count: of treated wells with a known mechanism
     compounds: Count         # of these predictions
     confidence: Share        # mean
     accuracy: Share          # share right; a mechanism that is no class is never right
@@ -69,14 +70,15 @@ class LevelCalibration(Record):
         return {level: found for level in LEVELS if (found := getattr(self, level))}
 
 
-def calibrations(tables: dict[str, pd.DataFrame], *, draws: int = 1000, seed: int = 0) -> LevelCalibration | None:
-    """Return the calibration of fields and treatments; None where no mechanism is known.
+def calibrations(tables: dict[str, pd.DataFrame], control: str, *, draws: int = 1000,
+                 seed: int = 0) -> LevelCalibration | None:
+    """Return the calibration of fields and treatments; None where no prediction counts (scoring.scored_rows).
 
-    tables: {level: table}, as aggregate.aggregate returns them.
+    tables: {level: table}, as aggregate.aggregate returns them.  control: compound of the untreated wells.
     """
     found = {}
     for level in LEVELS:
-        table = tables[level][tables[level]["Metadata_MOA"] != ""]
+        table = scoring.scored_rows(tables[level], control)
         if len(table):
             probabilities_NK = table[[name for name in table if name.startswith("Probability_")]].to_numpy(float)
             right_N = (table["Predicted_MOA"] == table["Metadata_MOA"]).to_numpy(bool)

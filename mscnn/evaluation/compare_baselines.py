@@ -4,6 +4,7 @@ A run is a run directory of train.py, or a folder of folds (`mscnn loco`, slurm/
 """
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +13,18 @@ import torch
 
 from mscnn.core import config, files, foreign_table, run_directory
 from mscnn.core.errors import DataError, UsageError
-from mscnn.core.logs import log, progress
+from mscnn.core.logs import log, progress, working
 from mscnn.data.pixels import handcrafted
 from mscnn.data.pixels.dataset_scale import DatasetScale
 from mscnn.data.pixels.reader import FieldReader
-from mscnn.data.tables import splits
+from mscnn.data.tables import sides, splits
 from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed import world
-from mscnn.evaluation import aggregate, baselines, load_run, results, scoring
+from mscnn.evaluation import aggregate, baselines, control_scores, load_run, results, scoring
+from mscnn.evaluation.control_scores import ControlAccuracy
 from mscnn.evaluation.results import BASELINES, EvaluationDescription
 from mscnn.evaluation.run_folders import evaluations_of, scores_folder, trainings_of
-from mscnn.evaluation.scoring import BaselineResult, BaselineResults, BaselineScores
+from mscnn.evaluation.scoring import BaselineResult, BaselineResults, BaselineScores, Score
 from mscnn.model import MCNN
 from mscnn.model.acceleration import Acceleration
 from mscnn.profiling import h5ad, h5ad_writer, profile_table, retrieval
@@ -35,6 +37,7 @@ from mscnn.training.statistics import measure
 FEATURES = "features.parquet"
 KEYS = ("Metadata_Plate", "Metadata_Well", "Metadata_Site")
 DRAWS = 1000  # of compounds and of labels, for each baseline
+NOT_SCORED = BaselineScores(*(Score(0, 0) for _ in scoring.LEVELS), compounds_fields={})  # one mechanism: nothing to tell
 
 
 def score_baselines(run: Path, *, features: Path | None, nuclei: str | None, workers: int, microbatch: int,
@@ -48,33 +51,67 @@ def score_baselines(run: Path, *, features: Path | None, nuclei: str | None, wor
     """
     trainings = trainings_of(run)
     settings = config.from_flat(run_directory.read_settings(trainings[0]))
-    settings = dataclasses.replace(settings, data=settings.data.at(moved, image_root, follow_links))
+    data = dataclasses.replace(settings.data.at(moved, image_root, follow_links), leave_out=None)
+    settings = dataclasses.replace(settings, data=data)
     if settings.data.assays:
         raise UsageError(f"{run} has learnt assays, and baselines predict mechanisms; name a run of mechanisms")
-    sites = prepare_data.load_sites(settings.data, needs_labels=not settings.objective.is_label_free)
+    _require_table(data, trainings[0])
+    sites = prepare_data.load_sites(data, needs_labels=not settings.objective.is_label_free,
+                                    left_out=splits.read_left_out(trainings[0]))
     folds = _folds(trainings, results.read_description(scores_folder(run)), sites)
     table = prepare_data.with_shape(sites.labelled(), settings.data.size(), world.World())
     measured = baselines.align(table, _features(run, table, features, nuclei, workers))
     screen = baselines.Screen(table, measured, _statistics(table, settings, microbatch),
                               _untrained(table, settings, microbatch))
-    held_out = np.concatenate([test for _, test in folds])
-    if not len(held_out):
+    tested = np.concatenate([test for _, test in folds])
+    if not len(tested):
         raise UsageError(f"{run} holds nothing out, so that there is nothing to compare")
-    at_random = _random_folds(table, held_out)
-    found = BaselineResults(len(folds), {}, _retrieval(run, screen, held_out, settings))
-    for name in baselines.available(screen):
-        held_out = _score(name, screen, folds, settings)
-        random = _score(name, screen, at_random, settings) if at_random else None
-        found.baselines[name] = BaselineResult("shortcut" if name in baselines.SHORTCUTS else "real", held_out, random)
-        log.info("%-26s %s fields right", name, ", ".join(
-            f"{split} {scores.fields.correct}/{scores.fields.total}"
-            for split, scores in (("held out", held_out), ("random", random)) if scores))
+    is_control, mechanisms = table.is_control(), table.frame["mechanism"]
+    if is_one_effect := mechanisms[~is_control].nunique() < 2:
+        log.info("treated wells have one mechanism, of which every guess is right: baselines are asked to tell it from the "
+                 "control alone")
+    treated_folds = [] if is_one_effect else [(train, test[~is_control[test]]) for train, test in folds]
+    at_random = [] if is_one_effect else _random_folds(table, tested[~is_control[tested]])
+    of_controls = folds if is_control[tested].any() else []
+    with working("retrieval of the held-out treatments"):
+        found = BaselineResults(len(folds), {}, _retrieval(run, screen, tested[~is_control[tested]], settings))
+    names = baselines.available(screen)
+    steps = len(names) * sum(map(len, (treated_folds, at_random, of_controls)))
+    with progress(steps, "baselines", unit="fold") as bar:
+        for name in names:
+            held_out = _score(name, screen, treated_folds, settings, bar.advance) if treated_folds else NOT_SCORED
+            random = _score(name, screen, at_random, settings, bar.advance) if at_random else None
+            controls = _score_controls(name, screen, of_controls, settings, bar.advance) if of_controls else None
+            found.baselines[name] = BaselineResult("shortcut" if name in baselines.SHORTCUTS else "real", held_out, random,
+                                                   controls)
+            log.info("%-26s %s", name, _told(found.baselines[name]))
     for line in retrieval.lines(found.retrieval):
         log.info("%s", line)
     out = scores_folder(run) / BASELINES
     files.write_json(out, found.to_json())
     log.info("baselines: %s", out)
     return found
+
+
+def _require_table(data: config.Data, training: Path) -> None:
+    """Raise DataError where the table or folder that a training names is not there, as seen from this folder."""
+    place = Path(next(filter(None, (getattr(data, name) for name in config.SCREENS))))
+    if not place.exists():
+        raise DataError(f"{place}: the training in {training} names its table so, and it is not there; say with --data "
+                        "where it is now, or start from the folder in which the training was started")
+
+
+def _told(result: BaselineResult) -> str:
+    """Return the counts of a baseline on one line."""
+    counts = ", ".join(f"{split} {scores.fields.correct}/{scores.fields.total}"
+                       for split, scores in (("held out", result.held_out), ("random", result.random))
+                       if scores and scores.fields.total)
+    parts = [f"{counts} fields right"] if counts else []
+    if result.controls:
+        control, effects = result.controls.control, result.controls.effects
+        parts.append(f"control from effect {100 * result.controls.balanced:.0f} % (chance 50 %; wells: control "
+                     f"{control.count}/{control.total}, effects {effects.count}/{effects.total})")
+    return "; ".join(parts) or "nothing to tell apart"
 
 
 def _random_folds(table: SiteTable, held_out: np.ndarray) -> list[baselines.Fold]:
@@ -93,13 +130,13 @@ def _folds(trainings: list[Path], description: EvaluationDescription, sites: Sit
     """
     records, is_labelled = description.splits(), (sites.frame["mechanism"] != "").to_numpy()
     if description.is_one_network and description.folds is not None:
-        sides = [np.where(splits.is_among(sites, "compound", record.held_out), splits.TEST, splits.TRAIN)
+        of_folds = [np.where(sides.is_among(sites, "compound", record.held_out), splits.TEST, splits.TRAIN)
                  for record in records]
     else:
-        sides = [_sides(training / "split.csv", sites, record)
+        of_folds = [_sides(training / "split.csv", sites, record)
                  for training, record in zip(trainings, records, strict=True)]
     return [(np.flatnonzero(side[is_labelled] == splits.TRAIN), np.flatnonzero(side[is_labelled] == splits.TEST))
-            for side in sides]
+            for side in of_folds]
 
 
 def _sides(path: Path, table: SiteTable, record: splits.SplitRecord) -> np.ndarray:
@@ -190,11 +227,24 @@ def _untrained(table: SiteTable, settings: config.Config, microbatch: int) -> np
                        acceleration=acceleration, advance=bar.advance)[1]
 
 
-def _score(name: str, screen: baselines.Screen, folds: list[baselines.Fold], settings: config.Config) -> BaselineScores:
+def _score_controls(name: str, screen: baselines.Screen, folds: list[baselines.Fold], settings: config.Config,
+                    advance: Callable[[int], object]) -> ControlAccuracy | None:
+    """Return how many held-out control and treated wells a baseline puts on the right side; None without either."""
+    classes, control = screen.table.mechanisms(), screen.table.control
+    positions, probabilities_SK = baselines.over_folds(name, screen, folds, classes, with_control=True, advance=advance)
+    fields = aggregate.field_predictions(screen.table.select(positions), probabilities_SK, classes)
+    tables = aggregate.aggregate(fields, control, well_rule=settings.aggregation.aggregate_wells,
+                                 treatment_rule=settings.aggregation.aggregate_treatments)
+    return control_scores.accuracy(tables["wells"], control)
+
+
+def _score(name: str, screen: baselines.Screen, folds: list[baselines.Fold], settings: config.Config,
+           advance: Callable[[int], object]) -> BaselineScores:
     classes = screen.table.mechanisms()
-    positions, probabilities_SK = baselines.over_folds(name, screen, folds, classes)
+    positions, probabilities_SK = baselines.over_folds(name, screen, folds, classes, advance=advance)
     fields = aggregate.field_predictions(screen.table.select(positions), probabilities_SK, classes)
     tables = aggregate.aggregate(fields, screen.table.control, well_rule=settings.aggregation.aggregate_wells,
                                  treatment_rule=settings.aggregation.aggregate_treatments)
-    scores = scoring.scores(tables, draws=DRAWS, permutations=DRAWS, seed=settings.run.seed)
-    return BaselineScores(**scores, compounds_fields=scoring.by_compound(fields))
+    scores = scoring.scores(tables, screen.table.control, draws=DRAWS, permutations=DRAWS, seed=settings.run.seed)
+    return BaselineScores(**scores, compounds_fields=scoring.by_compound(fields, screen.table.control),
+                          compounds_treatments=scoring.by_compound(tables["treatments"], screen.table.control))

@@ -12,15 +12,9 @@ OUT/inner/fold-K/CANDIDATE
                     inner folds that choose the settings of fold K; they never read what fold K holds out
 """
 
-import os
-import signal
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
@@ -30,20 +24,18 @@ import yaml
 
 from mscnn.core import files, run_directory
 from mscnn.core.errors import DataError, UsageError
-from mscnn.core.files import LOCK, lock_file, read_yaml, write_atomically
-from mscnn.core.logs import clock, log
+from mscnn.core.files import read_yaml, write_atomically
+from mscnn.core.logs import log
 from mscnn.core.record_files import read_json
 from mscnn.core.records import KEY, Count, Record
-from mscnn.distributed import core_plan, cpu_topology, launchers
-from mscnn.evaluation import results
+from mscnn.distributed import core_plan, cpu_topology
+from mscnn.evaluation import fold_processes, results
+from mscnn.evaluation.combine_folds import combine_folds
+from mscnn.evaluation.fold_progress import FoldProgress
 
 PROGRAM = (sys.executable, "-m", "mscnn")
 NETWORK = "network"
 CONFIG, FOLDS, CHOSEN = "config.yaml", "folds.yaml", "chosen.json"
-INTERRUPT = 3.0  # seconds in which a process that was interrupted has to end
-_running: set[subprocess.Popen] = set()
-_starting = threading.Lock()
-_ended: set[Path] = set()  # folders whose folds must not start any more
 
 
 @dataclass(frozen=True)
@@ -101,36 +93,38 @@ def run_folds(plan: FoldPlan, prepare: Callable[[int, Path], object] = lambda nu
     """Run all unfinished folds, then combine all folds; return the folder of the scores.
 
     prepare: called with a fold's number and a folder, writes split.csv there; inner folds split its training side.
-    A fold that fails is named, the others continue.  Raises UsageError at the end naming the folds that failed.
+    A fold that fails is named, the others continue.  Raises UsageError at the end naming the folds that failed, and Stopped
+    after a signal, when all trainings have saved.
     """
     evaluations = [plan.out / "evaluation" / str(number) for number in range(len(plan.folds))]
     waiting = [number for number, folder in enumerate(evaluations) if not _is_done(folder)]
     log.info("%d folds, %d of them to do, %d at a time", len(plan.folds), len(waiting), plan.jobs)
-    places, finished, failed, started = SimpleQueue(), [], [], time.monotonic()
+    places, failed = SimpleQueue(), []
+    total = sum(_trainings_left(plan, number) for number in waiting)
+    shown = FoldProgress(total, "trainings" if plan.candidates else "folds")
     for cpus in core_plan.shares(cpu_topology.read_topology(), cpu_topology.allowed_cpus(), plan.jobs):
         places.put(cpus)
 
     def run_fold(number: int) -> None:
         name = f"fold {number} ({'; '.join(plan.folds[number])})"
         try:
-            _run_fold(plan, number, places, prepare)
+            _run_fold(plan, number, places, prepare, shown)
         except (subprocess.CalledProcessError, DataError) as problem:
+            if fold_processes.is_ending(plan.out):
+                return
             failed.append(f"{name}: {getattr(problem, 'output', problem)}")
             log.warning("FAILED %s", failed[-1])
         else:
-            finished.append(number)
-            left = (time.monotonic() - started) / len(finished) * (len(waiting) - len(finished))
-            log.info("%s: %s;  %d folds left, eta %s", name, _counts(evaluations[number]), len(waiting) - len(finished),
-                     clock(left))
+            left = sum(not _is_done(folder) for folder in evaluations)
+            log.info("%s: %s;  %d fold%s left", name, _counts(evaluations[number]), left, "s" * (left != 1))
 
-    with _locked(plan.out), _interrupt_children(), ThreadPoolExecutor(plan.jobs) as pool, \
-            _terminate_children(plan.out, pool):
+    with shown.shown(), fold_processes.pool_of_processes(plan.out, plan.jobs) as pool:
         for future in [pool.submit(run_fold, number) for number in waiting]:
             future.result()
     if failed:
         raise UsageError("\n  ".join([f"{len(failed)} of {len(plan.folds)} folds failed; mend the cause and run the same "
                                       "command again, which runs them alone", *failed]))
-    results.combine_folds(evaluations, plan.out / "scores")
+    combine_folds(evaluations, plan.out / "scores")
     return plan.out / "scores"
 
 
@@ -141,17 +135,19 @@ def run_one_network(plan: FoldPlan) -> Path:
     plan.jobs ranks.  Raises UsageError with the last line of what failed.
     """
     run_dir, scores, cpus = plan.out / NETWORK, plan.out / "scores", cpu_topology.allowed_cpus()
+    shown = FoldProgress(1, "the network")
     ranks = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(plan.jobs)) if plan.jobs > 1 else ()
 
     def run() -> None:
-        if not (run_dir / run_directory.SUMMARY).exists():
-            _start(plan, NETWORK, cpus, "train", plan.preset, "--config", plan.out / CONFIG, "--split-method", "hold-out",
-                   "--run-dir", run_dir, "--resume", "auto", launcher=ranks)
-        if not _is_done(scores):
-            _start(plan, "evaluation", cpus, "evaluate", "--checkpoint", run_dir, "--out", scores, launcher=ranks)
+        with shown.training(NETWORK, run_dir, _log(plan, "evaluation")):
+            if not (run_dir / run_directory.SUMMARY).exists():
+                _start(plan, NETWORK, cpus, "train", plan.preset, "--config", plan.out / CONFIG, "--split-method",
+                       "hold-out", "--run-dir", run_dir, "--resume", "auto", launcher=ranks)
+            if not _is_done(scores):
+                _start(plan, "evaluation", cpus, "evaluate", "--checkpoint", run_dir, "--out", scores, launcher=ranks)
 
     log.info("one network for all folds, on %d ranks, then a read-out for each of %d compounds", plan.jobs, len(plan.folds))
-    with _locked(plan.out), _interrupt_children(), ThreadPoolExecutor(1) as pool, _terminate_children(plan.out, pool):
+    with shown.shown(), fold_processes.pool_of_processes(plan.out, 1) as pool:
         try:
             pool.submit(run).result()
         except subprocess.CalledProcessError as problem:
@@ -161,19 +157,27 @@ def run_one_network(plan: FoldPlan) -> Path:
     return scores
 
 
-def _run_fold(plan: FoldPlan, number: int, places: SimpleQueue, prepare: Callable[[int, Path], object]) -> None:
+def _trainings_left(plan: FoldPlan, number: int) -> int:
+    """Return how many trainings a fold has left, each with its evaluation: those of its inner folds, and its own."""
+    inner = plan.out / "inner" / f"fold-{number}"
+    return 1 + sum(not _is_done(inner / name / "evaluation" / str(fold)) for name in plan.candidates
+                   for fold in range(plan.inner_folds) if not (inner / CHOSEN).exists())
+
+
+def _run_fold(plan: FoldPlan, number: int, places: SimpleQueue, prepare: Callable[[int, Path], object],
+              shown: FoldProgress) -> None:
     """Choose settings where there are candidates, train without the fold's compounds, and score on them."""
     options = {}
     if plan.candidates:
         inner = plan.out / "inner" / f"fold-{number}"
         files.make_output_folder(inner)
         prepare(number, inner)
-        options = _choose(plan, number, inner, places)
+        options = _choose(plan, number, inner, places, shown)
     _train_and_score(plan, f"fold-{number}", plan.out / f"fold-{number}", plan.out / "evaluation" / str(number), places,
-                     **options, split_method=plan.split, fold=number)
+                     shown, **options, split_method=plan.split, fold=number)
 
 
-def _choose(plan: FoldPlan, number: int, inner: Path, places: SimpleQueue) -> dict[str, Any]:
+def _choose(plan: FoldPlan, number: int, inner: Path, places: SimpleQueue, shown: FoldProgress) -> dict[str, Any]:
     """Return the settings of the best candidate: most treatments right in inner folds, then most fields, then first."""
     if not (inner / CHOSEN).exists():
         scores = {}
@@ -183,9 +187,9 @@ def _choose(plan: FoldPlan, number: int, inner: Path, places: SimpleQueue) -> di
                 evaluations.append(inner / name / "evaluation" / str(fold))
                 if not _is_done(evaluations[-1]):
                     _train_and_score(plan, f"inner-{number}-{name}-{fold}", inner / name / f"fold-{fold}", evaluations[-1],
-                                     places, **options, split_method="k-fold", folds=plan.inner_folds, fold=fold,
+                                     places, shown, **options, split_method="k-fold", folds=plan.inner_folds, fold=fold,
                                      split_within=inner / "split.csv")
-            scores[name] = results.combine_folds(evaluations, inner / name / "scores")
+            scores[name] = combine_folds(evaluations, inner / name / "scores")
         best = max(scores, key=lambda name: (scores[name].treatments.correct, scores[name].fields.correct))
         counts = {name: {level: [score.correct, score.total] for level, score in of_candidate.by_level().items()}
                   for name, of_candidate in scores.items()}
@@ -199,25 +203,31 @@ def _choose(plan: FoldPlan, number: int, inner: Path, places: SimpleQueue) -> di
 
 
 def _train_and_score(plan: FoldPlan, name: str, run_dir: Path, evaluation: Path, places: SimpleQueue,
-                     **options: Any) -> None:
+                     shown: FoldProgress, **options: Any) -> None:
     """Train, unless the run has finished, then evaluate. Raises CalledProcessError with the last line of either.
 
     options: settings of the training.
     """
     cpus = places.get()
     try:
-        settings = [word for option, value in options.items() for word in (f"--{option.replace('_', '-')}", str(value))]
-        if not (run_dir / run_directory.SUMMARY).exists():
-            _start(plan, name, cpus, "train", plan.preset, "--config", plan.out / CONFIG, *settings,
-                   "--run-dir", run_dir, "--resume", "auto")
-        try:
-            _start(plan, name, cpus, "evaluate", "--checkpoint", run_dir, "--out", evaluation, "--profiles", plan.profiles)
-        except subprocess.CalledProcessError as problem:
-            if problem.returncode != DataError.exit_code or not _is_done(evaluation):
-                raise
-            log.warning("%s: %s", name, problem.output)  # a picture, or the like
+        with shown.training(name, run_dir, _log(plan, name)):
+            settings = [word for option, value in options.items() for word in (f"--{option.replace('_', '-')}", str(value))]
+            if not (run_dir / run_directory.SUMMARY).exists():
+                _start(plan, name, cpus, "train", plan.preset, "--config", plan.out / CONFIG, *settings,
+                       "--run-dir", run_dir, "--resume", "auto")
+            _score(plan, name, cpus, run_dir, evaluation)
     finally:
         places.put(cpus)
+
+
+def _score(plan: FoldPlan, name: str, cpus: frozenset[int], run_dir: Path, evaluation: Path) -> None:
+    """Evaluate a run; a picture or the like that could not be written is logged."""
+    try:
+        _start(plan, name, cpus, "evaluate", "--checkpoint", run_dir, "--out", evaluation, "--profiles", plan.profiles)
+    except subprocess.CalledProcessError as problem:
+        if problem.returncode != DataError.exit_code or not _is_done(evaluation):
+            raise
+        log.warning("%s: %s", name, problem.output)
 
 
 def _start(plan: FoldPlan, name: str, cpus: frozenset[int], command: str, *arguments: Any,
@@ -226,21 +236,13 @@ def _start(plan: FoldPlan, name: str, cpus: frozenset[int], command: str, *argum
 
     Raises CalledProcessError with the last line of its output.
     """
-    (plan.out / "log").mkdir(exist_ok=True)
-    path = (plan.out / "log" / f"{name}.txt").absolute()
-    with _starting, path.open("a") as output, cpu_topology.on(cpus):
-        if plan.out in _ended:
-            raise subprocess.CalledProcessError(1, command, "not started: the command is ending")
-        process = subprocess.Popen([PROGRAM[0], *launcher, *PROGRAM[1:], command, *map(str, arguments)], stdout=output,
-                                   stderr=subprocess.STDOUT, close_fds=False,  # the lock lasts as long as they do
-                                   env=launchers.child_env())
-        _running.add(process)
-    code = process.wait()
-    _running.discard(process)
-    if code:
-        lines = path.read_text(errors="replace").strip().splitlines() or ["no output"]
-        said = [line for line in lines if line.startswith(f"mscnn {command}: ")]  # torchrun has its own last lines
-        raise subprocess.CalledProcessError(code, command, f"exit code {code}: {(said or lines)[-1]} (all of it: {path})")
+    words = [PROGRAM[0], *launcher, *PROGRAM[1:], command, *map(str, arguments)]
+    fold_processes.run_logged(words, command, _log(plan, name), cpus, plan.out)
+
+
+def _log(plan: FoldPlan, name: str) -> Path:
+    """Return the file of the output of a training and its evaluation."""
+    return (plan.out / "log" / f"{name}.txt").absolute()
 
 
 def _is_done(evaluation: Path) -> bool:
@@ -254,45 +256,3 @@ def _counts(evaluation: Path) -> str:
         return f"{scores.assays.compounds} compounds"
     return f"fields {scores.fields.correct}/{scores.fields.total}, " \
            f"treatments {scores.treatments.correct}/{scores.treatments.total}"
-
-
-@contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    """Lock the folder against other commands, and against processes that an earlier command left. Raises UsageError."""
-    try:
-        file = lock_file(out / LOCK)
-    except BlockingIOError:
-        raise UsageError(f"{out}: another process works on its folds; wait for it, or end it") from None
-    with file:
-        os.set_inheritable(file.fileno(), True)
-        yield
-
-
-@contextmanager
-def _terminate_children(out: Path, pool: ThreadPoolExecutor) -> Iterator[None]:
-    """On an exception, an interrupt or a signal in the block, start no more processes and terminate those that run."""
-    _ended.discard(out)
-    try:
-        yield
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        with _starting:
-            _ended.add(out)
-            for process in list(_running):
-                process.terminate()
-        raise
-
-
-@contextmanager
-def _interrupt_children() -> Iterator[None]:
-    """On an interrupt while processes that were terminated still save, end them at once, too."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        for process in list(_running):
-            process.send_signal(signal.SIGINT)
-            try:
-                process.wait(INTERRUPT)
-            except subprocess.TimeoutExpired:
-                process.kill()
-        raise

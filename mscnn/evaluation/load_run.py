@@ -13,14 +13,16 @@ from typing import NamedTuple
 import numpy as np
 
 from mscnn.core import config, identity
-from mscnn.core.errors import DataError, UsageError
+from mscnn.core.errors import DataError, UsageError, printable
 from mscnn.core.logs import log
 from mscnn.data.pixels import compare_counts as compare
 from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.pixels.scale import Scale, scale_from_record
 from mscnn.data.read_screen import read_screen
 from mscnn.data.tables import splits
+from mscnn.data.tables.available import is_available, left_out
 from mscnn.data.tables.control import note_absence
+from mscnn.data.tables.image_source import source_paths
 from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed.world import World
 from mscnn.evaluation.settings import EvaluationSettings
@@ -31,6 +33,8 @@ from mscnn.training.checkpoint import Checkpoint
 from mscnn.training.inference import predict
 
 NOT_MEASURED = "plates that were not measured have the mean light and scale of those that were"
+ONLY_HELD_OUT = "images of fields that were trained on are not there ({}), so profiles are of the held-out fields alone: " \
+                "activity and nearest known compounds are not told"
 SEEN_ALL = "one label-free network for all folds: it has seen the images of what it is scored on, without labels " \
            "(transductive); each compound is predicted by a read-out that was fitted without it"
 SEEN = "the network has seen images of what it is scored on, without labels (--transductive)"
@@ -59,31 +63,31 @@ class EvaluationSites:
 
 
 def select_sites(settings: EvaluationSettings, checkpoint: Checkpoint, ranks: World) -> EvaluationSites:
-    """Return the held-out sites, or those of another table; with --profiles all, those trained on too; a collective.
+    """Return the held-out sites, or those of another table; unless --profiles held-out, those trained on too; a collective.
 
     Where a label-free network was trained on all compounds, all are predicted, each by a read-out fitted to the others.
     Raises DataError or UsageError on all ranks alike for sites that the network cannot predict.
     """
-    data, split = ranks.run_on_all_or_raise(lambda: _data_settings(settings, checkpoint)), checkpoint.split
-    is_transductive, over_compounds = checkpoint.settings["transductive"], False
+    data, split = ranks.run_on_all_or_raise(lambda: data_settings(settings, checkpoint)), checkpoint.split
+    over_compounds = False
     if settings.another():
         table = ranks.run_on_all_or_raise(lambda: _other_screen(data, checkpoint))
         notes, is_scored = [*splits.overlap(split, table), *filter(None, [note_absence(table)])], np.ones(len(table), bool)
-        if is_transductive and identity.in_common(split.held_out, table.frame["compound"]):
+        notes += [*table.notes, *(f"in training, {note}" for note in split.notes)]
+        if checkpoint.settings["transductive"] and identity.in_common(split.held_out, table.frame["compound"]):
             notes.append(SEEN)
     else:
-        table = ranks.run_on_all_or_raise(lambda: prepare_data.load_sites(data, needs_labels=not is_label_free(checkpoint)))
-        is_scored = splits.restore(split, table).side == splits.TEST
-        notes = [split.leaks] if split.leaks else []
-        if is_label_free(checkpoint) and not is_scored.any():
-            over_compounds, is_scored = True, ~table.is_control()
-            notes.append(SEEN_ALL)
-        elif is_transductive:
-            notes.append(SEEN)
-        if settings.profiles == "held-out" and not over_compounds:
-            table, is_scored = table.select(is_scored), np.ones(is_scored.sum(), bool)
+        own = ranks.run_on_all_or_raise(lambda: own_sites(data, checkpoint, available=settings.available))
+        table, is_scored, over_compounds, notes = own.table, own.is_scored, own.over_compounds, list(own.notes)
+        if settings.profiles != "all" and not over_compounds and is_scored.any():
+            lacking = ranks.gather(_lacking(table.select(~is_scored)) if ranks.rank == 0 else "")[0]
+            if settings.profiles == "held-out" or lacking:
+                table, is_scored = table.select(is_scored), np.ones(is_scored.sum(), bool)
+                notes += [ONLY_HELD_OUT.format(lacking)] if settings.profiles == "auto" else []
     if not is_scored.any():
         raise UsageError("the checkpoint's split held nothing out; name a table to score with --sites")
+    if note := note_one_effect(table, checkpoint.classes):
+        notes.append(note)
     unknown = sorted(set(table.frame["mechanism"][is_scored]) - {"", *split.trained["mechanisms"]})
     if unknown and not is_of_assays(checkpoint):
         notes.append(f"mechanisms that were not trained, so always wrong: {'; '.join(unknown)}")
@@ -91,6 +95,42 @@ def select_sites(settings: EvaluationSettings, checkpoint: Checkpoint, ranks: Wo
     ranks.require_equal(data=table.fingerprint(), pixels=prepare_data.sample_digest(table))
     _require_same_shape(table, data, checkpoint)
     return EvaluationSites(table, is_scored, notes, over_compounds)
+
+
+def own_sites(data: config.Data, checkpoint: Checkpoint, *, available: bool = False) -> EvaluationSites:
+    """Return all sites of the training's own table, and which are scored. Raises DataError where the table has changed.
+
+    available: only the sites whose image files are all there.
+    """
+    split = checkpoint.split
+    table = prepare_data.load_sites(data, needs_labels=not is_label_free(checkpoint), left_out=split.left_out)
+    is_scored = splits.restore(split, table).side == splits.TEST
+    notes = [*filter(None, [split.leaks, split.meaning]), *split.notes]
+    if available and not (is_there := is_available(table.frame["files"])).all():
+        notes.append(left_out(table.frame, is_there))
+        if is_scored.any() and not is_scored[is_there].any():
+            raise DataError("no held-out field has all its image files, as --available needs; name the folder they are in "
+                            "with --image-root")
+        table, is_scored = table.select(is_there), is_scored[is_there]
+    if is_label_free(checkpoint) and not is_scored.any():
+        return EvaluationSites(table, ~table.is_control(), [*notes, SEEN_ALL], over_compounds=True)
+    return EvaluationSites(table, is_scored, [*notes, *([SEEN] if checkpoint.settings["transductive"] else [])])
+
+
+def _lacking(table: SiteTable) -> str:
+    """Return the first image file of the sites that is not there, and how many lack; "" where all are there."""
+    sources = table.frame["record"].str[0] if "record" in table.frame else table.frame["files"].explode()
+    paths = dict.fromkeys(path for source in sources.unique() for path in source_paths(source))
+    missing = [path for path in paths if not Path(path).exists()]
+    return f"{printable(missing[0])} and {len(missing) - 1} more" if len(missing) > 1 else "".join(map(printable, missing))
+
+
+def note_one_effect(table: SiteTable, classes: list[str]) -> str:
+    """Return what a reader must know of scores where a network tells the control from one mechanism; "" elsewhere."""
+    if len(classes) != 2 or not set(table.frame["mechanism"][table.is_control()]) & set(classes):
+        return ""
+    return ("the network tells the control from one mechanism alone: treated fields that are right are those that are "
+            "called, which says nothing without the control wells that are called too")
 
 
 def is_label_free(checkpoint: Checkpoint) -> bool:
@@ -175,13 +215,14 @@ def predict_sites(checkpoint: Checkpoint, network: MCNN, fields: FieldReader, ra
     return probabilities, features
 
 
-def _data_settings(settings: EvaluationSettings, checkpoint: Checkpoint) -> config.Data:
+def data_settings(settings: EvaluationSettings, checkpoint: Checkpoint) -> config.Data:
     """Return where the table is: the checkpoint's settings, replaced by those of the command line.
 
     Raises UsageError for the checkpoint's channels in another order.  Raises DataError where the checkpoint, which anybody
     can have made, names no file: /dev/zero would be read for ever.
     """
-    data = config.from_flat(checkpoint.settings).data
+    data = dataclasses.replace(config.from_flat(checkpoint.settings).data, leave_out=settings.leave_out,
+                               leave_out_flags=settings.leave_out_flags)
     asked = [name.strip() for name in (settings.channels or "").split(",")]
     if asked != checkpoint.channels and sorted(asked) == sorted(checkpoint.channels):
         raise UsageError(f"--channels {settings.channels}: the network sees channels in the order "
@@ -190,8 +231,11 @@ def _data_settings(settings: EvaluationSettings, checkpoint: Checkpoint) -> conf
         channels = None if settings.packed else settings.channels or ",".join(checkpoint.channels)
         data = dataclasses.replace(data, bbbc021=settings.bbbc021, sites=settings.sites, packed=settings.packed,
                                    columns=settings.columns, channels=channels, image_root=None, follow_links=None,
-                                   assays=None)
+                                   assays=None, available=settings.available,
+                                   concentration_unit=settings.concentration_unit)
     data = data.at(settings.data, settings.image_root, settings.follow_links)
+    if settings.available and data.packed:
+        raise UsageError("--available true is for image files, and all fields of a pack are there; leave it out")
     if settings.assays:
         if not is_of_assays(checkpoint):
             raise UsageError(f"--assays {settings.assays}: the network has learnt mechanisms, and no assays; leave it out")

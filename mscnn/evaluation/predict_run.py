@@ -5,6 +5,7 @@ Shapes: S sites, K classes, F features of the network.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -13,6 +14,7 @@ import pandas as pd
 
 from mscnn.core import config
 from mscnn.core.errors import DataError
+from mscnn.core.logs import Progress, progress
 from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.tables.splits import SplitRecord
 from mscnn.distributed.world import World
@@ -23,6 +25,8 @@ from mscnn.readout.readout import Readout
 from mscnn.readout.tables import STATISTICS, Features, side_by_side
 from mscnn.training.checkpoint import Checkpoint
 from mscnn.training.statistics import columns_of, measure_statistics
+
+HIDDEN = partial(progress, rank=1)  # only rank 0 shows its progress
 
 
 @dataclass(frozen=True)
@@ -41,11 +45,13 @@ class Predictions:
 def predict_run(saved: Checkpoint, network: MCNN, fields: FieldReader, ranks: World, *, microbatch: int, source: str,
                 over_compounds: bool = False, measure_plates: bool = False,
                 loader_thread_init: Callable[[], object] = lambda: None,
-                advance: Callable[[int], object] = lambda number: None) -> Predictions:
+                advance: Callable[[int], object] = lambda number: None,
+                shown: Callable[..., AbstractContextManager[Progress]] = HIDDEN) -> Predictions:
     """Return what a checkpoint computes of all sites of a reader; a collective.
 
     source: of the checkpoint, for errors.  over_compounds: predict each compound by a read-out that is fitted to the other
     ones.  measure_plates: plates are not those of the training, so that a read-out scales them by their untreated wells.
+    shown: as logs.progress, for what follows the network.
     The rest is as in load_run.predict_sites, which computes what the network does.
     """
     probabilities_SK, features_SF = load_run.predict_sites(
@@ -57,18 +63,20 @@ def predict_run(saved: Checkpoint, network: MCNN, fields: FieldReader, ranks: Wo
     columns = columns_of(tuple(saved.channels))
     readout = readout_predictions.load_readout(saved, columns, source)
     assert readout is not None
-    statistics_SD = measure_statistics(fields, np.arange(len(fields.table)), microbatch=microbatch, world=ranks,
-                                       loader_thread_init=loader_thread_init)
+    with shown(len(fields.table), "pixel statistics", unit="field") as bar:
+        statistics_SD = measure_statistics(fields, np.arange(len(fields.table)), microbatch=microbatch, world=ranks,
+                                           loader_thread_init=loader_thread_init, advance=bar.of_ranks(ranks.size))
     if not (np.isfinite(statistics_SD).all() and np.isfinite(features_SF).all()):
         raise DataError(f"{source}: statistics or features are not finite, and no read-out can use them; look for damaged "
                         "images with `mscnn check`")
     found = replace(found, statistics=pd.DataFrame(statistics_SD, columns=columns[STATISTICS]))
     return _read_out(saved, readout, fields, side_by_side(columns, features_SF, statistics_SD), found, ranks,
-                     over_compounds=over_compounds, measure_plates=measure_plates)
+                     over_compounds=over_compounds, measure_plates=measure_plates, shown=shown)
 
 
 def _read_out(saved: Checkpoint, readout: Readout, fields: FieldReader, features: Features, found: Predictions,
-              ranks: World, *, over_compounds: bool, measure_plates: bool) -> Predictions:
+              ranks: World, *, over_compounds: bool, measure_plates: bool,
+              shown: Callable[..., AbstractContextManager[Progress]] = HIDDEN) -> Predictions:
     """Return the predictions by read-outs; those of sites without a mechanism are always by the checkpoint's."""
     facts = readout_predictions.facts_of_sites(fields.table, saved.classes)
     learnt = [*saved.split.trained["compounds"], *(saved.split.held_out if saved.settings["transductive"] else ())]
@@ -79,7 +87,11 @@ def _read_out(saved: Checkpoint, readout: Readout, fields: FieldReader, features
     records = readout_predictions.compound_folds(fields.table, settings.run.seed)
     predict = partial(readout_predictions.over_compounds, features, facts, num_classes=len(saved.classes),
                       inner_folds=settings.aggregation.readout_folds, ranks=ranks)
-    by_fold, without_mechanism = predict(records), predict(left_out_mechanism.mechanism_folds(facts))
+    mechanisms = left_out_mechanism.mechanism_folds(facts)
+    with shown(len(records), "read-outs over compounds", unit="fold") as bar:
+        by_fold = predict(records, advance=bar.of_ranks(ranks.size))
+    with shown(len(mechanisms), "read-outs over mechanisms", unit="fold") as bar:
+        without_mechanism = predict(mechanisms, advance=bar.of_ranks(ranks.size))
     is_tested = by_fold.chosen_SK.sum(axis=1) > 0
 
     def completed(name: str) -> np.ndarray:

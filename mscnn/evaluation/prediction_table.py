@@ -22,7 +22,7 @@ ROUNDING = 1e-6  # by which a probability may leave 0 to 1
 def read(path: Path, level: str) -> pd.DataFrame:
     """Read the predictions of a level, parquet for fields and CSV for others: text, concentrations and probabilities.
 
-    Of assays, the known values too, and no predicted mechanism.
+    Of assays, the known values too, and no predicted mechanism.  Where none could be predicted, no probabilities.
     Raises DataError naming the column and the row that no evaluation writes.
     """
     if level == "fields":
@@ -35,7 +35,7 @@ def read(path: Path, level: str) -> pd.DataFrame:
     assays = [name for name in table.columns if name.startswith(ASSAY)]
     predicted = [] if assays else [PREDICTED]
     table.require(*keys, *predicted, *(ASSAY + name.removeprefix(PROBABILITY) for name in classes if assays))
-    if not classes:
+    if not classes and (table.text(PREDICTED) != "").any():
         raise DataError(f"{path}: lacks columns {PROBABILITY}*; {REMEDY}")
     frame = pd.DataFrame({
         **{name: table.finite(name, or_missing=True) if name == DOSE else table.text(name) for name in keys},
@@ -50,8 +50,11 @@ def read_readouts(path: Path) -> dict[str, pd.DataFrame]:
     return {str(name): table[(names == name).to_numpy()].reset_index(drop=True) for name in names.unique()}
 
 
-def require_scores(tables: dict[str, pd.DataFrame], scores: EvaluationScores, folder: Path) -> None:
-    """Raise DataError where the tables of an evaluation do not give its scores: files of two evaluations are mixed."""
+def require_scores(tables: dict[str, pd.DataFrame], scores: EvaluationScores, control: str, folder: Path) -> None:
+    """Raise DataError where the tables of an evaluation do not give its scores: files of two evaluations are mixed.
+
+    control: compound of the untreated wells, which never count.
+    """
     if any(aggregate.is_of_assays(table) != (scores.assays is not None) for table in tables.values()):
         raise DataError(f"{folder}: its scores are of assays, or its tables of predictions are, and not both; {REMEDY}")
     if scores.assays is not None:
@@ -59,7 +62,7 @@ def require_scores(tables: dict[str, pd.DataFrame], scores: EvaluationScores, fo
             raise DataError(f"{folder}: compounds.csv holds other assays, or other values, than its scores; {REMEDY}")
         return
     for level, table in tables.items():
-        score, counted = scores.by_level()[level], count_right(table)
+        score, counted = scores.by_level()[level], count_right(table, control)
         if (score.correct, score.total) != counted:
             raise DataError(f"{folder}: the predictions of {level} give {counted[0]}/{counted[1]} right, its scores say "
                             f"{score.correct}/{score.total}; {REMEDY}")
@@ -80,7 +83,7 @@ def _checked(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     for row, column in np.argwhere(~(np.isnan(known) | (known == 0) | (known == 1)))[:1]:
         raise DataError(f"{path}: column {assays[column]} holds {known[row, column]} in row {row + 1}, not 1, 0 or "
                         f"nothing; {REMEDY}")
-    if assays:
+    if assays or not names:
         return frame
     highest = np.array([name.removeprefix(PROBABILITY) for name in names], dtype=object)[values.argmax(axis=1)]
     for row in np.flatnonzero(frame[PREDICTED].to_numpy(dtype=object) != highest)[:1]:

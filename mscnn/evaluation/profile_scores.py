@@ -3,7 +3,7 @@
 The numbers are those of `mscnn score`, side by side.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -13,10 +13,15 @@ from mscnn.core.errors import DataError
 from mscnn.core.logs import log
 from mscnn.core.record_files import read_json
 from mscnn.core.records import Record
+from mscnn.evaluation import known_profiles
+from mscnn.evaluation.decisions import Evidence
 from mscnn.evaluation.results import PROFILE_SCORES
 from mscnn.profiling import correction, profile_table, side_by_side
-from mscnn.profiling.profile_numbers import LISTS, TEXT, ProfileNumbers
+from mscnn.profiling.known import KnownComparison
+from mscnn.profiling.profile_numbers import HITS, LISTS, NEAREST, TEXT, ProfileNumbers
+from mscnn.profiling.profile_table import ProfileTable
 from mscnn.profiling.protocol import ProtocolScore
+from mscnn.profiling.score_table import TableScores
 from mscnn.profiling.side_by_side import SideBySide
 
 NETWORK, STATISTICS = "network", "statistics"
@@ -41,30 +46,62 @@ class ProfileScores(Record):
 
 
 def write(profiles: pd.DataFrame, statistics: pd.DataFrame | None, control: str, out: Path, *, aggregate_wells: str,
-          aggregate_treatments: str, seed: int) -> None:
+          aggregate_treatments: str, seed: int, reference: ProfileTable | None = None) -> Evidence:
     """Score the profiles of an evaluation, and write profile_scores.json and the lists of the network's profiles.
 
     profiles, statistics: a row a field, as Evaluation holds them.  Profiles are scaled by the control wells of each plate
-    (median and MAD) where all plates have enough of them, else over all fields.  What cannot be scored is a warning: the
-    evaluation is whole without.
+    (median and MAD) where all plates have enough of them, else over all fields.  reference: known wells of the training,
+    with which treatments of another screen are compared, too.  What cannot be scored is a warning: the evaluation is whole
+    without.  Returns what the profiles say of each treatment.
     """
+    compared = None if reference is None else _compare(profiles, reference, control, aggregate_wells, aggregate_treatments,
+                                                       seed)
     try:
         tables = {NETWORK: profile_table.from_frame(profiles, NETWORK)}
         if statistics is not None:
             tables[STATISTICS] = profile_table.from_frame(statistics, STATISTICS)
         normalise = "mad" if correction.has_controls(tables[NETWORK], control) else "standard"
-        scores, compared = side_by_side.score(
+        scores, beside = side_by_side.score(
             tables, control=control, seed=seed, similarity="cosine", normalise=normalise, sphere=False,
             aggregate_wells=aggregate_wells, aggregate_treatments=aggregate_treatments, taxol_controls="drop",
             bootstrap=DRAWS, permutations=DRAWS)
     except DataError as problem:
-        log.warning("profiles are not scored: %s", str(problem).splitlines()[0])
-        return
-    for name, table in scores[NETWORK].tables.items():
+        log.warning("profiles are not scored: %s", why := str(problem).splitlines()[0])
+        if compared is None:
+            return Evidence(activity_note=why, known_note=why)
+        csv_safe.write_csv(compared.nearest, out / NEAREST)
+        return Evidence(None, compared.first, why, compared.note, least_p=1 / (1 + compared.score.left_out))
+    if compared is not None:
+        scores[NETWORK] = _with_training(scores[NETWORK], compared)
+    network = scores[NETWORK]
+    for name, table in network.tables.items():
         csv_safe.write_csv(table, out / name)
     found = ProfileScores({name: MeasuredProfiles(one.numbers, one.nsc, one.nscb) for name, one in scores.items()
-                           if one.numbers}, compared)
+                           if one.numbers}, beside)
     files.write_json(out / PROFILE_SCORES, found.to_json())
+    assert network.numbers is not None
+    activity, of_known = network.numbers.activity, network.numbers.known
+    return Evidence(network.tables[HITS], network.first, activity.note, of_known.note, activity.can_decide,
+                    1 / (1 + of_known.left_out))
+
+
+def _compare(profiles: pd.DataFrame, reference: ProfileTable, control: str, aggregate_wells: str, aggregate_treatments: str,
+             seed: int) -> KnownComparison | None:
+    """Return the comparison with the known compounds of the training; None, and a warning, where it cannot be had."""
+    try:
+        return known_profiles.compare(profile_table.from_frame(profiles, NETWORK), reference, control,
+                                      aggregate_wells=aggregate_wells, aggregate_treatments=aggregate_treatments,
+                                      draws=DRAWS, seed=seed)
+    except DataError as problem:
+        log.warning("treatments are not compared with the training's: %s", str(problem).splitlines()[0])
+        return None
+
+
+def _with_training(scores: TableScores, compared: KnownComparison) -> TableScores:
+    """Return the scores of the network's profiles, what is said of known mechanisms by the training's compounds, too."""
+    assert scores.numbers is not None
+    numbers = replace(scores.numbers, known=compared.score, nearest_note=compared.note)
+    return replace(scores, numbers=numbers, tables={**scores.tables, NEAREST: compared.nearest}, first=compared.first)
 
 
 def read(folder: Path, remedy: str) -> tuple[ProfileScores | None, dict[str, pd.DataFrame]]:

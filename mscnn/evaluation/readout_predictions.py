@@ -3,7 +3,7 @@
 Shapes: S sites, K classes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,10 +91,12 @@ def compound_folds(table: SiteTable, seed: int) -> list[splits.SplitRecord]:
 
 
 def over_compounds(features: Features, facts: SiteFacts, records: Iterable[splits.SplitRecord], num_classes: int, *,
-                   inner_folds: int, ranks: World) -> ReadoutPredictions:
+                   inner_folds: int, ranks: World,
+                   advance: Callable[[int], object] = lambda number: None) -> ReadoutPredictions:
     """Return the predictions of the compounds of each fold by a read-out that was fitted and chosen without them.
 
     A collective: ranks share out the folds.  Sites of no fold have probabilities 0.
+    advance: called with the number of folds that this rank has just finished.
     """
     groups = [[identity.normal_form(name) for name in record.held_out] for record in records]
     known = np.flatnonzero(facts.labels_S != UNKNOWN)
@@ -113,6 +115,7 @@ def over_compounds(features: Features, facts: SiteFacts, records: Iterable[split
             found[name][test] = readout.probabilities(name, features.select(test), facts.plates_S[test])
         chosen_SK[test] = found[readout.choice.chosen][test]
         own.append([fold, readout.choice.to_json()])
+        advance(1)
     choices = [Choice.from_json(content) for _, content in sorted((pair for part in ranks.gather(own) for pair in part),
                                                                   key=lambda pair: pair[0])]
     found = {name: ranks.sum_array(probabilities_SK) for name, probabilities_SK in found.items()}

@@ -8,9 +8,12 @@ import pandas as pd
 
 from mscnn.core.logs import log
 from mscnn.core.records import Count, Record
+from mscnn.data.tables.left_out import LeftOut
 from mscnn.evaluation import aggregate, scoring
 from mscnn.evaluation.assay_scores import AssayScores
 from mscnn.evaluation.calibration import LevelCalibration
+from mscnn.evaluation.confidence import TreatmentConfidence
+from mscnn.evaluation.control_scores import ControlScores
 from mscnn.evaluation.left_out_mechanism import LeftOutMechanism
 from mscnn.evaluation.scoring import LevelScores
 from mscnn.readout.choice import Choice
@@ -57,7 +60,10 @@ class EvaluationScores(LevelScores):
     readout: ReadoutScores | None = None                # None where the head is not chosen
     calibration: LevelCalibration | None = None         # None in files of earlier versions, and of assays
     left_out_mechanism: LeftOutMechanism | None = None  # None without read-outs over compounds
+    confidence: TreatmentConfidence | None = None       # None in files of earlier versions, and where none is predicted
     assays: AssayScores | None = None  # None where mechanisms are predicted; where assays are, no level has a total
+    controls: ControlScores | None = None  # None where no control well is scored, and of assays
+    left_out: LeftOut | None = None    # fields of the screen that --leave-out left out; None: none were
 
 
 def describe(choice: Choice) -> ReadoutScores:
@@ -92,7 +98,7 @@ def with_scores(readout: ReadoutScores, tables: dict[str, pd.DataFrame], control
     scored = {}
     for name, fields in tables.items():
         levels = aggregate.aggregate(fields, control, well_rule=well_rule, treatment_rule=treatment_rule)
-        scored[name] = LevelScores(**scoring.scores(levels, draws=DRAWS, permutations=0))
+        scored[name] = LevelScores(**scoring.scores(levels, control, draws=DRAWS, permutations=0))
     return replace(readout, candidates={name: replace(candidate, scores=scored.get(name))
                                         for name, candidate in readout.candidates.items()})
 

@@ -4,17 +4,35 @@
 """
 
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from mscnn.core import activity, config, errors, files, machine, memory, run_directory
+from mscnn.core.errors import DataError
 from mscnn.core.logs import log, open_logs, progress
+from mscnn.core.units import MICROMOLAR
+from mscnn.core.words import counted
 from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.tables import splits
 from mscnn.distributed import core_binding, core_plan, heartbeat, world
-from mscnn.evaluation import aggregate, load_run, profile_scores, readout_scores, results
+from mscnn.evaluation import (
+    aggregate,
+    confidence,
+    decisions,
+    known_profiles,
+    known_reference,
+    load_run,
+    profile_scores,
+    quality_file,
+    readout_scores,
+    results,
+)
+from mscnn.evaluation.confidence import TreatmentConfidence
+from mscnn.evaluation.decisions import Evidence
+from mscnn.evaluation.known_reference import KnownReference
 from mscnn.evaluation.predict_run import Predictions, predict_run
 from mscnn.evaluation.readout_scores import ReadoutScores
 from mscnn.evaluation.results import EvaluationDescription, FoldDescription
@@ -22,6 +40,7 @@ from mscnn.evaluation.settings import EvaluationSettings
 from mscnn.model import MCNN
 from mscnn.model.acceleration import Acceleration
 from mscnn.profiling import h5ad_writer
+from mscnn.profiling.profile_table import ProfileTable
 from mscnn.training import checkpoint
 from mscnn.training.checkpoint import Checkpoint
 
@@ -42,12 +61,18 @@ class Evaluation:
     description: EvaluationDescription
     left_out: pd.DataFrame | None = None  # predictions of the scored sites by read-outs without their mechanism; None
                                           # without read-outs over compounds
+    reference: ProfileTable | None = None  # of another screen: known wells of the training; None where they cannot be had
+    calibrated_by: TreatmentConfidence | None = None  # of another screen: what calibrates treatments; None: fitted to them
+    sha256: str = ""                      # of the checkpoint
+    quality: pd.DataFrame | None = None   # of all sites, as quality_file.measure_sites returns it; None: not asked for
+    keep_known: Path | None = None        # run directory that keeps the known wells of these profiles; None: they are not
+                                          # those of the whole training
 
 
 def evaluate(settings: EvaluationSettings) -> Evaluation | None:
     """Predict the sites that a checkpoint is scored on; None on all ranks but rank 0.
 
-    None, too, where too few mechanisms are known to predict any: profiles alone are written then.
+    Where too few mechanisms are known to predict any, the tables have no probabilities, and a note says why.
     Raises UsageError or DataError on all ranks alike for what cannot be evaluated.
     """
     ranks = world.init(settings.backend, join_seconds=settings.join_timeout)
@@ -74,25 +99,27 @@ def evaluate(settings: EvaluationSettings) -> Evaluation | None:
     if no_predictions:
         saved, sites = replace(saved, readout=None), replace(sites, over_compounds=False)
     predicted = _predict(settings, saved, sites, network, fields, ranks, plan)
+    measures = quality_file.measure_sites(sites.table, ranks) if settings.quality else None
+    reference = known_reference.find(settings, saved, path, network, ranks, loader_thread_init=core_binding.loader_binding(
+        plan, settings)) if settings.another() else KnownReference()
     ranks.shutdown()
     activity.clear()  # no time limit for pictures
     if ranks.rank:
         return None
     notes = sites.notes + notes + predicted.notes + checkpoint.caveats(path, saved)
+    notes += [reference.note] if reference.note else []
+    notes += [f"{no_predictions}; no mechanism is predicted"] if no_predictions else []
+    calibrated_by = _calibrated_by(saved, path) if settings.another() and not no_predictions else None
     for note in notes:
         log.warning("NOTE: %s", note)
     description = _describe(saved, sites, path, out, predicted.folds, notes)
+    description = replace(description, classes=[]) if no_predictions else description
     results.begin(out)
     files.write_json(out / results.EVALUATION, description.to_json())  # from here on the folder is known as ours
-    if no_predictions:
-        profiles = _write_features(sites, predicted.features_SF, out)
-        if settings.h5ad:
-            write_anndata(profiles, out)
-        profile_scores.write(profiles, None, description.control, out, aggregate_wells=description.aggregate_wells,
-                             aggregate_treatments=description.aggregate_treatments, seed=description.seed)
-        log.warning("%s; profiles alone are written: %s", no_predictions, out / results.PROFILES)
-        return None
-    return _tables(saved, sites, predicted, out, network, fields, description)
+    found = _tables(saved, sites, predicted, out, network, fields, description)
+    is_whole = not settings.another() and bool((~sites.is_scored).any() or sites.over_compounds)
+    return replace(found, quality=measures, reference=reference.wells, calibrated_by=calibrated_by, sha256=saved.sha256,
+                   keep_known=known_profiles.run_folder(path) if is_whole else None)
 
 
 def _why_unpredictable(saved: Checkpoint, sites: load_run.EvaluationSites) -> str:
@@ -104,7 +131,7 @@ def _why_unpredictable(saved: Checkpoint, sites: load_run.EvaluationSites) -> st
         return (f"label-free, and without a read-out of mechanisms yet, at step {saved.step} of {saved.total_steps}: "
                 "finish the training by --resume auto, or train with --head chosen")
     if len(known) < 2:
-        return f"{len(known)} mechanisms are known, and a prediction needs two"
+        return f"{counted(len(known), 'mechanism')} known, and a prediction needs two"
     if sites.over_compounds:
         labelled = sites.table.labelled()
         pairs = labelled.frame.loc[~labelled.is_control(), ["compound", "mechanism"]].drop_duplicates()
@@ -114,12 +141,20 @@ def _why_unpredictable(saved: Checkpoint, sites: load_run.EvaluationSites) -> st
     return ""
 
 
-def _write_features(sites: load_run.EvaluationSites, features_SF: np.ndarray, out: Path) -> pd.DataFrame:
-    """Write the network's activations of all sites, whole or not at all; return them."""
-    profiles = aggregate.field_profiles(sites.table, features_SF).assign(Metadata_Scored=sites.is_scored)
-    with files.write_atomically(out / results.PROFILES) as partial:
-        profiles.to_parquet(partial, index=False)
-    return profiles
+def _calibrated_by(saved: Checkpoint, path: Path) -> TreatmentConfidence:
+    """Return what calibrates treatments of another screen, as the run's own evaluation found it."""
+    if saved.readout is not None:
+        return TreatmentConfidence("read-out", checkpoint=saved.sha256)
+    own = known_profiles.run_folder(path) / "evaluation"
+    try:
+        found = results.read_scores(own).confidence if (own / results.SCORES).exists() else None
+    except DataError as problem:
+        log.warning("confidence is not calibrated: %s", str(problem).splitlines()[0])
+        found = None
+    if found is not None and found.checkpoint == saved.sha256:
+        return found
+    return TreatmentConfidence("none", checkpoint=saved.sha256, note="confidence is calibrated by the run's own held-out "
+                               f"treatments, and {own} holds no evaluation of this checkpoint: evaluate the run first")
 
 
 def _tables(saved: Checkpoint, sites: load_run.EvaluationSites, found: Predictions, out: Path, network: MCNN,
@@ -129,7 +164,9 @@ def _tables(saved: Checkpoint, sites: load_run.EvaluationSites, found: Predictio
 
     def predictions(probabilities_SK: np.ndarray) -> pd.DataFrame:
         of_table = aggregate.assay_predictions if load_run.is_of_assays(saved) else aggregate.field_predictions
-        return of_table(scored, probabilities_SK[is_scored], saved.classes)
+        if description.classes == []:
+            probabilities_SK = probabilities_SK[:, :0]
+        return of_table(scored, probabilities_SK[is_scored], description.classes or [])
 
     statistics = None if found.statistics is None else pd.concat(
         [aggregate.metadata(sites.table), found.statistics], axis=1).assign(Metadata_Scored=is_scored)
@@ -151,7 +188,8 @@ def _hold(out: Path) -> None:
 def write(evaluation: Evaluation) -> None:
     """Score the predictions, and write them at every level; scores.json comes last."""
     results.write(evaluation.predictions, evaluation.description, evaluation.out, evaluation.readout,
-                  evaluation.candidates, evaluation.left_out)
+                  evaluation.candidates, evaluation.left_out, calibrated_by=evaluation.calibrated_by,
+                  checkpoint_sha256=evaluation.sha256)
 
 
 def write_profiles(evaluation: Evaluation) -> None:
@@ -162,18 +200,51 @@ def write_profiles(evaluation: Evaluation) -> None:
                 table.to_parquet(partial, index=False)
 
 
+def write_quality(evaluation: Evaluation) -> None:
+    """Write the quality of all sites, where it was measured."""
+    if evaluation.quality is not None:
+        quality_file.write(evaluation.fields.table, evaluation.quality, evaluation.out)
+
+
 def write_anndata(profiles: pd.DataFrame, out: Path) -> None:
     """Write the network's activations of all sites as an AnnData file, whole or not at all."""
     with files.write_atomically(out / results.ANNDATA) as partial:
         h5ad_writer.write(profiles, partial)
 
 
-def score_profiles(evaluation: Evaluation) -> None:
-    """Write what the profiles say of the screen, and their lists."""
+def score_profiles(evaluation: Evaluation) -> Evidence:
+    """Write what the profiles say of the screen, and their lists; return what they say of each treatment."""
     description = evaluation.description
-    profile_scores.write(evaluation.profiles, evaluation.statistics, description.control, evaluation.out,
-                         aggregate_wells=description.aggregate_wells,
-                         aggregate_treatments=description.aggregate_treatments, seed=description.seed)
+    return profile_scores.write(
+        evaluation.profiles, evaluation.statistics, description.control, evaluation.out,
+        aggregate_wells=description.aggregate_wells, aggregate_treatments=description.aggregate_treatments,
+        seed=description.seed, reference=evaluation.reference)
+
+
+def keep_known(evaluation: Evaluation) -> None:
+    """Keep the profiles of known compounds beside the checkpoint, where these are those of the whole training."""
+    if evaluation.keep_known is None:
+        return
+    try:
+        wells = known_profiles.of_fields(evaluation.profiles, evaluation.description.control,
+                                         evaluation.description.aggregate_wells)
+    except DataError as problem:  # as of a screen without a known mechanism
+        log.info("no profiles of known compounds are kept: %s", str(problem).splitlines()[0])
+        return
+    known_reference.keep(wells, evaluation.sha256, evaluation.keep_known)
+
+
+def write_decisions(evaluation: Evaluation, evidence: Evidence) -> str:
+    """Write all that decides on a treatment, a row each; return a summary."""
+    description, out = evaluation.description, evaluation.out
+    treatments = aggregate.aggregate(evaluation.predictions, description.control, well_rule=description.aggregate_wells,
+                                     treatment_rule=description.aggregate_treatments)["treatments"]
+    confidence_T = confidence.of_treatments(treatments, results.read_scores(out).confidence,
+                                            is_fitted_here=evaluation.calibrated_by is None)
+    decided = decisions.table(treatments, evaluation.predictions, confidence_T, decisions.trained_compounds(description),
+                              evidence, quality_file.read(out))
+    decisions.write(decided, out)
+    return decisions.summary(decided, evidence)
 
 
 def _predict(settings: EvaluationSettings, saved: Checkpoint, sites: load_run.EvaluationSites, network: MCNN,
@@ -186,7 +257,8 @@ def _predict(settings: EvaluationSettings, saved: Checkpoint, sites: load_run.Ev
             saved, network, fields, ranks, microbatch=settings.microbatch, source=settings.checkpoint,
             over_compounds=sites.over_compounds, measure_plates=settings.another(),
             loader_thread_init=core_binding.loader_binding(plan, settings),
-            advance=lambda sites: bar.advance(min(sites * ranks.size, num_sites - bar.done)))
+            advance=lambda sites: bar.advance(min(sites * ranks.size, num_sites - bar.done)),
+            shown=partial(progress, rank=ranks.rank))
 
 
 def _describe(saved: Checkpoint, sites: load_run.EvaluationSites, path: Path, out: Path, folds: list[splits.SplitRecord],
@@ -197,5 +269,6 @@ def _describe(saved: Checkpoint, sites: load_run.EvaluationSites, path: Path, ou
         channels=saved.channels, classes=saved.classes, notes=notes, aggregate_wells=asked.aggregation.aggregate_wells,
         aggregate_treatments=asked.aggregation.aggregate_treatments, tta=asked.aggregation.tta,
         head=asked.aggregation.head, seed=asked.run.seed, split=replace(saved.split, sides=[]),
-        environment=machine.environment(),
+        environment=machine.environment(), unit=scored.unit or asked.data.concentration_unit or MICROMOLAR,
+        left_out=sites.table.left_out.summary() if sites.table.left_out else None,
         folds=[FoldDescription(str(out), str(path), record) for record in folds] or None)

@@ -1,5 +1,7 @@
 """Count the predictions of a trained classifier that are right, with intervals and label permutation.
 
+Counted are treated wells whose mechanism is known: wells of the control are listed in the tables, and never scored.
+
 Shapes: T rows (fields, wells, treatments or compounds), D draws of labels.
 """
 
@@ -9,7 +11,9 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from mscnn.core import identity
 from mscnn.core.records import KEY, Count, Record
+from mscnn.evaluation.control_scores import ControlAccuracy
 from mscnn.profiling.resampling import Interval, LabelPermutation, interval, permutation_test
 from mscnn.profiling.retrieval import RetrievalComparison
 
@@ -49,15 +53,13 @@ class BaselineScores(LevelScores):
     """The scores of a baseline on some folds."""
 
     compounds_fields: dict[str, list[Count]] = field(metadata={KEY: "compounds' fields"})  # {compound: [right, total]}
+    compounds_treatments: dict[str, list[Count]] | None = field(  # likewise; None: written before they were counted
+        default=None, metadata={KEY: "compounds' treatments"})
 
     def __post_init__(self):
-        counts = list(self.compounds_fields.values())
-        if any(len(pair) != 2 or pair[0] > pair[1] for pair in counts):
-            raise ValueError("has compounds' fields that are not [right, total]")
-        right, total = (sum(pair[side] for pair in counts) for side in (0, 1))
-        if (right, total) != (self.fields.correct, self.fields.total):
-            raise ValueError(f"has compounds' fields of {right}/{total}, and fields of "
-                             f"{self.fields.correct}/{self.fields.total}")
+        for level, counts in (("fields", self.compounds_fields), ("treatments", self.compounds_treatments)):
+            if counts is not None:
+                _require_sum(level, list(counts.values()), getattr(self, level))
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class BaselineResult(Record):
     kind: Literal["shortcut", "real"]
     held_out: BaselineScores = field(metadata={KEY: "held out"})     # on the folds of the network
     random: BaselineScores | None                                    # fields split at random; None where they are too few
+    controls: ControlAccuracy | None = None                          # None where no control well is held out
 
 
 @dataclass(frozen=True)
@@ -78,10 +81,19 @@ class BaselineResults(Record):
     retrieval: RetrievalComparison | None = None  # None where no treatments can be compared
 
 
-def scores(tables: dict[str, pd.DataFrame], *, draws: int = 5000, permutations: int = 1000,
+def scored_rows(table: pd.DataFrame, control: str) -> pd.DataFrame:
+    """Return the rows of a level's table that count: treated, of a known mechanism, and predicted.
+
+    control: compound of the untreated wells, in any spelling.
+    """
+    is_treated = ~identity.is_name(table["Metadata_Compound"], control)
+    return table[(table["Metadata_MOA"] != "") & (table["Predicted_MOA"] != "") & is_treated]
+
+
+def scores(tables: dict[str, pd.DataFrame], control: str, *, draws: int = 5000, permutations: int = 1000,
            seed: int = 0) -> dict[str, Score]:
-    """Return the score of each table: {level: table}, as aggregate.aggregate returns them."""
-    return {level: _score(table[table["Metadata_MOA"] != ""], draws, permutations, seed) for level, table in tables.items()}
+    """Return the score of each table: {level: table}, as aggregate.aggregate returns them.  control: as in scored_rows."""
+    return {level: _score(scored_rows(table, control), draws, permutations, seed) for level, table in tables.items()}
 
 
 def _score(table: pd.DataFrame, draws: int, permutations: int, seed: int) -> Score:
@@ -97,30 +109,39 @@ def _score(table: pd.DataFrame, draws: int, permutations: int, seed: int) -> Sco
     return Score(int(right_T.sum()), len(table), interval(right_T, compounds_T, draws=draws, seed=seed), permuted)
 
 
-def count_right(table: pd.DataFrame) -> tuple[int, int]:
-    """Return how many predictions of a level's table are right, and of how many whose mechanism is known."""
-    known = table[table["Metadata_MOA"] != ""]
+def _require_sum(level: str, counts: list[list[Count]], score: Score) -> None:
+    """Raise ValueError for compounds' counts that are no [right, total], or do not add up to the score of the level."""
+    if any(len(pair) != 2 or pair[0] > pair[1] for pair in counts):
+        raise ValueError(f"has compounds' {level} that are not [right, total]")
+    right, total = (sum(pair[side] for pair in counts) for side in (0, 1))
+    if (right, total) != (score.correct, score.total):
+        raise ValueError(f"has compounds' {level} of {right}/{total}, and {level} of {score.correct}/{score.total}")
+
+
+def count_right(table: pd.DataFrame, control: str) -> tuple[int, int]:
+    """Return how many predictions of a level's table are right, and of how many that count."""
+    known = scored_rows(table, control)
     return int((known["Predicted_MOA"] == known["Metadata_MOA"]).sum()), len(known)
 
 
-def by_compound(fields: pd.DataFrame) -> dict[str, list[int]]:
-    """Return {compound: [right, total]} of the fields whose mechanism is known."""
-    fields = fields[fields["Metadata_MOA"] != ""]
-    right = (fields["Predicted_MOA"] == fields["Metadata_MOA"]).groupby(fields["Metadata_Compound"]).agg(["sum", "size"])
+def by_compound(table: pd.DataFrame, control: str) -> dict[str, list[int]]:
+    """Return {compound: [right, total]} of the rows of a level's table that count."""
+    table = scored_rows(table, control)
+    right = (table["Predicted_MOA"] == table["Metadata_MOA"]).groupby(table["Metadata_Compound"]).agg(["sum", "size"])
     return {compound: [int(row["sum"]), int(row["size"])] for compound, row in right.iterrows()}
 
 
-def by_mechanism(table: pd.DataFrame) -> pd.DataFrame:
+def by_mechanism(table: pd.DataFrame, control: str) -> pd.DataFrame:
     """Return a row per true mechanism of a level's table: mechanism, correct, total, and how often it was predicted."""
-    table = table[table["Metadata_MOA"] != ""]
+    table = scored_rows(table, control)
     right = (table["Predicted_MOA"] == table["Metadata_MOA"]).groupby(table["Metadata_MOA"]).agg(["sum", "size"])
     right = right.rename(columns={"sum": "correct", "size": "total"}).rename_axis("mechanism")
     return right.assign(predicted=table["Predicted_MOA"].value_counts().reindex(right.index, fill_value=0)).reset_index()
 
 
-def confusion(table: pd.DataFrame) -> pd.DataFrame:
+def confusion(table: pd.DataFrame, control: str) -> pd.DataFrame:
     """Return counts: a row per true mechanism, a column per mechanism that is true or predicted somewhere."""
-    table = table[table["Metadata_MOA"] != ""]
+    table = scored_rows(table, control)
     true = sorted(set(table["Metadata_MOA"]))
     names = sorted({*true, *table["Predicted_MOA"]})
     counts = pd.crosstab(table["Metadata_MOA"], table["Predicted_MOA"])

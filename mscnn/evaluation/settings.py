@@ -28,18 +28,29 @@ class EvaluationSettings(Parallel):
                                   common=False, metavar="ROLE=COLUMN,...")
     channels: str | None = setting(None, "channels of --sites, in the checkpoint's order; default: the checkpoint's",
                                    common=False, metavar="NAME,...")
+    available: bool = setting(False, "go on with the fields whose image files are all there; every score tells how many "
+                                     "are left out", common=False)
+    concentration_unit: str | None = setting(None, "unit of the concentrations of another table, as it is shown; default: "
+                                                   "what the table says, else the training's", common=False, metavar="UNIT")
     data: str | None = setting(None, "where the training's own site table or folder is now, if it has moved",
                                metavar="PATH")
     assays: str | None = setting(None, "table of assays of the screen that is scored; default: of the training's own "
                                        "screen, that of the training", common=False, metavar="CSV")
-    profiles: Literal["held-out", "all"] = setting(
-        "held-out", "whose features are written: those of the scored fields, or of all fields with a mechanism, so that "
-                    "new compounds can be matched with known ones by `mscnn score`", common=False)
+    profiles: Literal["auto", "held-out", "all"] = setting(
+        "auto", "whose features are computed. auto: those of all fields of the training's own table, where their images "
+                "are there, so that activity against control wells and nearest known compounds are told; held-out: those "
+                "of the scored fields alone, in less time", common=False)
     h5ad: bool = setting(False, "write the features as profiles.h5ad too, for scanpy and others that read AnnData",
                          common=False)
+    leave_out: str | None = setting(None, "quality.csv of the other table, whose flagged fields are left out; of "
+                                          "the training's own table, those that the training left out",
+                                    common=False, metavar="CSV")
+    leave_out_flags: str = setting("blurred,saturated,debris,empty,dim,bright", "with --leave-out: which flags",
+                                   common=False, metavar="FLAG,...")
+    quality: bool = setting(True, "measure focus, saturation, debris and cells of each field that is read", common=False)
     examples: NonNegativeInt = setting(
-        12, "fields that are shown with what each channel and scale adds to their mechanism, one a treatment, wrong ones "
-            "first; 0: none")
+        12, "fields of wrong, right and new treatments, in turn, that are shown with what each channel and scale adds to "
+            "their mechanism; 0: no pictures")
     microbatch: PositiveInt = setting(8, "fields computed at once", common=False)
 
     def __post_init__(self):
@@ -48,9 +59,15 @@ class EvaluationSettings(Parallel):
             raise UsageError(f"--checkpoint {self.checkpoint} is a file; say with --out DIR where its evaluation goes")
         if self.out is None and self.another():
             raise UsageError("say with --out DIR where scores of another table go; RUN/evaluation is for what was held out")
+        if self.concentration_unit and not self.another():
+            raise UsageError(f"--concentration-unit {self.concentration_unit} is of another table; leave it out for the "
+                             "training's own, whose unit the checkpoint holds")
         for name in ("columns", "channels"):
             if getattr(self, name) and not self.sites:
                 raise UsageError(f"--{name} {getattr(self, name)} describes the table of --sites, which is not given")
+        if self.leave_out and not self.another():
+            raise UsageError(f"--leave-out {self.leave_out} goes with another table, by --sites, --bbbc021 or --packed; of "
+                             "the training's own, the fields that the training left out are left out anyway")
         if sum(name is not None for name in (self.data, *(getattr(self, name) for name in SCREENS))) > 1:
             raise UsageError("--data names the training's own table, --sites, --bbbc021 and --packed another one; "
                              "give one of them")

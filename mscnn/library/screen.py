@@ -31,7 +31,8 @@ def read_screen(*, bbbc021: str | os.PathLike | None = None, sites: str | os.Pat
                 packed: str | os.PathLike | None = None, image_root: str | os.PathLike | None = None,
                 channels: Sequence[str] | str | None = None, columns: Mapping[str, str] | str | None = None,
                 control: str | None = None, taxol_controls: str = "drop",
-                follow_links: Sequence[str | os.PathLike] | str | os.PathLike | None = None) -> pd.DataFrame:
+                follow_links: Sequence[str | os.PathLike] | str | os.PathLike | None = None,
+                available: bool = False) -> pd.DataFrame:
     """Read the table of a screen: a row a site (field of view), with its metadata and where its pixels are.
 
     The table can be filtered, joined and saved like any data frame, and given to `run.predict` and `run.embed`.  A CSV of
@@ -52,6 +53,7 @@ def read_screen(*, bbbc021: str | os.PathLike | None = None, sites: str | os.Pat
         control: compound of the untreated wells, by which a pack is checked; None: that of the pack, or DMSO.
         taxol_controls: drop or keep BBBC021's taxol 0.3 uM control wells.
         follow_links: folder, or folders, that links below image_root may lead to; None: links that leave it are refused.
+        available: leave out the sites whose image files are not all there; the log tells how many.
 
     Returns:
         Metadata_Plate, _Week, _Well, _Site, _Replicate, _Compound (text), _Concentration (float, micromolar as a rule, NaN
@@ -76,7 +78,7 @@ def read_screen(*, bbbc021: str | os.PathLike | None = None, sites: str | os.Pat
         control = packs.describe(Path(packed)).control if packed is not None else "DMSO"
     settings = config.Table(**named, image_root=None if image_root is None else str(image_root),
                             channels=_channels_text(channels), columns=_columns_text(columns), control=control,
-                            taxol_controls=taxol_controls, follow_links=_folders_text(follow_links))
+                            taxol_controls=taxol_controls, follow_links=_folders_text(follow_links), available=available)
     return to_frame(screens.read_screen(settings))
 
 

@@ -23,6 +23,7 @@ from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score, sil
 from sklearn.metrics.cluster import contingency_matrix
 
 from mscnn.core.records import Count, Record, Share
+from mscnn.core.words import counted
 from mscnn.profiling.known import unit_profiles
 from mscnn.profiling.resampling import FEW
 from mscnn.profiling.treatment_profiles import KEYS
@@ -100,7 +101,8 @@ def cluster_treatments(frame: pd.DataFrame, profiles_TF: np.ndarray, *, draws: i
     num_compounds, zeros = len(np.unique(compounds_T)), int((~has_profile_T).sum())
     notes = [f"{zeros} treatments with profiles of zeros are in no cluster"] if zeros else []
     if num_compounds < FEW:
-        draws, notes = 0, [*notes, f"{num_compounds} compounds are too few to judge stability; {FEW} are needed"]
+        draws, notes = 0, [*notes, f"{counted(num_compounds, 'compound')} "
+                             f"{'is' if num_compounds == 1 else 'are'} too few to judge stability; {FEW} are needed"]
     stability_K = _stability(distances_TT, cluster_T, compounds_T, draws=draws, seed=seed)
     table = frame[KEYS].assign(Cluster=cluster_T, Stability=stability_K[cluster_T - 1], Silhouette=silhouette_T)
     summary = ClusterSummary(len(table), float(silhouette_T.mean()), draws, *_agreement(table), "; ".join(notes),

@@ -15,7 +15,8 @@ from mscnn.core.records import Count, Record
 from mscnn.profiling.profile_table import PLACES, ProfileTable
 from mscnn.readout.plate_controls import ENOUGH_WELLS
 
-LEAST_SPREAD = 1e-9            # a feature that varies less in a plate's control wells is centred, not scaled
+LEAST_SPREAD = 1e-9            # a feature that varies less in control wells is centred, not scaled
+LEAST_SHARE = 0.25             # of a feature's spread in control wells of all plates: the least that a plate is scaled by
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,8 @@ def normalise_plates(profiles: ProfileTable, method: str, control: str) -> Profi
     """Normalise each plate by its own control wells: treated wells never enter.
 
     method: "z", mean 0 and sd 1; "mad", median 0 and scaled MAD 1; "percentile", 1st percentile 0 and 99th 1 (Ljosa 2013).
+    A feature that hardly varies in the control wells of one plate, as one that the network sets to 0 in most of them, is
+    divided by LEAST_SHARE of its spread in those of all plates: else a few such features outweigh all others by chance.
     Raises DataError naming plates without control.
     """
     plates = _plates(profiles)
@@ -86,11 +89,22 @@ def normalise_plates(profiles: ProfileTable, method: str, control: str) -> Profi
     if lacking:
         raise DataError(f"plates without a row of {control} to normalise by; name another compound with --control, or use "
                         "--normalise none", lacking)
+    least_F = LEAST_SHARE * _spread_in_all_plates(profiles.features_SF[is_control], plates[is_control])
     for plate in np.unique(plates):
         on_plate = plates == plate
         centre_F, spread_F = _centre_and_spread(profiles.features_SF[on_plate & is_control], method)
+        spread_F = np.maximum(spread_F, least_F)
         features_SF[on_plate] = (features_SF[on_plate] - centre_F) / np.where(spread_F > LEAST_SPREAD, spread_F, 1)
     return ProfileTable(profiles.metadata, features_SF, profiles.names)
+
+
+def _spread_in_all_plates(controls_SF: np.ndarray, plates_S: np.ndarray) -> np.ndarray:
+    """Return the root mean square (F,) of the distances of control rows from the median of their plate."""
+    squares_F = np.zeros(controls_SF.shape[1])
+    for plate in np.unique(plates_S):
+        of_plate_SF = controls_SF[plates_S == plate]
+        squares_F += ((of_plate_SF - np.median(of_plate_SF, axis=0)) ** 2).sum(axis=0)
+    return np.sqrt(squares_F / len(controls_SF))
 
 
 def standardise(profiles: ProfileTable) -> ProfileTable:

@@ -17,6 +17,7 @@ import pandas as pd
 from scipy import stats
 
 from mscnn.core.records import Count, Record, Share
+from mscnn.core.words import counted
 from mscnn.profiling import resampling
 from mscnn.profiling.resampling import LEVEL, Interval
 
@@ -26,6 +27,8 @@ BLOCK = 512     # queries that are compared at once: with 10,000 neighbours 40 M
 DECIMALS = 9    # of a similarity: sums in another order differ by less, so that equal profiles tie
 COLUMNS = ["Metadata_Compound", "Metadata_Concentration", "Rank", "Nearest_Compound", "Nearest_Concentration",
            "Nearest_MOA", "Similarity", "Distance", "None_Of_The_Known"]
+FIRST = ["Metadata_Compound", "Metadata_Concentration", "Metadata_MOA", "Nearest_Compound", "Nearest_Concentration",
+         "Nearest_MOA", "Similarity", "None_Of_The_Known"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class KnownComparison:
 
     score: KnownScore
     nearest: pd.DataFrame  # COLUMNS; a row per treatment without a mechanism and known compound, from low p values up
+    first: pd.DataFrame    # FIRST; a row per treatment with a profile and a known neighbour, with a mechanism or without
     note: str = ""         # why `nearest` is empty, or lacks treatments; what to do
 
 
@@ -85,9 +89,9 @@ def compare_with_known(frame: pd.DataFrame, profiles_TF: np.ndarray, *, nearest:
     None_Of_The_Known is a conformal p value of "this mechanism is none of the known" (Bates et al., Ann. Stat. 51 (2023)
     149-178): the share of left-out treatments that are as near to a known compound.  A small one says that a mechanism of
     the table is believable.  Each compound weighs 1, spread over its treatments, and the query weighs 1 (Lee, Barber &
-    Willett, arXiv 2306.06342, for repeated measurements).  It is valid as far as new mechanisms are like the known ones
-    and these are many: of drawn screens with 12 or 30 mechanisms 10 % of new ones got p <= 0.1, and with 6 mechanisms 13 %,
-    since a table without a mechanism is smaller.
+    Willett, arXiv 2306.06342, for repeated measurements).  The query's own compound takes no part.  The p value is valid as
+    far as new mechanisms are like the known ones and these are many: of drawn screens with 12 or 30 mechanisms 10 % of new
+    ones got p <= 0.1, and with 6 mechanisms 13 %, since a table without a mechanism is smaller.
     """
     profiles = _profiles(frame, profiles_TF)
     is_known_T, has_profile_T = profiles.mechanism_T > 0, profiles.unit_TF.any(axis=1)
@@ -95,10 +99,13 @@ def compare_with_known(frame: pd.DataFrame, profiles_TF: np.ndarray, *, nearest:
     with_N, without_N = _leave_mechanisms_out(profiles, asked_N)
     score = _score(profiles, asked_N, with_N, without_N, draws=draws, seed=seed)
     found = _nearest_compounds(profiles, np.flatnonzero(~is_known_T & has_profile_T), nearest)
-    nearest_similarity = found[found["Rank"] == 1].set_index("query")["Similarity"]
-    p_values = _p_values(nearest_similarity, without_N, profiles.compound_T[asked_N])
-    found["None_Of_The_Known"] = found["query"].map(p_values)
-    return KnownComparison(score, _table(frame, found), _nearest_note(is_known_T, has_profile_T, found.empty))
+    of_known = _nearest_compounds(profiles, np.flatnonzero(is_known_T & has_profile_T), 1)
+    first = pd.concat([found[found["Rank"] == 1], of_known], ignore_index=True)
+    first["None_Of_The_Known"] = _p_values(first["Similarity"].to_numpy(float), profiles.compound_T[first["query"]],
+                                           without_N, profiles.compound_T[asked_N])
+    found["None_Of_The_Known"] = found["query"].map(first.set_index("query")["None_Of_The_Known"])
+    return KnownComparison(score, _table(frame, found, COLUMNS), _table(frame, first, FIRST),
+                           _nearest_note(is_known_T, has_profile_T, found.empty))
 
 
 def unit_profiles(profiles_TF: np.ndarray) -> np.ndarray:
@@ -184,8 +191,8 @@ def _score(profiles: _Profiles, asked_N: np.ndarray, with_N: np.ndarray, without
     median = np.quantile(known_N, 0.5, weights=weights_N, method="inverted_cdf")
     auc, interval = auc_of_left_out(known_N, left_out_N, compounds_N, draws=draws, seed=seed)
     left_out = len(np.unique(profiles.mechanism_T[asked_N[is_left_out_N]]))
-    note = (f"{left_out} mechanisms can be left out; with fewer than {FEW} p values are up to a third too small: take "
-            "them as a ranking") if left_out < FEW else ""
+    note = (f"{counted(left_out, 'mechanism')} can be left out; with fewer than {FEW} p values are up to a third too "
+            "small: take them as a ranking") if left_out < FEW else ""
     return KnownScore(*counts, auc, interval, min(float(np.average(left_out_N >= median, weights=weights_N)), 1.0), note)
 
 
@@ -195,17 +202,23 @@ def _compound_weights(compounds_N: np.ndarray) -> np.ndarray:
     return 1 / sizes_C[compound_N]
 
 
-def _p_values(similarities: pd.Series, without_N: np.ndarray, compounds_N: np.ndarray) -> pd.Series:
-    """Return the p value of each similarity to the nearest known compound; NaN where no mechanism can be left out."""
+def _p_values(similarity_Q: np.ndarray, compound_Q: np.ndarray, without_N: np.ndarray,
+              compounds_N: np.ndarray) -> np.ndarray:
+    """Return the p value of each similarity to the nearest known compound, (Q,).
+
+    NaN where no mechanism of another compound can be left out.
+    """
     is_left_out_N = np.isfinite(without_N)
-    if not is_left_out_N.any():
-        return similarities * np.nan
     values_N, compounds_N = without_N[is_left_out_N], compounds_N[is_left_out_N]
-    order_N = np.argsort(values_N, kind="stable")
-    sums_N = np.append(0, _compound_weights(compounds_N)[order_N].cumsum())
-    as_near = sums_N[-1] - sums_N[np.searchsorted(values_N[order_N], similarities.to_numpy())]
-    p_values = np.minimum((1 + as_near) / (1 + len(np.unique(compounds_N))), 1.0)  # 1 but for rounding
-    return pd.Series(p_values, index=similarities.index)
+    order_N, weights_N = np.argsort(values_N, kind="stable"), _compound_weights(compounds_N)
+    sums_N = np.append(0, weights_N[order_N].cumsum())
+    as_near_Q = sums_N[-1] - sums_N[np.searchsorted(values_N[order_N], similarity_Q)]
+    others_Q = len(np.unique(compounds_N)) - np.isin(compound_Q, compounds_N)
+    for compound in np.intersect1d(compound_Q, compounds_N):
+        own_Q, own_N = compound_Q == compound, compounds_N == compound
+        as_near_Q[own_Q] -= (values_N[own_N] >= similarity_Q[own_Q, None]) @ weights_N[own_N]
+    p_Q = np.clip((1 + as_near_Q) / (1 + others_Q), 0, 1)  # 1 but for rounding
+    return np.where(others_Q > 0, p_Q, np.nan)
 
 
 def _nearest_compounds(profiles: _Profiles, queries_Q: np.ndarray, number: int) -> pd.DataFrame:
@@ -223,12 +236,12 @@ def _nearest_compounds(profiles: _Profiles, queries_Q: np.ndarray, number: int) 
     return pd.concat(ranked, ignore_index=True) if ranked else empty.astype({"query": int, "neighbour": int, "Rank": int})
 
 
-def _table(frame: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
+def _table(frame: pd.DataFrame, found: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     queries, neighbours = (frame.iloc[found[name]].reset_index(drop=True) for name in ("query", "neighbour"))
     of_neighbours = {f"Nearest_{name}": neighbours[f"Metadata_{name}"] for name in ("Compound", "Concentration", "MOA")}
     table = queries.assign(**found, **of_neighbours, Distance=1 - found["Similarity"])
     by = ["None_Of_The_Known", "Metadata_Compound", "Metadata_Concentration", "Rank"]
-    return table.sort_values(by, kind="stable", ignore_index=True)[COLUMNS]
+    return table.sort_values(by, kind="stable", ignore_index=True)[columns]
 
 
 def _why_no_score(profiles: _Profiles, asked_N: np.ndarray) -> str:
@@ -250,4 +263,4 @@ def _nearest_note(is_known_T: np.ndarray, has_profile_T: np.ndarray, is_empty: b
     lacking = int((~is_known_T & ~has_profile_T).sum())
     if is_empty and not lacking:
         return "no other compound has a known mechanism; fill in Metadata_MOA"
-    return f"{lacking} treatments with profiles of zeros are like no other, and not listed" if lacking else ""
+    return f"{counted(lacking, 'treatment')} with a profile of zeros: like no other, and not listed" if lacking else ""

@@ -39,6 +39,7 @@ class TreatmentCounts(Record):
     unlabelled: int  # rows without a mechanism or a compound
     wells: int
     features: int
+    weekless: int = 0  # rows with a mechanism that have no week or batch, where others have one: NSCB needs all
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from mscnn.core.records import Record
+from mscnn.core.words import counted
 from mscnn.profiling import clusters, known, probes, replicates, treatment_profiles
 from mscnn.profiling.clusters import STABLE, ClusterSummary
 from mscnn.profiling.correction import Correction
@@ -56,6 +57,7 @@ class Measured:
 
     numbers: ProfileNumbers
     tables: dict[str, pd.DataFrame]  # by file name: HITS, NEAREST, CLUSTERS
+    first: pd.DataFrame              # nearest known compound of each treatment, as known.KnownComparison holds it
 
 
 def measure(before: ProfileTable, corrected: ProfileTable, correction: Correction, control: str, *,
@@ -76,7 +78,7 @@ def measure(before: ProfileTable, corrected: ProfileTable, correction: Correctio
     uncorrected = read(treatment_profiles.wells(before, aggregate_wells)) if is_fitted else []
     numbers = ProfileNumbers(correction, activity, read(wells), uncorrected, compared.score,
                              clustering.summary, compared.note, _table_note(before))
-    return Measured(numbers, {HITS: hits, NEAREST: compared.nearest, CLUSTERS: clustering.table})
+    return Measured(numbers, {HITS: hits, NEAREST: compared.nearest, CLUSTERS: clustering.table}, compared.first)
 
 
 def _to_cluster(frame: pd.DataFrame, hits: pd.DataFrame) -> np.ndarray:
@@ -93,10 +95,11 @@ def _table_note(table: ProfileTable) -> str:
     if lacking := [name for name in PLACES if name not in metadata or (metadata[name] == "").all()]:
         said.append(f"no {' and '.join(lacking)}: each row counts as a well, and fields of one well pose as replicates")
     elif number := int((metadata[list(PLACES)] == "").any(axis=1).sum()):
-        said.append(f"{number} rows have no {' or '.join(PLACES)} and count as a well each; fill them in")
+        said.append(f"{counted(number, 'row')} without {' or '.join(PLACES)}: each counts as a well; fill them in")
     doses = metadata["Metadata_Concentration"].isna().groupby(metadata["Metadata_Compound"]).nunique()
     if several := int((doses > 1).sum()):
-        said.append(f"{several} compounds have concentrations in some rows only; rows without one count as one treatment")
+        said.append(f"{counted(several, 'compound')} with concentrations in some rows only: rows without one count as "
+                    "one treatment")
     stems = pd.Series([re.split(r"[\W_\d]", name)[0] for name in table.names], index=table.names)
     odd = [name for name, stem in stems.items() if (stems == stem).sum() == 1]
     if 0 < len(odd) <= min(ODD, len(stems) // 2):

@@ -57,6 +57,7 @@ class Activity(Record):
     draws: Count                          # random rankings of the null distribution
     positions: PositionActivity
     note: str = ""                        # what could not be had or what to know, and the remedy
+    can_decide: bool = True               # a q below 0.05 is possible with these replicates and control wells
 
 
 def activity(wells: ProfileTable, control: str, *, draws: int = DRAWS, seed: int = 0) -> tuple[Activity, pd.DataFrame]:
@@ -79,14 +80,15 @@ def activity(wells: ProfileTable, control: str, *, draws: int = DRAWS, seed: int
     ranked, several = hits[hits["P_Value"].notna()], hits["Wells"][hits["Wells"] > 1]
     positions = _position_activity(wells, is_control_S, plate_S, compared_S, int(several.median()) if len(several) else 2,
                                    draws=draws, seed=seed)
-    notes = [note if len(ranked) else _why_not_ranked(hits, int(is_control_S.sum()), control),
-             _resolution(scores["Least"], "treatment")]
+    resolution = _resolution(scores["Least"], "treatment")
+    notes = [note if len(ranked) else _why_not_ranked(hits, int(is_control_S.sum()), control), resolution]
     found = Activity(
         _mean(scores["Mean_Average_Precision"]),
         interval(ranked["Mean_Average_Precision"].to_numpy(), ranked["Metadata_Compound"].to_numpy(str),
                  draws=INTERVAL_DRAWS, seed=seed) if len(ranked) else None,
         _mean(scores["Chance"]), len(ranked), int(hits["Active"].sum()), int((hits["Wells"] < 2).sum()),
-        ALL_PLATES if note else SAME_PLATE, int(is_control_S.sum()), draws, positions, "; ".join(filter(None, notes)))
+        ALL_PLATES if note else SAME_PLATE, int(is_control_S.sum()), draws, positions, "; ".join(filter(None, notes)),
+        not resolution)
     return found, hits.sort_values(["Q_Value", "Mean_Average_Precision", "Effect_Size"], ascending=[True, False, False],
                                    kind="stable", ignore_index=True)
 

@@ -110,9 +110,13 @@ def lines(comparison: RetrievalComparison | None) -> list[str]:
     shown = []
     for name, score in comparison.rows().items():
         mean, nscb = score.nsc.mean_average_precision.mean, score.nscb
-        shown.append(f"{name:26} mAP {'-' if mean is None else f'{mean:.3f}'}, NSC {score.nsc.correct}/{score.nsc.total}"
-                     + (f", NSCB {nscb.correct}/{nscb.total}" if nscb else ""))
+        shown.append(f"{name:26} mAP {'-' if mean is None else f'{mean:.3f}'}, NSC {_share(score.nsc)}"
+                     + (f", NSCB {_share(nscb)}" if nscb else ""))
     return shown + ([f"{NETWORK}: {comparison.note}"] if comparison.note else [])
+
+
+def _share(score: ProtocolScore) -> str:
+    return f"{score.correct}/{score.total}" if score.total else "- (no treatment can be scored)"
 
 
 def _queries(scores: ProfileScores) -> set[tuple]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from mscnn.core.words import counted, examples
 from mscnn.data.tables import bbbc021
 from mscnn.profiling import correction, matching, profile_numbers, treatment_profiles
 from mscnn.profiling.correction import Correction
@@ -17,6 +18,8 @@ from mscnn.profiling.treatment_profiles import NothingToMatch
 
 RANKED = {"nsc": "mAP   other compounds", "nscb": "mAP   of other batches"}  # protocols whose mAP a console shows
 NAMED = 12  # treatments of a kind that a console names
+MORE_MECHANISMS = ("fill in Metadata_MOA of more compounds, or write the profiles of all fields of a run: `mscnn evaluate "
+                   "--profiles all`")
 
 
 @dataclass(frozen=True, repr=False)
@@ -29,6 +32,7 @@ class TableScores:
     numbers: ProfileNumbers | None = None                           # None where they were not asked for
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)  # hits, nearest known compounds, clusters, by file name
     note: str = ""                                                 # why nothing was matched
+    first: pd.DataFrame | None = None  # nearest known compound of each treatment, as known.KnownComparison holds it
 
     @property
     def nsc(self) -> ProtocolScore | None:
@@ -63,12 +67,18 @@ class TableScores:
     def notes(self) -> list[str]:
         """Return why numbers cannot be had, or what to know of them, a line each."""
         return [*([f"not matched: {self.note}"] if self.note else []),
+                *(f"{protocol.upper()} not scored: {reason}" for protocol, reason in self.not_scored().items()),
                 *(f"{what}: {note}" for what, note in (profile_numbers.notes(self.numbers) if self.numbers else []))]
+
+    def not_scored(self) -> dict[str, str]:
+        """Return by protocol why it has no score, and what to do about it."""
+        return why_not_scored(self.scores, self.counts) if self.scores else {}
 
     def to_json(self) -> dict[str, Any]:
         """Return the scores as JSON holds them, without the tables."""
         return {"counted": self.counts.to_json(), "features": self.features,
                 **(self.scores.to_json() if self.scores else {"note": self.note}),
+                **({"not_scored": reasons} if (reasons := self.not_scored()) else {}),
                 **({"numbers": self.numbers.to_json()} if self.numbers else {})}
 
     def __str__(self) -> str:
@@ -102,9 +112,10 @@ def score(table: ProfileTable, *, similarity: str, normalise: str, sphere: bool,
         return TableScores(scores, counts, corrected.names)
     measured = profile_numbers.measure(before, corrected, done, control, aggregate_wells=aggregate_wells,
                                        aggregate_treatments=aggregate_treatments, draws=bootstrap, seed=seed)
-    if scores is None and not measured.numbers.says_something:
-        raise NothingToMatch(note)
-    return TableScores(scores, counts, corrected.names, measured.numbers, measured.tables, note)
+    reasons = why_not_scored(scores, counts) if scores else {}
+    if (scores is None or len(reasons) == len(PROTOCOLS)) and not measured.numbers.says_something:
+        raise NothingToMatch(note or f"nothing can be scored: {'; '.join(dict.fromkeys(reasons.values()))}")
+    return TableScores(scores, counts, corrected.names, measured.numbers, measured.tables, note, measured.first)
 
 
 def treatments_of(table: ProfileTable, *, normalise: str, sphere: bool, control: str, aggregate_wells: str,
@@ -125,24 +136,38 @@ def _corrected(table: ProfileTable, normalise: str, sphere: bool, control: str,
 
 
 def _rows(counts: TreatmentCounts) -> str:
-    return (f"{counts.rows} rows, {counts.control} of control and {counts.unlabelled} without a mechanism; "
-            f"{counts.wells} wells")
+    return (f"{counted(counts.rows, 'row')}, {counts.control:,} of control and {counts.unlabelled:,} without a mechanism; "
+            f"{counted(counts.wells, 'well')}")
+
+
+def why_not_scored(scores: ProfileScores, counts: TreatmentCounts) -> dict[str, str]:
+    """Return by protocol why no treatment can be scored, and the remedy."""
+    found = {}
+    if not scores.nsc.total:
+        found["nsc"] = f"no treatment that counts shares its mechanism with another compound; {MORE_MECHANISMS}"
+    if scores.nscb is None:
+        found["nscb"] = (f"{counted(counts.weekless, 'row')} of a known mechanism without a week or batch; fill in "
+                         "Metadata_Week" if counts.weekless else
+                         "no row has a week or batch (Metadata_Week, Metadata_Batch)")
+    elif not scores.nscb.total:
+        found["nscb"] = ("no treatment that counts shares its mechanism with a compound of another week or batch; "
+                         + ("add those of another batch" if scores.nsc.total else MORE_MECHANISMS))
+    if not scores.same_compound_allowed.total:
+        found["same_compound_allowed"] = f"no treatment that counts shares its mechanism with another; {MORE_MECHANISMS}"
+    return found
 
 
 def lines(scores: ProfileScores, counts: TreatmentCounts) -> list[str]:
     """Return the lines that a console shows of the scores; counts: from treatment_profiles.treatments."""
     total = scores.nsc.of_all.total
-    shown = [f"{_rows(counts)}, {total} treatments, {counts.features} features"]
+    reasons = why_not_scored(scores, counts)
+    shown = [f"{_rows(counts)}, {counted(total, 'treatment')}, {counted(counts.features, 'feature')}"]
     if scores.trained:
         shown.append(f"the network was trained on {len(scores.trained)} more: neighbours only, they do not count")
     for protocol, title in PROTOCOLS.items():
         score: ProtocolScore | None = getattr(scores, protocol)
-        if score is None:
-            shown.append(f"{title:24} not scored: no row has a week or batch (Metadata_Week, Metadata_Batch)")
-            continue
-        if not score.total:
-            shown.append(f"{title:24} not scored: no treatment has a permitted neighbour of its mechanism; give mechanisms "
-                         "that compounds share")
+        if score is None or protocol in reasons:
+            shown.append(f"{title:24} not scored: {reasons[protocol]}")
             continue
         share = f"{100 * score.correct / score.total:5.1f}%"
         shown.append(f"{title:24} {score.correct:4d}/{score.total:<4d} {share}   "
@@ -167,12 +192,12 @@ def lines(scores: ProfileScores, counts: TreatmentCounts) -> list[str]:
 
 
 def _some(names: list[str]) -> str:
-    return "; ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+    return examples(names, NAMED, "; ")
 
 
 def _chance(interval: Interval, null: LabelPermutation, factor: int, form: str, unit: str) -> str:
     """Return the interval and the null distribution of a share in words."""
-    words = (f"95 % interval over {interval.compounds} compounds: {factor * interval.low:{form}} to "
+    words = (f"95 % interval over {counted(interval.compounds, 'compound')}: {factor * interval.low:{form}} to "
              f"{factor * interval.high:{form}}{unit}")
     return words if null.p is None or null.mean is None else (
         f"{words}; permuted labels: {factor * null.mean:{form}}{unit}, p {null.p:.2g}")

@@ -12,6 +12,7 @@ import pandas as pd
 from mscnn.core import identity
 from mscnn.core.errors import DataError
 from mscnn.core.records import Count, Record
+from mscnn.core.words import counted
 from mscnn.profiling import profile_numbers, resampling, score_table
 from mscnn.profiling.profile_table import ProfileTable
 from mscnn.profiling.replicates import TREATMENT
@@ -95,7 +96,7 @@ def compare(scores: dict[str, TableScores], left_out: dict[str, int], *, seed: i
 
 def lines(found: SideBySide) -> Iterator[str]:
     """Yield the lines that a console shows: a row a number, a column a table, and differences from the first table."""
-    yield f"{found.treatments} treatments with a mechanism in all of {len(found.tables)} tables" + "".join(
+    yield f"{counted(found.treatments, 'treatment')} with a mechanism in all of {len(found.tables)} tables" + "".join(
         f"; {number} more in {name} are left out" for name, number in found.left_out.items() if number)
     names = [name[:24] for name in found.tables]
     yield f"{'':46}" + "".join(f"{name:>26}" for name in names)

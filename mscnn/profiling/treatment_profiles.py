@@ -4,6 +4,8 @@ The rule of a level is a setting, fixed before anything is scored.  Default: the
 a treatment's wells.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -55,14 +57,20 @@ def treatments(profiles: ProfileTable, control: str, *, well_rule: str = "mean",
     """Return profiles of treatments, in order of compound and concentration, from those of fields or wells; and counts.
 
     Rows of the control and rows without a mechanism are left out.  In a table without plate and well each row counts as a
-    well.  need_batches: all rows have a week, or none has.  Raises DataError naming what cannot be scored, NothingToMatch
-    where too few mechanisms are known.
+    well.  need_batches: where some rows have no week, none has: NSCB cannot be had.  Raises DataError naming what cannot be
+    scored, NothingToMatch where too few mechanisms are known.
     """
     table, is_control = profiles.metadata, profiles.is_control(control)
     known = ((table["Metadata_MOA"] != "") & (table["Metadata_Compound"] != "")).to_numpy()
-    _refuse(table[known & ~is_control], control, need_batches)
-    of_known = wells(profiles.select(known & ~is_control), well_rule)
-    return Treatments(*of_wells(of_known, control, treatment_rule)), count(profiles, control, len(of_known.metadata))
+    _refuse(table[known & ~is_control], control)
+    matched = profiles.select(known & ~is_control)
+    lacks_week = matched.metadata["Metadata_Week"] == ""
+    weekless = 0 if lacks_week.all() else int(lacks_week.sum())
+    if need_batches and weekless:
+        matched = replace(matched, metadata=matched.metadata.assign(Metadata_Week=""))
+    of_known = wells(matched, well_rule)
+    counts = replace(count(profiles, control, len(of_known.metadata)), weekless=weekless)
+    return Treatments(*of_wells(of_known, control, treatment_rule)), counts
 
 
 def count(profiles: ProfileTable, control: str, num_wells: int = 0) -> TreatmentCounts:
@@ -73,18 +81,13 @@ def count(profiles: ProfileTable, control: str, num_wells: int = 0) -> Treatment
                            len(profiles.names))
 
 
-def _refuse(table: pd.DataFrame, control: str, need_batches: bool) -> None:
+def _refuse(table: pd.DataFrame, control: str) -> None:
     """Raise DataError for a table in which nearest neighbours mean nothing."""
     if not len(table):
         raise NothingToMatch(f"no row but {control} has a mechanism (Metadata_MOA) and a compound; nothing can be scored")
     compounds = sorted(set(table["Metadata_Compound"]))
     if len(compounds) < 2:
         raise NothingToMatch(f"{compounds[0]} is the only compound with a mechanism; two are needed to compare")
-    lacks_week = table["Metadata_Week"] == ""
-    if need_batches and lacks_week.any() and not lacks_week.all():
-        raise DataError(f"{lacks_week.sum()} of {len(table)} rows with a mechanism have no week or batch; fill in "
-                        "Metadata_Week, or take the column out: NSCB is left out then",
-                        sorted(set(table["Metadata_Compound"][lacks_week])))
     pairs = table.groupby(["Metadata_Compound", "Metadata_Concentration"], dropna=False)["Metadata_MOA"].unique()
     if len(several := pairs[pairs.map(len) > 1]):
         raise DataError("treatments have more than one mechanism; keep one", [

@@ -10,7 +10,7 @@ from mscnn.evaluation.assay_scores import AssayScore, AssayScores
 from mscnn.report import figures, palette
 
 DRAWN = 60    # assays in the picture, at most
-LETTERS = 40  # of an assay's name there
+LETTERS = 20  # of an assay's name there
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def shown(scores: AssayScores | None) -> ShownAssays | None:
 
 def draw(scored: dict[str, AssayScore]) -> str:
     """Draw the AUC of each assay with its interval, the highest on top, and chance as a line; return SVG."""
-    with figures.svg(8, 1.0 + 0.2 * len(scored)) as (figure, drawn):
+    with figures.svg(1.0 + 0.2 * len(scored)) as (figure, drawn):
         axes = figure.subplots()
         for place, each in enumerate(reversed(scored.values())):
             assert each.auc
@@ -47,5 +47,5 @@ def draw(scored: dict[str, AssayScore]) -> str:
                  for name, each in reversed(scored.items())]
         axes.set_yticks(range(len(scored)), names, fontsize=7)
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.7, len(scored) - 0.3), xlabel="ROC AUC (dotted: chance)")
-        axes.set_title("How well is each assay predicted? (line: 95 % interval over compounds)", fontsize=10)
+        axes.set_title("How well is each assay predicted?\n(line: 95 % interval over compounds)")
     return drawn.getvalue()

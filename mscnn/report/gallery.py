@@ -1,9 +1,11 @@
-"""Examples of an evaluation: fields in colour, and the attribution of the predicted mechanism to channels and scales.
+"""Pictures of an evaluation: one of each treatment, and examples with the attribution of their prediction.
+
+All pictures of a plate and channel show the same range of counts (windows.py).      pytest tests/report/test_gallery.py
 
 Shapes: C channels, H W pixels, h w of a picture.
 """
 
-from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,73 +16,99 @@ from PIL import Image
 from torch import Tensor
 
 from mscnn.core import files
-from mscnn.evaluation import results
+from mscnn.core.logs import progress
+from mscnn.data.pixels.images import fit
+from mscnn.data.pixels.read_pixels import read_pixels
+from mscnn.evaluation import aggregate, decisions, results
 from mscnn.evaluation.attribution import Attribution, attribute
-from mscnn.model import MCNN
-from mscnn.report import palette
+from mscnn.evaluation.run import Evaluation
+from mscnn.report import choose_examples, composite, palette, pictures, windows
+from mscnn.report.choose_examples import Choice, Screen
 from mscnn.report.run import Example, ExampleFiles
+from mscnn.report.windows import Window
 
-FIELD_PX, OVERLAY_PX = 384, 192  # longer sides
+FIELD_PX, BESIDE_PX, OVERLAY_PX = 384, 288, 192  # longer sides: of an example, of what stands beside one, of a map
 QUALITY = 85
 OPACITY = 0.75
 
 
-def choose(fields: pd.DataFrame, treatments: pd.DataFrame, examples: int = 24) -> list[tuple[int, str]]:
-    """Return positions of fields, one per treatment, and the treatment's predicted mechanism.
+@dataclass(frozen=True)
+class _Source:
+    """Where pictures come from."""
 
-    Wrong treatments come first, then order is by compound and concentration.  The field is that whose probability of the
-    predicted mechanism is the (lower) median; ties: table's order.
+    evaluation: Evaluation
+    windows: dict[str, Window]  # of each plate
+
+    def counts(self, row: int) -> np.ndarray:
+        """Return the counts (C, H, W) of a field at a position among all sites."""
+        fields = self.evaluation.fields
+        return fit(read_pixels(fields.table, row), fields.size)
+
+    def shown(self, row: int) -> np.ndarray:
+        """Return a field as (C, H, W) in 0..1."""
+        return self.windows[str(self.evaluation.profiles["Metadata_Plate"].iat[row])].apply(self.counts(row))
+
+
+def write(evaluation: Evaluation, *, examples: int, steps: int = 24) -> list[Example]:
+    """Write pictures of treatments, and examples, into the evaluation's folder gallery; return the examples.
+
+    examples: fields whose prediction is attributed to channels and scales, of those that choose_examples.choose shows; a
+    network of assays has none.  steps: of the attribution's integral.
     """
-    keys = ["Metadata_Compound", "Metadata_Concentration"]
-    known = treatments[treatments["Metadata_MOA"] != ""].copy()
-    known["right"] = known["Metadata_MOA"] == known["Predicted_MOA"]
-    chosen = []
-    for _, treatment in known.sort_values(["right", *keys], kind="stable").head(examples).iterrows():
-        is_member = np.ones(len(fields), bool)
-        for key in (*keys, "Metadata_MOA"):
-            is_member &= (fields[key] == treatment[key]) | (fields[key].isna() & pd.isna(treatment[key]))
-        rows = np.flatnonzero(is_member)
-        order = np.argsort(fields[f"Probability_{treatment['Predicted_MOA']}"].to_numpy()[rows], kind="stable")
-        chosen.append((int(rows[order[(len(rows) - 1) // 2]]), treatment["Predicted_MOA"]))
-    return chosen
-
-
-def write(fields: pd.DataFrame, treatments: pd.DataFrame, read: Callable[[int], Tensor], network: MCNN, *,
-          classes: list[str], channels: Sequence[str], out: Path, examples: int = 24,
-          steps: int = 24) -> list[Example]:
-    """Write pictures of examples and gallery.json into out/gallery; file names are numbers. Return the examples.
-
-    read: called with a row of `fields`, returns its normalised field (C, H, W).  steps: of the attribution's integral.
-    """
-    listing = out / results.GALLERY
-    folder = listing.parent
-    files.make_output_folder(folder)
+    listing = evaluation.out / results.GALLERY
+    files.make_output_folder(listing.parent)
     listing.unlink(missing_ok=True)
-    for old in folder.glob("[0-9]*.jpg"):
+    for old in listing.parent.glob("[0-9]*.jpg"):
         old.unlink()
-    shown = []
-    for number, (row, predicted) in enumerate(choose(fields, treatments, examples)):
-        field_CHW = read(row)
-        attribution = attribute(network, field_CHW, classes.index(predicted), steps=steps)
-        shown.append(_example(fields.iloc[row], predicted, attribution,
-                              _draw(field_CHW, attribution, channels, folder, number)))
+    description = evaluation.description
+    levels = aggregate.aggregate(evaluation.predictions, description.control, well_rule=description.aggregate_wells,
+                                 treatment_rule=description.aggregate_treatments)
+    of_assays = aggregate.is_of_assays(evaluation.predictions)
+    treatments = levels["treatments"].assign(Predicted_MOA="") if of_assays else levels["treatments"]
+    screen = Screen(evaluation.profiles, evaluation.scored, evaluation.predictions.assign(Predicted_MOA="") if of_assays
+                    else evaluation.predictions, treatments, description.control, _ranked(evaluation.out))
+    chosen = [] if of_assays else choose_examples.choose(screen, examples)
+    of_treatments = choose_examples.one_each(screen)
+    source = _Source(evaluation, _windows(evaluation, screen, {*of_treatments, *(choice.row for choice in chosen)}))
+    pictures.write(of_treatments, screen.sites, screen.is_control(), source.counts, source.windows, description.channels,
+                   evaluation.out)
+    return _write_examples(chosen, source, listing, steps)
+
+
+def _ranked(out: Path) -> list[str] | None:
+    """Return the treatments of decisions.csv, the best hit first; None without the file."""
+    decided = decisions.read(out)
+    return None if decided is None else list(choose_examples.keys(decided))
+
+
+def _windows(evaluation: Evaluation, screen: Screen, rows: set[int]) -> dict[str, Window]:
+    """Return the window of each plate of the fields at these positions."""
+    source, plates = _Source(evaluation, {}), screen.sites["Metadata_Plate"].iloc[sorted(rows)]
+    references = windows.reference(screen.sites, screen.is_control(), plates)
+    with progress(len(references), "measuring brightness", unit="plate") as bar:
+        found = {}
+        for plate, fields in references.items():
+            found[plate] = windows.measure(fields, source.counts)
+            bar.advance()
+    return found
+
+
+def _write_examples(chosen: list[Choice], source: _Source, listing: Path, steps: int) -> list[Example]:
+    """Draw the chosen fields into the folder of the list, and write the list."""
+    description, shown = source.evaluation.description, []
+    with progress(sum(choice.is_attributed for choice in chosen), "drawing examples", unit="example") as bar:
+        for number, choice in enumerate(chosen):
+            attribution = None
+            if choice.is_attributed:
+                field_CHW = source.evaluation.fields.read(np.array([choice.row]))[0]
+                classes = description.classes or []
+                attribution = attribute(source.evaluation.network, field_CHW, classes.index(choice.predicted), steps=steps)
+            names = _draw(source.shown(choice.row), attribution, description.channels, listing.parent, number,
+                          FIELD_PX if choice.pair is None else BESIDE_PX)
+            shown.append(_example(source.evaluation, choice, attribution, names))
+            bar.advance(int(choice.is_attributed))
     files.write_json(listing, [example.to_json() for example in shown])
     return shown
-
-
-def colours(field_CHW: np.ndarray, channels: Sequence[str]) -> np.ndarray:
-    """Return a field (C, H, W) in colour, (H, W, 3) in 0..1.
-
-    DNA is blue, tubulin green, actin red where all channels have these names; else the first three are in that order.
-    """
-    names = [name.casefold() for name in channels[:3]]
-    is_named = set(names) <= set(palette.CHANNEL_PLANES)
-    planes = [palette.CHANNEL_PLANES[name] for name in names] if is_named else [2, 1, 0][:len(names)]
-    picture = np.zeros((*field_CHW.shape[1:], 3))
-    for plane, channel_HW in zip(planes, field_CHW, strict=False):
-        low, high = np.percentile(channel_HW, [1, 99.7])
-        picture[..., plane] = np.clip((channel_HW - low) / max(high - low, 1e-6), 0, 1)
-    return picture
 
 
 def overlay(grey_HW: np.ndarray, attribution_hw: Tensor, top: float) -> np.ndarray:
@@ -91,34 +119,41 @@ def overlay(grey_HW: np.ndarray, attribution_hw: Tensor, top: float) -> np.ndarr
     return (1 - alpha) * grey_HW[..., None] + alpha * colormaps[palette.ATTRIBUTION_MAP](strength_HW)[..., :3]
 
 
-def _draw(field_CHW: Tensor, attribution: Attribution, channels: Sequence[str], folder: Path,
-          number: int) -> ExampleFiles:
-    """Draw the pictures of one example into a folder."""
-    picture = colours(field_CHW.numpy(), channels)
+def _draw(shown_CHW: np.ndarray, attribution: Attribution | None, channels: list[str], folder: Path, number: int,
+          longest: int) -> ExampleFiles:
+    """Draw the pictures of one example into a folder; file names are numbers. shown_CHW: in 0..1."""
+    picture = composite.compose(shown_CHW, composite.planes(channels)[0])
+    field = f"{number:03}.jpg"
+    _image(picture, longest).save(folder / field, quality=QUALITY)
+    if attribution is None:
+        return ExampleFiles(field, [], [])
     grey_hw = np.asarray(_image(picture, OVERLAY_PX).convert("L")) / 255
     small_Chw = torch.nn.functional.adaptive_avg_pool2d(attribution.channels_CHW, grey_hw.shape)
-    names = ExampleFiles(f"{number:03}.jpg", [f"{number:03}-channel-{n}.jpg" for n in range(len(small_Chw))],
+    names = ExampleFiles(field, [f"{number:03}-channel-{n}.jpg" for n in range(len(small_Chw))],
                          [f"{number:03}-scale-{n}.jpg" for n in range(len(attribution.scales_7hw))])
-    _image(picture, FIELD_PX).save(folder / names.field, quality=QUALITY)
     for names_of_maps, maps in ((names.channels, small_Chw), (names.scales, attribution.scales_7hw)):
         top = float(maps.clamp(min=0).flatten().quantile(0.995))  # one scale of colour for all, so that they compare
         for name, attribution_hw in zip(names_of_maps, maps, strict=True):
-            _image(overlay(grey_hw, attribution_hw, top), OVERLAY_PX).save(folder / name, quality=QUALITY)
+            drawn = (255 * overlay(grey_hw, attribution_hw, top)).round().astype(np.uint8)
+            _image(drawn, OVERLAY_PX).save(folder / name, quality=QUALITY)
     return names
 
 
 def _image(picture_HW3: np.ndarray, longest: int) -> Image.Image:
-    image = Image.fromarray((picture_HW3 * 255).round().astype(np.uint8))
+    image = Image.fromarray(picture_HW3)
     image.thumbnail((longest, longest))
     return image
 
 
-def _example(row: pd.Series, predicted: str, attribution: Attribution, names: ExampleFiles) -> Example:
-    """Return the example of a field, row: of the table of fields."""
-    dose = row["Metadata_Concentration"]
-    return Example(row["Metadata_Compound"], None if pd.isna(dose) else float(dose), row["Metadata_MOA"], predicted,
-                   float(row[f"Probability_{predicted}"]), str(row["Metadata_Plate"]), str(row["Metadata_Well"]),
-                   str(row["Metadata_Site"]), _shares(attribution.channels_CHW), _shares(attribution.scales_7hw), names)
+def _example(evaluation: Evaluation, choice: Choice, attribution: Attribution | None, names: ExampleFiles) -> Example:
+    """Return the entry of a field."""
+    about, place = evaluation.profiles.iloc[choice.row], np.flatnonzero(evaluation.scored == choice.row)
+    dose, name = about["Metadata_Concentration"], f"Probability_{choice.predicted}"
+    probability = float(evaluation.predictions[name].iat[place[0]]) if choice.predicted and len(place) else None
+    return Example(about["Metadata_Compound"], None if pd.isna(dose) else float(dose), about["Metadata_MOA"],
+                   choice.predicted, probability, str(about["Metadata_Plate"]), str(about["Metadata_Well"]),
+                   str(about["Metadata_Site"]), _shares(attribution.channels_CHW) if attribution else [],
+                   _shares(attribution.scales_7hw) if attribution else [], names, choice.kind, choice.pair)
 
 
 def _shares(maps: Tensor) -> list[float]:

@@ -11,23 +11,39 @@ import jinja2
 import numpy as np
 import pandas as pd
 
+from mscnn.core import words
 from mscnn.core.files import write_atomically
 from mscnn.evaluation import scoring
 from mscnn.evaluation.scoring import LEVELS, Score
-from mscnn.report import assays, calibration, data_urls, figures, palette, profile_section, published, verdicts
+from mscnn.report import (
+    assays,
+    calibration,
+    controls,
+    data_urls,
+    dose_section,
+    examples,
+    figures,
+    palette,
+    profile_section,
+    published,
+    quality_section,
+    verdicts,
+)
 from mscnn.report.assays import ShownAssays
+from mscnn.report.controls import ShownControls
+from mscnn.report.examples import ShownExamples
 from mscnn.report.page import data as page_data
 from mscnn.report.page import places, scripts
 from mscnn.report.page.data import Explorer
 from mscnn.report.page.places import PlacedTreatments
 from mscnn.report.profile_section import ShownProfiles
-from mscnn.report.run import Example, Run
+from mscnn.report.quality_section import ShownQuality
+from mscnn.report.run import Run
 from mscnn.report.verdicts import CHANCE, LARGEST_CLASS, Comparison, RetrievalVerdict, Shortcut
 
 ROWS = 500          # rows of a table, at most
 DOSES = 60          # compounds whose dose curves are drawn, at most
 NAMES = 40          # compounds that a cell names, at most
-EXAMPLES = 12       # right examples, and as many wrong examples, at most
 LIMIT = 10_000_000  # bytes of a report
 
 
@@ -61,16 +77,6 @@ class Throughput:
 
 
 @dataclass(frozen=True)
-class ShownExample:
-    """An example with its pictures as data URLs."""
-
-    example: Example
-    field: str
-    channels: list[str]
-    scales: list[str]
-
-
-@dataclass(frozen=True)
 class ShownRun:
     """All that the template shows of a run."""
 
@@ -80,17 +86,21 @@ class ShownRun:
     shortcuts: list[Shortcut]
     bars: dict[str, Picture]                      # {level: shares right of the network and of baselines}
     confusion: dict[str, Picture]                 # {level: matrix}
-    reliability: Picture | None                   # of probabilities; None where the scores hold no calibration
+    reliability: dict[str, Picture]               # {level: of probabilities}; {} where the scores hold no calibration
     mechanisms: list[MechanismRow]
     doses: list[tuple[str, str, Picture]]         # mechanism, compound, dose curve
+    new_doses: list[tuple[str, str, Picture]]     # likewise of compounds without a known mechanism, by the predicted one
     maps: dict[str, Picture]                      # {"PCA": ..., "UMAP": ...}
-    examples: dict[str, list[ShownExample]]       # "wrong" and "right"
+    examples: ShownExamples | None                # None without a gallery
+    unit: str                                     # of concentrations
     learning: Picture | None
     profiles: ShownProfiles | None                # None where they were not scored
     throughput: Throughput | None
     environment: dict[str, Any]                   # of the first training that wrote it
     assays: ShownAssays | None                    # None where mechanisms are predicted
     assays_picture: Picture | None
+    controls: ShownControls | None                # None where no control well is scored
+    quality: ShownQuality | None                  # None where it was not measured
     is_bbbc021: bool                              # all known compounds are of that screen, with which values were published
     explorer: Explorer | None                     # None for assays: their treatments have no predicted mechanism
 
@@ -111,7 +121,7 @@ def environment() -> jinja2.Environment:
     """Return the environment of the templates: names are escaped, and a name that is not there is an error."""
     found = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True,
                                undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    found.filters |= {"names": _names, "thousands": lambda number: f"{number:,}",
+    found.filters |= {"names": _names, "number": words.counted, "thousands": lambda number: f"{number:,}",
                       "percent": lambda share: f"{100 * share:.1f} %", "whole": lambda share: f"{100 * share:.0f} %"}
     return found
 
@@ -124,24 +134,31 @@ def _shown(run: Run, number: int, runs: int) -> ShownRun:
     scored = [level for level in ("fields", "treatments") if run.scores.by_level()[level].total]
     of_assays = assays.shown(run.scores.assays)
     most_doses = 0 if of_assays else DOSES  # the curves are of the true mechanism
+    known_doses = _doses(run, dose_section.known(run.tables["wells"]), styles, most_doses)
+    new = dose_section.predicted(run.tables["wells"], run.tables["compounds"], run.description.control)
     placed = places.place(run) if run.profiles or not of_assays else places.NOWHERE
-    matrices = {level: scoring.confusion(run.tables[level]) for level in scored}
+    matrices = {level: scoring.confusion(run.tables[level], run.description.control) for level in scored}
     return ShownRun(
-        run=run, compared=verdicts.compare(run.baselines, fields), retrieved=verdicts.judge_retrieval(run.retrieval),
+        run=run, compared=_compared(run), retrieved=verdicts.judge_retrieval(run.retrieval),
         shortcuts=verdicts.judge_shortcuts(run.baselines),
         bars={level: _picture(figures.compared(_bars(run, level), level), f"bars of {level} right") for level in scored},
         confusion={level: _picture(drawn, f"confusion matrix of {level}")
                    for level, drawn in figures.confusions(matrices).items()},
-        reliability=_reliability(run), mechanisms=[] if of_assays else _by_mechanism(fields, treatments),
-        doses=[(mechanism, compound, _picture(drawn, f"dose curve of {compound}"))
-               for (mechanism, compound), drawn in figures.doses(run.tables["wells"], styles, most_doses).items()],
+        reliability=_reliability(run), mechanisms=[] if of_assays else _by_mechanism(run),
+        doses=known_doses, new_doses=_doses(run, new, styles, most_doses - len(known_doses)),
         maps={name: _picture(drawn, f"{name} of treatments") for name, drawn in _maps(run, placed, styles).items()},
-        examples=_examples(run.gallery), learning=_learning(run),
+        examples=examples.shown(run.gallery), unit=run.description.unit, learning=_learning(run),
         profiles=profile_section.shown(run.profile_scores, run.lists), throughput=_throughput(run),
         environment=next((fold.environment for fold in run.folds if fold.environment), {}), assays=of_assays,
         assays_picture=_picture(of_assays.picture, "ROC AUC of assays") if of_assays and of_assays.picture else None,
-        is_bbbc021=published.is_bbbc021(treatments),
+        controls=controls.shown(run.scores.controls, run.tables["wells"], run.description.control, run.baselines),
+        quality=quality_section.shown(run.quality, run.description), is_bbbc021=published.is_bbbc021(treatments),
         explorer=None if of_assays else page_data.explore(run, placed, styles, number, runs))
+
+
+def _compared(run: Run) -> Comparison | None:
+    return verdicts.compare(run.baselines, run.tables, run.scores, run.description.control,
+                            readout=run.scores.readout.chosen if run.scores.readout else "", folds=len(run.splits()) > 1)
 
 
 def _names(names: list[str]) -> str:
@@ -155,15 +172,25 @@ def _bars(run: Run, level: str) -> list[tuple[str, Score, str]]:
     largest = {LARGEST_CLASS: run.baselines[LARGEST_CLASS]} if LARGEST_CLASS in run.baselines else {}
     return [("the chosen read-out" if run.scores.readout else "the network", run.scores.by_level()[level], palette.NETWORK),
             *((name, result.held_out.by_level()[level], palette.REAL if name in real else palette.SHORTCUT)
-              for name, result in {**real, **largest}.items())]
+              for name, result in {**real, **largest}.items() if result.held_out.by_level()[level].total)]
 
 
-def _by_mechanism(fields: pd.DataFrame, treatments: pd.DataFrame) -> list[MechanismRow]:
+def _doses(run: Run, wells: pd.DataFrame, styles: dict[str, tuple[str, str]],
+           most: int) -> list[tuple[str, str, Picture]]:
+    """Return mechanism, compound and dose curve of so many compounds, in the order of their wells."""
+    drawn = figures.doses(wells, styles, most, run.description.unit)
+    return [(mechanism, compound, _picture(svg, f"dose curve of {compound}"))
+            for (mechanism, compound), svg in drawn.items()]
+
+
+def _by_mechanism(run: Run) -> list[MechanismRow]:
+    fields, treatments = (scoring.by_mechanism(run.tables[level], run.description.control)
+                          for level in ("fields", "treatments"))
     by_treatment = {row["mechanism"]: Score(row["correct"], row["total"])
-                    for row in scoring.by_mechanism(treatments).to_dict("records")}
+                    for row in treatments.to_dict("records")}
     return [MechanismRow(row["mechanism"], Score(row["correct"], row["total"]),
                          by_treatment.get(row["mechanism"], Score(0, 0)), row["predicted"])
-            for row in scoring.by_mechanism(fields).to_dict("records")]
+            for row in fields.to_dict("records")]
 
 
 def _maps(run: Run, placed: PlacedTreatments, styles: dict[str, tuple[str, str]]) -> dict[str, str]:
@@ -178,29 +205,10 @@ def _maps(run: Run, placed: PlacedTreatments, styles: dict[str, tuple[str, str]]
     return figures.maps(placed.projections, placed.of, frame["Metadata_MOA"].to_numpy(), is_some, ring, styles)
 
 
-def _reliability(run: Run) -> Picture | None:
+def _reliability(run: Run) -> dict[str, Picture]:
     found = run.scores.calibration
-    return _picture(calibration.reliability(found.by_level()), "reliability of probabilities") if found else None
-
-
-def _examples(gallery: list[tuple[Path, Example]]) -> dict[str, list[ShownExample]]:
-    """Return wrong and right examples, spread over compounds, with their pictures inline."""
-    chosen = {"wrong": [], "right": []}
-    turn: dict[tuple[str, str], int] = {}  # examples of a kind and compound so far
-    for folder, example in gallery:
-        kind = "right" if example.predicted == example.mechanism else "wrong"
-        turn[kind, example.compound] = turn.get((kind, example.compound), -1) + 1
-        chosen[kind].append((turn[kind, example.compound], len(chosen["right"]) + len(chosen["wrong"]), folder, example))
-    return {kind: [_with_pictures(folder, example)
-                   for *_, folder, example in sorted(candidates, key=lambda item: item[:2])[:EXAMPLES]]
-            for kind, candidates in chosen.items()}
-
-
-def _with_pictures(folder: Path, example: Example) -> ShownExample:
-    files = example.files
-    return ShownExample(example, data_urls.of_file(folder, files.field),
-                        [data_urls.of_file(folder, name) for name in files.channels],
-                        [data_urls.of_file(folder, name) for name in files.scales])
+    return {level: _picture(drawn, f"reliability of probabilities of {level}")
+            for level, drawn in calibration.reliability(found.by_level()).items()} if found else {}
 
 
 def _learning(run: Run) -> Picture | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mscnn.core import files
+from mscnn.data.tables.problem_summary import plates_of
 from mscnn.data.tables.problems import Problem
 from mscnn.data.tables.site_table import SiteTable
 
@@ -88,14 +89,12 @@ def _facts(table: SiteTable) -> dict[str, int]:
 def _plates(table: SiteTable, source: Path, problems: Sequence[Problem]) -> dict[str, dict[str, int]]:
     """Return {plate: counts}; a problem of a row of another table, such as BBBC021's moa.csv, is on no plate."""
     plates = table.frame["plate"]
-    is_here = [problem for problem in problems if problem.row in plates.index
-               and (problem.file == str(source) or not problem.file.endswith((".csv", ".csv.gz")))]
-    wrong = Counter(plates.at[problem.row] for problem in is_here)
+    wrong = Counter(plates_of(problems, plates, source))
     controls = table.is_control()
     found = {}
     for plate, rows in table.frame.groupby("plate"):
         untreated = controls[(plates == plate).to_numpy()]
         found[str(plate)] = {"fields": len(rows), "wells": rows["well"].nunique(),
                              "compounds": rows["compound"][~untreated].nunique(),
-                             "controls": rows["well"][untreated].nunique(), "problems": wrong[plate]}
+                             "controls": rows["well"][untreated].nunique(), "problems": wrong[str(plate)]}
     return found

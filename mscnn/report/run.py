@@ -3,7 +3,7 @@
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -12,7 +12,7 @@ from mscnn.core.errors import DataError
 from mscnn.core.record_files import read_json, read_json_lines
 from mscnn.core.records import Count, NonNegative, Record, Share
 from mscnn.data.tables.splits import SplitRecord
-from mscnn.evaluation import prediction_table, profile_scores, results
+from mscnn.evaluation import decisions, prediction_table, profile_scores, quality_file, results
 from mscnn.evaluation.profile_scores import ProfileScores
 from mscnn.evaluation.readout_scores import EvaluationScores
 from mscnn.evaluation.results import EvaluationDescription
@@ -20,6 +20,7 @@ from mscnn.evaluation.run_folders import evaluations_of, scores_folder, training
 from mscnn.evaluation.scoring import LEVELS, BaselineResult, BaselineResults, LevelScores
 from mscnn.profiling.retrieval import RetrievalComparison
 
+Kind = Literal["right", "wrong", "new", "nearest right", "control"]  # of an example
 OPTIONAL = "copy it again from where the run trained, or remove it: the report leaves that part out"
 
 
@@ -28,25 +29,31 @@ class ExampleFiles(Record):
     """Names of the pictures of an example, in its folder."""
 
     field: str           # in colour
-    channels: list[str]  # attribution to each channel
-    scales: list[str]    # attribution to each scale of the network
+    channels: list[str]  # attribution to each channel; [] of a picture alone
+    scales: list[str]    # attribution to each scale of the network; likewise
 
 
 @dataclass(frozen=True)
 class Example(Record):
-    """A field of a treatment, and the mechanism that was predicted for the treatment: an entry of gallery.json."""
+    """A field of a treatment, and the mechanism that was predicted for the treatment: an entry of gallery.json.
+
+    "nearest right": a treatment of a wrong one's true mechanism, or of the mechanism that was predicted, which is rightly
+    predicted, or which the network was trained on.  It and a control stand beside a wrong or a new one.
+    """
 
     compound: str
     concentration: float | None  # None where not given
-    mechanism: str
-    predicted: str               # mechanism
-    probability: Share           # of the predicted mechanism, for the field
+    mechanism: str               # "" where not known
+    predicted: str               # mechanism; "" where none was predicted
+    probability: Share | None    # of the predicted mechanism, for the field; None likewise
     plate: str
     well: str
     site: str
-    channel_shares: list[Share]  # of absolute attribution; they add up to 1
+    channel_shares: list[Share]  # of absolute attribution; they add up to 1; [] of a picture alone
     scale_shares: list[Share]
     files: ExampleFiles
+    kind: Kind | None = None     # None: right or wrong, in files of earlier versions
+    pair: Count | None = None    # number of the example that it stands beside
 
 
 @dataclass(frozen=True)
@@ -97,6 +104,8 @@ class Run:
     profiles: Path | None                    # features of one network; None where there are several
     profile_scores: ProfileScores | None     # what they say of the screen; None where they were not scored
     lists: dict[str, pd.DataFrame]           # hits, nearest known compounds, clusters, by file name
+    decisions: pd.DataFrame | None           # as decisions.read returns them; None where they were not written
+    quality: pd.DataFrame | None             # of the fields of all folds, as quality_file.read returns it; None likewise
 
     def is_folds(self) -> bool:
         """Return whether several trainings were scored as one."""
@@ -115,7 +124,7 @@ def read(path: Path) -> Run:
     scores, trainings, evaluations = _folders(path)
     description, of_levels = results.read_description(scores), results.read_scores(scores)
     tables = {level: results.read_table(scores, level) for level in LEVELS}
-    prediction_table.require_scores(tables, of_levels, scores)
+    prediction_table.require_scores(tables, of_levels, description.control, scores)
     for each in (of_levels, *(of_levels.readout.scored().values() if of_levels.readout else ())):
         _require_intervals(each, scores / results.SCORES, results.REMEDY)
     baselines = _baselines(scores / results.BASELINES)
@@ -126,7 +135,8 @@ def read(path: Path) -> Run:
                baselines=baselines.baselines, retrieval=baselines.retrieval,
                folds=[_fold(folder) for folder in trainings],
                profiles=scores / results.PROFILES if (scores / results.PROFILES).exists() else None,
-               profile_scores=of_profiles, lists=lists,
+               profile_scores=of_profiles, lists=lists, decisions=decisions.read(scores),
+               quality=quality_file.read_all(evaluations),
                gallery=[example for folder in evaluations
                         for example in _gallery(folder / results.GALLERY, description)])
 
@@ -181,6 +191,11 @@ def _gallery(listing: Path, description: EvaluationDescription) -> list[tuple[Pa
     """Return the examples of an evaluation with their folder; none without a gallery. Raises DataError."""
     examples = read_json(listing, list[Example], results.REMEDY) if listing.exists() else []
     for number, example in enumerate(examples):
+        if example.pair is not None and example.pair >= len(examples):
+            raise DataError(f"{listing}: [{number}] stands beside [{example.pair}], and there are {len(examples)}; "
+                            f"{results.REMEDY}")
+        if not (example.channel_shares or example.scale_shares or example.files.channels or example.files.scales):
+            continue  # a picture alone
         for what, one, other in (("channels", example.channel_shares, description.channels),
                                  ("pictures of channels", example.files.channels, description.channels),
                                  ("pictures of scales", example.files.scales, example.scale_shares)):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from mscnn.core import config, errors, machine
@@ -13,7 +14,7 @@ from mscnn.data.pixels.compare_counts import require_same_counts
 from mscnn.data.pixels.count_statistics import CountsRecord
 from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.pixels.scale import Scale, scale_from_record
-from mscnn.data.tables import splits
+from mscnn.data.tables import auto_split, splits
 from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed import core_binding, core_plan, world
 from mscnn.distributed.sharded_linear import REPLICATED, SHARDED, ShardedLinear, bytes_sent, choose
@@ -52,9 +53,7 @@ def load_data(settings: config.Config, ranks: world.World) -> TrainingData:
     asked = settings.split
     outer = Path(asked.split_within) if asked.split_within else None
     within = ranks.run_on_all_or_raise(lambda: splits.training_side(outer, table)) if outer else None
-    split = splits.make_split(table, split=asked.split_method, hold_out=asked.hold_out, folds=asked.folds, fold=asked.fold,
-                              test_fraction=asked.test_fraction, seed=settings.run.seed, within=within,
-                              needs_labels=not settings.objective.is_label_free)
+    split = make_split(settings, table, within)
     pixels = ranks.run_on_all_or_raise(lambda: prepare_data.sample_digest(table))
     ranks.require_equal(data=table.fingerprint(), pixels=pixels, split=splits.to_record(split, table).sha256)
     if settings.aggregation.head != "softmax":
@@ -63,6 +62,9 @@ def load_data(settings: config.Config, ranks: world.World) -> TrainingData:
     if not len(split.test()) and not settings.objective.is_label_free:
         log.warning("no compound is held out, so that this run cannot be scored; name some with --hold-out, or choose "
                     "another --split-method")
+    elif len(split.test()) and not split.leaks and table.is_control().any() and not splits.control_wells(split, table):
+        log.info("no control well is held out, so that false positives cannot be counted; --hold-out-controls 0.2 holds a "
+                 "fifth of them out")
     resumed_from = ranks.run_on_all_or_raise(lambda: find_resume_checkpoint(settings, split, table))
     ranks.require_equal(checkpoint=resumed_from[1].sha256 if resumed_from else "none")
     scale = (scale_from_record(resumed_from[1].scale) if resumed_from else
@@ -72,6 +74,19 @@ def load_data(settings: config.Config, ranks: world.World) -> TrainingData:
         require_same_counts(counts, resumed_from[1].counts, table.channels)
         counts = resumed_from[1].counts
     return TrainingData(table, split, scale, counts, resumed_from)
+
+
+def make_split(settings: config.Config, table: SiteTable, within: np.ndarray | None = None) -> splits.Split:
+    """Split the sites as the settings ask.  within: (S,) bool, the sites that are split; None: all."""
+    asked, objective = settings.split, settings.objective
+    shared: dict[str, Any] = {"folds": asked.folds, "fold": asked.fold, "within": within,
+                              "hold_out_controls": asked.hold_out_controls, "seed": settings.run.seed,
+                              "needs_labels": not objective.is_label_free}
+    if asked.split_method == "auto":
+        sees_all = objective.is_label_free and objective.transductive
+        return auto_split.auto_split(table, hold_out=asked.hold_out, sees_all=sees_all, **shared)
+    return splits.make_split(table, split=asked.split_method, hold_out=asked.hold_out or "none",
+                             test_fraction=asked.test_fraction, **shared)
 
 
 def require_enough_for_lda(split: splits.Split, table: SiteTable) -> None:

@@ -21,7 +21,8 @@ SCHEMA = {
     "settings": {"preset": str, "head_relu": bool, "transductive": bool, "head": str},
     "counts": (dict, type(None)), "readout": (dict, type(None)), "scale": {"facts": {"mode": str}, "arrays": dict},
     "split": {"method": str, "held_out": [str], "leaks": str, "sha256": str, "sides": [str], "sites": dict,
-              "trained": {"compounds": [str], "mechanisms": [str]}, "unlearnable": [str]},
+              "trained": {"compounds": [str], "mechanisms": [str]}, "unlearnable": [str],
+              "left_out": (dict, type(None))},
     "resume": {"loss_module": dict, "optimiser": {"state": dict, "param_groups": [dict]}, "ema": (dict, type(None)),
                "rng_state": Tensor, "best_epoch_mean": (float, type(None)), "epoch_losses": [float],
                "recent_losses": [float], "nonfinite_steps": int, "has_lda_head": bool, "is_best": bool, "numerics": dict}}
@@ -41,6 +42,7 @@ def schema_errors(content: dict[str, Any]) -> Iterator[str]:
     types = {field.name: plain_type(field.type) for group in config.GROUPS.values() for field in dataclasses.fields(group)}
     yield from _mismatches(settings, {name: types[name] for name in settings if name in types}, "settings")
     config.from_flat(settings)
+    yield from _mismatches(content["split"], {"notes": [str]} if "notes" in content["split"] else {}, "split")
     "".join(classes + channels).encode()
     if classes != sorted(set(classes)):
         yield "classes"

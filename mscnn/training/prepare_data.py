@@ -13,6 +13,7 @@ import numpy as np
 from mscnn.core import config
 from mscnn.core.errors import DataError, ImageError
 from mscnn.core.logs import log
+from mscnn.data.leave_out import leave_out_again
 from mscnn.data.pixels import (
     copies,
     count_statistics,
@@ -35,6 +36,7 @@ from mscnn.data.read_screen import read_screen
 from mscnn.data.tables import control
 from mscnn.data.tables.assays import read_assays
 from mscnn.data.tables.image_source import source_paths
+from mscnn.data.tables.left_out import LeftOut
 from mscnn.data.tables.pixel_size import PIXEL_SIZE, mixed_pixel_sizes
 from mscnn.data.tables.sampler import evenly_spaced, shard
 from mscnn.data.tables.site_table import SiteTable, parse_columns
@@ -44,14 +46,17 @@ from mscnn.model import require_fitting_size
 SAMPLED = 4  # image files whose bytes ranks compare
 
 
-def load_sites(settings: config.Data, *, to_train: bool = False, needs_labels: bool = True) -> SiteTable:
+def load_sites(settings: config.Data, *, to_train: bool = False, needs_labels: bool = True,
+               left_out: LeftOut | None = None) -> SiteTable:
     """Return the sites to learn from, or to predict: those that are labelled, or all that label-free training reads.
 
     to_train: raise UsageError where untreated wells would be trained on as a compound.  needs_labels: leave out sites
     whose mechanism is not known; raise DataError where it is known of none.  With assays, leave out compounds that were
-    not measured, but for untreated wells in which plates are measured.
+    not measured, but for untreated wells in which plates are measured.  left_out: fields that a training left out.
     """
     table = read_screen(settings)
+    if left_out:
+        table = leave_out_again(table, left_out)
     if to_train:
         control.require_control(table)
     if settings.assays:

@@ -10,7 +10,7 @@ from mscnn.readout.candidates import LEARNT_MECHANISMS, SAW_TRAINING_ONLY
 from mscnn.readout.linear import can_fit
 from mscnn.readout.readout import fit_readout
 from mscnn.readout.record import ReadoutRecord, to_record
-from mscnn.readout.tables import UNKNOWN, facts_of, side_by_side
+from mscnn.readout.tables import UNKNOWN, SiteFacts, facts_of, side_by_side
 from mscnn.training.statistics import columns_of, measure_statistics
 from mscnn.training.trainer import Trainer
 
@@ -28,7 +28,7 @@ def fit_head(trainer: Trainer, settings: config.Config, split: splits.Split) -> 
         log.warning("head: %d training fields, known mechanisms: %d; too few to predict any", len(known),
                     len(np.unique(facts.labels_S[known])))
         return None
-    measured = known if head == "lda" else np.union1d(known, np.flatnonzero(facts.is_control_S))
+    measured = known if head == "lda" else np.union1d(known, np.flatnonzero(scale_plates(facts, split)))
     with trainer.ema_weights():
         network_SF = trainer.predict(measured, tta)[1]
     is_known = np.isin(measured, known)
@@ -43,6 +43,14 @@ def fit_head(trainer: Trainer, settings: config.Config, split: splits.Split) -> 
                           folds=settings.aggregation.readout_folds, network_note=_why_not_judged(settings.objective, split))
     log.info("read-out: %s: %s", readout.choice.chosen, readout.choice.reason)
     return to_record(readout)
+
+
+def scale_plates(facts: SiteFacts, split: splits.Split) -> np.ndarray:
+    """Return (S,) bool, the sites of control wells by which a read-out scales its plate: never held-out ones.
+
+    A well that moves the centre of its plate towards itself looks more like a control well than a new one would.
+    """
+    return facts.is_control_S & (split.side != splits.TEST)
 
 
 def _why_not_judged(objective: config.Objective, split: splits.Split) -> str:

@@ -4,9 +4,10 @@
 """
 
 import math
+import shlex
 import time
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,15 @@ import numpy as np
 
 from mscnn.core import config, errors, files, machine, memory, run_directory
 from mscnn.core.logs import HELD_OUT, TRAIN, Metrics, log, open_logs, progress
+from mscnn.core.units import MICROMOLAR
 from mscnn.data.tables import splits
 from mscnn.distributed import core_binding, core_plan, heartbeat, world
 from mscnn.training import checkpoint
 from mscnn.training.build import TrainingData, build_trainer, load_data
-from mscnn.training.step_schedule import StepSchedule, schedule_steps
+from mscnn.training.choose_length import choose_length
+from mscnn.training.step_schedule import StepSchedule, count_steps, schedule_steps
 from mscnn.training.stop_signal import StopRequest
+from mscnn.training.targets import learnt_sites, site_numbers
 from mscnn.training.train_state import TrainState, require_same_settings
 from mscnn.training.trainer import StepMetrics, StepResult, Trainer
 
@@ -40,7 +44,8 @@ class PreparedRun:
 def prepare(settings: config.Config, resolved: str, stop: StopRequest) -> PreparedRun | None:
     """Initialise the ranks, read the data, build the network, open the run directory; None for a finished run.
 
-    resolved: the settings as YAML.  Raises UsageError or DataError on all ranks alike for what cannot be trained.
+    resolved: the settings as YAML, which all ranks must share.  Raises UsageError or DataError on all ranks alike for what
+    cannot be trained.
     """
     ranks = world.init(settings.parallel.backend, join_seconds=settings.parallel.join_timeout)
     ranks.run_on_all_or_raise(lambda: run_directory.require_unused(settings.run.run_dir, settings.run.resume))
@@ -58,10 +63,14 @@ def prepare(settings: config.Config, resolved: str, stop: StopRequest) -> Prepar
     log.info("malloc: %s", environment["malloc"])
     with errors.details_to_file(Path(settings.run.run_dir or "runs"), is_reporter=ranks.rank == 0):
         data = load_data(settings, ranks)
+    settings = replace(settings, data=replace(settings.data, concentration_unit=data.table.unit or MICROMOLAR))
+    settings, lengths = with_length(settings, data)
     trainer, choices = build_trainer(settings, data, ranks, plan, stop)
-    environment |= {"ranks": ranks.size, "launcher": ranks.launcher, "rendezvous": ranks.rendezvous, **choices}
+    choices |= lengths
+    environment |= {"left out": list(data.table.notes),
+                    "ranks": ranks.size, "launcher": ranks.launcher, "rendezvous": ranks.rendezvous, **choices}
     state = TrainState(_numerics(settings, ranks, plan, choices), data.counts)
-    run_dir = _open_run_directory(settings, resolved, data, environment, ranks)
+    run_dir = _open_run_directory(settings, settings.to_yaml(), data, environment, ranks)
     if data.resumed_from:
         path, saved = data.resumed_from
         state.load(saved, trainer)
@@ -75,12 +84,25 @@ def prepare(settings: config.Config, resolved: str, stop: StopRequest) -> Prepar
     return PreparedRun(settings, data, trainer, state, run_dir, stop)
 
 
+def with_length(settings: config.Config, data: TrainingData) -> tuple[config.Config, dict[str, dict[str, Any]]]:
+    """Return the settings with the minibatch and epochs that are used, and {choice: {"asked", "used", "why"}}."""
+    objective, sites = settings.objective, learnt_sites(data.table, data.split, settings.objective)
+    treatments, _, plates = site_numbers(data.table)
+    replicates = (treatments[sites], plates[sites]) if objective.replicate_weight else None
+    steps_of = partial(count_steps, len(sites), objective=objective, replicates=replicates)
+    before = data.resumed_from[1].settings if data.resumed_from else None
+    optim, reports = choose_length(settings.optim, objective, len(sites), steps_of, before)
+    return replace(settings, optim=optim), reports
+
+
 def train(run: PreparedRun) -> None:
     """Take all steps that are left, and write the summary. Raises Stopped where a rank was asked to stop."""
     trainer, state, ranks = run.trainer, run.state, run.trainer.world
     trainer.warm_up_ddp()
     schedule = schedule_steps(trainer.targets, run.settings.objective, run.settings.optim, run.settings.run.seed)
     started, first_step = time.perf_counter(), state.step
+    if ranks.rank == 0:
+        run_directory.update_status(run.run_dir, steps=schedule.total_steps)
     fit(run, schedule)
     seconds, peak = time.perf_counter() - started, max(ranks.gather(memory.peak_memory_gib()))
     if ranks.rank == 0:
@@ -91,6 +113,15 @@ def train(run: PreparedRun) -> None:
             "resumed_at": first_step})
         run_directory.update_status(run.run_dir, status="finished", step=state.step)
     log.info("trained: %s; peak memory of a rank: %.1f GiB", run.run_dir / checkpoint.FOLDER / checkpoint.LAST, peak)
+    log.info("next: %s", next_command(run))
+
+
+def next_command(run: PreparedRun) -> str:
+    """Return the command that shows what a run has learnt."""
+    place = shlex.quote(str(run.run_dir))
+    if len(run.data.split.test()) or run.settings.objective.is_label_free:
+        return f"mscnn report {place}  (evaluates it first; mscnn evaluate --checkpoint {place} does that alone)"
+    return f"mscnn evaluate --checkpoint {place} --sites CSV --out DIR  (another table: this run held nothing out)"
 
 
 def fit(run: PreparedRun, schedule: StepSchedule) -> None:
@@ -101,8 +132,10 @@ def fit(run: PreparedRun, schedule: StepSchedule) -> None:
     with Metrics(run.run_dir, rank, first_step) as metrics, \
             progress(state.total_steps, "training", rank, done=first_step) as bar, \
             closing(trainer.prefetch((epoch, schedule.minibatches(epoch, first_step)) for epoch in epochs)) as loaded:
-        log.info("training: %d steps of at most %d fields, %d steps an epoch", state.total_steps, schedule.minibatch,
-                 schedule.steps_per_epoch)
+        log.info("training: %s", schedule.describe())
+        if schedule.steps_per_epoch < 2:
+            log.warning("an epoch is one step, of all %d fields at once: gradients hardly vary; choose a --minibatch below "
+                        "that number, or 0", len(schedule.train_sites))
         for epoch in epochs:
             evaluate_if_due(run, schedule, metrics)
             step_metrics = StepMetrics()

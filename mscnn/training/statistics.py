@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from mscnn.core import activity
-from mscnn.core.errors import UsageError
 from mscnn.core.logs import log
 from mscnn.data.pixels import handcrafted
 from mscnn.data.pixels.read_pixels import read_pixels
@@ -28,7 +27,7 @@ SMALL = 64  # pixels of the side of a field without content, which tells the nam
 def columns_of(channels: tuple[str, ...]) -> dict[str, list[str]]:
     """Return the names of the features of both tables as `side_by_side` joins them, for a screen with these channels."""
     return {NETWORK: [f"Root_{EMBEDDING}{number:03d}" for number in range(1, NUM_FEATURES + 1)],
-            STATISTICS: _names(channels, nuclei_of(channels))}
+            STATISTICS: _names(channels, handcrafted.nuclei_of(channels))}
 
 
 def _names(channels: tuple[str, ...], nuclei: int | None) -> list[str]:
@@ -41,19 +40,11 @@ def _names(channels: tuple[str, ...], nuclei: int | None) -> list[str]:
     return names + list(handcrafted.features(blank_CHW, channels=channels, nuclei=nuclei))
 
 
-def nuclei_of(channels: tuple[str, ...]) -> int | None:
-    """Return the position of the channel that shows nuclei, by its name; None where no name tells."""
-    try:
-        return handcrafted.nuclei_channel(channels, None)
-    except UsageError:
-        return None
-
-
 def measure_statistics(fields: FieldReader, sites: np.ndarray, *, microbatch: int, world: World,
                        loader_thread_init: Callable[[], object] = lambda: None,
                        advance: Callable[[int], object] = lambda number: None) -> np.ndarray:
     """Return the statistics (N, D) float64 of N sites, named as by columns_of; the rest as in `measure`."""
-    channels, nuclei = fields.table.channels, nuclei_of(fields.table.channels)
+    channels, nuclei = fields.table.channels, handcrafted.nuclei_of(fields.table.channels)
     log.info("statistics of %d fields%s", len(sites), "" if nuclei is None else
              f", and handcrafted features; nuclei in channel {channels[nuclei]}")
     return measure(fields, sites, microbatch=microbatch, world=world, nuclei=nuclei, loader_thread_init=loader_thread_init,

@@ -48,6 +48,12 @@ class StepSchedule:
         """Return whether the training, or an epoch, ends after so many steps."""
         return step == self.total_steps or step % self.steps_per_epoch == 0
 
+    def describe(self) -> str:
+        """Return "680 steps of at most 16 fields, 17 steps an epoch"."""
+        steps, total = self.steps_per_epoch, self.total_steps
+        return (f"{total} step{'s' * (total != 1)} of at most {self.minibatch} fields, {steps} step{'s' * (steps != 1)} "
+                "an epoch")
+
     def num_fields(self) -> int:
         """Return how many fields the training learns from, counting repeats."""
         return sum(len(minibatch) for epoch in self.epochs(0) for minibatch in self.minibatches(epoch))
@@ -60,13 +66,23 @@ class StepSchedule:
 
 
 def schedule_steps(targets: Targets, objective: config.Objective, optim: config.Optim, seed: int) -> StepSchedule:
-    """Return the steps of a training on the sites of these targets."""
+    """Return the steps of a training on the sites of these targets; optim: as choose_length returns it."""
     sites, views = targets.train_sites, 2 if objective.view_weight else 1
     replicates = (targets.treatments[sites], targets.plates[sites]) if objective.replicate_weight else None
-    steps_per_epoch = len(_epoch(len(sites), optim.minibatch // views, replicates, seed=seed, epoch=0))
+    steps_per_epoch = count_steps(len(sites), optim.minibatch, objective, replicates)
     all_epochs = optim.epochs * steps_per_epoch
     return StepSchedule(sites, optim.minibatch, steps_per_epoch, min(all_epochs, optim.max_steps or all_epochs),
-                        lr_schedule.parse_schedule(optim.lr), seed, views, replicates)
+                        lr_schedule.parse_schedule(optim.lr, optim.epochs), seed, views, replicates)
+
+
+def count_steps(num_sites: int, minibatch: int, objective: config.Objective,
+                replicates: tuple[np.ndarray, np.ndarray] | None) -> int:
+    """Return the steps of an epoch, the same for any seed; replicates: as of StepSchedule.
+
+    In pairs of replicates a field without a partner takes the place of a pair, so that an epoch has more steps.
+    """
+    fields = minibatch // (2 if objective.view_weight else 1)
+    return len(_epoch(num_sites, fields, replicates, seed=0, epoch=0))
 
 
 def _epoch(num_sites: int, minibatch: int, replicates: tuple[np.ndarray, np.ndarray] | None, *, seed: int,

@@ -11,11 +11,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from mscnn.core import config, identity
+from mscnn.core import config
 from mscnn.core.errors import UsageError
-from mscnn.core.logs import log
+from mscnn.core.logs import log, progress
 from mscnn.data.pixels.reader import FieldReader
 from mscnn.data.tables import splits
+from mscnn.data.tables.replicates import site_numbers, why_no_contrast
 from mscnn.data.tables.site_table import SiteTable
 from mscnn.distributed.world import World
 from mscnn.training.loss import UNKNOWN, assay_weights, class_weights
@@ -51,20 +52,19 @@ def build_targets(fields: FieldReader, split: splits.Split, objective: config.Ob
     Auxiliary targets are in standard deviations of the training side.  Raises UsageError, on all ranks alike, for a
     contrast that these sites do not allow.
     """
-    if fields.table.assays is None:
-        train, of_labels = split.train(), _of_mechanisms
-    else:
-        train, of_labels = split.train()[fields.table.is_labelled()[split.train()]], _of_assays
+    of_labels, train = _of_mechanisms if fields.table.assays is None else _of_assays, _train_side(fields.table, split)
     labels, weights, rows = of_labels(fields.table, train, optim.class_weights if objective.mechanism_weight else "")
-    sites = np.sort(np.concatenate([train, split.test()])) if objective.transductive else train
-    treatments, compounds, plates = _numbers(fields.table)
+    sites = learnt_sites(fields.table, split, objective)
+    treatments, compounds, plates = site_numbers(fields.table)
     on_one_plate = pd.Series(plates[sites]).groupby(treatments[sites]).nunique().reindex(treatments).to_numpy() == 1
     targets = Targets(sites, labels, weights, treatments, compounds, plates, on_one_plate, label_rows=rows)
     if objective.replicate_weight:
         require_replicates(targets, objective)
     if not objective.statistics_weight:
         return targets
-    statistics_ND = measure(fields, sites, microbatch=optim.microbatch, world=world, loader_thread_init=loader_thread_init)
+    with progress(len(sites), "pixel statistics", world.rank, unit="field") as bar:
+        statistics_ND = measure(fields, sites, microbatch=optim.microbatch, world=world,
+                                loader_thread_init=loader_thread_init, advance=bar.of_ranks(world.size))
     of_train_ND = statistics_ND[np.isin(sites, train)]
     sd_D = of_train_ND.std(axis=0)
     scaled_ND = (statistics_ND - of_train_ND.mean(axis=0)) / np.where(sd_D > 0, sd_D, 1.0)
@@ -75,21 +75,26 @@ def build_targets(fields: FieldReader, split: splits.Split, objective: config.Ob
     return replace(targets, aux_targets=targets_SD)
 
 
+def learnt_sites(table: SiteTable, split: splits.Split, objective: config.Objective) -> np.ndarray:
+    """Return the positions of the sites that training reads: held-out ones too, where it may see their images."""
+    train = _train_side(table, split)
+    return np.sort(np.concatenate([train, split.test()])) if objective.transductive else train
+
+
+def _train_side(table: SiteTable, split: splits.Split) -> np.ndarray:
+    """Return the positions of the training side; with assays, of compounds that were measured alone."""
+    train = split.train()
+    return train if table.assays is None else train[table.is_labelled()[train]]
+
+
 def require_replicates(targets: Targets, objective: config.Objective) -> None:
     """Raise UsageError for sites on which the replicate contrast attracts or repels nothing; log doubts."""
     sites = targets.train_sites
     treatments, plates = targets.treatments[sites], targets.plates[sites]
+    if reason := why_no_contrast(treatments, targets.compounds[sites], plates, objective.negatives):
+        raise UsageError(f"--replicate-weight {objective.replicate_weight:g} --negatives {objective.negatives} {reason}")
     fields = pd.Series(treatments).value_counts()
-    if (fields < 2).all():
-        raise UsageError(f"--replicate-weight {objective.replicate_weight:g} needs treatments of several fields, got "
-                         f"{len(fields)} treatments of one field; use --view-weight, which needs no replicates")
     apart = pd.Series(targets.compounds[sites]).groupby(plates if objective.negatives == "plate" else 0 * plates).nunique()
-    if (apart < 2).all():
-        remedy = "use --negatives all" if objective.negatives == "plate" and len(set(targets.compounds[sites])) > 1 else \
-            "use --view-weight, which needs no other compound"
-        raise UsageError(f"--replicate-weight {objective.replicate_weight:g} --negatives {objective.negatives} needs "
-                         f"several compounds, and {'each plate' if objective.negatives == 'plate' else 'the table'} has "
-                         f"one; {remedy}")
     log.info("replicate contrast: treatments %d, plates %d", len(fields), len(set(plates)))
     one_plate = len(np.unique(treatments[targets.on_one_plate[sites]]))
     for number, what in ((int((fields == 1).sum()), "have one field and attract none"),
@@ -119,14 +124,3 @@ def _of_assays(table: SiteTable, train: np.ndarray, mode: str) -> tuple[np.ndarr
     rows[train] = table.assays.row_S[train]
     fields_L = np.bincount(rows[train], minlength=len(values_LA))
     return np.nan_to_num(values_LA), assay_weights(values_LA, fields_L, mode), rows
-
-
-def _numbers(table: SiteTable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return a number for the treatment, the compound and the plate of each site (S,), the same in any spelling."""
-    forms = identity.normal_table(table.frame, {name: name for name in ("compound", "plate")})
-    forms["concentration"] = table.frame["concentration"].to_numpy()
-
-    def numbers(*names: str) -> np.ndarray:
-        return forms.groupby([*names], dropna=False, sort=False).ngroup().to_numpy()
-
-    return numbers("compound", "concentration"), numbers("compound"), numbers("plate")

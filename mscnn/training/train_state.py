@@ -7,14 +7,14 @@ augmentation of fields are pure functions of seed, epoch and site, and all else 
 import math
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mscnn.core import activity, config, run_directory
+from mscnn.core import activity, config, lr_schedule, run_directory
 from mscnn.core.errors import DataError, Stopped, UsageError
 from mscnn.core.logs import log
 from mscnn.data.pixels.count_statistics import CountsRecord
@@ -27,7 +27,9 @@ from mscnn.training.checkpoint import Checkpoint, ResumeRecord
 from mscnn.training.trainer import StepResult, Trainer
 
 FREE_GROUPS = ("parallel", "compute", "run")                # groups of settings that may change when a run is resumed,
-FREE = ("bbbc021", "sites", "packed", "image_root", "follow_links", "assays")  # and settings: data may have moved;
+FREE = ("bbbc021", "sites", "packed", "image_root", "follow_links", "assays",  # and settings: data may have moved; a
+        "leave_out", "leave_out_flags",                     # checkpoint's split tells whether other fields are left out;
+        "concentration_unit")                               # names on plots learn nothing;
 FIXED = ("seed", "max_nonfinite_steps")                     # settings of those groups that may not
 SPIKE_SD, RECENT, ENOUGH = 6.0, 50, 20  # a spike: a loss so many sd above the mean of the last 50 steps, 20 at least
 SHOWN = 5                               # fields named in an error; the log has all
@@ -193,16 +195,23 @@ def require_same_data(table: SiteTable, saved: Checkpoint) -> None:
 def require_same_settings(settings: config.Config, before: dict[str, Any]) -> None:
     """Raise UsageError that names the settings which differ from those that a run was started with.
 
-    before: {setting: value} of the run, paths absolute.
+    before: {setting: value} of the run, paths absolute.  Minibatch and epochs that are left open are those of the run.
     """
+    defaults = {entry.name: entry.default for record in config.GROUPS.values() for entry in fields(record)}
     names = {name for group, record in config.GROUPS.items() if group not in FREE_GROUPS
              for name in record.__dataclass_fields__} - {*FREE} | {*FIXED}
-    now = config.absolute(settings).flat()
-    changed = [f"{name} {before.get(name)!r}, now {now[name]!r}" for name in sorted(names)
-               if before.get(name) != now[name]]
+    now, before = config.absolute(settings).flat(), defaults | before  # an earlier release lacked some settings
+    now |= {name: before[name] for name in ("minibatch", "epochs") if not now[name] and name in before}
+    changed = [f"{name} {before[name]!r}, now {now[name]!r}" for name in sorted(names)
+               if before[name] != now[name] and not (name == "lr" and _is_same_rate(before, now["lr"], now["epochs"]))]
     if changed:
         raise UsageError(f"the run was started with other settings ({'; '.join(changed)}); give the same ones, or name a "
                          "new --run-dir")
+
+
+def _is_same_rate(before: dict[str, Any], lr: str, epochs: int) -> bool:
+    """Return whether a schedule is that of the run, which may have been written without its length."""
+    return lr_schedule.parse_schedule(before["lr"], before["epochs"]) == lr_schedule.parse_schedule(lr, epochs)
 
 
 def _laid_out_alike(saved: dict[str, Any], optimiser: torch.optim.Optimizer) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def test_the_resolved_settings_read_back_as_they_are(tmp_path):
     (["demo", "--bind", "maybe"], "bind must be true or false, got 'maybe'"),
     (["demo", "--split-method", "k-folds"], "k-folds"),
     (["demo", "--lr", "0.1;2"], "learning rate '0.1;2'"),
-    (["demo", "--minibatch", "0"], "minibatch must be at least 1, got 0"),
+    (["demo", "--microbatch", "0"], "microbatch must be at least 1, got 0"),
     (["demo", "--image-size", "1024"], "image-size must be HEIGHTxWIDTH like 1024x1280, got '1024'"),
     (["screen", "--sites", "a.csv", "--packed", "b"], "exactly one of --bbbc021 DIR, --sites CSV and --packed DIR, got "
                                                       "--sites a.csv and --packed b"),

@@ -41,8 +41,11 @@ def test_the_command_to_run_next_may_be_copied_into_a_shell(screen, caplog):
     caplog.set_level("INFO")
     (screen / "screen").rename(screen / "my screen")
     (screen / "tables").mkdir()
-    table.main(["my screen", "--z", "max", "--out", "tables/all sites.csv", "--platemap", "map.csv"])
-    assert "now run: mscnn check --sites 'tables/all sites.csv' --image-root 'my screen'" in caplog.text
+    command = ["my screen", "--z", "max", "--out", "tables/all sites.csv", "--platemap", "map.csv"]
+    table.main(command)
+    assert "now run: mscnn check --sites 'tables/all sites.csv' --image-root 'my screen'\n" in caplog.text
+    table.main([*command, "--control", "neg con", "--overwrite", "true"])
+    assert "now run: mscnn check --sites 'tables/all sites.csv' --image-root 'my screen' --control 'neg con'" in caplog.text
 
 
 def test_a_table_that_is_there_is_not_written_over(screen):

@@ -18,7 +18,7 @@ def test_every_preset_that_names_its_data_is_complete():
         assert from_preset(preset).preset == preset
     recipe = from_preset("bbbc021", bbbc021="plates")
     assert (recipe.optim.minibatch, recipe.optim.momentum, recipe.optim.weight_decay) == (256, 0.9, 5e-5)
-    assert recipe.optim.lr == "0.008;2;0.032;5;0.029;10;0.026;15;0.001;20;0.0001"
+    assert recipe.optim.lr == "0.008;2;0.032;5;0.029;10;0.026;15;0.001;20;0.0001;22"
     assert recipe.optim.clip_norm == 0
     assert from_preset("screen", sites="a.csv").data.sites == "a.csv"
 
@@ -48,7 +48,8 @@ def test_settings_are_read_from_what_they_are_written_to_by_old_names_too():
 
 
 def test_values_outside_the_bounds_of_their_type_are_refused_where_no_command_line_is_read():
-    for values, message in (({"minibatch": 0}, "minibatch must be at least 1, got 0"),
+    for values, message in (({"microbatch": 0}, "microbatch must be at least 1, got 0"),
+                            ({"minibatch": -1}, "minibatch must be 0 or more, got -1"),
                             ({"folds": 1}, "folds must be at least 2, got 1"),
                             ({"epochs": None}, "epochs cannot be empty")):
         with pytest.raises(UsageError) as refusal:

@@ -66,8 +66,8 @@ def test_internal_errors_end_with_their_traceback_unless_another_rank_has_report
         problem.reported = reported
         raise problem
     with pytest.raises(SystemExit) as raised:
-        run(program, on_exit=ended.append)
-    assert (raised.value.code, ended) == (1, [1])
+        run(program, on_exit=lambda code, said: ended.append((code, said)))
+    assert (raised.value.code, ended) == (1, [(1, "")])
     assert ("ZeroDivisionError: ours" in capsys.readouterr().err) is not reported
 
 

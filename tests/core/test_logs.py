@@ -7,7 +7,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mscnn.core import logs as module
-from mscnn.core.logs import Metrics, clock, log, open_logs, progress
+from mscnn.core.logs import Metrics, clock, log, open_logs, progress, working
 
 
 def test_rank_0_prints_and_every_rank_keeps_a_file(tmp_path, capsys):
@@ -92,6 +92,33 @@ def test_progress_is_a_bar_on_a_terminal(monkeypatch, capsys):
         time.sleep(0.11)  # the bar redraws at most ten times a second
         shown.advance()
     assert "100%" in capsys.readouterr().err
+
+
+def test_a_caller_that_knows_better_sets_what_is_done_and_what_is_left(capsys, monkeypatch):
+    monkeypatch.setattr(module, "PLAIN_INTERVAL", 0)
+    open_logs(0, None)
+    with progress(3000, "folds") as shown:
+        shown.show(500, "0/3 done  fold-0 {a} step 20/40", "1m15s")
+    assert capsys.readouterr().out == "folds  0/3 done  fold-0 {a} step 20/40  eta 1m15s\n"
+    monkeypatch.setattr(module.sys.stderr, "isatty", lambda: True, raising=False)
+    with progress(3000, "folds") as shown:
+        shown.show(500, "0/3 done  fold-0 {a} step 20/40", "1m15s")
+        assert re.fullmatch(r"folds:  17%\|.{20}\| 0/3 done  fold-0 \{a\} step 20/40  eta 1m15s", str(shown.bar).rstrip())
+
+
+def test_a_work_without_a_count_says_that_it_goes_on_and_a_short_one_nothing(capsys, monkeypatch):
+    """The finding: an evaluation was silent for 40 s after "predicting 100 %"."""
+    open_logs(0, None)
+    with working("scores"):
+        time.sleep(0.01)
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr(module, "QUIET", 0.01)
+    monkeypatch.setattr(module, "PLAIN_INTERVAL", 0.01)
+    with working("scores"):
+        time.sleep(0.2)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 1
+    assert set(lines) == {"scores  0s so far"}
 
 
 def test_clock():

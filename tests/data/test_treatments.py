@@ -91,5 +91,5 @@ def test_doses_that_the_index_names_are_read_with_their_units_and_never_dropped(
     found, _ = joined(tmp_path, "", "compound,mechanism\na,kinase\nb,kinase\n", rows=rows)
     assert found[["Metadata_Concentration", "Metadata_ConcentrationUnit"]].to_numpy().tolist() == [
         ["0.3", "\u00b5M"], ["", ""], ["2", "\u00b5M"]]
-    with pytest.raises(DataError, match="the index of the images: 1 concentrations cannot be read"):
+    with pytest.raises(DataError, match="the index of the images: concentrations cannot be read: 1;"):
         joined(tmp_path, "", "compound,mechanism\na,kinase\n", rows=rows.assign(Metadata_Concentration=["low", "", "2"]))

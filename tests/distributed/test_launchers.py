@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from mscnn.core.errors import UsageError
 from mscnn.distributed.launchers import (
@@ -16,6 +17,7 @@ from mscnn.distributed.launchers import (
     TORCHRUN,
     VARIABLES,
     RankInfo,
+    exit_rank,
     from_environment,
     has_ended,
     hosts,
@@ -142,3 +144,17 @@ def test_a_starter_has_ended_when_it_is_gone_or_its_child_has_another_parent():
     assert has_ended(other.pid, own)
     assert not has_ended(own, own)
     assert has_ended(other.pid, other.pid)  # it was the parent, and is no more
+
+
+def test_torchrun_repeats_what_a_rank_has_reported_at_the_end_of_its_own_report(tmp_path, monkeypatch):
+    """The finding: the one line of a refusal stood above a wall of torchrun's text, which named no reason."""
+    path = tmp_path / "error.json"
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(path))
+    exit_rank(3)
+    assert not path.exists()  # a rank that reported nothing
+    exit_rank(3, "error: no table there\x1b[2J\n  a detail")
+    failure = ProcessFailure(local_rank=0, pid=7, exitcode=3, error_file=str(path))
+    assert failure.message == r"error: no table there\x1b[2J"
+    assert str(ChildFailedError("mscnn", {0: failure})).splitlines()[-2].endswith(r": error: no table there\x1b[2J")
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / "none" / "error.json"))
+    exit_rank(3, "error: no table there")  # where it cannot be written, torchrun says no reason

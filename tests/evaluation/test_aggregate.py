@@ -56,3 +56,24 @@ def test_field_profiles_are_metadata_and_activations():
     assert [name for name in profiles if name.startswith("Image_")] == [f"Image_MCNN_Emb_{n:03d}" for n in range(1, 513)]
     assert profiles["Image_MCNN_Emb_512"].tolist() == [511, 1023]
     assert profiles["Metadata_Compound"].tolist() == ["a", "b"]
+
+
+def test_a_compound_is_one_row_also_where_only_some_of_its_doses_or_wells_have_a_mechanism():
+    rows = [("P1", "B02", "a", 0.3, "M", 0.9), ("P1", "B03", "a", 1.0, "", 0.3), ("P1", "B04", "b", 1.0, "", 0.6),
+            ("P2", "B04", "b", 1.0, "N", 0.2)]
+    table = make_table([row[:5] for row in rows], "plate well compound concentration mechanism")
+    of_m = np.array([row[5] for row in rows])
+    levels = aggregate(field_predictions(table, np.stack([of_m, 1 - of_m], axis=1), ["M", "N"]), "DMSO")
+    assert levels["compounds"]["Metadata_Compound"].tolist() == ["a", "b"]
+    assert levels["compounds"]["Metadata_MOA"].tolist() == ["M", "N"]
+    assert levels["compounds"]["Probability_M"].round(9).tolist() == [0.6, 0.4]
+    assert levels["treatments"]["Metadata_MOA"].tolist() == ["M", "", "N"]  # the dose of a without one is not scored
+    assert levels["wells"]["Metadata_MOA"].tolist() == ["M", "", "", "N"]
+
+
+def test_without_classes_the_tables_are_there_and_nothing_is_predicted():
+    table = make_table([row[:5] for row in ROWS], "plate well compound concentration mechanism")
+    for level, found in aggregate(field_predictions(table, np.empty((len(ROWS), 0)), []), "DMSO").items():
+        assert (found["Predicted_MOA"] == "").all()
+        assert not [name for name in found if name.startswith("Probability_")]
+        assert len(found) == {"fields": 9, "wells": 7, "treatments": 4, "compounds": 2}[level]

@@ -199,7 +199,7 @@ def test_real_compounds_are_known_by_handcrafted_features_alone(shared_data):
     screen = Screen(table, handcrafted.of_sites(table, nuclei=2, workers=2))
     tested, found = over_folds("handcrafted features", screen, leave_compound_out(table), table.mechanisms())
     predictions = aggregate.field_predictions(table.select(tested), found, table.mechanisms())
-    scores = scoring.scores(aggregate.aggregate(predictions, "DMSO"), draws=9, permutations=9)
+    scores = scoring.scores(aggregate.aggregate(predictions, "DMSO"), "DMSO", draws=9, permutations=9)
     assert (scores["fields"].total, scores["treatments"].total) == (135, 45)
     assert scores["fields"].correct >= 110
     assert scores["treatments"].correct >= 38

@@ -137,7 +137,7 @@ def predictions() -> pd.DataFrame:
 
 def test_a_mechanism_that_is_no_class_is_wrong_and_one_that_is_not_known_does_not_count():
     tables = aggregate.aggregate(predictions(), "DMSO")
-    found = calibrations(tables)
+    found = calibrations(tables, "DMSO")
     assert found is not None
     assert (found.fields.total, found.fields.compounds, found.fields.accuracy) == (12, 3, pytest.approx(4 / 12))
     assert found.fields.confidence == pytest.approx(0.665)  # 0.61, 0.62, 0.71, 0.72
@@ -150,19 +150,19 @@ def test_the_confidence_of_a_treatment_is_its_probability_as_it_is():
     """Medians of three wells: 0.4, 0.3 and 0.3, which do not add up to 1."""
     table = pd.DataFrame({"Metadata_MOA": ["x"], "Metadata_Compound": ["a"], "Predicted_MOA": ["x"],
                           "Probability_x": [0.4], "Probability_y": [0.2], "Probability_z": [0.1]})
-    assert calibrations({"fields": table, "treatments": table}).treatments.confidence == pytest.approx(0.4)
+    assert calibrations({"fields": table, "treatments": table}, "DMSO").treatments.confidence == pytest.approx(0.4)
 
 
 def test_without_a_known_mechanism_there_is_no_calibration():
     table = predictions().assign(Metadata_MOA="")
-    assert calibrations(aggregate.aggregate(table, "DMSO")) is None
-    only_fields = calibrations({"fields": predictions(), "treatments": table})
+    assert calibrations(aggregate.aggregate(table, "DMSO"), "DMSO") is None
+    only_fields = calibrations({"fields": predictions(), "treatments": table}, "DMSO")
     assert list(only_fields.by_level()) == ["fields"]
 
 
 def test_one_line_is_logged(caplog):
     with caplog.at_level(logging.INFO, logger="mscnn"):
-        log_calibration(calibrations(aggregate.aggregate(predictions(), "DMSO")))
+        log_calibration(calibrations(aggregate.aggregate(predictions(), "DMSO"), "DMSO"))
     assert len(caplog.records) == 1
     assert "fields: mean confidence 0.67, 0.33 right, expected calibration error 0." in caplog.text
     assert "treatments: mean confidence" in caplog.text
@@ -175,7 +175,7 @@ def test_scores_of_an_evaluation_hold_it_and_files_without_it_are_read(tmp_path)
         classes=["bright", "dark"], aggregate_wells="mean", aggregate_treatments="median", tta="none",
         head="softmax", seed=0, split=split, environment={})
     scores = results.write(predictions(), description, tmp_path)
-    assert scores.calibration == calibrations(aggregate.aggregate(predictions(), "DMSO"))
+    assert scores.calibration == calibrations(aggregate.aggregate(predictions(), "DMSO"), "DMSO")
     assert results.read_scores(tmp_path) == scores
     content = scores.to_json()
     del content["calibration"]

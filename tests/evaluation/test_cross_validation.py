@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -27,9 +28,11 @@ from pathlib import Path
 runpy.run_path(str(Path(__file__).with_name(sys.argv.pop(1) + ".py")))
 """
 TRAIN = """
-    import json, os, sys, time
+    import json, os, signal, sys, time
     from pathlib import Path
     options = dict(zip(sys.argv[2::2], sys.argv[3::2]))
+    if os.environ.get("SAVES"):  # for as long as it sleeps
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     run_dir = Path(options["--run-dir"])
     run_dir.mkdir(parents=True, exist_ok=True)  # --resume auto
     with open(os.environ["HISTORY"], "a") as file:
@@ -192,13 +195,28 @@ def test_one_command_at_a_time_works_on_a_folder_and_ended_it_leaves_nothing(pre
     assert second.wait(60) == 2
     assert "another process works on its folds" in second.stderr.read()
     first.send_signal(number)
-    assert first.wait(60) == 128 + number
+    assert first.wait(60) == 75
+    output, errors = first.communicate()
+    assert "FAILED" not in output
+    assert re.search(r"stopped: (interrupted|ended by SIG\w+); finished folds and checkpoints are kept", errors)
     until = time.monotonic() + 30
     while processes_with(str(pretended.out)) and time.monotonic() < until:
         time.sleep(0.1)
     assert not processes_with(str(pretended.out))
     assert len(history()) == 1  # no other fold was begun
     cross_validation.run_folds(pretended)
+
+
+def test_a_second_interrupt_ends_trainings_that_still_save(pretended):
+    command = start(pretended, SLEEP="100", SAVES="1")
+    wait_for(1)
+    command.send_signal(signal.SIGINT)
+    time.sleep(1)
+    assert command.poll() is None  # it waits for the training
+    command.send_signal(signal.SIGINT)
+    assert command.wait(60) == 130
+    assert command.stderr.read().endswith("interrupted\n")
+    assert not processes_with(str(pretended.out))
 
 
 def test_a_killed_commands_child_keeps_the_folder_until_it_has_ended(pretended):
@@ -235,7 +253,7 @@ def test_a_presets_own_hold_out_gives_way():
 @pytest.mark.parametrize(("content", "words"), [
     ("a: {epochs: 1}", "give two or more"), ("[1, 2]", "give two or more"),
     ("a: {epochs: 1}\nb: {epoch: 2}", "b: epoch cannot be chosen"),
-    ("a: {epochs: 0}\nb: {}", "a: epochs must be at least 1"), ("a: {}\n../b: {}", "names are letters"),
+    ("a: {microbatch: 0}\nb: {}", "a: microbatch must be at least 1"), ("a: {}\n../b: {}", "names are letters"),
     ("a: {}\nb: {split: k-fold, well-by: median}", "b: aggregate_wells, split_method cannot be chosen"),
     ("a: {", "cannot be read")])
 def test_candidates_that_do_not_fit_are_refused(tmp_path, content, words):

@@ -14,7 +14,19 @@ import mscnn
 from mscnn.core import config, errors
 from mscnn.data.tables import splits
 from mscnn.distributed.world import World
-from mscnn.evaluation import load_run, predict_run, readout_predictions, results, run, run_folders
+from mscnn.evaluation import (
+    decisions,
+    known_profiles,
+    known_reference,
+    load_run,
+    predict_run,
+    readout_predictions,
+    results,
+    run,
+    run_folders,
+)
+from mscnn.evaluation.combine_folds import combine_folds
+from mscnn.evaluation.settings import EvaluationSettings
 from mscnn.model.lda import fit_lda_layer
 from mscnn.readout.candidates import LEARNT_MECHANISMS, SAW_TRAINING_ONLY
 from mscnn.readout.readout import fit_readout
@@ -115,7 +127,7 @@ def test_scores_and_description_say_what_was_chosen_and_how_it_was_scored(evalua
     assert run_folders.trainings_of(evaluated) == [evaluated]
     assert run_folders.evaluations_of(evaluated) == [evaluated / "evaluation"]
     with pytest.raises(errors.DataError, match="holds folds that were combined before"):
-        results.combine_folds([evaluated / "evaluation"], evaluated / "all")
+        combine_folds([evaluated / "evaluation"], evaluated / "all")
 
 
 def test_the_library_predicts_a_compound_without_a_mechanism_as_the_evaluation_does(evaluated, screen):
@@ -131,6 +143,86 @@ def test_the_library_predicts_a_compound_without_a_mechanism_as_the_evaluation_d
     assert json.loads((evaluated / "evaluation" / "scores.json").read_text())["fields"]["total"] == 12  # without them
 
 
+def test_all_that_decides_is_listed_by_treatment_and_known_compounds_are_kept(evaluated):
+    folder, (_, saved) = evaluated / "evaluation", checkpoint.read(evaluated)
+    decided, treatments = decisions.read(folder), results.read_table(folder, "treatments")
+    known = [f"{name}-{number}" for name in PERIODS for number in range(2)]
+    assert sorted(decided["Metadata_Compound"]) == sorted([*known, "new"])
+    assert set(decided["Trained"]) == {"False"}  # each is predicted by a read-out that was fitted without it
+    shares = treatments.filter(like="Probability_").max(axis=1) / treatments.filter(like="Probability_").sum(axis=1)
+    expected = dict(zip(treatments["Metadata_Compound"], shares, strict=True))
+    assert dict(zip(decided["Metadata_Compound"], decided["Confidence"], strict=True)) == pytest.approx(expected)
+    assert results.read_scores(folder).confidence.how == "read-out"
+    assert (decided["Nearest_Compound"] != "").all()
+    kept = known_profiles.read(evaluated, saved.sha256)
+    wells = pd.read_parquet(folder / results.PROFILES).query("Metadata_Compound != 'new'")
+    assert len(kept.metadata) == len(wells) == 14  # a field a well
+    assert kept.metadata[kept.metadata["Metadata_Compound"] != "DMSO"]["Scored"].all()
+
+
+def test_new_compounds_are_compared_with_the_trainings_which_are_computed_where_none_are_kept(evaluated, screen, tmp_path):
+    path, (_, saved) = evaluated / known_profiles.FILE, checkpoint.read(evaluated)
+    before = known_profiles.read(evaluated, saved.sha256)
+    table = pd.read_csv(screen)
+    new = table[table["Metadata_Compound"].isin(["DMSO", "new"])].assign(Metadata_MOA="")
+    new.to_csv(screen.parent / "new.csv", index=False)
+    path.unlink()
+    done = run_python("evaluate.py", "--checkpoint", evaluated, "--sites", screen.parent / "new.csv", "--out", tmp_path,
+                      "--examples", "0", "--threads", "1")
+    assert done.returncode == 0, done.stderr
+    after = known_profiles.read(evaluated, saved.sha256)
+    pd.testing.assert_frame_equal(before.metadata, after.metadata)
+    np.testing.assert_allclose(before.features_SF, after.features_SF, rtol=1e-4, atol=1e-5)  # microbatches are others
+    scores = results.read_scores(tmp_path)
+    assert [score.total for score in scores.by_level().values()] == [0, 0, 0, 0]
+    assert scores.confidence.how == "read-out"
+    decided = decisions.read(tmp_path)
+    assert decided["Metadata_Compound"].tolist() == ["new"]
+    assert decided["Nearest_Compound"].iat[0] in set(before.metadata["Metadata_Compound"])
+    assert "1 treatment: activity is not known (" in done.stdout
+    assert f"next: mscnn report {tmp_path}" in done.stdout
+    assert len(pd.read_csv(tmp_path / "nearest.csv")) == 5
+
+
+def test_what_keeps_known_compounds_away_is_a_note(evaluated, screen, tmp_path, monkeypatch):
+    path, saved = checkpoint.read(evaluated)
+    settings = EvaluationSettings(checkpoint=str(evaluated), sites=str(screen), out=str(tmp_path))
+
+    def find(**change):
+        elsewhere = tmp_path / path.name  # beside which nothing is kept
+        return known_reference.find(replace(settings, **change), saved, elsewhere, None, World()).note
+
+    assert find(profiles="held-out").startswith("new compounds are not compared with the known ones of the training, as "
+                                                "--profiles held-out asks: none are kept in")
+    (tmp_path / known_profiles.FILE).write_text("no parquet")
+    assert "remove it, and it is written anew" in find(profiles="held-out")
+    monkeypatch.setattr(load_run, "own_sites", lambda *arguments: (_ for _ in ()).throw(errors.DataError("it has moved")))
+    assert "which cannot be had (it has moved); evaluate the run itself once" in find()
+
+
+def test_too_few_mechanisms_are_an_evaluation_without_predictions(evaluated, screen, tmp_path, monkeypatch):
+    """All files are there; a biologist still sees activity and profiles."""
+    monkeypatch.setattr(run, "_why_unpredictable", lambda saved, sites: "1 mechanism known, and a prediction needs two")
+    monkeypatch.setattr(run.core_binding, "bind_rank", lambda ranks, settings: None)
+    monkeypatch.setattr(run.core_binding, "loader_binding", lambda plan, settings: lambda: None)
+    monkeypatch.setattr(run.heartbeat, "write_to", lambda folder: None)
+    monkeypatch.setattr(run.world, "init", lambda backend, join_seconds: World(host="here"))
+    found = run.evaluate(EvaluationSettings(checkpoint=str(evaluated), out=str(tmp_path / "out"), examples=0))
+    run.write(found)
+    run.write_decisions(found, run.score_profiles(found))
+    scores, description = results.read_scores(tmp_path / "out"), results.read_description(tmp_path / "out")
+    assert (scores.fields.total, scores.confidence, description.classes) == (0, None, [])
+    assert "1 mechanism known, and a prediction needs two; no mechanism is predicted" in description.notes
+    for level, rows in {"fields": 14, "wells": 14, "treatments": 7, "compounds": 7}.items():
+        table = results.read_table(tmp_path / "out", level)
+        assert len(table) == rows
+        assert set(table["Predicted_MOA"]) == {""}
+    decided = decisions.read(tmp_path / "out")
+    assert len(decided) == 7
+    assert decided["Probability"].isna().all()
+    assert decided["Similarity"].notna().all()
+
+
 def sites_of(rows):
     table = make_table(rows)
     return load_run.EvaluationSites(table, np.ones(len(table), bool), [], over_compounds=True)
@@ -143,7 +235,7 @@ def test_what_a_label_free_network_cannot_predict_is_said(evaluated):
     assert run._why_unpredictable(saved, sites_of(pairs[:3])) == \
         "without c fewer than two mechanisms are known, and a prediction needs two"
     one = replace(saved, split=replace(saved.split, trained=saved.split.trained | {"mechanisms": ["one"]}))
-    assert run._why_unpredictable(one, sites_of(pairs)) == "1 mechanisms are known, and a prediction needs two"
+    assert run._why_unpredictable(one, sites_of(pairs)) == "1 mechanism known, and a prediction needs two"
     early = replace(saved, readout=None, resume=replace(saved.resume, has_lda_head=False))
     assert "label-free, and without a read-out of mechanisms yet, at step 1 of 1" in run._why_unpredictable(
         early, sites_of(pairs))

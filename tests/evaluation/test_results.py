@@ -12,6 +12,7 @@ from mscnn.core.errors import DataError, UsageError
 from mscnn.data.tables.assays import Assays
 from mscnn.data.tables.splits import SplitRecord
 from mscnn.evaluation import aggregate, assay_scores, prediction_table, readout_scores, results, scoring
+from mscnn.evaluation.combine_folds import combine_folds
 from mscnn.evaluation.results import EvaluationDescription
 from mscnn.readout.choice import Choice, Judgement
 from tests.conftest import make_table, run_python
@@ -31,11 +32,12 @@ def fold(folder, rows, control="DMSO", notes=(), trained=(), method="leave-compo
     split = SplitRecord(method, held_out=[], leaks=leaks, sha256="0", sites={}, unlearnable=[],
                         trained={"compounds": list(trained), "weeks": ["Week2"]})
     (folder / results.EVALUATION).write_text(json.dumps(EvaluationDescription(
-        checkpoint="last.safetensors", step=1, compounds=[], control=control, channels=["DNA"], classes=[],
+        checkpoint="last.safetensors", step=1, compounds=[], control=control, channels=["DNA"],
+        classes=["DMSO", "bright", "dark"],
         notes=list(notes), aggregate_wells="mean", aggregate_treatments="median", tta="none", head="softmax", seed=0,
         split=split,
         environment={}).to_json()))
-    scores = scoring.scores(aggregate.aggregate(table, control), draws=9, permutations=9)
+    scores = scoring.scores(aggregate.aggregate(table, control), control, draws=9, permutations=9)
     (folder / results.SCORES).write_text(json.dumps(scoring.LevelScores(**scores).to_json()))
     return folder
 
@@ -51,13 +53,13 @@ def folds(tmp_path):
 
 
 def test_folds_are_scored_as_one(folds, tmp_path):
-    scores = results.combine_folds(folds, tmp_path / "all")
+    scores = combine_folds(folds, tmp_path / "all")
     assert {level: (score.correct, score.total) for level, score in scores.by_level().items()} == {
-        "fields": (2, 4), "wells": (2, 4), "treatments": (1, 2), "compounds": (1, 2)}
+        "fields": (1, 3), "wells": (1, 3), "treatments": (1, 2), "compounds": (1, 2)}
     assert json.loads((tmp_path / "all" / "scores.json").read_text()) == scores.to_json()
     assert results.read_scores(tmp_path / "all") == scores
     assert json.loads((tmp_path / "all" / "evaluation.json").read_text())["notes"] == [f"{folds[1]}: a note"]
-    assert len(pd.read_csv(tmp_path / "all" / "predictions.csv")) == 4
+    assert len(pd.read_csv(tmp_path / "all" / "predictions.csv")) == 4  # the control is listed, and not scored
     assert [fold.folder for fold in results.read_description(tmp_path / "all").folds] == [str(folder) for folder in folds]
 
 
@@ -69,12 +71,12 @@ def test_the_read_outs_of_folds_are_counted_and_scored_as_one(folds, tmp_path):
         right = fields.assign(Probability_bright=1.0, Predicted_MOA="bright")
         tables = {"statistics": fields, **({"network": right} if number == 0 else {})}
         results.write(fields, results.read_description(folder), folder, readout_scores.describe(choice), tables)
-    found = results.combine_folds(folds, tmp_path / "all").readout
+    found = combine_folds(folds, tmp_path / "all").readout
     assert (found.chosen, found.folds) == ("statistics", 2)  # the simpler of two that were chosen as often
     assert found.reason == "chosen in 1 of 2 folds, by inner folds of the compounds left"
     statistics, network = found.candidates["statistics"], found.candidates["network"]
     assert (statistics.chosen, statistics.inner_loss, network.chosen) == (1, pytest.approx(0.6), 1)
-    assert (statistics.scores.fields.correct, statistics.scores.fields.total) == (2, 4)
+    assert (statistics.scores.fields.correct, statistics.scores.fields.total) == (1, 3)
     assert (statistics.scores.treatments.correct, statistics.scores.treatments.total) == (1, 2)
     assert network.scores is None
     assert results.read_scores(tmp_path / "all").readout == found
@@ -82,7 +84,7 @@ def test_the_read_outs_of_folds_are_counted_and_scored_as_one(folds, tmp_path):
 
 def test_a_fold_given_twice_is_refused_by_its_fields(folds, tmp_path):
     with pytest.raises(DataError, match="more than once") as refusal:
-        results.combine_folds([*folds, folds[0]], tmp_path / "all")
+        combine_folds([*folds, folds[0]], tmp_path / "all")
     assert refusal.value.details == ["P1 B02 1", "P1 B03 1"]
     assert not (tmp_path / "all").exists()
 
@@ -90,48 +92,48 @@ def test_a_fold_given_twice_is_refused_by_its_fields(folds, tmp_path):
 def test_folds_of_other_screens_are_refused(folds, tmp_path):
     other = fold(tmp_path / "other", [("P3", "B02", "1", "a", 1.0, "bright", 0.0, 0.9, 0.1)], control="water")
     with pytest.raises(DataError, match="other settings of control: DMSO, water"):
-        results.combine_folds([*folds, other], tmp_path / "all")
+        combine_folds([*folds, other], tmp_path / "all")
     table = pd.read_parquet(folds[1] / results.FIELDS)
     table["Predicted_MOA"] = table["Predicted_MOA"].replace("dark", "dim")
     table.rename(columns={"Probability_dark": "Probability_dim"}).to_parquet(folds[1] / results.FIELDS)
     with pytest.raises(DataError, match="only one has Probability_dark, Probability_dim"):
-        results.combine_folds(folds, tmp_path / "all")
+        combine_folds(folds, tmp_path / "all")
 
 
 def test_folds_that_were_trained_on_what_they_are_scored_on_are_refused(folds, tmp_path):
     rows = [("P3", "B02", "1", "x", 1.0, "bright", 0.0, 0.9, 0.1), ("P3", "B03", "1", "y", 1.0, "dark", 0.0, 0.9, 0.1)]
     leaking = fold(tmp_path / "leaking", rows, trained=["y", "z"])
     with pytest.raises(DataError, match="was trained on what it is scored on") as refusal:
-        results.combine_folds([*folds, leaking], tmp_path / "all")
+        combine_folds([*folds, leaking], tmp_path / "all")
     assert refusal.value.details == ["compound y"]
     weeks = fold(tmp_path / "weeks", [(*row[:3], row[3] + "2", *row[4:]) for row in rows], method="leave-week-out")
-    assert results.combine_folds([*folds, weeks], tmp_path / "all")  # trained on Week2, scored on Week1
+    assert combine_folds([*folds, weeks], tmp_path / "all")  # trained on Week2, scored on Week1
     table = pd.read_parquet(weeks / results.FIELDS)
     table.assign(Metadata_Week="Week2").to_parquet(weeks / results.FIELDS)
     with pytest.raises(DataError) as refusal:
-        results.combine_folds([*folds, weeks], tmp_path / "all")
+        combine_folds([*folds, weeks], tmp_path / "all")
     assert refusal.value.details == ["week Week2"]
-    assert results.combine_folds([fold(tmp_path / "random", rows, trained=["y"], leaks="all")], tmp_path / "random-all")
+    assert combine_folds([fold(tmp_path / "random", rows, trained=["y"], leaks="all")], tmp_path / "random-all")
 
 
 def test_folds_that_were_cut_off_or_aggregated_otherwise_are_refused(folds, tmp_path):
     described = json.loads((folds[1] / results.EVALUATION).read_text())
     (folds[1] / results.EVALUATION).write_text(json.dumps(described | {"aggregate_treatments": "mean"}))
     with pytest.raises(DataError, match="other settings of aggregate_treatments: median, mean"):
-        results.combine_folds(folds, tmp_path / "all")
+        combine_folds(folds, tmp_path / "all")
     (folds[1] / results.SCORES).unlink()
     with pytest.raises(DataError, match=f"{folds[1]}: no evaluation to read"):
-        results.combine_folds(folds, tmp_path / "all")
+        combine_folds(folds, tmp_path / "all")
 
 
 def test_what_is_no_evaluation_is_named(folds, tmp_path):
     shutil.rmtree(folds[1])
     with pytest.raises(DataError, match=f"{folds[1]}: no evaluation to read"):
-        results.combine_folds(folds, tmp_path / "all")
+        combine_folds(folds, tmp_path / "all")
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / results.FIELDS).write_bytes(b"not parquet")
     with pytest.raises(DataError, match=f"{folds[1]}: no evaluation to read"):
-        results.combine_folds(folds, tmp_path / "all")
+        combine_folds(folds, tmp_path / "all")
 
 
 @pytest.mark.parametrize(("change", "words"), [
@@ -143,16 +145,16 @@ def test_a_description_that_lacks_entries_or_has_wrong_types_is_refused_in_one_l
     path = folds[1] / results.EVALUATION
     content = json.loads(path.read_text()) | change
     path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
-    for read in (lambda: results.combine_folds(folds, tmp_path / "all"), lambda: results.read_description(folds[1])):
+    for read in (lambda: combine_folds(folds, tmp_path / "all"), lambda: results.read_description(folds[1])):
         with pytest.raises(DataError, match=words) as refusal:
             read()
         assert "\n" not in str(refusal.value)
 
 
 def test_folds_that_were_combined_are_no_fold(folds, tmp_path):
-    results.combine_folds(folds, tmp_path / "all")
+    combine_folds(folds, tmp_path / "all")
     with pytest.raises(DataError, match="holds folds that were combined"):
-        results.combine_folds([tmp_path / "all"], tmp_path / "again")
+        combine_folds([tmp_path / "all"], tmp_path / "again")
 
 
 def test_a_new_evaluation_removes_what_an_earlier_one_left_and_keeps_its_own_gallery(folds, tmp_path):
@@ -200,7 +202,7 @@ def test_assays_of_folds_are_ranked_together(tmp_path):
     folds = [assay_fold(tmp_path / "0", A_AND_B), assay_fold(tmp_path / "1", C_AND_D)]
     alone = results.read_scores(folds[1]).assays
     assert (alone.assays["x"].auc, alone.networks) == (None, 1)
-    found = results.combine_folds(folds, tmp_path / "all").assays
+    found = combine_folds(folds, tmp_path / "all").assays
     assert found.assays["x"].auc.value == 0.5 == found.mean_auc.value
     assert (found.compounds, found.networks) == (4, 2)
     compounds = results.read_table(tmp_path / "all", "compounds")
@@ -213,19 +215,19 @@ def test_assays_of_folds_are_ranked_together(tmp_path):
 
 def test_an_assay_that_a_fold_could_not_learn_is_not_scored(tmp_path):
     folds = [assay_fold(tmp_path / "0", A_AND_B), assay_fold(tmp_path / "1", C_AND_D, unlearnable=["x"])]
-    assert results.combine_folds(folds, tmp_path / "all").assays.assays["x"].reason == assay_scores.NOT_LEARNT
+    assert combine_folds(folds, tmp_path / "all").assays.assays["x"].reason == assay_scores.NOT_LEARNT
 
 
 def test_files_of_assays_that_do_not_belong_together_are_refused(tmp_path):
     folder = assay_fold(tmp_path / "0", A_AND_B)
     tables = {level: results.read_table(folder, level) for level in scoring.LEVELS}
     scores = results.read_scores(folder)
-    prediction_table.require_scores(tables, scores, folder)
+    prediction_table.require_scores(tables, scores, "DMSO", folder)
     other = tables | {"compounds": tables["compounds"].assign(Assay_x=[1.0, 1.0])}
     with pytest.raises(DataError, match=r"compounds\.csv holds other assays, or other values, than its scores"):
-        prediction_table.require_scores(other, scores, folder)
+        prediction_table.require_scores(other, scores, "DMSO", folder)
     with pytest.raises(DataError, match="of assays, or its tables of predictions are, and not both"):
-        prediction_table.require_scores(tables, replace(scores, assays=None), folder)
+        prediction_table.require_scores(tables, replace(scores, assays=None), "DMSO", folder)
     path = folder / "compounds.csv"
     for text, by, message in (("Assay_x", "Assay_y", "lacks Assay_x"), ("b,M,0.0", "b,M,0.5", "Assay_x holds 0.5 in row 2"),
                               ("Assay_x", "Predicted", "lacks Predicted_MOA")):

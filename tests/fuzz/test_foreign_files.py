@@ -14,6 +14,7 @@ import shutil
 import signal
 import sys
 from pathlib import Path
+from queue import SimpleQueue
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,7 @@ from mscnn import cli
 from mscnn.core import config, errors, run_directory
 from mscnn.core.logs import Metrics
 from mscnn.evaluation import aggregate, baselines, compare_baselines, cross_validation, export, results
+from mscnn.evaluation.fold_progress import FoldProgress
 from mscnn.evaluation.model_card import model_card
 from mscnn.report import confusion, figures
 from mscnn.training import checkpoint
@@ -160,7 +162,7 @@ def _loco(out: Path) -> None:
     """Read what a cross-validation reads that is resumed."""
     plan = dataclasses.replace(PLAN, out=out)
     cross_validation.open_or_resume(plan, SETTINGS)
-    cross_validation._choose(plan, 0, out / "inner" / "fold-0", None)
+    cross_validation._choose(plan, 0, out / "inner" / "fold-0", SimpleQueue(), FoldProgress(1, "folds"))
 
 
 def command(argv: list[str]) -> tuple[int, str]:

@@ -38,6 +38,16 @@ def test_a_feature_that_does_not_vary_in_the_controls_is_centred_only():
         assert found.features_SF.tolist() == [[0], [0], [3]]
 
 
+def test_a_feature_that_hardly_varies_on_one_plate_is_not_blown_up():
+    """0 or 0.001 in the control wells of P1, 0 or 4 on P2: by hand, a quarter of the spread in both."""
+    rows = [(plate, f"B{n:02d}", "W1", "DMSO" if n < 4 else "a", 1.0, "M") for plate in ("P1", "P2") for n in range(5)]
+    values = [0, 0, 0.001, 0.001, 5, 0, 4, 0, 4, 5]  # medians 0.0005 and 2; squares 4 times 0.0005^2, and 4 times 2^2
+    found = normalise_plates(profile_table(rows, [(value,) for value in values]), "mad", "DMSO").features_SF[:, 0]
+    spread = np.sqrt((4 * 0.0005**2 + 4 * 2**2) / 8)
+    assert found[4] == pytest.approx((5 - 0.0005) / (0.25 * spread))
+    assert found[9] == pytest.approx((5 - 2) / (1.482602218505602 * 2))
+
+
 def test_plates_without_controls_are_named():
     rows = [("P1", "B02", "W1", "DMSO", 0.0, ""), ("P2", "B03", "W1", "a", 1.0, "M"), ("P3", "B03", "W1", "a", 1.0, "M")]
     with pytest.raises(DataError, match="plates without a row of DMSO") as refusal:

@@ -7,7 +7,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.metrics.pairwise import cosine_distances
 
 from mscnn.profiling import known
-from mscnn.profiling.known import COLUMNS, KnownScore, auc_of_left_out, compare_with_known
+from mscnn.profiling.known import COLUMNS, FIRST, KnownScore, auc_of_left_out, compare_with_known
 
 
 def screen(*rows: tuple) -> tuple[pd.DataFrame, np.ndarray]:
@@ -228,7 +228,7 @@ def test_profiles_of_zeros_are_neither_neighbours_nor_listed():
     with_zeros, without = (compare_with_known(*screen(*rows), nearest=9) for rows in ([*BY_HAND, *zeros], BY_HAND))
     assert with_zeros.score == without.score
     pd.testing.assert_frame_equal(with_zeros.nearest, without.nearest)
-    assert with_zeros.note == "1 treatments with profiles of zeros are like no other, and not listed"
+    assert with_zeros.note == "1 treatment with a profile of zeros: like no other, and not listed"
 
 
 def test_equally_near_compounds_are_in_the_order_of_the_table():
@@ -261,3 +261,12 @@ def test_left_out_mechanisms_that_are_the_opposite_of_all_others_count_too():
     found = compare_with_known(*screen(*rows), nearest=1)
     assert found.score.left_out == 4
     assert found.nearest["None_Of_The_Known"].tolist() == pytest.approx([1 / 5])
+
+
+def test_the_nearest_of_every_treatment_is_listed_and_its_own_compound_takes_no_part_in_its_p():
+    """Degrees without the mechanism: a 18, b 8, c 8, d 30, e 50; nearest of all: a 10, b 8, c 8, d 22, e 50, u 3, v 20."""
+    first = compare_with_known(*screen(*BY_HAND)).first.set_index("Metadata_Compound")
+    assert list(first.reset_index()[FIRST]) == FIRST
+    assert first["Nearest_Compound"].to_dict() == {"a": "b", "b": "c", "c": "b", "d": "c", "e": "d", "u": "c", "v": "d"}
+    expected = {"a": 3 / 5, "b": 2 / 5, "c": 2 / 5, "d": 4 / 5, "e": 5 / 5, "u": 1 / 6, "v": 4 / 6}
+    assert first["None_Of_The_Known"].to_dict() == pytest.approx(expected)

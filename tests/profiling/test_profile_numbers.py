@@ -63,10 +63,10 @@ def test_a_console_shows_each_number_with_what_it_is_compared_with():
     (lambda frame: frame.drop(columns=["Metadata_Plate", "Metadata_Well"]), "add Metadata_Plate"),
     (lambda frame: frame.drop(columns="Metadata_Well"), "table: no Metadata_Well: each row counts as a well"),
     (lambda frame: frame.assign(Metadata_Well=frame["Metadata_Well"].where(frame["Metadata_Compound"] != "c1", "")),
-     "table: 6 rows have no Metadata_Plate or Metadata_Well and count as a well each"),
+     "table: 6 rows without Metadata_Plate or Metadata_Well: each counts as a well"),
     (lambda frame: frame.assign(Metadata_Concentration=frame["Metadata_Concentration"].where(
         (frame["Metadata_Compound"] != "c1") | (frame["Metadata_Concentration"] > 0.5))),
-     "table: 1 compounds have concentrations in some rows only"),
+     "table: 1 compound with concentrations in some rows only"),
     (lambda frame: frame.assign(Count=5.0), "table: Count are features, too"),
     (lambda frame: frame.assign(**{f"f{number}": 1.0 for number in range(12)}), "alike"),
     (lambda frame: frame.assign(Metadata_MOA=""), "known or new mechanism: ")])

@@ -157,7 +157,7 @@ def test_the_command_gives_the_functions_scores(tmp_path):
 
 @pytest.mark.parametrize(("change", "code", "words"), [
     ({"Metadata_MOA": ""}, 3, "no row but DMSO has a mechanism"), ({"Metadata_Compound": "a"}, 3, "a is the only compound"),
-    ({"Metadata_Batch": ["1"] + (len(TABLE) - 1) * [""]}, 3, "have no week or batch"),
+    ({"Metadata_Batch": ["1"] + (len(TABLE) - 1) * [""]}, 3, "nothing can be scored: no treatment that counts shares its"),
     ({"Cells_Area": "x"}, 2, "no feature columns; it has")])
 def test_what_cannot_be_scored_is_refused_in_one_line(tmp_path, change, code, words):
     TABLE.assign(**change).drop(columns="Nuclei_Count").to_csv(tmp_path / "profiles.csv", index=False)

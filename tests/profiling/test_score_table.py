@@ -63,6 +63,49 @@ def test_a_screen_without_weeks_has_all_scores_but_nscb():
     assert scored.scores.from_json(scored.scores.to_json()) == scored.scores
 
 
+def test_weeks_that_are_filled_in_part_leave_out_nscb_alone():
+    table = drawn_table()
+    weeks = table.metadata["Metadata_Week"].where(table.metadata.index % 9 > 0, "")
+    partial, without = (score_table.score(ProfileTable(table.metadata.assign(Metadata_Week=given), table.features_SF,
+                                                       table.names), **OPTIONS) for given in (weeks, ""))
+    assert partial.scores == without.scores  # NSC and mAP need no week, and no null distribution is of some weeks only
+    lacking = int(((weeks == "") & (table.metadata["Metadata_MOA"] != "DMSO")).sum())
+    assert (partial.counts.weekless, without.counts.weekless) == (lacking, 0)
+    assert f"not scored: {lacking} rows of a known mechanism without a week or batch; fill in Metadata_Week" in str(partial)
+
+
+def test_no_treatment_right_of_none_is_a_note_with_a_remedy_and_never_a_score():
+    """Each mechanism has one compound, as in the profiles of the held-out compounds of a small screen."""
+    table = drawn_table()
+    alone = ProfileTable(table.metadata.assign(Metadata_MOA=table.metadata["Metadata_Compound"]), table.features_SF,
+                         table.names)
+    scored = score_table.score(alone, **OPTIONS | {"numbers": True})
+    assert (scored.nsc.total, "0/0" in str(scored)) == (0, False)
+    reason = scored.not_scored()["nsc"]
+    assert reason.startswith("no treatment that counts shares its mechanism with another compound; fill in Metadata_MOA")
+    assert reason.endswith("`mscnn evaluate --profiles all`")
+    assert any(line.endswith(f"not scored: {reason}") and line.startswith("NSC ") for line in scored.lines())
+    assert f"NSC not scored: {reason}" in scored.notes()
+    assert scored.to_json()["not_scored"]["nsc"] == reason
+    assert set(score_table.score(table, **OPTIONS).to_json()["not_scored"]) == {"nscb"}  # all compounds are in all weeks
+
+
+def test_a_table_of_which_nothing_can_be_said_is_refused():
+    few = drawn_table().select([0, 8])
+    with pytest.raises(score_table.NothingToMatch, match="nothing can be scored: no treatment that counts shares its"):
+        score_table.score(ProfileTable(few.metadata.assign(Metadata_MOA=["x", "y"]), few.features_SF, few.names),
+                          **OPTIONS | {"numbers": True})
+
+
+def test_one_is_singular_where_a_console_counts():
+    table = drawn_table()
+    one = table.select((table.metadata["Metadata_Compound"] == "c0").to_numpy() | table.is_control("DMSO"))
+    doses = [number % 4 / 2 for number in range(len(one.metadata))]
+    one = ProfileTable(one.metadata.assign(Metadata_Concentration=doses), one.features_SF, one.names)
+    shown = str(score_table.score(one, **OPTIONS | {"numbers": True}))
+    assert "1 compound is too few to judge stability; 6 are needed" in shown
+
+
 def test_taxol_controls_are_dropped_where_asked():
     counts = {keep: score_table.score(drawn_table(), **OPTIONS | {"taxol_controls": keep}).counts.rows
               for keep in ("keep", "drop")}

@@ -55,8 +55,9 @@ def split_of(*held_out: str, leaks: str = "") -> SplitRecord:
 
 
 def score_of(table: pd.DataFrame) -> BaselineScores:
-    scores = scoring.scores(aggregate.aggregate(table, "DMSO"), draws=50, permutations=50)
-    return BaselineScores(**scores, compounds_fields=scoring.by_compound(table))
+    tables = aggregate.aggregate(table, "DMSO")
+    return BaselineScores(**scoring.scores(tables, "DMSO", draws=50, permutations=50), compounds_fields=scoring.by_compound(table, "DMSO"),
+                          compounds_treatments=scoring.by_compound(tables["treatments"], "DMSO"))
 
 
 def baselines(folds: int, **held_out: pd.DataFrame) -> str:
@@ -130,9 +131,9 @@ def test_the_headline_says_how_many_of_how_many_and_stands_beside_the_baseline(f
     assert "10/12 (83.3 %) treatments right (95 % interval over 6 compounds:" in text
     assert "40/48 (83.3 %) fields" in text
     assert "each by a network that was trained without the compound (6 trainings, leave-compound-out)" in text
-    # 40 of 48 against 48 of 48, all in one of six compounds
-    assert "The network stays below a baseline: the best one that sees the cells, handcrafted features, gets 48/48" in text
-    assert "8 fields fewer: -16.7 points (95 % interval over compounds: -50.0 to +0.0); by compound, chance may" in text
+    # 10 of 12 against 12 of 12, both of one of six compounds
+    assert "= Level with the best baseline, handcrafted features: the network gets 10/12 (83.3 %) treatments right" in text
+    assert "The difference is -16.7 points (95 % interval -50.0 to +0.0): 6 compounds cannot tell them apart." in text
 
 
 @pytest.mark.parametrize(("chosen", "adds"), [("statistics", False), ("product", True)])
@@ -148,7 +149,7 @@ def test_the_read_out_that_predicts_is_named_and_whether_the_network_adds_to_it(
     results.write(alone["statistics"], description, folds / "scores", readout, alone)
     (folds / "scores" / "baselines.json").write_text(kept)
     text = plain(written(folds, out=tmp_path / "report.html"))
-    assert "The prediction is as good as a baseline: the best one that sees the cells, handcrafted features" in text
+    assert "= Level with the best baseline, handcrafted features: the prediction gets 12/12" in text
     said = "The network adds nothing to it: inner folds chose statistics alone in 5 of 6 folds; the network alone gets 0/48"
     assert (said in text) != adds
     assert f"Which read-out predicts? {chosen}: chosen in 5 of 6 folds. Each fold chooses anew." in text
@@ -174,8 +175,8 @@ def test_a_network_below_its_baseline_is_said_to_be(folds, tmp_path):
     results.write(worse, description, folds / "scores")  # baselines of an earlier evaluation go with it
     (folds / "scores" / "baselines.json").write_text(kept)
     text = plain(written(folds, out=tmp_path / "report.html"))
-    assert "The network stays below a baseline" in text
-    assert "-100.0 points (95 % interval over compounds: -100.0 to -100.0); by compound, the difference is" in text
+    assert "▼ Below the best baseline" in text
+    assert "-100.0 points (95 % interval -100.0 to -100.0): over 6 compounds, more than chance" in text
 
 
 def profiles(*, opposed: bool) -> ProfileTable:
@@ -198,16 +199,16 @@ def test_profiles_of_the_network_stand_beside_tables_without_training(folds, tmp
     text = plain(html_text)
     means = [table.nsc.mean_average_precision.mean for table in (compared.network, compared.tables[EVIL])]
     assert (means[0] < means[1]) == below
-    assert ("The network's profiles stay below a table that needs no training" in text) == below
-    assert ("The network's profiles are above all tables that need no training" in text) != below
-    assert f"mean average precision {means[0]:.3f}, " in text
-    assert f"The difference is {compared.difference.difference:+.3f} (95 % interval over compounds:" in text
+    sign, state = ("▼", "Below") if below else ("▲", "Above")
+    assert f"{sign} {state} the best table that needs no training, &lt;script&gt;" in text
+    assert f"mean average precision of {means[0]:.3f}, the table {means[1]:.3f}." in text
+    assert f"The difference is {compared.difference.difference:+.3f} (95 % interval" in text
     row = text[text.index("mAP, label permutation the network"):]
     assert f"the network {means[0]:.3f} ({compared.network.nsc.mean_average_precision.interval.low:.2f} to" in row
     assert f"{compared.network.nsc.correct}/6 (" in row
     assert EVIL not in html_text
     assert "<b>note</b>" not in html_text
-    assert text.index("The network's profiles") < text.index("Scores, baselines")
+    assert text.index("the network's profiles") < text.index("Scores, baselines")
 
 
 def test_of_few_compounds_no_more_is_said_than_they_can_tell(folds, tmp_path):
@@ -217,8 +218,8 @@ def test_of_few_compounds_no_more_is_said_than_they_can_tell(folds, tmp_path):
     (folds / "scores" / "baselines.json").write_text(baselines(2, **{
         "largest class": wrong, "week only": predictions(few), "handcrafted features": wrong}))
     text = plain(written(folds, out=tmp_path / "report.html"))
-    assert "The network is above all baselines" in text
-    assert "8 fields more: +50.0 points; so few compounds cannot tell which is better." in text
+    assert "= Level with the best baseline" in text
+    assert "The difference is +50.0 points: 2 compounds cannot tell them apart." in text
     assert "week 16/16 (100.0 %) 48/48 (100.0 %) too few compounds, or fields, to tell" in text
 
 
@@ -260,9 +261,31 @@ def test_nothing_of_a_table_becomes_markup_and_nothing_comes_from_outside(folds,
 
 def test_examples_of_wrong_treatments_come_first(folds, tmp_path):
     text = plain(written(folds, out=tmp_path / "report.html"))
-    assert text.index("taken for another mechanism (1 shown)") < text.index("taken for the right mechanism (5 shown)")
+    assert text.index("taken for another mechanism (1 of 1 shown") < text.index("The clearest of each mechanism")
     assert "b 0.3 µM, dark &amp; &lt;b&gt;bold&lt;/b&gt;, taken for bright (probability 0.75)" in text
     assert "D&amp;A 100 %" in text
+
+
+def test_where_nothing_is_scored_no_section_of_scores_is_left(folds, tmp_path):
+    """The finding: predictions of new compounds had no report."""
+    unknown = predictions(COMPOUNDS).assign(Metadata_MOA="")
+    results.write(unknown, results.read_description(folds / "scores"), folds / "scores")
+    text = plain(written(folds, out=tmp_path / "report.html"))
+    assert "No mechanism is known here, so nothing is scored: 12 treatments of 6 compounds, 48 fields." in text
+    for heading in ("Scores, baselines", "Which mechanisms are confused?", "Can probabilities be believed?",
+                    "mechanism treatm", "No baselines were run", "0/0"):
+        assert heading not in text
+    assert "From which concentration on is the predicted mechanism seen?" in text
+    assert text.count("dose curve of") == 0
+    assert len(html._shown(run.read(folds), 1, 1).new_doses) == 6
+
+
+def test_one_compound_is_not_said_to_be_compounds(folds, tmp_path):
+    """The finding: "1 compounds"."""
+    results.write(predictions({"a": 0}), results.read_description(folds / "scores"), folds / "scores")
+    text = plain(written(folds, out=tmp_path / "report.html"))
+    assert "95 % interval over 1 compound:" in text
+    assert not re.findall(r".{80}\b1 compounds", text)
 
 
 def test_a_leaking_split_is_said_before_everything_else(folds, tmp_path):

@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pandas as pd
@@ -14,10 +16,11 @@ import pytest
 import torch
 from torch.distributed import run as torchrun
 
-from mscnn.core import run_directory
+from mscnn.core import config, run_directory
 from mscnn.core.errors import DataError, UsageError
+from mscnn.core.presets import PRESETS
 from mscnn.training import checkpoint
-from mscnn.training.train_state import TrainState
+from mscnn.training.train_state import TrainState, require_same_settings
 from mscnn.training.trainer import StepResult
 from tests.checkpoint_content import content_digest
 from tests.conftest import ROOT, run_python
@@ -300,3 +303,35 @@ def test_a_loss_spike_is_told(monkeypatch):
         state.record_step(StepResult(loss, False, [], False), None, 3)
     assert len(told) == 1
     assert told[0].startswith("loss spike: 9.0000 at step 32")
+
+
+def test_a_length_that_follows_from_the_fields_is_recorded_and_resumed(module_screen, tmp_path):
+    run_dir, left_open = tmp_path / "run", ("--epochs", "0", "--minibatch", "0", "--max-steps", "3")
+    done = train(run_dir, module_screen, *left_open, "--stop-after", "1e-9")
+    assert done.returncode == 75, done.stderr
+    used = run_directory.read_settings(run_dir)
+    fields = len(pd.read_csv(run_dir / "split.csv").query("side == 'train'"))
+    assert used["minibatch"] == min(8, fields // 2) // 2 * 2
+    assert used["epochs"] == -(-450 // -(-fields // used["minibatch"]))
+    assert f"minibatch: asked auto, using {used['minibatch']}: {fields} fields" in done.stdout
+    choice = json.loads((run_dir / "environment.json").read_text())["epochs"]
+    assert (choice["asked"], choice["used"]) == ("auto", used["epochs"])
+    done = train(run_dir, module_screen, *left_open, "--resume", "auto")
+    assert done.returncode == 0, done.stderr
+    assert "as the run was begun" in done.stdout
+    assert checkpoint.read(run_dir)[1].settings["epochs"] == used["epochs"]
+    assert "has already finished" in train(run_dir, module_screen, *left_open, "--resume", "auto").stdout
+
+
+def test_a_run_of_a_schedule_that_named_no_length_is_resumed_with_one_that_does():
+    before = config.from_flat({"preset": "demo", **PRESETS["demo"](), "lr": "0.01;30;0.002"})
+    now = config.from_flat({"preset": "demo", **PRESETS["demo"]()})
+    require_same_settings(now, config.absolute(before).flat())
+    with pytest.raises(UsageError, match=r"epochs 40, now 8; lr '0.01;30;0.002', now '0.01;30;0.002;40'"):
+        require_same_settings(replace(now, optim=replace(now.optim, epochs=8)), config.absolute(before).flat())
+
+
+def test_an_epoch_of_one_step_is_one_step_and_warned_of(module_screen, tmp_path):
+    done = train(tmp_path / "run", module_screen, "--minibatch", "32", "--max-steps", "1")
+    assert re.search(r"training: 1 step of at most 32 fields, 1 step an epoch\nan epoch is one step, of all \d+ fields",
+                     done.stdout)

@@ -43,7 +43,7 @@ def features(site_CHW: np.ndarray, *, channels: tuple[str, ...], nuclei: int) ->
     All features are finite.  A constant channel has skewness, kurtosis, bands, granularity and correlations 0, and no
     nuclei.  Without nuclei their area is 0; with one nucleus the sd of the area is 0.
     """
-    grid_CHW = _on_grid(site_CHW)
+    grid_CHW = on_grid(site_CHW)
     measured = {}
     for channel, plane_HW in zip(channels, grid_CHW, strict=True):
         measured |= _named(channel, _moments(plane_HW) | _percentiles(plane_HW) | _bands(plane_HW) | _granularity(plane_HW))
@@ -63,6 +63,27 @@ def nuclei_channel(channels: tuple[str, ...], asked: str | None) -> int:
         raise UsageError(f"{len(fitting)} channels are called {' or '.join(wanted)}, one has to be; name the channel that "
                          f"shows nuclei with --nuclei: {', '.join(channels)}")
     return fitting[0]
+
+
+def count_nuclei(plane_HW: np.ndarray, *, clear: float) -> int:
+    """Return the number of nuclei in a plane of the grid (on_grid); 0 where they stand out of no background.
+
+    clear: robust standard deviations (1.4826 MAD) by which the mean nucleus must exceed the background's median.
+    """
+    smooth_HW, above_HW = _above_threshold(plane_HW)
+    if not above_HW.any():
+        return 0
+    median = np.median(smooth_HW)
+    contrast, spread = smooth_HW[above_HW].mean() - median, 1.4826 * np.median(np.abs(smooth_HW - median))
+    return len(_nucleus_areas(above_HW)) if contrast > clear * spread else 0
+
+
+def nuclei_of(channels: tuple[str, ...]) -> int | None:
+    """Return the position of the channel that shows nuclei, by its name; None where no name tells."""
+    try:
+        return nuclei_channel(channels, None)
+    except UsageError:
+        return None
 
 
 def of_sites(table: SiteTable, *, nuclei: int, workers: int = 1,
@@ -100,7 +121,7 @@ def _of_site(site: SiteTable, nuclei: int) -> dict[str, float] | str:
         return "; ".join((problem.what, *problem.details))
 
 
-def _on_grid(site_CHW: np.ndarray) -> np.ndarray:
+def on_grid(site_CHW: np.ndarray) -> np.ndarray:
     """Return (C, h, w) float64 in [0, 1) of about GRID pixels, smoothed first where the field shrinks."""
     share_CHW = site_CHW / 2.0 ** (8 * site_CHW.itemsize)
     side = np.sqrt(GRID / site_CHW[0].size)
@@ -179,13 +200,23 @@ def _nuclei(plane_HW: np.ndarray) -> dict[tuple, float]:
 
     Nuclei that touch are one part.
     """
-    smooth_HW = ndimage.gaussian_filter(plane_HW, SMOOTH)
-    above_HW = smooth_HW > threshold_otsu(smooth_HW) if not _is_flat(plane_HW) else np.zeros(plane_HW.shape, bool)
-    parts_HW = np.asarray(ndimage.label(above_HW)[0])  # pyright: ignore[reportIndexIssue]  (a pair: no output is given)
-    areas = regionprops_table(parts_HW, properties=("area",))["area"]
-    areas = areas[areas >= LEAST_NUCLEUS]
+    areas = _nucleus_areas(_above_threshold(plane_HW)[1])
     return {("NucleusCount",): len(areas), ("NucleusArea", "mean"): areas.mean() if len(areas) else 0.0,
             ("NucleusArea", "sd"): areas.std() if len(areas) else 0.0, ("NucleusCover",): areas.sum() / plane_HW.size}
+
+
+def _above_threshold(plane_HW: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return a plane of the grid, smoothed, and which of its pixels are above Otsu's threshold: none of a constant one."""
+    smooth_HW = ndimage.gaussian_filter(plane_HW, SMOOTH)
+    is_flat = _is_flat(plane_HW)
+    return smooth_HW, np.zeros(plane_HW.shape, bool) if is_flat else smooth_HW > threshold_otsu(smooth_HW)
+
+
+def _nucleus_areas(above_HW: np.ndarray) -> np.ndarray:
+    """Return the areas in pixels of the parts that are large enough for a nucleus."""
+    parts_HW = np.asarray(ndimage.label(above_HW)[0])  # pyright: ignore[reportIndexIssue]  (a pair: no output is given)
+    areas = regionprops_table(parts_HW, properties=("area",))["area"]
+    return areas[areas >= LEAST_NUCLEUS]
 
 
 def _is_flat(plane_HW: np.ndarray) -> bool:

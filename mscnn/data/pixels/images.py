@@ -113,8 +113,9 @@ def agree(inspected: list[list], *, files_per_site: int, channels: Sequence[str]
     wrong += [f"{show_source(source)}: {header}, most are {common}"
               for source, header in headers.items() if header != common]
     if wrong or common is None:
-        remedy = "name the folder they are in with --image-root" if any(text.endswith(": missing") for text in wrong) \
-            else "mend or replace them"
+        is_missing = any(text.endswith(": missing") for text in wrong)
+        remedy = "mend or replace them" if not is_missing else \
+            "name the folder they are in with --image-root, go on with the rest by --available true"
         raise DataError(f"{len(wrong)} of {len(inspected)} image files cannot be used; {remedy}, or take their rows out "
                         "of the table", sorted(wrong))
     if files_per_site > 1 and common.channels != 1:

@@ -48,7 +48,7 @@ def pack(table: SiteTable, header: Header, out: Path, *, screen: str, blocks: tu
     description = PackDescription(
         control=table.control, channels=list(table.channels), screen=screen, shape=list(shape), dtype=header.dtype,
         downscale=downscale, sites=len(table), plates=dict(sorted((name, plate) for plate, name in files.items())),
-        index_sha256="")
+        index_sha256="", unit=table.unit, notes=list(table.notes))
     ours = _ours(out)
     if not overwrite and (differences := _differences(out, description, table)):
         raise UsageError(f"{out} holds a pack made with {'; '.join(differences)}; name another folder with --out, give the "

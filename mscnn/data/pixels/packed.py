@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from mscnn.data.tables.site_table import METADATA, SiteTable, without_missing
 FORMAT = "mscnn packed fields"
 PLATE_FILE = r"plate-\d{4,}\.fields"
 INDEX, DESCRIPTION = "index.parquet", "pack.json"
+_ADDED = ("unit", "notes")  # entries that packs of earlier releases lack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,8 @@ class PackDescription:
     sites: int               # number of records
     plates: dict[str, str]   # by plate file, its plate
     index_sha256: str        # of index.parquet
+    unit: str = ""           # of the concentrations; "": the table did not tell
+    notes: list[str] = field(default_factory=list)  # what a reader of scores must know: sites that were left out
 
     def to_json(self) -> dict[str, Any]:
         """Return what pack.json holds."""
@@ -55,7 +58,8 @@ class PackDescription:
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "PackDescription":
         """Return the record of what pack.json holds. Raises KeyError for what it lacks."""
-        return cls(**{field.name: content[field.name] for field in fields(cls)})
+        return cls(**{name: content[name] for name in (entry.name for entry in fields(cls))
+                      if name in content or name not in _ADDED})
 
 
 def read_packed(folder: Path, control: str | None = None) -> SiteTable:
@@ -85,7 +89,8 @@ def read_packed(folder: Path, control: str | None = None) -> SiteTable:
     frame["record"] = [(str(folder / file), int(number), int(crc32)) for file, number, crc32 in
                        zip(index["file"], index["record"], index["crc32"], strict=True)]
     refuse(find_faults(frame, str(folder / INDEX), description.channels), folder / INDEX)
-    return SiteTable(frame, tuple(description.channels), description.control)
+    return SiteTable(frame, tuple(description.channels), description.control, unit=description.unit,
+                     notes=tuple(description.notes))
 
 
 def describe(folder: Path) -> PackDescription:

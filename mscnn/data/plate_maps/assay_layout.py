@@ -10,7 +10,8 @@ from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import iterparse
 
 from mscnn.core.errors import DataError
-from mscnn.data.plate_maps.plate_map import COLUMNS, RawMap, examples
+from mscnn.core.words import examples
+from mscnn.data.plate_maps.plate_map import COLUMNS, RawMap
 from mscnn.data.plate_maps.roles import metadata_name, role_of
 from mscnn.data.plate_maps.units import common_unit
 from mscnn.data.tables.problems import Problem

@@ -12,7 +12,8 @@ import pandas as pd
 
 from mscnn.core import identity
 from mscnn.core.errors import DataError
-from mscnn.data.plate_maps.plate_map import PREFIX, PlateMap, RawMap, examples
+from mscnn.core.words import examples
+from mscnn.data.plate_maps.plate_map import PREFIX, PlateMap, RawMap
 from mscnn.data.plate_maps.sheet import Sheet
 from mscnn.data.tables.problems import Problem
 from mscnn.data.tables.text_csv import plain_name

@@ -8,8 +8,9 @@ import pandas as pd
 
 from mscnn.core import identity
 from mscnn.core.errors import DataError
+from mscnn.core.words import examples
 from mscnn.data.plate_maps.doses import read_doses
-from mscnn.data.plate_maps.plate_map import PREFIX, examples
+from mscnn.data.plate_maps.plate_map import PREFIX
 from mscnn.data.plate_maps.read_map import read_sheets
 from mscnn.data.plate_maps.roles import IDS, Roles, find_roles, names_of
 from mscnn.data.plate_maps.sheet import Sheet, is_comment

@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 
 from mscnn.core import identity
+from mscnn.core.words import examples
 from mscnn.data.plate_maps.doses import looks_like_dose, read_doses, without_unit
-from mscnn.data.plate_maps.plate_map import COLUMNS, PREFIX, PlateMap, RawMap, examples
+from mscnn.data.plate_maps.plate_map import COLUMNS, PREFIX, PlateMap, RawMap
 from mscnn.data.tables.problems import Problem, in_order
 from mscnn.data.tables.wells import well_name, well_place
 

@@ -8,8 +8,9 @@ import pandas as pd
 
 from mscnn.core import identity
 from mscnn.core.errors import DataError, printable
+from mscnn.core.words import examples
 from mscnn.data.plate_maps.doses import looks_like_dose
-from mscnn.data.plate_maps.plate_map import COLUMNS, RawMap, examples
+from mscnn.data.plate_maps.plate_map import COLUMNS, RawMap
 from mscnn.data.plate_maps.roles import SPELLINGS, metadata_name, role_of
 from mscnn.data.plate_maps.sheet import Sheet, is_comment
 from mscnn.data.plate_maps.units import common_unit, split_unit

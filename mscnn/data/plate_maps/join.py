@@ -9,7 +9,8 @@ import pandas as pd
 
 from mscnn.core import identity
 from mscnn.core.errors import DataError
-from mscnn.data.plate_maps.plate_map import PREFIX, TREATMENT, PlateMap, examples
+from mscnn.core.words import examples
+from mscnn.data.plate_maps.plate_map import PREFIX, TREATMENT, PlateMap
 from mscnn.data.tables.problems import Problem
 
 NOT_IN_MAP = "wells of images are not in the plate map; add them to it, or leave these wells out"

@@ -9,10 +9,11 @@ import pandas as pd
 
 from mscnn.core import identity
 from mscnn.core.errors import DataError
+from mscnn.core.words import examples
 from mscnn.data.plate_maps.broad_ids import BROAD_IDS, clear_cores, cores
 from mscnn.data.plate_maps.compounds import Compounds
 from mscnn.data.plate_maps.finish import mixed_kinds
-from mscnn.data.plate_maps.plate_map import PREFIX, examples
+from mscnn.data.plate_maps.plate_map import PREFIX
 from mscnn.data.tables.problems import Problem
 from mscnn.data.tables.text_csv import plain_name
 

@@ -1,11 +1,9 @@
 """What a plate map is once it is read: a table with one row a well."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
-from mscnn.core.errors import printable
 from mscnn.data.tables.problems import Problem
 
 TREATMENT = ("compound", "concentration", "unit", "mechanism")  # what a map says of a well
@@ -37,9 +35,3 @@ class RawMap:
     notes: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
     file: str = ""                      # the file, and its sheet where there are several
-
-
-def examples(names: Sequence[str], most: int = 5) -> str:
-    """Return the first names of a list for a sentence, on one line: `A01, A02 and 7 more`."""
-    more = len(names) - most
-    return ", ".join(map(printable, names[:most])) + (f" and {more} more" if more > 0 else "")

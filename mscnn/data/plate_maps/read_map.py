@@ -9,11 +9,12 @@ import pandas as pd
 
 from mscnn.core import identity
 from mscnn.core.errors import DataError, UsageError
+from mscnn.core.words import examples
 from mscnn.data.plate_maps import broad, idr
 from mscnn.data.plate_maps.assay_layout import read_assay_layout
 from mscnn.data.plate_maps.finish import finish_map
 from mscnn.data.plate_maps.grid import find_grids, read_grids
-from mscnn.data.plate_maps.plate_map import PlateMap, RawMap, examples
+from mscnn.data.plate_maps.plate_map import PlateMap, RawMap
 from mscnn.data.plate_maps.roles import SPELLINGS
 from mscnn.data.plate_maps.sheet import Sheet
 from mscnn.data.plate_maps.text_table import read_content, read_text

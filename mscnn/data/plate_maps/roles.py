@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mscnn.core.errors import DataError, printable
-from mscnn.data.plate_maps.plate_map import PREFIX, examples
+from mscnn.core.words import examples
+from mscnn.data.plate_maps.plate_map import PREFIX
 from mscnn.data.plate_maps.units import split_unit
 from mscnn.data.tables.text_csv import plain_name
 

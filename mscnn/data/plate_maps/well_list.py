@@ -3,8 +3,9 @@
 import pandas as pd
 
 from mscnn.core.errors import DataError
+from mscnn.core.words import examples
 from mscnn.data.plate_maps.grid import grid_header
-from mscnn.data.plate_maps.plate_map import COLUMNS, RawMap, examples
+from mscnn.data.plate_maps.plate_map import COLUMNS, RawMap
 from mscnn.data.plate_maps.roles import Roles, find_roles, has_wells, resemble_doses, role_of
 from mscnn.data.plate_maps.sheet import Row, Sheet, is_comment
 from mscnn.data.plate_maps.units import common_unit

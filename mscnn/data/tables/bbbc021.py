@@ -10,6 +10,7 @@ import pandas as pd
 
 from mscnn.core import identity
 from mscnn.core.errors import DataError
+from mscnn.core.units import MICROMOLAR
 from mscnn.data.tables.image_paths import resolve_image_paths
 from mscnn.data.tables.problems import Problem, refuse, rows_of
 from mscnn.data.tables.row_faults import find_faults
@@ -17,6 +18,7 @@ from mscnn.data.tables.site_table import METADATA, SiteTable, concentrations, wi
 from mscnn.data.tables.text_csv import read_csv
 
 CHANNELS = {"DNA": "DAPI", "Tubulin": "Tubulin", "Actin": "Actin"}  # our name: the CSV's
+CONTROL = "DMSO"                                                    # in the untreated wells
 TAXOL_CONTROL_WELLS = ("B11", "C11", "D11", "E02", "F02", "G02")    # taxol 0.3 uM on every plate
 _IMAGE_COLUMNS = ("Image_Metadata_Plate_DAPI", "Image_Metadata_Well_DAPI", "Replicate", "Image_Metadata_Compound",
                   "Image_Metadata_Concentration",
@@ -66,7 +68,7 @@ def read_bbbc021(image_csv: Path, moa_csv: Path, *, image_root: Path | None = No
     parts = [pd.DataFrame({"folder": images[f"Image_PathName_{channel}"], "name": images[f"Image_FileName_{channel}"]})
              for channel in CHANNELS.values()]
     frame["files"] = resolve_image_paths(parts, image_root or image_csv.parent, found, follow_links)
-    frame = without_missing(frame, "DMSO")
+    frame = without_missing(frame, CONTROL)
     found += find_faults(frame, str(image_csv), tuple(CHANNELS))
     if problems is None:
         refuse(found, image_csv)
@@ -75,7 +77,8 @@ def read_bbbc021(image_csv: Path, moa_csv: Path, *, image_root: Path | None = No
     kept = (frame if taxol_controls == "keep" else frame[~is_taxol_control(frame)])[[*METADATA, "files"]]
     if kept.empty:
         raise DataError(f"{image_csv}: holds only taxol control wells; keep them with --taxol-controls keep")
-    return SiteTable(kept.reset_index(drop=True) if problems is None else kept, tuple(CHANNELS))
+    return SiteTable(kept.reset_index(drop=True) if problems is None else kept, tuple(CHANNELS), CONTROL,
+                     unit=MICROMOLAR)
 
 
 def is_taxol_control(frame: pd.DataFrame) -> pd.Series:

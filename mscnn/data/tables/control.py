@@ -12,6 +12,7 @@ _WORDS = {
     "dmso", "vehicle", "veh", "control", "controls", "ctrl", "ctl", "negcon", "negctrl", "negative", "neg", "untreated",
     "nontreated", "mock", "blank", "solvent", "carrier", "water", "h2o", "pbs", "medium", "media", "empty", "none",
     "saline", "methanol", "ethanol", "etoh", "sulfoxide", "sulphoxide", "dimethylsulfoxide", "dimethylsulphoxide"}
+DEFAULT = "DMSO"  # of --control: a screen without it may have no untreated wells
 _NEAR = 0.7  # ratio of difflib from which on a name may be a misspelt control: DSMO and DMSO have 0.75
 
 
@@ -30,13 +31,17 @@ def note_absence(table: SiteTable) -> str:
         return (f"no well of {table.control}, the control: {'; '.join(names[:8])} would count as treated; name the "
                 "untreated wells with --control COMPOUND, or say --control none if there are none")
     return (f"no well of {table.control}: the screen seems to have no untreated wells; name their compound with "
-            f"--control (the most frequent compound is {table.frame['compound'].mode()[0]})")
+            f"--control, or say --control none if there are none (the most frequent compound is "
+            f"{table.frame['compound'].mode()[0]})")
 
 
 def require_control(table: SiteTable) -> None:
-    """Raise UsageError where untreated wells would count as a compound: the control is nowhere, others look like it."""
+    """Raise UsageError where the control is nowhere, and others look like it or it is not the one that is the default.
+
+    Untreated wells would count as a compound.
+    """
     note = note_absence(table)
-    if note and look_alikes(table):
+    if note and (look_alikes(table) or not identity.is_same(table.control, DEFAULT)):
         raise UsageError(note)
 
 

@@ -22,7 +22,7 @@ class Problem:
     row: int | None  # of the table, counted as in its file, where the header is 1; None: of the whole
     file: str        # the image or table concerned
     reason: str      # complete by itself
-    kind: str        # what follows the number of such problems in a sentence, with the remedy
+    kind: str        # what is wrong, in the plural, and the remedy: `files are missing; copy them`
 
     def line(self, source: Path) -> str:
         """Return one line, `row 2: file: reason`, for readers who know that it is about the table at source."""
@@ -36,9 +36,15 @@ def rows_of(column: pd.Series) -> Iterable[tuple[int, Any]]:
     return cast(Iterable[tuple[int, Any]], column.items())
 
 
+def sentence(kind: str, number: int, places: str = "") -> str:
+    """Return `files are missing: 3 in 2 of 5 plates; copy them` for a kind of problem.  places: where, after a blank."""
+    what, parting, remedy = kind.partition("; ")
+    return f"{what}: {number:,}{places}{parting}{remedy}"
+
+
 def count(problems: Sequence[Problem]) -> list[str]:
-    """Return `3 concentrations are not numbers; write them like 0.3` for each kind of problem."""
-    return [f"{number} {kind}" for kind, number in Counter(problem.kind for problem in problems).items()]
+    """Return `concentrations are not numbers: 3; write them like 0.3` for each kind of problem."""
+    return [sentence(kind, number) for kind, number in Counter(problem.kind for problem in problems).items()]
 
 
 def refuse(problems: Sequence[Problem], source: Path) -> None:

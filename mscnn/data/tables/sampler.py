@@ -17,6 +17,7 @@ class Stream(IntEnum):
     FOLDS = 3         # (seed)
     RANDOM_SPLIT = 4  # (seed)
     COUNTS = 5        # ()
+    HELD_OUT_WELLS = 6  # (seed, CRC-32 of class and plate)
 
 
 def steps_per_epoch(num_sites: int, minibatch: int) -> int:

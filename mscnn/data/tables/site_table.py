@@ -18,8 +18,10 @@ from mscnn.core import csv_safe, identity
 from mscnn.core.errors import DataError, printable
 from mscnn.core.logs import log
 from mscnn.data.tables.assays import COMPOUND, Assays
+from mscnn.data.tables.dose_unit import table_unit
 from mscnn.data.tables.image_columns import image_sources
 from mscnn.data.tables.image_source import without_folders
+from mscnn.data.tables.left_out import LeftOut
 from mscnn.data.tables.pixel_size import PIXEL_SIZE, pixel_sizes
 from mscnn.data.tables.problems import Problem, refuse, rows_of
 from mscnn.data.tables.row_faults import REQUIRED, find_faults
@@ -46,7 +48,7 @@ _SPELLINGS = {
 class SiteTable:
     """The sites (fields of view) of a screen.
 
-    frame: one row a site with the columns METADATA (text, but concentration: float, micromolar as a rule, NaN where
+    frame: one row a site with the columns METADATA (text, but concentration: float, in `unit`, NaN where
         not given; mechanism "" where not known) and `files`, a tuple of image sources (image_source.py), one per
         channel, or one for all.  The sites of packed fields have a `record` too; those of a table with a column for it, a
         `pixel_size`.
@@ -58,6 +60,10 @@ class SiteTable:
     shape: tuple[int, int, int] | None = None        # channels, height, width for the network; None before files are read
     native: tuple[int, int, int, str] | None = None  # channels, height, width, dtype as the files hold them; likewise
     assays: Assays | None = None                     # of each site's compound; None: mechanisms are the labels
+    left_out: LeftOut | None = None                  # fields that were left out because of their flags; None: --leave-out
+                                                     # was not given
+    unit: str = ""                                   # of the concentrations, as it is shown; "": nothing tells
+    notes: tuple[str, ...] = ()                      # what a reader of scores must know: sites that were left out
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -153,7 +159,8 @@ def read_sites(path: Path, *, image_root: Path | None = None, channels: tuple[st
              f"; not there: {', '.join(absent)}" if absent else "")
     if "concentration" in absent:
         log.warning("no column for concentration: all doses of a compound count as one treatment")
-    return SiteTable(frame.reset_index(drop=True) if problems is None else frame, names, control)
+    return SiteTable(frame.reset_index(drop=True) if problems is None else frame, names, control,
+                     unit=table_unit(table, roles.get("concentration", "")))
 
 
 def without_missing(frame: pd.DataFrame, control: str) -> pd.DataFrame:

@@ -13,9 +13,10 @@ from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
 from mscnn.data.tables import wells as well_names
+from mscnn.evaluation import results
 from mscnn.evaluation.aggregate import PROBABILITY
 from mscnn.report import palette
-from mscnn.report.page import optional, pictures, places, plates, plots, treatments
+from mscnn.report.page import pictures, places, plates, plots, treatments
 from mscnn.report.page.found import Found, summarise
 from mscnn.report.page.places import PlacedTreatments
 from mscnn.report.page.plates import Plates, to_numbers
@@ -49,11 +50,9 @@ def explore(run: Run, placed: PlacedTreatments, styles: dict[str, tuple[str, str
 
     styles: colour and marker of each mechanism.  number: of the run, from 1; runs: on the page.
     """
-    unit, prefix = getattr(run.description, "unit", "µM"), f"run{number}-"
-    folder = run.evaluation
-    decisions, quality = optional.read_decisions(folder), optional.read_quality(folder)
-    of_plates = plates.of_run(run, quality)
-    frame = treatments.of_run(run, decisions, placed.frame)
+    unit, prefix = run.description.unit, f"run{number}-"
+    of_plates = plates.of_run(run, run.quality)
+    frame = treatments.of_run(run, placed.frame)
     numbers = _numbers_of(frame)
     of_pictures, left_out = pictures.choose(run.galleries, numbers)
     shown = [column for column in COLUMNS if _holds(frame[column.name])]
@@ -69,7 +68,7 @@ def explore(run: Run, placed: PlacedTreatments, styles: dict[str, tuple[str, str
         "models": {"plate": plots.plate(of_plates.rows, of_plates.columns, prefix), "map": plots.scatter(prefix)}}
     found = summarise(frame, unit, str(number) if runs > 1 else "")
     return Explorer(prefix, number, unit, found, to_json(document), shown, _first(frame, shown), len(frame), placed,
-                    _missing(decisions, quality, of_pictures, left_out, placed))
+                    _missing(run.decisions, run.quality, of_pictures, left_out, placed))
 
 
 def to_json(document: Any) -> str:
@@ -166,10 +165,10 @@ def _missing(decisions: pd.DataFrame | None, quality: pd.DataFrame | None, of_pi
              placed: PlacedTreatments) -> list[str]:
     again = "evaluate again to have them"
     return [words for is_missing, words in (
-        (decisions is None, f"Calibrated confidence, activity and nearest known compounds: no {optional.DECISIONS} here; "
+        (decisions is None, f"Calibrated confidence, activity and nearest known compounds: no {results.DECISIONS} here; "
                             f"{again}."),
-        (quality is None, f"Cell counts, focus and flags of quality: no {optional.QUALITY} here; {again}."),
-        (not of_pictures, f"Pictures of treatments: no {optional.PICTURES} here; {again}."),
+        (quality is None, f"Cell counts, focus and flags of quality: no {results.QUALITY} here; {again}."),
+        (not of_pictures, f"Pictures of treatments: no {results.PICTURES} here; {again}."),
         (left_out, f"Pictures of the last {left_out:,} treatments, which would make the page too large: the folder gallery "
                    "has them."),
         (not placed.projections, f"A map: it takes {places.FEWEST} treatments that are not all alike.")) if is_missing]

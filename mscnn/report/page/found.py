@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 
 import pandas as pd
 
-from mscnn.report.page.optional import TREATMENT
+from mscnn.report.page.treatments import COMPOUND, DOSE
 
 HITS = 10        # that are named, at most
 NEAR = 0.1  # p of none of the known up to which a known mechanism is believable
@@ -35,7 +35,7 @@ class Found:
 
 def summarise(frame: pd.DataFrame, unit: str, run: str) -> Found:
     """Return what a table of treatments holds; run: number of the run on the page, "" where there is one only."""
-    compound, dose, _ = TREATMENT
+    compound, dose = COMPOUND, DOSE
     active = frame["Active"] == "True"
     judged = int((frame["Active"] != "").sum())
     asked = frame[active] if judged else frame[frame["Rank"].notna()]

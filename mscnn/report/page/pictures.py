@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from mscnn.report import data_urls
-from mscnn.report.page import optional
-from mscnn.report.page.optional import TreatmentPicture
+from mscnn.evaluation import results
+from mscnn.report import data_urls, picture_list
+from mscnn.report.picture_list import TreatmentPicture
 
 LIMIT = 4_300_000  # letters of all pictures together, so that the page stays below 10 MB
 
@@ -15,8 +15,8 @@ def choose(galleries: list[Path], numbers: dict[tuple[str, float], int]) -> tupl
 
     numbers: row of each treatment, by compound and concentration or -1.  Raises DataError for a picture that is missing.
     """
-    all_pictures = [(_number(picture, numbers), (folder / optional.PICTURES).parent, picture)
-                    for folder in galleries for picture in optional.read_pictures(folder)]
+    all_pictures = [(_number(picture, numbers), (folder / results.PICTURES).parent, picture)
+                    for folder in galleries for picture in picture_list.read_pictures(folder)]
     found = sorted(((number, folder, picture) for number, folder, picture in all_pictures if number is not None),
                    key=lambda each: each[0])
     chosen, letters = [], 0

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 
 from mscnn.core import identity
+from mscnn.evaluation import decisions
 from mscnn.evaluation.aggregate import PROBABILITY
-from mscnn.report.page.optional import NUMBERS, TEXTS, TREATMENT
 from mscnn.report.run import Run
 
-COMPOUND, DOSE, MECHANISM = TREATMENT
+COMPOUND, DOSE, MECHANISM = decisions.KEY
 
 
 @dataclass(frozen=True)
@@ -48,18 +48,18 @@ COLUMNS = (
     Column("Flagged_Fields", "flagged", "count", "fields with a flag of quality"))
 
 
-def of_run(run: Run, decisions: pd.DataFrame | None, placed: pd.DataFrame) -> pd.DataFrame:
+def of_run(run: Run, placed: pd.DataFrame) -> pd.DataFrame:
     """Return a row per treatment with all columns of COLUMNS, empty ones too; decisions first, in their order.
 
     placed: treatments of the map; those without a decision or prediction come last.
     """
-    first = _of_predictions(run) if decisions is None else decisions
+    first = _of_predictions(run) if run.decisions is None else run.decisions
     frame = first.reindex(columns=[column.name for column in COLUMNS])
     there = {*zip(frame[COMPOUND], frame[DOSE].fillna(-1), strict=True)}
     is_new = [key not in there for key in zip(placed[COMPOUND], placed[DOSE].fillna(-1), strict=True)]
     both = pd.concat([frame, placed[np.array(is_new, bool)].reindex(columns=frame.columns)], ignore_index=True)
-    numbers = [DOSE, *NUMBERS]
-    texts = both[[COMPOUND, MECHANISM, *TEXTS]].astype(object)
+    texts = both[sorted(decisions.TEXT)].astype(object)
+    numbers = both.columns.difference(texts.columns)
     return both.assign(**{name: pd.to_numeric(both[name]) for name in numbers}, **texts.where(texts.notna(), ""))
 
 

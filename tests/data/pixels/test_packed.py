@@ -478,7 +478,7 @@ def test_training_and_evaluation_on_packed_fields_are_those_on_images(tiny_scree
     folder, elsewhere = tiny_screen.parent / "pack", tiny_screen.parent / "elsewhere"
     done = run_python("-m", "mscnn", "pack", "--sites", tiny_screen, "--out", folder)
     assert done.returncode == 0, done.stderr
-    assert "12 fields of 1 plates (0 of them there before)" in done.stdout
+    assert "12 fields of 1 plate (0 there before)" in done.stdout
     for run, data in (("direct", ("--sites", tiny_screen)), ("packed", ("--packed", folder))):
         done = run_python("train.py", "screen", *data, "--hold-out", "b", "--minibatch", 4, "--max-steps", 2, "--run-dir",
                           tmp_path / run, "--threads", 1)

@@ -36,12 +36,12 @@ def test_values_are_written_in_many_ways(tmp_path, text, value):
 
 
 @pytest.mark.parametrize(("text", "message", "detail"), [
-    ("compound,x,y\na,2,1\nb,0.5,0\n", "2 values are neither 1 nor 0; write 1, 0 or nothing",
+    ("compound,x,y\na,2,1\nb,0.5,0\n", "values are neither 1 nor 0: 2; write 1, 0 or nothing",
      "row 2: assay x: '2' is neither"),
-    ("compound,smiles,y\na,CCO,1\n", "1 values are neither 1 nor 0", "row 2: assay smiles: 'CCO' is neither"),
-    ("compound,x\na,1\nb,1\nA ,0\n", "2 values contradict another row of their compound; keep one",
+    ("compound,smiles,y\na,CCO,1\n", "values are neither 1 nor 0: 1;", "row 2: assay smiles: 'CCO' is neither"),
+    ("compound,x\na,1\nb,1\nA ,0\n", "values contradict another row of their compound: 2; keep one",
      "row 4: compound 'A ', assay x: '1' in row 2, '0' in row 4"),
-    ("compound,x\n,1\na,0\n", "1 rows have no compound", "row 2: no compound"),
+    ("compound,x\n,1\na,0\n", "rows have no compound: 1;", "row 2: no compound"),
     ("compound\na\n", "no assay", ""), ("drug,x\na,1\n", "no columns could hold the compound", "column drug"),
     ("compound,Compound Name,x\na,a,1\n", "2 columns could hold the compound", "column Compound Name"),
     ("compound,x,x\na,1,1\n", "do not fit", "column x appears twice"),

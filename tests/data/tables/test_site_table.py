@@ -93,7 +93,7 @@ def test_columns_are_mapped_where_names_are_unusual(tmp_path):
     ("filename,plate,Plate_ID,well,compound\n1.png,P,P,B02,x\n", {}, ["plate: plate, Plate_ID"]),
     ("FileName_DNA,plate,well,compound\n1.png,P,B02,x\n", {"channels": ("RNA",)}, ["RNA", "it has DNA"]),
     ("filename,plate,well,compound,dose\n1.png,P,B02,x,low\n2.png,P,B03,x,-1\n3.png,P,B04,x,inf\n", {},
-     ["3 concentrations", "row 2: 'low'", "row 3: '-1'", "row 4: 'inf'"]),
+     ["concentrations are not numbers of 0 or more: 3", "row 2: 'low'", "row 3: '-1'", "row 4: 'inf'"]),
     ("filename,plate,well,compound\n../1.png,P,B02,x\n,P,B03,x\n", {}, ["row 2: '' '../1.png'", "row 3"]),
     ("filename,plate,well,site,compound\n1.png,P,B02,1,x\n2.png,P,B02,1,x\n", {}, ["row 2: P B02 site 1", "row 3"]),
     ("filename,plate,well,compound\n1.png,,B02,x\n2.png,P,B02,\n", {}, ["row 2: no plate", "row 3: no compound"]),

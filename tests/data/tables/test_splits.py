@@ -8,6 +8,7 @@ import pytest
 from mscnn.core.errors import DataError, UsageError
 from mscnn.data.tables.assays import Assays
 from mscnn.data.tables.bbbc021 import find_csvs, read_bbbc021
+from mscnn.data.tables.folds import grouped_folds, home_weeks
 from mscnn.data.tables.hold_out import parse_names
 from mscnn.data.tables.splits import (
     TEST,
@@ -18,8 +19,6 @@ from mscnn.data.tables.splits import (
     _checked,
     describe,
     fold_compounds,
-    grouped_folds,
-    home_weeks,
     make_split,
     overlap,
     restore,
@@ -165,7 +164,8 @@ def test_the_record_restores_only_over_the_same_table(tmp_path):
     assert rows["side"].tolist() == split.side.tolist()
     summary = json.loads((tmp_path / "split.json").read_text())
     assert summary["sha256"] == record.sha256
-    assert list(summary) == ["method", "held_out", "leaks", "sha256", "sites", "trained", "unlearnable"]
+    assert list(summary) == ["method", "held_out", "leaks", "sha256", "sites", "trained", "unlearnable",
+                             "wells", "control_wells", "meaning", "chosen"]
     assert replace(SplitRecord.from_json(summary), sides=record.sides) == record
 
 

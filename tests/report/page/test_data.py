@@ -7,8 +7,9 @@ import pytest
 
 from mscnn.bench.drawn_evaluation import DrawnScreen, draw
 from mscnn.core.errors import DataError
+from mscnn.evaluation import decisions, quality_file, results
 from mscnn.report import html, palette, run
-from mscnn.report.page import data, optional, pictures, places
+from mscnn.report.page import data, pictures, places
 
 EVIL = "</script><script>alert(1)</script>"
 
@@ -40,7 +41,7 @@ def test_each_well_has_its_place_prediction_measures_and_treatment(tmp_path):
     assert (wells["names"], wells["rows"], wells["columns"]) == (["P01", "P02"], 4, 6)
     assert sum(wells["control"]) == 8
     table = of_run.tables["wells"].set_index(["Metadata_Plate", "Metadata_Well"])
-    quality = optional.read_quality(folder).set_index(["Metadata_Plate", "Metadata_Well"])
+    quality = quality_file.read(folder).set_index(["Metadata_Plate", "Metadata_Well"])
     for number in (0, 17, 40):
         key = (wells["names"][wells["plate"][number]], wells["well"][number])
         assert "ABCD"[wells["row"][number]] + f"{wells['column'][number] + 1:02}" == key[1]
@@ -76,7 +77,7 @@ def test_a_report_of_a_folder_of_an_evaluation_needs_no_run_and_no_known_mechani
     folder = draw(DrawnScreen(wells=24, compounds=4, controls=4, known=0, picture=0), tmp_path / "drawn")
     html.write([run.read(folder)], folder / "report.html")
     text = (folder / "report.html").read_text()
-    active = (optional.read_decisions(folder)["Active"] == "True").sum()
+    active = (decisions.read(folder)["Active"] == "True").sum()
     assert f"<strong>{active} of 8 treatments</strong> differ from the control wells" in text
     assert 'href="#treatment=compound+000' in text  # hits come first, each a link
     assert 'id="scores"' not in text
@@ -106,7 +107,7 @@ def test_pictures_stop_at_the_limit_and_those_of_the_control_stay(tmp_path, monk
 
 def test_a_picture_outside_of_its_folder_is_refused(tmp_path):
     folder = draw(DrawnScreen(wells=24, compounds=4, controls=4, picture=32), tmp_path / "drawn")
-    listing = folder / optional.PICTURES
+    listing = folder / results.PICTURES
     listing.write_text(listing.read_text().replace("picture-0000-0.jpg", "../../secret.jpg"))
     with pytest.raises(DataError, match=r"'\.\./\.\./secret\.jpg' is no picture of a gallery"):
         explored(folder)
@@ -115,7 +116,7 @@ def test_a_picture_outside_of_its_folder_is_refused(tmp_path):
         explored(folder)
 
 
-@pytest.mark.parametrize("name", [optional.DECISIONS, optional.QUALITY])
+@pytest.mark.parametrize("name", [results.DECISIONS, results.QUALITY])
 def test_a_damaged_file_is_refused_by_its_name(tmp_path, name):
     folder = draw(DrawnScreen(wells=24, compounds=4, controls=4, picture=0), tmp_path / "drawn")
     (folder / name).write_bytes(b"\x00")
@@ -126,8 +127,8 @@ def test_a_damaged_file_is_refused_by_its_name(tmp_path, name):
 
 def test_treatments_that_only_profiles_hold_are_in_the_table_and_on_the_map(tmp_path):
     folder = draw(DrawnScreen(wells=24, compounds=4, controls=4, picture=0), tmp_path / "drawn")
-    kept = optional.read_decisions(folder).head(3)
-    kept.to_csv(folder / optional.DECISIONS, index=False)
+    kept = decisions.read(folder).head(3)
+    kept.to_csv(folder / results.DECISIONS, index=False)
     explorer, document = explored(folder)
     assert explorer.total == 8
     assert document["treatments"]["Rank"] == [1, 2, 3, None, None, None, None, None]

@@ -11,8 +11,9 @@ from axe_playwright_python.base import AXE_FILE_PATH
 
 from mscnn.bench.drawn_evaluation import DrawnScreen, draw
 from mscnn.core import csv_safe
+from mscnn.evaluation.decisions import read as read_decisions
 from mscnn.report import html, run
-from mscnn.report.page import optional, places, scripts
+from mscnn.report.page import places, scripts
 
 EVIL, RIGHT_TO_LEFT, LONG, FORMULA = "<img src=x onerror=alert(1)>", "\u202eknup", "N" * 300, '=1+1,"2"'
 READY = "document.documentElement.classList.contains('ready')"
@@ -35,7 +36,7 @@ def report(folder):
 
 @pytest.fixture(scope="module")
 def decisions(folder):
-    return optional.read_decisions(folder)
+    return read_decisions(folder)
 
 
 @pytest.fixture(scope="module")
