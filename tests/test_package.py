@@ -58,7 +58,8 @@ def test_the_wheel_holds_what_the_program_reads_beside_itself_and_nothing_else(w
     files = [path for path in (ROOT / "mscnn").rglob("*") if path.is_file() and path.suffix != ".pyc"]
     there = {str(path.relative_to(ROOT)) for path in files}
     assert {"mscnn/model/cpp/branch.cpp", "mscnn/model/cpp/vectors.h",
-            "mscnn/report/templates/report.html", "mscnn/evaluation/model_card.md"} <= there
+            "mscnn/report/templates/report.html", "mscnn/report/page/page.js", "mscnn/report/page/page.css",
+            "mscnn/evaluation/model_card.md"} <= there
     metadata = f"mscnn-{mscnn.__version__}.dist-info/"
     assert there == {name for name in names if not name.startswith(metadata)}
     assert metadata + "licenses/LICENSE" in names

@@ -21,6 +21,7 @@ from mscnn.evaluation.scoring import BaselineResult, BaselineResults, BaselineSc
 from mscnn.profiling import retrieval
 from mscnn.profiling.profile_table import ProfileTable
 from mscnn.report import figures, html, run
+from mscnn.report.page import places
 from tests.conftest import run_python
 
 EVIL = "<script>alert(1)</script>/../$x$"
@@ -341,6 +342,7 @@ def test_in_a_browser_nothing_overflows_and_nothing_complains(folds, tmp_path, b
 def test_a_report_of_thousands_of_compounds_is_bounded(folds, tmp_path, monkeypatch):
     monkeypatch.setattr(figures, "to_svg", lambda figure: "<svg/>")
     monkeypatch.setattr(figures, "maps", lambda *arguments: {})
+    monkeypatch.setattr(places, "MAPPED", 0)  # UMAP takes seconds
     many = predictions({f"compound-{number:04}": number % 2 for number in range(400)})
     results.write(many, results.read_description(folds / "scores"), folds / "scores")
     shown = html._shown(run.read(folds), 1, 1)
