@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from mscnn.core.records import Record
-from mscnn.profiling import clusters, known, probes, replicates, treatment_profiles
+from mscnn.profiling import clusters, distance_activity, known, probes, replicates, treatment_profiles
 from mscnn.profiling.clusters import STABLE, ClusterSummary
 from mscnn.profiling.correction import Correction
 from mscnn.profiling.known import KnownScore
@@ -25,7 +25,7 @@ from mscnn.profiling.resampling import Interval
 
 HITS, NEAREST, CLUSTERS = "hits.csv", "nearest.csv", "clusters.csv"
 LISTS = {HITS: replicates.COLUMNS, NEAREST: known.COLUMNS, CLUSTERS: clusters.COLUMNS}  # columns of each list
-TEXT = {"Metadata_Compound", "Metadata_MOA", "Nearest_Compound", "Nearest_MOA", "Active"}  # all others hold numbers
+TEXT = {"Metadata_Compound", "Metadata_MOA", "Nearest_Compound", "Nearest_MOA", "Active", "Test"}  # all others hold numbers
 ACTIVE, BY_POSITION, CLUSTERED = "active treatments", "active by position", "clusters"
 KNOWN, NEAREST_KNOWN = "known or new mechanism", "nearest known compounds"
 ODD = 5  # columns that are named as features, where no other column is named alike
@@ -67,15 +67,15 @@ def measure(before: ProfileTable, corrected: ProfileTable, correction: Correctio
     before, corrected: the same rows, without and with the correction.  draws: of compounds, for intervals.
     """
     wells = treatment_profiles.wells(corrected, aggregate_wells)
-    activity, hits = replicates.activity(wells, control, seed=seed)
+    uncorrected = treatment_profiles.wells(before, aggregate_wells)
+    activity, hits = distance_activity.choose(*replicates.activity(wells, control, seed=seed), uncorrected, control)
     frame, profiles_TF = treatment_profiles.of_wells(wells, control, aggregate_treatments)
     compared = known.compare_with_known(frame, profiles_TF, draws=draws, seed=seed)
     chosen_T = _to_cluster(frame, hits)
     clustering = clusters.cluster_treatments(frame[chosen_T], profiles_TF[chosen_T], seed=seed)
     is_fitted = correction.rows > 0  # else probes read the same: they scale features themselves
     read = partial(probes.probes, control=control, is_fitted=is_fitted, seed=seed)
-    uncorrected = read(treatment_profiles.wells(before, aggregate_wells)) if is_fitted else []
-    numbers = ProfileNumbers(correction, activity, read(wells), uncorrected, compared.score,
+    numbers = ProfileNumbers(correction, activity, read(wells), read(uncorrected) if is_fitted else [], compared.score,
                              clustering.summary, compared.note, _table_note(before))
     return Measured(numbers, {HITS: hits, NEAREST: compared.nearest, CLUSTERS: clustering.table}, compared.first)
 
