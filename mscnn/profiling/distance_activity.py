@@ -22,7 +22,7 @@ replicate test (replicates.py) cannot decide for most treatments.
    1 / (BEYOND (N + 1)).
 4. q by Benjamini & Hochberg over the treatments that are tested.
 
-Shapes: S wells, F features, C control wells, G groups of wells, N null distances, V features that vary, R directions.
+Shapes: S wells, F features, C control wells, N null distances, T treatments.
 """
 
 import math
@@ -34,7 +34,7 @@ import pandas as pd
 
 from mscnn.core import identity
 from mscnn.core.words import counted
-from mscnn.profiling.correction import LEAST_SHARE, LEAST_SPREAD
+from mscnn.profiling.control_distance import control_spread, null_distances, null_groups, plate_medians, residuals
 from mscnn.profiling.profile_table import PLACES, ProfileTable
 from mscnn.profiling.replicates import BY_DISTANCE, COLUMNS, LIMIT, TREATMENT, Activity, number_plates, number_treatments
 from mscnn.readout.plate_controls import ENOUGH_WELLS
@@ -44,26 +44,7 @@ LEAST_GROUPS = 12   # of groups of several wells; where there are fewer, the wel
 MOST_EXTREME = 50   # null distances that the tail is fitted to
 TAIL = 4            # one in so many null distances is in the tail
 BEYOND = 10         # p is never less than the least share of control wells that can be seen, over this
-FOLDS = 10          # of groups whose wells are left out of a covariance
 OUTLIER = 0.05      # p of Fisher's test below which one control well is too far out for the tail
-
-
-@dataclass(frozen=True)
-class ControlSpread:
-    """How control wells vary around the median of their plate."""
-
-    varies_F: np.ndarray       # bool: features that differ from the median in at least half of the control wells
-    scale_V: np.ndarray        # sd of each of these, but no less than LEAST_SHARE of its sd over all wells
-    directions_RV: np.ndarray  # orthonormal: principal components of the scaled features
-    variance_R: np.ndarray     # along them, shrunk
-    rest: float                # variance in any other direction
-
-    def distances(self, profiles_GF: np.ndarray) -> np.ndarray:
-        """Return Mahalanobis' distance of each profile, relative to its plate's median, (G,)."""
-        scaled_GV = profiles_GF[:, self.varies_F] / self.scale_V
-        along_GR = scaled_GV @ self.directions_RV.T
-        other_G = np.maximum((scaled_GV**2).sum(axis=1) - (along_GR**2).sum(axis=1), 0)
-        return np.sqrt((along_GR**2 / self.variance_R).sum(axis=1) + other_G / self.rest)
 
 
 @dataclass(frozen=True)
@@ -88,11 +69,12 @@ def choose(found: Activity, hits: pd.DataFrame, wells: ProfileTable, control: st
     treatments, treatment_S = number_treatments(wells, wells.is_control(control), number_plates(wells))
     test = distance_test(wells, control, treatment_S, len(treatments))
     is_tested = np.isfinite(test.p_T)
-    can_decide = is_tested.any() and bool(_q_values(test.least_T)[is_tested].min() < LIMIT)
+    can_decide = is_tested.any() and bool(q_values(test.least_T)[is_tested].min() < LIMIT)
     if not can_decide and (found.treatments or not is_tested.any()):
         why = test.why_not if not is_tested.any() else f"p is {np.nanmin(test.least_T):.2g} or more; add control wells"
-        return replace(found, note=f"{found.note}; nor can the distance from control wells decide: {why}"), hits
-    scores = treatments[TREATMENT].assign(P_Value=test.p_T, Q_Value=_q_values(test.p_T),
+        return replace(found, note="; ".join(filter(None, [
+            found.note, f"the distance from control wells cannot decide: {why}"]))), hits
+    scores = treatments[TREATMENT].assign(P_Value=test.p_T, Q_Value=q_values(test.p_T),
                                           Test=np.where(is_tested, BY_DISTANCE, ""))
     hits = hits.drop(columns=["P_Value", "Q_Value", "Active", "Test"]).merge(scores, "left", TREATMENT)
     hits = hits.assign(Active=hits["Q_Value"] < LIMIT)[COLUMNS]
@@ -114,13 +96,12 @@ def distance_test(wells: ProfileTable, control: str, treatment_S: np.ndarray, co
     if len(controls_C) < LEAST_WELLS:
         return DistanceTest(p_T, least_T, [], f"{counted(len(controls_C), 'well')} of {control} on plates with "
                             f"{ENOUGH_WELLS} or more are too few; {LEAST_WELLS} are needed")
-    spread_F = wells.features_SF.std(axis=0)
-    model = control_spread(_residuals(wells.features_SF, plate_S, controls_C), spread_F)
+    relative_SF = wells.features_SF - plate_medians(wells.features_SF, plate_S, controls_C)[plate_S]
+    spread_F = relative_SF[enough_S].std(axis=0)
+    model = control_spread(residuals(wells.features_SF, plate_S, controls_C), spread_F)
     if model is None:
         return DistanceTest(p_T, least_T, [], f"all wells of {control} are alike; see whether their profiles are right")
-    place_S = _places(wells)
-    relative_SF = wells.features_SF - _medians(wells.features_SF, plate_S, controls_C)[plate_S]
-    nulls = {}
+    place_S, nulls = _places(wells), {}
     for treatments, of_treatments, pattern in _by_pattern(treatment_S, plate_S, enough_S):
         groups = null_groups(pattern, plate_S, place_S, controls_C)
         if len(groups) < LEAST_GROUPS:  # so that each well is a group, and a treatment the median of its wells
@@ -132,7 +113,8 @@ def distance_test(wells: ProfileTable, control: str, treatment_S: np.ndarray, co
         p_T[treatments], least_T[treatments] = p_values(np.array([np.median(each) for each in distances]), nulls[pattern])
     lacking = int(np.isnan(p_T).sum())
     return DistanceTest(p_T, least_T, sorted({len(null) for null in nulls.values()}), "" if not lacking else
-                        f"{lacking} of {count} treatments are on plates with fewer than {ENOUGH_WELLS} control wells; add some")
+                        f"{lacking} of {count} treatments are on plates with fewer than {ENOUGH_WELLS} control wells; add "
+                        "some")
 
 
 def p_values(distances_T: np.ndarray, null_N: np.ndarray) -> tuple[np.ndarray, float]:
@@ -161,91 +143,15 @@ def largest_share_p(share: float, number: int) -> float:
                for each in range(1, min(number, math.floor(1 / share)) + 1))
 
 
-def control_spread(residuals_CF: np.ndarray, spread_F: np.ndarray) -> ControlSpread | None:
-    """Return how control wells vary; None where they do not.
-
-    residuals_CF: relative to the median of the plate.  spread_F: sd of each feature over all wells.  How far is far is not
-    known of a feature that is the same in most control wells, as one that the network sets to 0 there: it is left out.
-    """
-    from sklearn.covariance import ledoit_wolf_shrinkage
-
-    varies_F = np.median(np.abs(residuals_CF), axis=0) > LEAST_SPREAD * spread_F
-    if not varies_F.any():
-        return None
-    residuals_CV = residuals_CF[:, varies_F]
-    scale_V = np.maximum(np.sqrt((residuals_CV**2).mean(axis=0)), LEAST_SHARE * spread_F[varies_F])
-    scaled_CV = residuals_CV / scale_V
-    _, values_R, directions_RV = np.linalg.svd(scaled_CV, full_matrices=False)
-    variance_R = values_R**2 / len(scaled_CV)
-    mean = variance_R.sum() / scaled_CV.shape[1]
-    shrinkage = max(float(ledoit_wolf_shrinkage(scaled_CV, assume_centered=True)), LEAST_SPREAD)
-    return ControlSpread(varies_F, scale_V, directions_RV, (1 - shrinkage) * variance_R + shrinkage * mean, shrinkage * mean)
-
-
-def null_distances(features_SF: np.ndarray, plate_S: np.ndarray, controls_C: np.ndarray, groups: list[np.ndarray],
-                   spread_F: np.ndarray) -> np.ndarray:
-    """Return the distance of each group of control wells, by a median and a covariance of others, (N,)."""
-    found_N, fold_N = np.empty(len(groups)), np.arange(len(groups)) % FOLDS
-    for fold in np.unique(fold_N):
-        chosen = np.flatnonzero(fold_N == fold)
-        others_C = np.setdiff1d(controls_C, np.concatenate([groups[number] for number in chosen]))
-        model = control_spread(_residuals(features_SF, plate_S, others_C), spread_F)
-        profiles = [(features_SF[groups[number]] - _medians(features_SF, plate_S, np.setdiff1d(
-            controls_C[np.isin(plate_S[controls_C], plate_S[groups[number]])], groups[number]))[plate_S[groups[number]]]
-                     ).mean(axis=0) for number in chosen]
-        found_N[chosen] = model.distances(np.array(profiles)) if model else np.inf
-    return found_N
-
-
-def null_groups(pattern: tuple[int, ...], plate_S: np.ndarray, place_S: np.ndarray,
-                controls_C: np.ndarray) -> list[np.ndarray]:
-    """Return groups of control wells that share no well: as many of each of several plates as the pattern says.
-
-    The plates with the most wells left give the next group, at one position where they can.  Each plate keeps at least
-    ENOUGH_WELLS - 1 control wells that are not in the group, for its median.
-    """
-    left = {plate: sorted(controls_C[plate_S[controls_C] == plate], key=lambda row: (place_S[row], row))
-            for plate in np.unique(plate_S[controls_C])}
-    allowed = {plate: len(rows) - ENOUGH_WELLS + 1 for plate, rows in left.items()}
-    groups = []
-    while True:
-        chosen = sorted(left, key=lambda plate: (-len(left[plate]), plate))[:len(pattern)]
-        wanted = list(zip(chosen, pattern, strict=False))
-        if len(chosen) < len(pattern) or any(number > min(len(left[plate]), allowed[plate]) for plate, number in wanted):
-            return groups
-        group: list[int] = []
-        for plate, number in wanted:
-            places = set(place_S[group])
-            taken = sorted(left[plate], key=lambda row: place_S[row] not in places)[:number]
-            left[plate] = [row for row in left[plate] if row not in taken]
-            group += taken
-        groups.append(np.array(group))
-
-
 def _by_pattern(treatment_S: np.ndarray, plate_S: np.ndarray,
                 enough_S: np.ndarray) -> Iterator[tuple[list[int], list[np.ndarray], tuple[int, ...]]]:
     """Yield treatments, the rows of each, and how many of these are on each of their plates, most first."""
     rows_T = pd.Series(np.flatnonzero(enough_S)).groupby(treatment_S[enough_S]).agg(np.array).drop(-1, errors="ignore")
-    patterns = rows_T.map(lambda rows: tuple(sorted(np.unique(plate_S[rows], return_counts=True)[1].tolist(), reverse=True)))
+    patterns = rows_T.map(lambda rows: tuple(sorted(np.bincount(plate_S[rows]).tolist(), reverse=True)))
+    patterns = patterns.map(lambda counts: tuple(count for count in counts if count))
     for pattern in sorted(set(patterns)):
         chosen = rows_T[patterns == pattern]
         yield [int(number) for number in chosen.index], list(chosen), pattern
-
-
-def _medians(features_SF: np.ndarray, plate_S: np.ndarray, controls_C: np.ndarray) -> np.ndarray:
-    """Return the median of these control wells of each plate, (plates, F); NaN where a plate has none."""
-    found_PF = np.full((plate_S.max() + 1, features_SF.shape[1]), np.nan)
-    for plate in np.unique(plate_S[controls_C]):
-        found_PF[plate] = np.median(features_SF[controls_C[plate_S[controls_C] == plate]], axis=0)
-    return found_PF
-
-
-def _residuals(features_SF: np.ndarray, plate_S: np.ndarray, controls_C: np.ndarray) -> np.ndarray:
-    """Return these control wells relative to the median of their plate, which they have a part in, (C, F)."""
-    plate_C = plate_S[controls_C]
-    number_C = np.bincount(plate_C)[plate_C]
-    residuals_CF = features_SF[controls_C] - _medians(features_SF, plate_S, controls_C)[plate_C]
-    return (residuals_CF * np.sqrt(number_C / np.maximum(number_C - 1, 1))[:, None])[number_C > 1]
 
 
 def _places(wells: ProfileTable) -> np.ndarray:
@@ -255,7 +161,7 @@ def _places(wells: ProfileTable) -> np.ndarray:
     return pd.factorize(identity.normal_forms(wells.metadata["Metadata_Well"], "well"), sort=True)[0]
 
 
-def _q_values(p_T: np.ndarray) -> np.ndarray:
+def q_values(p_T: np.ndarray) -> np.ndarray:
     """Return q by Benjamini & Hochberg; NaN stays."""
     from scipy import stats
 
@@ -266,11 +172,16 @@ def _q_values(p_T: np.ndarray) -> np.ndarray:
 
 
 def _note(found: Activity, test: DistanceTest, can_decide: bool) -> str:
-    """Return which test gave q, and why."""
-    why = f"replicates cannot decide ({found.note})" if not found.can_decide or not found.treatments else \
-        f"{found.single} of {found.single + found.treatments} treatments have one well only"
-    said = [f"q is of the distance from control wells, since {why}",
-            f"p is {np.nanmin(test.least_T):.2g} or more, by {' to '.join(map(str, sorted({test.nulls[0], test.nulls[-1]})))} "
-            "distances of control wells" + ("" if can_decide else ", too few for a q < 0.05; add control wells"),
+    """Return which test gave q and why, and what it cannot tell."""
+    both = found.single + found.treatments
+    why = f"{found.single} of {both} treatments have one well only" if found.can_decide and found.treatments else \
+        f"replicates cannot decide: {found.note}"
+    tested, least = int(np.isfinite(test.p_T).sum()), float(np.nanmin(test.least_T))
+    needed = math.ceil(tested * least / LIMIT)
+    nulls = " to ".join(map(str, sorted({test.nulls[0], test.nulls[-1]})))
+    said = [f"q is of the distance from control wells ({why})",
+            f"by {nulls} distances of control wells p is {least:.2g} or more",
+            f"no treatment can have q < {LIMIT:g}: add control wells" if not can_decide else
+            f"for a q < {LIMIT:g} {needed} of {tested} treatments must be so far; add control wells" if needed > 1 else "",
             test.why_not]
     return "; ".join(filter(None, said))

@@ -20,11 +20,12 @@ from mscnn.profiling.correction import Correction
 from mscnn.profiling.known import KnownScore
 from mscnn.profiling.probes import Probe
 from mscnn.profiling.profile_table import PLACES, ProfileTable
-from mscnn.profiling.replicates import LIMIT, TREATMENT, Activity
+from mscnn.profiling.replicates import BY_DISTANCE, LIMIT, TREATMENT, Activity
 from mscnn.profiling.resampling import Interval
 
 HITS, NEAREST, CLUSTERS = "hits.csv", "nearest.csv", "clusters.csv"
 LISTS = {HITS: replicates.COLUMNS, NEAREST: known.COLUMNS, CLUSTERS: clusters.COLUMNS}  # columns of each list
+ADDED = {"Test"}  # columns that files of earlier versions lack
 TEXT = {"Metadata_Compound", "Metadata_MOA", "Nearest_Compound", "Nearest_MOA", "Active", "Test"}  # all others hold numbers
 ACTIVE, BY_POSITION, CLUSTERED = "active treatments", "active by position", "clusters"
 KNOWN, NEAREST_KNOWN = "known or new mechanism", "nearest known compounds"
@@ -46,8 +47,8 @@ class ProfileNumbers(Record):
 
     @property
     def says_something(self) -> bool:
-        """Whether any treatment was ranked or clustered."""
-        return bool(self.activity.treatments or self.clusters.clusters)
+        """Whether any treatment was tested or clustered."""
+        return bool(self.activity.judged or self.clusters.clusters)
 
 
 @dataclass(frozen=True)
@@ -110,10 +111,7 @@ def lines(numbers: ProfileNumbers) -> Iterator[str]:
     activity, positions, score, found = numbers.activity, numbers.activity.positions, numbers.known, numbers.clusters
     if not numbers.correction.is_none:
         yield _line("corrected", str(numbers.correction))
-    if activity.mean_average_precision is not None and activity.interval:
-        yield _line(ACTIVE, f"{activity.active:4d}/{activity.treatments:<4d} with q < {LIMIT}; mAP against "
-                    f"{activity.negatives} {activity.mean_average_precision:.3f}, {_interval(activity.interval)}, chance "
-                    f"{activity.chance:.3f}")
+    yield from _activity(activity)
     if positions.groups:
         yield _line(BY_POSITION, f"{positions.active:4d}/{positions.groups:<4d} groups of {positions.replicates} control "
                     f"wells at one position, by the same test; mAP {positions.mean_average_precision:.3f}, chance "
@@ -136,6 +134,20 @@ def notes(numbers: ProfileNumbers) -> Iterator[tuple[str, str]]:
             **{f"{probe.what} from profiles": probe.note for probe in numbers.probes},
             KNOWN: numbers.known.note, NEAREST_KNOWN: numbers.nearest_note, CLUSTERED: numbers.clusters.note}
     yield from ((what, note) for what, note in said.items() if note)
+
+
+def _activity(activity: Activity) -> Iterator[str]:
+    """Yield how many treatments are active, by which test, and how alike replicates are."""
+    alike = "" if activity.mean_average_precision is None or activity.interval is None else (
+        f"mAP against {activity.negatives} {activity.mean_average_precision:.3f}, {_interval(activity.interval)}, chance "
+        f"{activity.chance:.3f}")
+    active = f"{activity.active:4d}/{activity.judged:<4d} with q < {LIMIT}"
+    if activity.test == BY_DISTANCE:
+        yield _line(ACTIVE, f"{active}, by distance from control wells")
+    elif alike:
+        yield _line(ACTIVE, f"{active}; {alike}")
+    if activity.test == BY_DISTANCE and alike:
+        yield _line("replicates", alike)
 
 
 def _line(what: str, found: str) -> str:

@@ -2,6 +2,7 @@
 
 mAP of each treatment against control wells, p by random rankings, q by Benjamini & Hochberg (Kalinin et al., Nat. Commun.
 16 (2025) 5181); and the same of control wells at one position of several plates, which position alone makes alike.
+Where this cannot decide, distance_activity.py does.
 
 Shapes: S wells, F features, N control wells, T treatments.
 """
@@ -61,6 +62,11 @@ class Activity(Record):
     can_decide: bool = True               # a q below 0.05 is possible by the test that is used
     test: Literal["replicates", "distance"] = BY_REPLICATES  # that gave p, q and active
     tested: Count | None = None           # treatments with a q by it; None: those ranked, in files of earlier versions
+
+    @property
+    def judged(self) -> int:
+        """Return the number of treatments with a q."""
+        return self.treatments if self.tested is None else self.tested
 
 
 def activity(wells: ProfileTable, control: str, *, draws: int = DRAWS, seed: int = 0) -> tuple[Activity, pd.DataFrame]:
