@@ -108,9 +108,13 @@ def distance_test(wells: ProfileTable, control: str, treatment_S: np.ndarray, co
             groups, pattern = [np.array([row]) for row in controls_C], (1,)
         if pattern not in nulls:
             nulls[pattern] = null_distances(wells.features_SF, plate_S, controls_C, groups, spread_F)
-        distances = [model.distances(relative_SF[rows] if pattern == (1,) else relative_SF[rows].mean(axis=0)[None])
-                     for rows in of_treatments]
-        p_T[treatments], least_T[treatments] = p_values(np.array([np.median(each) for each in distances]), nulls[pattern])
+        if pattern == (1,):
+            ends = np.cumsum([len(rows) for rows in of_treatments])[:-1]
+            of_wells = np.split(model.distances(relative_SF[np.concatenate(of_treatments)]), ends)
+            distances = np.array([np.median(each) for each in of_wells])
+        else:
+            distances = model.distances(np.array([relative_SF[rows].mean(axis=0) for rows in of_treatments]))
+        p_T[treatments], least_T[treatments] = p_values(distances, nulls[pattern])
     lacking = int(np.isnan(p_T).sum())
     return DistanceTest(p_T, least_T, sorted({len(null) for null in nulls.values()}), "" if not lacking else
                         f"{lacking} of {count} treatments are on plates with fewer than {ENOUGH_WELLS} control wells; add "

@@ -20,7 +20,7 @@ from mscnn.profiling.correction import Correction
 from mscnn.profiling.known import KnownScore
 from mscnn.profiling.probes import Probe
 from mscnn.profiling.profile_table import PLACES, ProfileTable
-from mscnn.profiling.replicates import BY_DISTANCE, LIMIT, TREATMENT, Activity
+from mscnn.profiling.replicates import BY_DISTANCE, BY_REPLICATES, LIMIT, TREATMENT, Activity
 from mscnn.profiling.resampling import Interval
 
 HITS, NEAREST, CLUSTERS = "hits.csv", "nearest.csv", "clusters.csv"
@@ -113,8 +113,9 @@ def lines(numbers: ProfileNumbers) -> Iterator[str]:
         yield _line("corrected", str(numbers.correction))
     yield from _activity(activity)
     if positions.groups:
+        test = "the same test" if activity.test == BY_REPLICATES else "replicates"
         yield _line(BY_POSITION, f"{positions.active:4d}/{positions.groups:<4d} groups of {positions.replicates} control "
-                    f"wells at one position, by the same test; mAP {positions.mean_average_precision:.3f}, chance "
+                    f"wells at one position, by {test}; mAP {positions.mean_average_precision:.3f}, chance "
                     f"{positions.chance:.3f}")
     before = {probe.what: probe for probe in numbers.probes_before}
     yield from (_line(f"{probe.what} from profiles", _probe(probe, before.get(probe.what))) for probe in numbers.probes

@@ -100,8 +100,8 @@ def test_single_wells_have_a_q_and_active_ones_come_first():
     assert set(hits["Test"]) == {"distance"}
     assert hits["Q_Value"].to_numpy() == pytest.approx(stats.false_discovery_control(hits["P_Value"]))
     assert found.note.startswith(
-        "q is of the distance from control wells (replicates cannot decide: each treatment has one well only; add replicate "
-        "wells); by 48 distances of control wells p is 0.002 or more")
+        "q is of the distance from control wells (replicates cannot decide: each treatment has one well only; add "
+        "replicate wells); by 48 distances of control wells p is 0.002 or more")
     assert "for a q < 0.05 2 of 30 treatments must be so far" in found.note
     assert hits["Effect_Size"].notna().all()
 
