@@ -276,4 +276,13 @@ class ReportSettings(Settings):
     compounds: PositiveInt = setting(1000, "compounds, at two doses each; half of them have a known mechanism")
     mechanisms: PositiveInt = setting(12, "mechanisms that are predicted")
     repeats: PositiveInt = setting(3, "reports of the same evaluation")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActivitySettings(Settings):
+    """Settings of `mscnn bench activity`"""
+
+    seeds: PositiveInt = setting(30, "screens drawn of each kind")
+    treatments: PositiveInt = setting(100, "treatments of a screen")
+    effect: PositiveFloat = setting(3.0, "shift of active treatments, in units of how far wells vary")
     json: str | None = setting(None, "file for the results", metavar="FILE", written=True)
