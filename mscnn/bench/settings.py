@@ -276,6 +276,7 @@ class ReportSettings(Settings):
     compounds: PositiveInt = setting(1000, "compounds, at two doses each; half of them have a known mechanism")
     mechanisms: PositiveInt = setting(12, "mechanisms that are predicted")
     repeats: PositiveInt = setting(3, "reports of the same evaluation")
+    json: str | None = setting(None, "file for the results", metavar="FILE", written=True)
 
 
 @dataclass(frozen=True, kw_only=True)
