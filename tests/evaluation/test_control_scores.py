@@ -133,7 +133,10 @@ def test_no_controls_and_no_class_of_the_control_are_told_apart():
     unlabelled = table.assign(Metadata_MOA=table["Metadata_MOA"].replace("DMSO", ""))
     found = score(unlabelled, "DMSO", [held_out(table)])
     assert found.false_positives is None
-    assert "no class of the network" in found.note
+    assert found.note == "these control wells have no mechanism; fill in that of the control wells of the training, and " \
+                         "evaluate again"
+    other = unlabelled.rename(columns={"Probability_DMSO": "Probability_A"})
+    assert "no class of the network" in score(other, "DMSO", [held_out(table)]).note
     assert (found.effects, found.accuracy) == ([], None)
 
 

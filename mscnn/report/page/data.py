@@ -66,9 +66,15 @@ def explore(run: Run, placed: PlacedTreatments, styles: dict[str, tuple[str, str
         "places": _places(placed, frame), "plates": _wells(of_plates, numbers),
         "pictures": of_pictures,
         "models": {"plate": plots.plate(of_plates.rows, of_plates.columns, prefix), "map": plots.scatter(prefix)}}
-    found = summarise(frame, unit, str(number) if runs > 1 else "")
+    found = summarise(frame, unit, str(number) if runs > 1 else "", _least_p(run))
     return Explorer(prefix, number, unit, found, to_json(document), shown, _first(frame, shown), len(frame), placed,
                     _missing(run.decisions, run.quality, of_pictures, left_out, placed))
+
+
+def _least_p(run: Run) -> float:
+    """Return the least p of "none of the known": 1 / (1 + compounds whose mechanism was left out); 0 where not measured."""
+    known = next(iter(run.profile_scores.tables.values())).numbers.known if run.profile_scores else None
+    return 1 / (1 + known.left_out) if known else 0.0
 
 
 def to_json(document: Any) -> str:
