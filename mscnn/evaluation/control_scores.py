@@ -28,7 +28,8 @@ LEAST = 1e-4         # probability that the score is clipped to
 CALLED = 20          # at most one of so many control wells is called at the threshold: 5 %
 NOT_A_CLASS = ("the control is no class of the network, which therefore calls every well some mechanism; fill in a "
                "mechanism for the control wells, such as their compound, and train again")
-NOT_FILLED_IN = "these control wells have no mechanism; fill in that of the control wells of the training, and evaluate again"
+NOT_FILLED_IN = ("these control wells have no mechanism; fill in that of the control wells of the training, and evaluate "
+                 "again")
 MAYBE_TRAINED = ("plates of the same names were trained on, perhaps with these control wells, so the numbers may flatter; "
                  "training with --hold-out-controls 0.2 keeps some out")
 UNITS = {"wells": "wells", "leave-plate-out": "plates", "random": "fields"}

@@ -109,7 +109,8 @@ def write(runs: list[Run], out: Path) -> int:
     """Write the report, whole or not at all; return its bytes."""
     shown = [_shown(run, number, len(runs)) for number, run in enumerate(runs, start=1)]
     text = environment().get_template("report.html").render(
-        runs=shown, is_scored=any(run.scores.fields.total for run in runs), published=published.VALUES, levels=LEVELS, chance=CHANCE, most=ROWS, doses=DOSES,
+        runs=shown, is_scored=any(run.scores.fields.total for run in runs), published=published.VALUES,
+        levels=LEVELS, chance=CHANCE, most=ROWS, doses=DOSES,
         scripts=scripts.load() if any(each.explorer for each in shown) else scripts.Scripts([], scripts.policy([])),
         style=scripts.load_style())
     with write_atomically(out, alone=True) as partial:
