@@ -106,6 +106,7 @@ def evaluate(settings: EvaluationSettings) -> Evaluation | None:
     activity.clear()  # no time limit for pictures
     if ranks.rank:
         return None
+    reference = known_reference.in_unit(reference, saved, _unit(saved, sites))
     notes = sites.notes + notes + predicted.notes + checkpoint.caveats(path, saved)
     notes += [reference.note] if reference.note else []
     notes += [f"{no_predictions}; no mechanism is predicted"] if no_predictions else []
@@ -269,6 +270,11 @@ def _describe(saved: Checkpoint, sites: load_run.EvaluationSites, path: Path, ou
         channels=saved.channels, classes=saved.classes, notes=notes, aggregate_wells=asked.aggregation.aggregate_wells,
         aggregate_treatments=asked.aggregation.aggregate_treatments, tta=asked.aggregation.tta,
         head=asked.aggregation.head, seed=asked.run.seed, split=replace(saved.split, sides=[]),
-        environment=machine.environment(), unit=scored.unit or asked.data.concentration_unit or MICROMOLAR,
+        environment=machine.environment(), unit=_unit(saved, sites),
         left_out=sites.table.left_out.summary() if sites.table.left_out else None,
         folds=[FoldDescription(str(out), str(path), record) for record in folds] or None)
+
+
+def _unit(saved: Checkpoint, sites: load_run.EvaluationSites) -> str:
+    """Return the unit of the concentrations of the sites: their own, else that of the training."""
+    return sites.table.unit or config.from_flat(saved.settings).data.concentration_unit or MICROMOLAR
