@@ -118,9 +118,13 @@ def evaluate(settings: EvaluationSettings) -> Evaluation | None:
     results.begin(out)
     files.write_json(out / results.EVALUATION, description.to_json())  # from here on the folder is known as ours
     found = _tables(saved, sites, predicted, out, network, fields, description)
-    is_whole = not settings.another() and bool((~sites.is_scored).any() or sites.over_compounds)
     return replace(found, quality=measures, reference=reference.wells, calibrated_by=calibrated_by, sha256=saved.sha256,
-                   keep_known=known_profiles.run_folder(path) if is_whole else None)
+                   keep_known=known_profiles.run_folder(path) if is_whole(settings, saved, sites) else None)
+
+
+def is_whole(settings: EvaluationSettings, saved: Checkpoint, sites: load_run.EvaluationSites) -> bool:
+    """Return whether the sites are all of the training's own table: none is left out for want of images, or as trained on."""
+    return not settings.another() and len(sites.table) == len(saved.split.sides)
 
 
 def _why_unpredictable(saved: Checkpoint, sites: load_run.EvaluationSites) -> str:
