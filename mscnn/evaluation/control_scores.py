@@ -28,8 +28,8 @@ LEAST = 1e-4         # probability that the score is clipped to
 CALLED = 20          # at most one of so many control wells is called at the threshold: 5 %
 NOT_A_CLASS = ("the control is no class of the network, which therefore calls every well some mechanism; fill in a "
                "mechanism for the control wells, such as their compound, and train again")
-NO_MECHANISM = ("the table gives the control wells no mechanism, and the network has no class of their compound's name, so it "
-                "is not known which class is the control; fill in Metadata_MOA of the control wells as in the training's table")
+NO_MECHANISM = ("the control wells have no mechanism, and the network has no class of their compound's name, so it is not "
+                "known which class is the control; fill in Metadata_MOA of the control wells as in the training's table")
 MAYBE_TRAINED = ("plates of the same names were trained on, perhaps with these control wells, so the numbers may flatter; "
                  "training with --hold-out-controls 0.2 keeps some out")
 UNITS = {"wells": "wells", "leave-plate-out": "plates", "random": "fields"}
@@ -200,9 +200,9 @@ def _accuracy(table: pd.DataFrame) -> ControlAccuracy | None:
 
 
 def _control_classes(wells: pd.DataFrame, is_control: np.ndarray) -> list[str]:
-    """Return the classes that are the control's: the mechanisms of its wells, or of its compound's name where none is given.
+    """Return the classes that are the control's: the mechanisms of its wells; where they have none, its compound's name.
 
-    Tables of new compounds often name no mechanism at all.
+    Tables of new compounds often name no mechanism.
     """
     classes = [name.removeprefix(PROBABILITY) for name in wells if name.startswith(PROBABILITY)]
     controls = wells[is_control]

@@ -67,8 +67,8 @@ def in_unit(found: KnownReference, saved: Checkpoint, unit: str) -> KnownReferen
     if found.wells is None or of_training == unit or (before and before == after):
         return found
     if not before or not after or before.written != after.written:
-        return replace(found, note=f"concentrations are in {unit}, and those of the training's compounds, the nearest known "
-                                   f"ones, are in {of_training}, which is not converted; give both tables one unit")
+        return replace(found, note=f"concentrations are in {unit}, and those of the training's compounds, which are listed "
+                                   f"as the nearest, in {of_training}, which is not converted; give both tables one unit")
     dose, factor = "Metadata_Concentration", before.factor / after.factor
     metadata = found.wells.metadata.assign(**{dose: (found.wells.metadata[dose] * factor).map(identity.dose)})
     return replace(found, wells=replace(found.wells, metadata=metadata))

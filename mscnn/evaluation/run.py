@@ -45,6 +45,10 @@ from mscnn.training import checkpoint
 from mscnn.training.checkpoint import Checkpoint
 
 
+LEARNT = ("the run held out wells or fields of compounds that it was trained on, whose confidence says nothing of other "
+          "compounds; hold compounds out to calibrate it")
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """The predictions of a checkpoint, before they are scored."""
@@ -123,7 +127,7 @@ def evaluate(settings: EvaluationSettings) -> Evaluation | None:
 
 
 def is_whole(settings: EvaluationSettings, saved: Checkpoint, sites: load_run.EvaluationSites) -> bool:
-    """Return whether the sites are all of the training's own table: none is left out for want of images, or as trained on."""
+    """Return whether the sites are all of the training's own table: none lacks its images, none is left out as learnt."""
     return not settings.another() and len(sites.table) == len(saved.split.sides)
 
 
@@ -150,6 +154,8 @@ def _calibrated_by(saved: Checkpoint, path: Path) -> TreatmentConfidence:
     """Return what calibrates treatments of another screen, as the run's own evaluation found it."""
     if saved.readout is not None:
         return TreatmentConfidence("read-out", checkpoint=saved.sha256)
+    if saved.split.leaks or saved.split.meaning:
+        return TreatmentConfidence("none", checkpoint=saved.sha256, note=LEARNT)
     own = known_profiles.run_folder(path) / "evaluation"
     try:
         found = results.read_scores(own).confidence if (own / results.SCORES).exists() else None
