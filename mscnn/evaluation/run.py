@@ -44,7 +44,6 @@ from mscnn.profiling.profile_table import ProfileTable
 from mscnn.training import checkpoint
 from mscnn.training.checkpoint import Checkpoint
 
-
 LEARNT = ("the run held out wells or fields of compounds that it was trained on, whose confidence says nothing of other "
           "compounds; hold compounds out to calibrate it")
 
