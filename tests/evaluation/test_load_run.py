@@ -34,6 +34,7 @@ def select(checkpoint, **settings) -> EvaluationSites:
 def test_every_score_tells_what_its_training_and_its_table_left_out(tiny_screen, tmp_path):
     saved = trained(tiny_screen, [LEFT_OUT])
     assert select(saved).notes == [LEFT_OUT]
+    assert run.is_whole(EvaluationSettings(checkpoint="run"), saved, select(saved))
     (tmp_path / "a_B02_DNA.tif").unlink()
     other = select(saved, sites=str(tiny_screen), out="o", available=True)
     assert other.notes[1:] == [
@@ -47,6 +48,8 @@ def test_held_out_fields_whose_images_are_gone_are_left_out_where_that_is_asked_
     (tmp_path / "b_B02_RNA.tif").unlink()
     with pytest.raises(DataError, match=r"1 of 6 image files cannot be used; .* go on with the rest by --available true"):
         select(saved, profiles="held-out")
+    asked = EvaluationSettings(checkpoint="run", available=True)
+    assert not run.is_whole(asked, saved, select(saved, available=True))  # known compounds of a part are not kept
     found = select(saved, available=True, profiles="held-out")
     assert (found.table.frame["well"].tolist(), found.is_scored.all()) == (["C03", "D03"], True)
     assert found.notes[0].startswith("1 of 12 sites are left out")
