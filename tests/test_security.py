@@ -424,7 +424,20 @@ def test_a_screen_of_hostile_names_is_trained_evaluated_and_reported_within_its_
     text = (run_dir / "report.html").read_text()
     assert "../../hostile" in text
     assert "&lt;img src=hostile&gt;" in text or "=hostile()" in text
-    assert not re.search("<script|<img src=hostile", text)
+    assert "<script>hostile</script>" in plain_text(text)
+    parsed = elements(text)
+    assert [each for name, each in parsed if name == "script"] == [  # data, which no browser runs, and the page's own
+        {"type": "application/json"}, *({} for _ in scripts.load().texts)]
+    assert f'content="{scripts.load().policy}"' in text
+    assert not [each for name, each in parsed if "hostile" in name or "hostile" in (each.get("src") or "")]
+
+
+def elements(text: str) -> list[tuple[str, dict[str, str | None]]]:
+    """Return name and attributes of each element, as a parser of HTML sees them."""
+    found, parser = [], html_parser.HTMLParser()
+    parser.handle_starttag = lambda name, attributes: found.append((name, dict(attributes)))
+    parser.feed(text)
+    return found
 
 
 @pytest.mark.filterwarnings("ignore:Glyph")

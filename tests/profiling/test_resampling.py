@@ -1,5 +1,8 @@
 """Intervals and nulls against exact ones."""
 
+import itertools
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -89,6 +92,48 @@ def test_what_can_never_be_scored_has_no_null():
     assert null == LabelPermutation(0, None, None, None)
 
 
+def is_told(change, total=None):
+    """Return whether the interval of these changes leaves 0 out."""
+    found = difference(np.asarray(change, float), np.zeros(len(change)), np.ones(len(change)) if total is None else total,
+                       draws=100)
+    return found.low > 0 or found.high < 0
+
+
+@pytest.mark.parametrize("compounds", range(4, 15))
+def test_two_that_are_alike_are_rarely_told_apart(compounds):
+    """Enumerated: of compounds in which two differ, each is in favour of one or the other with a chance of a half."""
+    for discordant in range(1, compounds + 1):
+        counts = [math.comb(discordant, better) for better in range(discordant + 1)]
+        told = [is_told([1] * better + [-1] * (discordant - better) + [0] * (compounds - discordant))
+                for better in range(discordant + 1)]
+        assert sum(count for count, is_so in zip(counts, told, strict=True) if is_so) / 2 ** discordant <= 0.05
+        exact = [stats.binomtest(better, discordant).pvalue <= 0.05 for better in range(discordant + 1)]  # the sign test
+        assert not any(is_so and not is_exact for is_so, is_exact in zip(told, exact, strict=True))
+        assert told[-1] == exact[-1] == (discordant >= 6)
+
+
+def test_compounds_of_several_sizes_that_are_alike_are_rarely_told_apart():
+    """Each of the 2^9 signs of changes of any size is as likely as the others."""
+    rng = np.random.default_rng(0)
+    change_C, total_C = rng.random(9), rng.integers(1, 9, 9)
+    signs_SC = np.array(list(itertools.product((-1, 1), repeat=9)))
+    assert np.mean([is_told(signs_C * change_C * total_C, total_C) for signs_C in signs_SC]) <= 0.05
+
+
+def test_four_compounds_of_fourteen_do_not_tell():
+    """A bootstrap alone would: P(none of the four is drawn) = (10/14)^14 = 0.9 %; the sign test says p = 1/8."""
+    change_C = np.repeat([1, 0], [4, 10])
+    assert difference(change_C, np.zeros(14), np.ones(14)).low == 0
+    assert difference(np.repeat([1, 0], [6, 8]), np.zeros(14), np.ones(14)).low > 0
+
+
+def test_of_many_compounds_the_interval_is_that_of_the_standard_error():
+    change_C = np.random.default_rng(1).normal(0.1, 0.2, 400)
+    found = difference(change_C, np.zeros(400), np.ones(400))
+    expected = change_C.mean() + np.array([-1.96, 1.96]) * change_C.std() / 20
+    np.testing.assert_allclose([found.low, found.high], expected, atol=0.002)  # 5,000 draws of a percentile
+
+
 def test_a_difference_is_judged_in_pairs():
     """One is right in 3 fields more of each of 10 compounds, however much compounds differ: no doubt about the sign."""
     other = np.arange(10)
@@ -96,7 +141,7 @@ def test_a_difference_is_judged_in_pairs():
     assert steady == Difference(0.15, 0.15, 0.15)
     unsteady = difference(other + np.where(other % 2, 12, -6), other, np.full(10, 20))
     assert unsteady.difference == pytest.approx(0.15)
-    halves = stats.binom(10, 0.5).ppf([0.025, 0.975]) / 10  # compounds drawn that gain 12 of 20, the others lose 6
-    assert [unsteady.low, unsteady.high] == pytest.approx(halves * 0.9 - 0.3, abs=0.091)  # one step of the binomial
+    # Of the 2^10 sets of compounds 31 hold losers alone, and 31 winners alone: 3 % on each side, more than 2.5 %.
+    assert [unsteady.low, unsteady.high] == pytest.approx([-0.3, 0.6])
     few = difference(np.full(5, 9), np.full(5, 4), np.full(5, 10))
     assert few == Difference(0.5, -1.0, 1.0)  # five compounds agree by chance once in sixteen
