@@ -152,8 +152,8 @@ def _read_fold(folder: Path) -> tuple[pd.DataFrame, EvaluationDescription]:
 def _leaks(fields: pd.DataFrame, split: SplitRecord, control: str) -> list[str]:
     """Return what must be on one side of a fold and is on both; none for a split that admits leaks.
 
-    That is compounds, or weeks or plates where these were left out, and control wells that were not held out; where wells
-    were held out, all others.
+    That is compounds, or weeks or plates where these were left out; and wells that were not held out: control wells where
+    the control was trained on, and all where wells were held out.
     """
     if split.leaks:
         return []
@@ -163,6 +163,7 @@ def _leaks(fields: pd.DataFrame, split: SplitRecord, control: str) -> list[str]:
     names |= {"compound": treated["Metadata_Compound"]} if split.method not in OF_WELLS else {}
     both = [f"{kind} {name}" for kind, column in names.items()
             for name in identity.in_common(column, split.trained.get(f"{kind}s", []))]
-    alone = fields if split.method in OF_WELLS else fields.drop(treated.index)
+    trained_controls = identity.in_common([control], split.trained.get("compounds", []))
+    alone = fields if split.method in OF_WELLS else fields.drop(treated.index) if trained_controls else fields[:0]
     wells = {f"{plate} {well}" for plate, well in zip(alone["Metadata_Plate"], alone["Metadata_Well"], strict=True)}
     return [*both, *(f"well {name}" for name in sorted(wells - set(split.wells)))]

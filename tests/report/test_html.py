@@ -56,7 +56,8 @@ def split_of(*held_out: str, leaks: str = "") -> SplitRecord:
 
 def score_of(table: pd.DataFrame) -> BaselineScores:
     tables = aggregate.aggregate(table, "DMSO")
-    return BaselineScores(**scoring.scores(tables, "DMSO", draws=50, permutations=50), compounds_fields=scoring.by_compound(table, "DMSO"),
+    return BaselineScores(**scoring.scores(tables, "DMSO", draws=50, permutations=50),
+                          compounds_fields=scoring.by_compound(table, "DMSO"),
                           compounds_treatments=scoring.by_compound(tables["treatments"], "DMSO"))
 
 

@@ -26,8 +26,8 @@ def compare(compounds, ours_wrong, theirs_wrong, *, counts_treatments=True, **ab
     record = BaselineScores(
         **their_scores, compounds_fields=scoring.by_compound(their_tables["fields"], "DMSO"),
         compounds_treatments=scoring.by_compound(their_tables["treatments"], "DMSO") if counts_treatments else None)
-    return verdicts.compare({"pixel statistics": BaselineResult("real", record, None)}, tables, LevelScores(**scores), "DMSO",
-                            **about)
+    baselines = {"pixel statistics": BaselineResult("real", record, None)}
+    return verdicts.compare(baselines, tables, LevelScores(**scores), "DMSO", **about)
 
 
 @pytest.mark.parametrize(("compounds", "ours", "theirs", "state", "points"), [

@@ -46,6 +46,16 @@ def test_the_slope_is_near_that_of_cellprofiler(shape):
     assert quality.power_slope(plane_HW) == pytest.approx(cellprofiler_slope(plane_HW), abs=0.06)
 
 
+@pytest.mark.parametrize("shape", [(128, 128), (96, 150)])
+def test_the_slope_sums_all_frequencies_of_a_ring(shape):
+    plane_HW = power_law(-0.7, *shape)
+    power = np.abs(np.fft.fft2(plane_HW - plane_HW.mean())) ** 2
+    waves = np.hypot(np.fft.fftfreq(shape[0], 1 / shape[0])[:, None], np.fft.fftfreq(shape[1], 1 / shape[1]))
+    rings = np.arange(2, min(shape) // 8)
+    summed = [power[np.floor(waves) + 1 == ring].sum() for ring in rings]
+    assert quality.power_slope(plane_HW) == pytest.approx(np.polyfit(np.log(rings), np.log(summed), 1)[0], abs=1e-3)
+
+
 def test_blur_lowers_the_slope_and_gain_and_offset_do_not_change_it():
     sharp_HW = power_law(-0.8)
     blurred_HW = ndimage.gaussian_filter(sharp_HW.astype(float), 3).astype(np.uint16)

@@ -127,7 +127,7 @@ def test_a_run_keeps_the_folders_and_may_be_resumed_and_evaluated_with_others(tm
     assert asked.data.follow_links == f"{tmp_path / 'x'},/y"
     train_state.require_same_settings(from_preset("screen", sites="a.csv", follow_links="z"), asked.flat())
     saved = SimpleNamespace(settings=asked.flat(), channels=["DNA"])
-    kept, now, other = (load_run._data_settings(EvaluationSettings(checkpoint="run", **given), saved) for given in (
+    kept, now, other = (load_run.data_settings(EvaluationSettings(checkpoint="run", **given), saved) for given in (
         {}, {"follow_links": "z"}, {"sites": "b.csv", "out": "o"}))
     assert (kept.follow_links, now.follow_links, other.follow_links) == (f"{tmp_path / 'x'},/y", "z", None)
 

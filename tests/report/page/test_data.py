@@ -87,8 +87,9 @@ def test_a_report_of_a_folder_of_an_evaluation_needs_no_run_and_no_known_mechani
 @pytest.mark.parametrize("screen", [
     DrawnScreen(plates=1, wells=24, compounds=1, controls=22, picture=0),  # one compound
     DrawnScreen(plates=1, wells=24, compounds=4, controls=0, picture=0, decided=False),
-    DrawnScreen(plates=1, wells=6, compounds=1, controls=5, mechanisms=1, picture=0)],
-    ids=["one compound", "no controls", "one treatment, one mechanism"])
+    DrawnScreen(plates=1, wells=6, compounds=1, controls=5, picture=0),
+    DrawnScreen(plates=1, wells=24, compounds=4, controls=4, picture=32, predicted=False)],
+    ids=["one compound", "no controls", "one treatment", "nothing predicted"])
 def test_small_screens_have_a_page(tmp_path, screen):
     folder = draw(screen, tmp_path / "drawn")
     assert html.write([run.read(folder)], folder / "report.html") > 1_000_000
