@@ -277,3 +277,13 @@ class ReportSettings(Settings):
     mechanisms: PositiveInt = setting(12, "mechanisms that are predicted")
     repeats: PositiveInt = setting(3, "reports of the same evaluation")
     json: str | None = setting(None, "file for the results", metavar="FILE", written=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActivitySettings(Settings):
+    """Settings of `mscnn bench activity`"""
+
+    seeds: PositiveInt = setting(30, "screens drawn of each kind")
+    treatments: PositiveInt = setting(100, "treatments of a screen")
+    effect: PositiveFloat = setting(3.0, "shift of active treatments, in units of how far wells vary")
+    json: str | None = setting(None, "file for the results", metavar="FILE", written=True)

@@ -105,6 +105,9 @@ def _evidence(evaluations: list[Path]) -> Evidence:
              for parts in (hits, first)]
     if found[0] is None or found[0]["P_Value"].isna().all():
         return Evidence(*found, activity_note=note, known_note=note)
+    if len(tests := sorted(set(found[0]["Test"]) - {""})) > 1:
+        return Evidence(*found, activity_note=f"folds have p of different tests: {', '.join(tests)}", known_note=note,
+                        can_decide=False)
     is_ranked = found[0]["P_Value"].notna()
     found[0].loc[is_ranked, "Q_Value"] = stats.false_discovery_control(found[0].loc[is_ranked, "P_Value"])
     return Evidence(*found, known_note=note, can_decide=can_decide)

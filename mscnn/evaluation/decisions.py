@@ -18,7 +18,7 @@ from mscnn.core.words import counted
 from mscnn.evaluation.aggregate import PROBABILITY
 from mscnn.evaluation.results import DECISIONS, REMEDY, EvaluationDescription
 from mscnn.profiling.known import FIRST
-from mscnn.profiling.replicates import LIMIT, TREATMENT
+from mscnn.profiling.replicates import BY_DISTANCE, LIMIT, TREATMENT
 
 COLUMNS = ["Rank", "Metadata_Compound", "Metadata_Concentration", "Metadata_MOA", "Wells", "Plates", "Predicted_MOA",
            "Probability", "Confidence", "Mean_Average_Precision", "Q_Value", "Active", "Effect_Size", "None_Of_The_Known",
@@ -113,7 +113,8 @@ def summary(decided: pd.DataFrame, found: Evidence) -> str:
     active = decided[decided["Active"] == "True"]
     is_known = bool((decided["Active"] != "").any())
     asked, whose = (active, "of these ") if is_known else (decided, "")
-    said = [f"{len(active)} active (q < {LIMIT:g})" if is_known else
+    test = ", by distance from control wells" if _is_by_distance(found) else ""
+    said = [f"{len(active)} active (q < {LIMIT:g}{test})" if is_known else
             f"activity is not known ({found.activity_note or 'no control wells'})"]
     p_values = asked["None_Of_The_Known"].dropna()
     near = int((p_values <= NEAR).sum())
@@ -126,6 +127,10 @@ def summary(decided: pd.DataFrame, found: Evidence) -> str:
     elif len(asked):
         said.append(f"whether a mechanism is known cannot be told ({found.known_note or 'no known compounds'})")
     return f"{counted(len(decided), 'treatment')}: {'; '.join(said)}"
+
+
+def _is_by_distance(found: Evidence) -> bool:
+    return found.hits is not None and "Test" in found.hits and bool((found.hits["Test"] == BY_DISTANCE).any())
 
 
 def _counts(fields: pd.DataFrame) -> pd.DataFrame:

@@ -6,6 +6,7 @@ The numbers are those of `mscnn score`, side by side.
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from mscnn.core import csv_safe, files, foreign_table
@@ -18,9 +19,10 @@ from mscnn.evaluation.decisions import Evidence
 from mscnn.evaluation.results import PROFILE_SCORES
 from mscnn.profiling import correction, profile_table, side_by_side
 from mscnn.profiling.known import KnownComparison
-from mscnn.profiling.profile_numbers import HITS, LISTS, NEAREST, TEXT, ProfileNumbers
+from mscnn.profiling.profile_numbers import ADDED, HITS, LISTS, NEAREST, TEXT, ProfileNumbers
 from mscnn.profiling.profile_table import ProfileTable
 from mscnn.profiling.protocol import ProtocolScore
+from mscnn.profiling.replicates import BY_REPLICATES
 from mscnn.profiling.score_table import TableScores
 from mscnn.profiling.side_by_side import SideBySide
 
@@ -115,6 +117,9 @@ def read(folder: Path, remedy: str) -> tuple[ProfileScores | None, dict[str, pd.
 def _read_list(path: Path, remedy: str) -> pd.DataFrame:
     """Read a list. Raises DataError for columns that lack, or hold other values."""
     table = foreign_table.read_csv(path, remedy, is_number=lambda name: name not in TEXT, missing=[""])
-    table.require(*LISTS[path.name])
-    return csv_safe.unescape_table(pd.DataFrame(
-        {name: table.text(name) if name in TEXT else table.numbers(name) for name in LISTS[path.name]}))
+    table.require(*(name for name in LISTS[path.name] if name not in ADDED))
+    found = pd.DataFrame({name: table.text(name) if name in TEXT else table.numbers(name) for name in LISTS[path.name]
+                          if name in table.columns})
+    if path.name == HITS and "Test" not in found:  # of earlier versions, which had one test
+        found["Test"] = np.where(found["P_Value"].notna(), BY_REPLICATES, "")
+    return csv_safe.unescape_table(found)

@@ -15,18 +15,19 @@ import pandas as pd
 
 from mscnn.core.records import Record
 from mscnn.core.words import counted
-from mscnn.profiling import clusters, known, probes, replicates, treatment_profiles
+from mscnn.profiling import clusters, distance_activity, known, probes, replicates, treatment_profiles
 from mscnn.profiling.clusters import STABLE, ClusterSummary
 from mscnn.profiling.correction import Correction
 from mscnn.profiling.known import KnownScore
 from mscnn.profiling.probes import Probe
 from mscnn.profiling.profile_table import PLACES, ProfileTable
-from mscnn.profiling.replicates import LIMIT, TREATMENT, Activity
+from mscnn.profiling.replicates import BY_DISTANCE, BY_REPLICATES, LIMIT, TREATMENT, Activity
 from mscnn.profiling.resampling import Interval
 
 HITS, NEAREST, CLUSTERS = "hits.csv", "nearest.csv", "clusters.csv"
 LISTS = {HITS: replicates.COLUMNS, NEAREST: known.COLUMNS, CLUSTERS: clusters.COLUMNS}  # columns of each list
-TEXT = {"Metadata_Compound", "Metadata_MOA", "Nearest_Compound", "Nearest_MOA", "Active"}  # all others hold numbers
+ADDED = {"Test"}  # columns that files of earlier versions lack
+TEXT = {"Metadata_Compound", "Metadata_MOA", "Nearest_Compound", "Nearest_MOA", "Active", "Test"}  # all others hold numbers
 ACTIVE, BY_POSITION, CLUSTERED = "active treatments", "active by position", "clusters"
 KNOWN, NEAREST_KNOWN = "known or new mechanism", "nearest known compounds"
 ODD = 5  # columns that are named as features, where no other column is named alike
@@ -47,8 +48,8 @@ class ProfileNumbers(Record):
 
     @property
     def says_something(self) -> bool:
-        """Whether any treatment was ranked or clustered."""
-        return bool(self.activity.treatments or self.clusters.clusters)
+        """Whether any treatment was tested or clustered."""
+        return bool(self.activity.judged or self.clusters.clusters)
 
 
 @dataclass(frozen=True)
@@ -68,15 +69,15 @@ def measure(before: ProfileTable, corrected: ProfileTable, correction: Correctio
     before, corrected: the same rows, without and with the correction.  draws: of compounds, for intervals.
     """
     wells = treatment_profiles.wells(corrected, aggregate_wells)
-    activity, hits = replicates.activity(wells, control, seed=seed)
+    uncorrected = treatment_profiles.wells(before, aggregate_wells)
+    activity, hits = distance_activity.choose(*replicates.activity(wells, control, seed=seed), uncorrected, control)
     frame, profiles_TF = treatment_profiles.of_wells(wells, control, aggregate_treatments)
     compared = known.compare_with_known(frame, profiles_TF, draws=draws, seed=seed)
     chosen_T = _to_cluster(frame, hits)
     clustering = clusters.cluster_treatments(frame[chosen_T], profiles_TF[chosen_T], seed=seed)
     is_fitted = correction.rows > 0  # else probes read the same: they scale features themselves
     read = partial(probes.probes, control=control, is_fitted=is_fitted, seed=seed)
-    uncorrected = read(treatment_profiles.wells(before, aggregate_wells)) if is_fitted else []
-    numbers = ProfileNumbers(correction, activity, read(wells), uncorrected, compared.score,
+    numbers = ProfileNumbers(correction, activity, read(wells), read(uncorrected) if is_fitted else [], compared.score,
                              clustering.summary, compared.note, _table_note(before))
     return Measured(numbers, {HITS: hits, NEAREST: compared.nearest, CLUSTERS: clustering.table}, compared.first)
 
@@ -112,13 +113,11 @@ def lines(numbers: ProfileNumbers) -> Iterator[str]:
     activity, positions, score, found = numbers.activity, numbers.activity.positions, numbers.known, numbers.clusters
     if not numbers.correction.is_none:
         yield _line("corrected", str(numbers.correction))
-    if activity.mean_average_precision is not None and activity.interval:
-        yield _line(ACTIVE, f"{activity.active:4d}/{activity.treatments:<4d} with q < {LIMIT}; mAP against "
-                    f"{activity.negatives} {activity.mean_average_precision:.3f}, {_interval(activity.interval)}, chance "
-                    f"{activity.chance:.3f}")
+    yield from _activity(activity)
     if positions.groups:
+        test = "the same test" if activity.test == BY_REPLICATES else "replicates"
         yield _line(BY_POSITION, f"{positions.active:4d}/{positions.groups:<4d} groups of {positions.replicates} control "
-                    f"wells at one position, by the same test; mAP {positions.mean_average_precision:.3f}, chance "
+                    f"wells at one position, by {test}; mAP {positions.mean_average_precision:.3f}, chance "
                     f"{positions.chance:.3f}")
     before = {probe.what: probe for probe in numbers.probes_before}
     yield from (_line(f"{probe.what} from profiles", _probe(probe, before.get(probe.what))) for probe in numbers.probes
@@ -138,6 +137,20 @@ def notes(numbers: ProfileNumbers) -> Iterator[tuple[str, str]]:
             **{f"{probe.what} from profiles": probe.note for probe in numbers.probes},
             KNOWN: numbers.known.note, NEAREST_KNOWN: numbers.nearest_note, CLUSTERED: numbers.clusters.note}
     yield from ((what, note) for what, note in said.items() if note)
+
+
+def _activity(activity: Activity) -> Iterator[str]:
+    """Yield how many treatments are active, by which test, and how alike replicates are."""
+    alike = "" if activity.mean_average_precision is None or activity.interval is None else (
+        f"mAP against {activity.negatives} {activity.mean_average_precision:.3f}, {_interval(activity.interval)}, chance "
+        f"{activity.chance:.3f}")
+    active = f"{activity.active:4d}/{activity.judged:<4d} with q < {LIMIT}"
+    if activity.test == BY_DISTANCE:
+        yield _line(ACTIVE, f"{active}, by distance from control wells")
+    elif alike:
+        yield _line(ACTIVE, f"{active}; {alike}")
+    if activity.test == BY_DISTANCE and alike:
+        yield _line("replicates", alike)
 
 
 def _line(what: str, found: str) -> str:

@@ -2,6 +2,7 @@
 
 mAP of each treatment against control wells, p by random rankings, q by Benjamini & Hochberg (Kalinin et al., Nat. Commun.
 16 (2025) 5181); and the same of control wells at one position of several plates, which position alone makes alike.
+Where this cannot decide, distance_activity.py does.
 
 Shapes: S wells, F features, N control wells, T treatments.
 """
@@ -26,7 +27,8 @@ TREATMENT = ["Metadata_Compound", "Metadata_Concentration"]
 SAME_PLATE, ALL_PLATES = "control wells of the same plate", "control wells of all plates"
 SHOWN = 3       # plates named in a note
 COLUMNS = ["Metadata_Compound", "Metadata_Concentration", "Metadata_MOA", "Wells", "Plates", "Mean_Average_Precision",
-           "P_Value", "Q_Value", "Active", "Effect_Size"]
+           "P_Value", "Q_Value", "Active", "Effect_Size", "Test"]
+BY_REPLICATES, BY_DISTANCE = "replicates", "distance"  # tests that can give p, q and Active
 
 
 @dataclass(frozen=True)
@@ -50,14 +52,21 @@ class Activity(Record):
     interval: Interval | None             # of the mean, over compounds
     chance: Share | None                  # mean average precision of random rankings of these sizes
     treatments: Count                     # ranked: those with two wells or more
-    active: Count                         # with q < 0.05
+    active: Count                         # with q < 0.05, by the test that is used
     single: Count                         # treatments of one well only: not ranked
     negatives: Literal["control wells of the same plate", "control wells of all plates"]  # that a query is ranked with
     control_wells: Count
     draws: Count                          # random rankings of the null distribution
     positions: PositionActivity
     note: str = ""                        # what could not be had or what to know, and the remedy
-    can_decide: bool = True               # a q below 0.05 is possible with these replicates and control wells
+    can_decide: bool = True               # a q below 0.05 is possible by the test that is used
+    test: Literal["replicates", "distance"] = BY_REPLICATES  # that gave p, q and active
+    tested: Count | None = None           # treatments with a q by it; None: those ranked, in files of earlier versions
+
+    @property
+    def judged(self) -> int:
+        """Return the number of treatments with a q."""
+        return self.treatments if self.tested is None else self.tested
 
 
 def activity(wells: ProfileTable, control: str, *, draws: int = DRAWS, seed: int = 0) -> tuple[Activity, pd.DataFrame]:
@@ -69,14 +78,15 @@ def activity(wells: ProfileTable, control: str, *, draws: int = DRAWS, seed: int
     Effect_Size: the median over wells of the distance (Euclidean) from the median of the control wells compared with, over
     the median such distance of these control wells; at about 1 a treatment is no farther away than they are.
     """
-    is_control_S, plate_S = wells.is_control(control), _plates(wells)
+    is_control_S, plate_S = wells.is_control(control), number_plates(wells)
     compared_S, note = _compared_plates(wells, plate_S, is_control_S)
-    hits, treatment_S = _treatments(wells, is_control_S, plate_S)
+    hits, treatment_S = number_treatments(wells, is_control_S, plate_S)
     scores = _rank(wells, treatment_S, is_control_S, compared_S, len(hits), draws=draws, seed=seed)
     hits = pd.concat([hits, scores[["Mean_Average_Precision", "P_Value", "Q_Value"]]], axis=1)
     hits["Active"] = hits["Q_Value"] < LIMIT
     effects = _effect_sizes(wells.features_SF, is_control_S, compared_S).groupby(treatment_S).median()
     hits["Effect_Size"] = effects.reindex(hits.index)
+    hits["Test"] = np.where(hits["P_Value"].notna(), BY_REPLICATES, "")
     ranked, several = hits[hits["P_Value"].notna()], hits["Wells"][hits["Wells"] > 1]
     positions = _position_activity(wells, is_control_S, plate_S, compared_S, int(several.median()) if len(several) else 2,
                                    draws=draws, seed=seed)
@@ -88,12 +98,12 @@ def activity(wells: ProfileTable, control: str, *, draws: int = DRAWS, seed: int
                  draws=INTERVAL_DRAWS, seed=seed) if len(ranked) else None,
         _mean(scores["Chance"]), len(ranked), int(hits["Active"].sum()), int((hits["Wells"] < 2).sum()),
         ALL_PLATES if note else SAME_PLATE, int(is_control_S.sum()), draws, positions, "; ".join(filter(None, notes)),
-        not resolution)
+        not resolution, tested=len(ranked))
     return found, hits.sort_values(["Q_Value", "Mean_Average_Precision", "Effect_Size"], ascending=[True, False, False],
                                    kind="stable", ignore_index=True)
 
 
-def _plates(wells: ProfileTable) -> np.ndarray:
+def number_plates(wells: ProfileTable) -> np.ndarray:
     """Return the number of each well's plate, (S,); all 0 in a table without plates."""
     if "Metadata_Plate" not in wells.metadata:
         return np.zeros(len(wells.metadata), int)
@@ -117,8 +127,8 @@ def _compared_plates(wells: ProfileTable, plate_S: np.ndarray, is_control_S: np.
                           "as activity; add control wells, or leave these plates out")
 
 
-def _treatments(wells: ProfileTable, is_control_S: np.ndarray,
-                plate_S: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
+def number_treatments(wells: ProfileTable, is_control_S: np.ndarray,
+                      plate_S: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
     """Return a row per treatment, in order of compound and concentration, and each well's treatment, -1 for the control."""
     treated = wells.metadata[~is_control_S].assign(plate=plate_S[~is_control_S])
     grouped = treated.groupby(TREATMENT, dropna=False, sort=True)

@@ -15,7 +15,7 @@ from mscnn.core.records import Count, Record
 from mscnn.core.words import counted
 from mscnn.profiling import profile_numbers, resampling, score_table
 from mscnn.profiling.profile_table import ProfileTable
-from mscnn.profiling.replicates import TREATMENT
+from mscnn.profiling.replicates import BY_DISTANCE, TREATMENT
 from mscnn.profiling.resampling import Difference, Interval
 from mscnn.profiling.score_table import TableScores
 
@@ -131,17 +131,19 @@ def _measured(one: TableScores) -> Iterator[tuple[str, Number]]:
     if one.numbers is None:
         return
     activity, hits = one.numbers.activity, one.tables[profile_numbers.HITS]
+    of_controls = f"against controls, chance {activity.chance or 0:.2f}"  # another chance: other rankings
     if activity.treatments:
-        ranked = hits[hits["P_Value"].notna()]
-        index = _index(ranked[TREATMENT[0]].to_list(), ranked[TREATMENT[1]].to_list())
-        of_controls = f"against controls, chance {activity.chance or 0:.2f}"  # another chance: other rankings
+        ranked = hits[hits["Mean_Average_Precision"].notna()]
         yield f"mAP {of_controls}", (activity.mean_average_precision, activity.interval, pd.Series(
-            ranked["Mean_Average_Precision"].to_numpy(float), index))
-        yield f"active {of_controls}", (activity.active / activity.treatments, None, pd.Series(
-            ranked["Active"].to_numpy(float), index))
-        if activity.positions.groups:
-            share = activity.positions.active / activity.positions.groups
-            yield "active by position, share", (share, None, None)
+            ranked["Mean_Average_Precision"].to_numpy(float), _of(ranked)))
+    if activity.judged:
+        tested = hits[hits["P_Value"].notna()]
+        test = "by distance from controls" if activity.test == BY_DISTANCE else of_controls
+        yield f"active {test}", (activity.active / activity.judged, None, pd.Series(
+            tested["Active"].to_numpy(float), _of(tested)))
+    if activity.positions.groups:
+        share = activity.positions.active / activity.positions.groups
+        yield "active by position, share", (share, None, None)
     for when, probes in (("", one.numbers.probes), (", uncorrected", one.numbers.probes_before)):
         for probe in probes:
             if probe.balanced_accuracy is not None:
@@ -151,6 +153,11 @@ def _measured(one: TableScores) -> Iterator[tuple[str, Number]]:
         yield "known or new mechanism, AUC", (one.numbers.known.auc, one.numbers.known.interval, None)
     if one.numbers.clusters.clusters:
         yield "stable clusters, share", (one.numbers.clusters.stable / len(one.numbers.clusters.clusters), None, None)
+
+
+def _of(hits: pd.DataFrame) -> pd.MultiIndex:
+    """Return an index of the treatments of a list."""
+    return _index(hits[TREATMENT[0]].to_list(), hits[TREATMENT[1]].to_list())
 
 
 def _index(compounds: list[str], doses: list) -> pd.MultiIndex:

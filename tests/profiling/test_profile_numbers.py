@@ -55,6 +55,20 @@ def test_a_console_shows_each_number_with_what_it_is_compared_with():
     assert "corrected" not in "\n".join(lines(measured(screen()).numbers))
 
 
+def test_a_console_says_by_which_test_treatments_are_active():
+    frame = screen(4.0)
+    is_first = ~frame.duplicated(["Metadata_Compound", "Metadata_Concentration"])
+    one_well = frame[is_first | (frame["Metadata_Compound"] == "DMSO")]
+    found = measured(one_well, "mad")
+    shown = "\n".join(lines(found.numbers))
+    assert f"{found.numbers.activity.active:4d}/36   with q < 0.05, by distance from control wells\n" in shown
+    assert "mAP against" not in shown  # there are no replicates
+    assert "note: q is of the distance from control wells (replicates cannot decide: each treatment has one well" in shown
+    uncorrected = measured(one_well, "none")  # the test sees profiles before any correction
+    assert uncorrected.numbers.activity.active == found.numbers.activity.active
+    assert found.numbers.says_something
+
+
 @pytest.mark.parametrize(("change", "note"), [
     (lambda frame: frame[~frame.duplicated(["Metadata_Compound", "Metadata_Concentration"])
                          | (frame["Metadata_Compound"] == "DMSO")], "one well only"),

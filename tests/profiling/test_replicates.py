@@ -46,7 +46,8 @@ def test_activity_by_hand():
     """a: both perfect.  b 1: third and third of five.  b 3: two of 3/4, and 7/12; the last is as near to a control well."""
     found, hits = activity(BY_HAND, "DMSO", draws=DRAWS)
     assert hits.columns.tolist() == ["Metadata_Compound", "Metadata_Concentration", "Metadata_MOA", "Wells", "Plates",
-                                     "Mean_Average_Precision", "P_Value", "Q_Value", "Active", "Effect_Size"]
+                                     "Mean_Average_Precision", "P_Value", "Q_Value", "Active", "Effect_Size", "Test"]
+    assert hits["Test"].tolist() == ["replicates"] * 3 + [""]
     names = hits[["Metadata_Compound", "Metadata_MOA", "Wells", "Plates"]]
     assert names.to_numpy().tolist() == [["a", "M", 2, 1], ["b", "N", 3, 1], ["b", "", 2, 1], ["c", "", 1, 1]]
     assert hits["Metadata_Concentration"].to_numpy() == pytest.approx([1, 3, 1, np.nan], nan_ok=True)
