@@ -16,7 +16,7 @@ from mscnn.core.records import Count, Record, Share
 
 LEVEL = 0.95
 FEW = 6  # compounds: with fewer no comparison or permutation can tell much
-ENUMERATED = 2 ** 14  # sets of compounds, at most; of more compounds sets are drawn
+ENUMERATED = 2 ** 14  # signs of changes, at most; of more compounds signs are drawn
 
 
 @dataclass(frozen=True)
@@ -81,49 +81,44 @@ def interval(correct_T: np.ndarray, compounds_T: np.ndarray, *, draws: int = 500
 
 def difference(one_C: np.ndarray, other_C: np.ndarray, total_C: np.ndarray, *, draws: int = 5000,
                seed: int = 0) -> Difference:
-    """Return the difference of two shares right on the same fields: on each side the wider of two intervals over compounds.
+    """Return the difference of two shares right on the same fields, by a bootstrap over compounds, in pairs.
 
     one_C, other_C: fields that each of the two gets right, of total_C, for each compound.  With fewer than FEW compounds
     the interval is -1 to 1.
 
-    The first is a bootstrap in pairs (percentiles; Efron & Tibshirani 1993, chapter 13).  The second is that of typical
-    values (Hartigan, JASA 64:1303, 1969): the differences of all sets of compounds.  It leaves 0 out where a sign-flip test
-    rejects that the two are alike (Fisher 1935), which takes 6 compounds in which they differ, and is exact for few
-    compounds: there a bootstrap alone is too narrow.
+    Where few compounds differ a bootstrap is too narrow.  So an interval that leaves 0 out is widened to 0 unless a
+    sign-flip test over compounds rejects, too, that the two are alike; that takes 6 compounds in which they differ.
     """
     change_C, total_C = np.asarray(one_C, float) - other_C, np.asarray(total_C, float)
     observed = float(change_C.sum() / total_C.sum())
-    if len(change_C) < FEW:  # 2 of 2^5 signs are more than 5 %
+    if len(change_C) < FEW:  # resampled, so few would agree too often
         return Difference(observed, -1.0, 1.0)
     if np.ptp(change_C / total_C) == 0:  # every draw gives the same
         return Difference(observed, observed, observed)
     drawn = stats.bootstrap((change_C, total_C), _share, paired=True, vectorized=True, n_resamples=draws,
                             confidence_level=LEVEL, method="percentile", rng=np.random.default_rng(seed),
                             batch=_batch(len(change_C)))
-    low, high = _typical_values(change_C, total_C, draws, seed)
-    return Difference(observed, min(low, float(drawn.confidence_interval.low)),
-                      max(high, float(drawn.confidence_interval.high)))
+    low, high = float(drawn.confidence_interval.low), float(drawn.confidence_interval.high)
+    if (low > 0 or high < 0) and sign_flip_p(change_C, draws=draws, seed=seed) > 1 - LEVEL:
+        low, high = min(low, 0.0), max(high, 0.0)
+    return Difference(observed, low, high)
 
 
-def _typical_values(change_C: np.ndarray, total_C: np.ndarray, draws: int, seed: int) -> tuple[float, float]:
-    """Return the interval of change / total that a sign-flip test over compounds does not reject, of at least FEW compounds.
+def sign_flip_p(change_C: np.ndarray, *, draws: int = 5000, seed: int = 0) -> float:
+    """Return how often a sum is as far from 0 as that of these changes when each has either sign by chance (two-sided).
 
-    A test of the difference d flips signs of `change - d total`, and the sum is as high as the observed one where the
-    flipped compounds have a difference of d or less.  So the bounds are quantiles over sets of compounds: of all sets, or of
-    as many draws where there are more.
+    Fisher's randomization test in pairs (The Design of Experiments, 1935, section 21): exact where two that are alike might
+    as well be exchanged in each compound.  All signs are taken where at most ENUMERATED are different, else draws.
     """
-    number = len(change_C)
+    change_C = change_C[change_C != 0]
+    observed, number = abs(change_C.sum()), len(change_C)
     if 2 ** number <= ENUMERATED:
-        is_member_SC = (np.arange(1, 2 ** number)[:, None] >> np.arange(number)) & 1
-        differences_S = is_member_SC @ change_C / (is_member_SC @ total_C)
-    else:
-        rng = np.random.default_rng(seed)
-        sizes = [min(_batch(number), draws - first) for first in range(0, draws, _batch(number))]
-        drawn = [rng.integers(0, 2, (size, number), dtype=np.int8) for size in sizes]
-        differences_S = np.concatenate([some @ change_C / np.maximum(some @ total_C, 1e-12) for some in drawn])
-    differences_S.sort()
-    outside = int((1 - LEVEL) / 2 * (1 + len(differences_S)))  # with the observed signs among the draws
-    return float(differences_S[outside - 1]), float(differences_S[-outside])
+        signs_DC = 1 - 2 * ((np.arange(2 ** number)[:, None] >> np.arange(number)) & 1)
+        return float((np.abs(signs_DC @ change_C) >= observed * (1 - 1e-12)).mean())
+    rng, size = np.random.default_rng(seed), _batch(number)
+    as_far = sum(int((np.abs(rng.choice((-1, 1), (min(size, draws - first), number)) @ change_C) >= observed).sum())
+                 for first in range(0, draws, size))
+    return (1 + as_far) / (1 + draws)
 
 
 def permutation_test(share_of: Callable[[np.ndarray], np.ndarray], labels_T: np.ndarray, compounds_T: np.ndarray,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mscnn.profiling.resampling import Difference, LabelPermutation, difference, interval, permutation_test
+from mscnn.profiling.resampling import Difference, LabelPermutation, difference, interval, permutation_test, sign_flip_p
 
 
 def test_interval_of_compounds_with_one_treatment_each_is_the_binomials():
@@ -127,11 +127,12 @@ def test_four_compounds_of_fourteen_do_not_tell():
     assert difference(np.repeat([1, 0], [6, 8]), np.zeros(14), np.ones(14)).low > 0
 
 
-def test_of_many_compounds_the_interval_is_that_of_the_standard_error():
-    change_C = np.random.default_rng(1).normal(0.1, 0.2, 400)
-    found = difference(change_C, np.zeros(400), np.ones(400))
-    expected = change_C.mean() + np.array([-1.96, 1.96]) * change_C.std() / 20
-    np.testing.assert_allclose([found.low, found.high], expected, atol=0.002)  # 5,000 draws of a percentile
+def test_the_sign_flip_test_is_the_permutation_test_of_scipy():
+    change_C = np.random.default_rng(2).normal(0.4, 1, 10)
+    expected = stats.permutation_test((change_C,), np.sum, permutation_type="samples", n_resamples=np.inf)
+    assert sign_flip_p(change_C) == pytest.approx(expected.pvalue)
+    many_C = np.random.default_rng(3).normal(0.15, 1, 300)
+    assert sign_flip_p(many_C) == pytest.approx(stats.ttest_1samp(many_C, 0).pvalue, abs=0.01)  # 5,000 draws
 
 
 def test_a_difference_is_judged_in_pairs():
@@ -141,7 +142,7 @@ def test_a_difference_is_judged_in_pairs():
     assert steady == Difference(0.15, 0.15, 0.15)
     unsteady = difference(other + np.where(other % 2, 12, -6), other, np.full(10, 20))
     assert unsteady.difference == pytest.approx(0.15)
-    # Of the 2^10 sets of compounds 31 hold losers alone, and 31 winners alone: 3 % on each side, more than 2.5 %.
-    assert [unsteady.low, unsteady.high] == pytest.approx([-0.3, 0.6])
+    halves = stats.binom(10, 0.5).ppf([0.025, 0.975]) / 10  # compounds drawn that gain 12 of 20, the others lose 6
+    assert [unsteady.low, unsteady.high] == pytest.approx(halves * 0.9 - 0.3, abs=0.091)  # one step of the binomial
     few = difference(np.full(5, 9), np.full(5, 4), np.full(5, 10))
     assert few == Difference(0.5, -1.0, 1.0)  # five compounds agree by chance once in sixteen
