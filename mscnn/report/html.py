@@ -10,6 +10,7 @@ from typing import Any
 import jinja2
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
 
 from mscnn.core import words
 from mscnn.core.files import write_atomically
@@ -27,6 +28,7 @@ from mscnn.report import (
     profile_section,
     published,
     quality_section,
+    scope,
     verdicts,
 )
 from mscnn.report.assays import ShownAssays
@@ -91,6 +93,7 @@ class ShownRun:
     doses: list[tuple[str, str, Picture]]         # mechanism, compound, dose curve
     new_doses: list[tuple[str, str, Picture]]     # likewise of compounds without a known mechanism, by the predicted one
     maps: dict[str, Picture]                      # {"PCA": ..., "UMAP": ...}
+    scope: str                                    # on what was scored, the end of a sentence
     examples: ShownExamples | None                # None without a gallery
     unit: str                                     # of concentrations
     learning: Picture | None
@@ -121,7 +124,8 @@ def environment() -> jinja2.Environment:
     """Return the environment of the templates: names are escaped, and a name that is not there is an error."""
     found = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True,
                                undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    found.filters |= {"names": _names, "number": words.counted, "thousands": lambda number: f"{number:,}",
+    found.filters |= {"names": _names, "bdi": lambda name: Markup("<bdi>{}</bdi>").format(name),
+                      "number": words.counted, "thousands": lambda number: f"{number:,}",
                       "percent": lambda share: f"{100 * share:.1f} %", "whole": lambda share: f"{100 * share:.0f} %"}
     return found
 
@@ -147,7 +151,7 @@ def _shown(run: Run, number: int, runs: int) -> ShownRun:
         reliability=_reliability(run), mechanisms=[] if of_assays else _by_mechanism(run),
         doses=known_doses, new_doses=_doses(run, new, styles, most_doses - len(known_doses)),
         maps={name: _picture(drawn, f"{name} of treatments") for name, drawn in _maps(run, placed, styles).items()},
-        examples=examples.shown(run.gallery), unit=run.description.unit, learning=_learning(run),
+        scope=scope.of_run(run), examples=examples.shown(run.gallery), unit=run.description.unit, learning=_learning(run),
         profiles=profile_section.shown(run.profile_scores, run.lists), throughput=_throughput(run),
         environment=next((fold.environment for fold in run.folds if fold.environment), {}), assays=of_assays,
         assays_picture=_picture(of_assays.picture, "ROC AUC of assays") if of_assays and of_assays.picture else None,

@@ -209,7 +209,7 @@ def test_profiles_of_the_network_stand_beside_tables_without_training(folds, tmp
     assert f"{compared.network.nsc.correct}/6 (" in row
     assert EVIL not in html_text
     assert "<b>note</b>" not in html_text
-    assert text.index("the network's profiles") < text.index("Scores, baselines")
+    assert text.index("the network's profiles") < text.index("Scores and baselines")
 
 
 def test_of_few_compounds_no_more_is_said_than_they_can_tell(folds, tmp_path):

@@ -13,7 +13,7 @@ from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
 from mscnn.data.tables import wells as well_names
-from mscnn.evaluation import results
+from mscnn.evaluation import profile_scores, results
 from mscnn.evaluation.aggregate import PROBABILITY
 from mscnn.report import palette
 from mscnn.report.page import pictures, places, plates, plots, treatments
@@ -56,6 +56,7 @@ def explore(run: Run, placed: PlacedTreatments, styles: dict[str, tuple[str, str
     numbers = _numbers_of(frame)
     of_pictures, left_out = pictures.choose(run.galleries, numbers)
     shown = [column for column in COLUMNS if _holds(frame[column.name])]
+    found = summarise(frame, unit, str(number) if runs > 1 else "", _least_p(run))
     document = {
         "unit": unit, "control": run.description.control, "mechanisms": _styles(styles), "scale": _scale(),
         "colours": {"control": CONTROL, "unknown": UNKNOWN}, "lines": palette.MECHANISMS,
@@ -64,9 +65,8 @@ def explore(run: Run, placed: PlacedTreatments, styles: dict[str, tuple[str, str
         "most": {name: _most(frame, plates.most_frequent(of_plates, column))
                  for name, column in (("plate", plates.PLATE), ("week", "Metadata_Week"))},
         "places": _places(placed, frame), "plates": _wells(of_plates, numbers),
-        "pictures": of_pictures,
+        "pictures": of_pictures, "tells_unlike": found.least_p <= found.near,
         "models": {"plate": plots.plate(of_plates.rows, of_plates.columns, prefix), "map": plots.scatter(prefix)}}
-    found = summarise(frame, unit, str(number) if runs > 1 else "")
     return Explorer(prefix, number, unit, found, to_json(document), shown, _first(frame, shown), len(frame), placed,
                     _missing(run.decisions, run.quality, of_pictures, left_out, placed))
 
@@ -75,6 +75,12 @@ def to_json(document: Any) -> str:
     """Return JSON that no name can leave: "<" is escaped, and so are the line ends that scripts know and JSON does not."""
     text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _least_p(run: Run) -> float:
+    """Return the least p of none of the known that so many left-out compounds allow; 0 where their number is not known."""
+    scores = run.profile_scores.tables.get(profile_scores.NETWORK) if run.profile_scores else None
+    return 1 / (1 + scores.numbers.known.left_out) if scores and scores.numbers.known.left_out else 0.0
 
 
 def _holds(column: pd.Series) -> bool:

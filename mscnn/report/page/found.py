@@ -30,11 +30,15 @@ class Found:
     compared: int    # of the active ones, or of all where none is judged: with a p of none of the known
     unlike: int      # of these, that may be of none of the known mechanisms
     near: float      # p up to which a known mechanism is believable
+    least_p: float   # the least p of none of the known that there can be; above near it tells nothing
     hits: list[Hit]  # the first active ones; where none is judged, the first of all
 
 
-def summarise(frame: pd.DataFrame, unit: str, run: str) -> Found:
-    """Return what a table of treatments holds; run: number of the run on the page, "" where there is one only."""
+def summarise(frame: pd.DataFrame, unit: str, run: str, least_p: float) -> Found:
+    """Return what a table of treatments holds.
+
+    run: number of the run on the page, "" where there is one only.  least_p: of none of the known.
+    """
     compound, dose = COMPOUND, DOSE
     active = frame["Active"] == "True"
     judged = int((frame["Active"] != "").sum())
@@ -44,4 +48,4 @@ def summarise(frame: pd.DataFrame, unit: str, run: str) -> Found:
                 "#" + urlencode({**({"run": run} if run else {}), "treatment": row[compound],
                                  **({"dose": f"{float(f'{row[dose]:.6g}'):.15g}"} if row[dose] == row[dose] else {})}))
             for row in asked.head(HITS).to_dict("records")]
-    return Found(judged, int(active.sum()), len(p_values), int((p_values > NEAR).sum()), NEAR, hits)
+    return Found(judged, int(active.sum()), len(p_values), int((p_values > NEAR).sum()), NEAR, least_p, hits)

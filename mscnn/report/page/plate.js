@@ -72,7 +72,8 @@ class PlateView {
     const { colours, shown } = this;
     const legend = this.part("plate-legend");
     if (measure === "predicted" || measure === "known") {
-      const names = (well) => of[measure][well] || (of.control[well] ? "control" : "not known");
+      const lacking = measure === "known" ? "not known" : "not predicted";
+      const names = (well) => of[measure][well] || (of.control[well] ? "control" : lacking);
       const paint = (name) => (name === "control" || name === this.state.data.control ? this.state.data.colours.control : colours.mechanism(name));
       legendOfGroups(legend, frequent(shown.map(names)).map(([name, number]) => [name, paint(name), "square", number]));
       return (well) => paint(names(well));

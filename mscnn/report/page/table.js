@@ -36,7 +36,7 @@ class TableView {
     change("active", (field) => field.checked);
     change("unlike", (field) => field.checked);
     change("least", (field) => Number(field.value));
-    const has = { mechanism: mechanisms.length, active: of.Active, unlike: of.None_Of_The_Known, least: of.Confidence ?? of.Probability };
+    const has = { mechanism: mechanisms.length, active: of.Active, unlike: of.None_Of_The_Known && this.state.data.tells_unlike, least: of.Confidence ?? of.Probability };
     for (const [name, values] of Object.entries(has)) if (!values) this.part(name).closest("label").hidden = true;
     this.part("reset").addEventListener("click", () => this.reset());
   }
