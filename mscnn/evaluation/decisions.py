@@ -160,9 +160,9 @@ def _typed(found: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     return pd.DataFrame({name: found[name].astype(str if name in TEXT else float) for name in names})
 
 
-def _flagged(decided: pd.DataFrame, quality: pd.DataFrame | None) -> np.ndarray:
-    """Return the fields of each treatment that a flag of quality names, (T,); NaN where quality was not measured."""
+def _flagged(decided: pd.DataFrame, quality: pd.DataFrame | None) -> pd.Series:
+    """Return the fields of each treatment that a flag of quality names; nothing where quality was not measured."""
     if quality is None:
-        return np.full(len(decided), np.nan)
+        return pd.Series(pd.NA, decided.index, dtype="Int64")
     flags = quality.assign(flagged=quality["Flags"] != "").groupby(TREATMENT, dropna=False)["flagged"].sum().reset_index()
-    return decided[TREATMENT].merge(flags, "left", TREATMENT)["flagged"].to_numpy(float)
+    return decided[TREATMENT].merge(flags, "left", TREATMENT).set_index(decided.index)["flagged"].astype("Int64")
