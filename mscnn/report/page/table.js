@@ -96,7 +96,7 @@ class TableView {
     const { data } = this.state;
     return make("tr", { "data-row": row }, ...data.columns.map((column) => {
       const value = data.treatments[column.name][row];
-      if (column.name === "Metadata_Compound") return make("td", {}, make("button", { class: "pick", type: "button", tabindex: -1 }, named(value)));
+      if (column.name === "Metadata_Compound") return make("td", {}, make("button", { class: "pick", type: "button", tabindex: -1 }, named(value || "(no name)")));
       if (column.kind === "mechanism") return make("td", {}, this.swatch(value), value ? named(value) : "");
       if (column.kind === "text") return make("td", {}, named(value));
       return make("td", { class: "n" }, shown(value, column.kind));
