@@ -204,7 +204,7 @@ def _control_classes(wells: pd.DataFrame, is_control: np.ndarray) -> list[str]:
 
     Tables of new compounds often name no mechanism.
     """
-    classes = [name.removeprefix(PROBABILITY) for name in wells if name.startswith(PROBABILITY)]
+    classes = [name.removeprefix(PROBABILITY) for name in map(str, wells) if name.startswith(PROBABILITY)]
     controls = wells[is_control]
     given = set(controls[MECHANISM]) - {""} or identity.in_common(classes, set(controls["Metadata_Compound"]))
     return sorted({*given} & {*classes})
