@@ -90,8 +90,9 @@ def _write_decisions(evaluations: list[Path], fields: pd.DataFrame, scores: Eval
 def _evidence(evaluations: list[Path]) -> Evidence:
     """Return what the profiles of each fold's network say of the treatments that it is scored on. Raises DataError.
 
-    Profiles of several networks are not compared with each other: a treatment in several folds has no evidence.  q is
-    computed anew over the treatments of all folds (Benjamini & Hochberg).
+    Profiles of several networks are not compared with each other: a treatment in several folds, as one without a known
+    mechanism that each of them predicts, has no evidence.  q is computed anew over the treatments of all folds (Benjamini &
+    Hochberg).
     """
     hits, first, can_decide = [], [], True
     for folder in evaluations:

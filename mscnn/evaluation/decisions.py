@@ -125,8 +125,8 @@ def summary(decided: pd.DataFrame, found: Evidence) -> str:
     p_values = asked["None_Of_The_Known"].dropna()
     near = int((p_values <= NEAR).sum())
     if len(p_values) and found.least_p > NEAR:
-        said.append(f"whether a mechanism is known cannot be told (with so few known compounds p is {found.least_p:.2f} or "
-                    "more; hold more of them out)")
+        said.append(f"whether a mechanism is known cannot be told (with so few held-out compounds of known mechanisms p is "
+                    f"{found.least_p:.2f} or more; hold more out)")
     elif len(p_values):
         said.append(f"{whose}{near} near to a known mechanism (p <= {NEAR:g}) and {len(p_values) - near} that may be none "
                     "of the known")

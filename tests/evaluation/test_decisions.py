@@ -80,7 +80,7 @@ def test_what_is_said_at_the_end():
         "5 treatments: activity is not known (no control wells are there); 2 near to a known mechanism (p <= 0.1) and "
         "1 that may be none of the known")
     few = Evidence(HITS, FIRST, least_p=0.2)
-    assert "cannot be told (with so few known compounds p is 0.20 or more" in decisions.summary(made(few), few)
+    assert "cannot be told (with so few held-out compounds of known mechanisms p is" in decisions.summary(made(few), few)
     alone = decisions.table(TREATMENTS[:1], FIELDS, SURE[:1], [], Evidence(known_note="why"))
     assert decisions.summary(alone, Evidence(known_note="why")).startswith("1 treatment: activity is not known (")
     assert decisions.summary(alone, Evidence(known_note="why")).endswith("a mechanism is known cannot be told (why)")
