@@ -35,7 +35,7 @@ def screen(effect="M"):
 
 def test_false_positives_and_z_prime_are_said_in_words():
     text = page(screen())
-    assert "0 of 8 control wells (DMSO) are called a mechanism" in text
+    assert "0 of 8 control wells (<bdi>DMSO</bdi>) are called a mechanism" in text
     assert "<td>M</td><td class=\"n\">8/8 (100&nbsp;%, 63 to 100)</td>" in text
     assert "an excellent assay" in text
     assert "nothing of new compounds" in text
