@@ -10,7 +10,6 @@ from typing import Any
 import jinja2
 import numpy as np
 import pandas as pd
-from markupsafe import Markup
 
 from mscnn.core import words
 from mscnn.core.files import write_atomically
@@ -124,8 +123,7 @@ def environment() -> jinja2.Environment:
     """Return the environment of the templates: names are escaped, and a name that is not there is an error."""
     found = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True,
                                undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    found.filters |= {"names": _names, "bdi": lambda name: Markup("<bdi>{}</bdi>").format(name),
-                      "number": words.counted, "thousands": lambda number: f"{number:,}",
+    found.filters |= {"names": _names, "number": words.counted, "thousands": lambda number: f"{number:,}",
                       "percent": lambda share: f"{100 * share:.1f} %", "whole": lambda share: f"{100 * share:.0f} %"}
     return found
 

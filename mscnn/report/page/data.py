@@ -54,7 +54,6 @@ def explore(run: Run, placed: PlacedTreatments, styles: dict[str, tuple[str, str
     of_plates = plates.of_run(run, run.quality)
     frame = treatments.of_run(run, placed.frame)
     numbers = _numbers_of(frame)
-    of_pictures, left_out = pictures.choose(run.galleries, numbers)
     shown = [column for column in COLUMNS if _holds(frame[column.name])]
     found = summarise(frame, unit, str(number) if runs > 1 else "", _least_p(run))
     document = {
@@ -65,9 +64,11 @@ def explore(run: Run, placed: PlacedTreatments, styles: dict[str, tuple[str, str
         "most": {name: _most(frame, plates.most_frequent(of_plates, column))
                  for name, column in (("plate", plates.PLATE), ("week", "Metadata_Week"))},
         "places": _places(placed, frame), "plates": _wells(of_plates, numbers, frame[MECHANISM].tolist()),
-        "pictures": of_pictures, "tells_unlike": found.least_p <= found.near,
+        "tells_unlike": found.least_p <= found.near,
         "models": {"plate": plots.plate(of_plates.rows, of_plates.columns, prefix),
                    "map": plots.scatter(prefix, _first_places(placed))}}
+    of_pictures, left_out = pictures.choose(run.galleries, numbers, len(to_json(document)))
+    document["pictures"] = of_pictures
     return Explorer(prefix, number, unit, found, to_json(document), shown, _first(frame, shown), len(frame), placed,
                     _missing(run.decisions, run.quality, of_pictures, left_out, placed))
 

@@ -53,6 +53,7 @@ function reachScrolled() {
   });
 }
 
+if (document.querySelector(".explore")) Bokeh.logger.set_level("warn");
 document.documentElement.classList.add("scripted");
 reachScrolled();
 if (matchMedia("(max-width: 70rem)").matches) for (const list of document.querySelectorAll(".contents details")) list.open = false;

@@ -73,8 +73,9 @@ class PlateView {
     const legend = this.part("plate-legend");
     if (measure === "predicted" || measure === "known") {
       const lacking = measure === "known" ? "not known" : "not predicted";
-      const names = (well) => of[measure][well] || (of.control[well] ? "control" : lacking);
-      const paint = (name) => (name === "control" || name === this.state.data.control ? this.state.data.colours.control : colours.mechanism(name));
+      const control = measure === "known" ? "control" : "control, not predicted";
+      const names = (well) => of[measure][well] || (of.control[well] ? control : lacking);
+      const paint = (name) => (name === control || name === this.state.data.control ? this.state.data.colours.control : colours.mechanism(name));
       legendOfGroups(legend, frequent(shown.map(names)).map(([name, number]) => [name, paint(name), "square", number]));
       return (well) => paint(names(well));
     }

@@ -97,9 +97,10 @@ class TableView {
     return make("tr", { "data-row": row }, ...data.columns.map((column) => {
       const value = data.treatments[column.name][row];
       if (column.name === "Metadata_Compound") return make("td", {}, make("button", { class: "pick", type: "button", tabindex: -1 }, named(value || "(no name)")));
+      const screen = column.prints ? "" : " screen";
       if (column.kind === "mechanism") return make("td", {}, this.swatch(value), value ? named(value) : "");
-      if (column.kind === "text") return make("td", {}, named(value));
-      return make("td", { class: "n" }, shown(value, column.kind));
+      if (column.kind === "text") return make("td", { class: screen }, named(value));
+      return make("td", { class: `n${screen}` }, shown(value, column.kind));
     }));
   }
 
