@@ -16,6 +16,7 @@ import sys
 import xml.dom.minidom
 import zipfile
 from dataclasses import replace
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,7 @@ from mscnn.evaluation import aggregate, cross_validation, export, load_run, resu
 from mscnn.evaluation.export_description import ExportDescription
 from mscnn.evaluation.settings import EvaluationSettings
 from mscnn.report import curves, data_urls, examples, figures, html, run
+from mscnn.report.page import scripts
 from mscnn.report.plate_scales import draw_plate_scales
 from mscnn.training import checkpoint, prepare_data
 from tests.conftest import ROOT, make_table, run_python
@@ -424,7 +426,19 @@ def test_a_screen_of_hostile_names_is_trained_evaluated_and_reported_within_its_
     text = (run_dir / "report.html").read_text()
     assert "../../hostile" in text
     assert "&lt;img src=hostile&gt;" in text or "=hostile()" in text
-    assert not re.search("<script|<img src=hostile", text)
+    parsed = elements(text)
+    assert [each for name, each in parsed if name == "script"] == [  # data, which no browser runs, and the page's own
+        {"type": "application/json"}, *({} for _ in scripts.load().texts)]
+    assert f'content="{scripts.load().policy}"' in text
+    assert not [each for name, each in parsed if "hostile" in name or "hostile" in (each.get("src") or "")]
+
+
+def elements(text: str) -> list[tuple[str, dict[str, str | None]]]:
+    """Return name and attributes of each element, as a parser of HTML sees them."""
+    found, parser = [], HTMLParser()
+    parser.handle_starttag = lambda name, attributes: found.append((name, dict(attributes)))
+    parser.feed(text)
+    return found
 
 
 @pytest.mark.filterwarnings("ignore:Glyph")
@@ -550,8 +564,8 @@ def test_a_checkpoint_names_files_for_tables_and_nothing_that_is_read_for_ever(t
     for named in ("/dev/zero", tmp_path / "pipe", tmp_path, tmp_path / "missing", "a\0b"):
         saved = replace(CHECKPOINT, settings=CHECKPOINT.settings | {"sites": str(named)})
         with pytest.raises(DataError, match="site table is not there, or no file; say where it is with --data"):
-            load_run._data_settings(asked, saved)
-        assert load_run._data_settings(moved, saved).sites == "elsewhere.csv"
+            load_run.data_settings(asked, saved)
+        assert load_run.data_settings(moved, saved).sites == "elsewhere.csv"
 
 
 def test_a_table_that_is_on_one_host_only_is_missed_by_all_ranks_together(tmp_path):

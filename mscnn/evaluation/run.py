@@ -44,6 +44,9 @@ from mscnn.profiling.profile_table import ProfileTable
 from mscnn.training import checkpoint
 from mscnn.training.checkpoint import Checkpoint
 
+LEARNT = ("the run held out wells or fields of compounds that it was trained on, whose confidence says nothing of other "
+          "compounds; hold compounds out to calibrate it")
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -116,6 +119,7 @@ def evaluate(settings: EvaluationSettings) -> Evaluation | None:
     activity.clear()  # no time limit for pictures
     if ranks.rank:
         return None
+    reference = known_reference.in_unit(reference, saved, _unit(saved, sites))
     if not settings.another() and saved.settings.get("replicate_weight") and sites.table.is_control().any():
         notes.append(load_run.LEARNT_APART)
     own_notes = [note for note in sites.notes if note != load_run.SEEN_ALL or not no_predictions]
@@ -130,10 +134,14 @@ def evaluate(settings: EvaluationSettings) -> Evaluation | None:
     results.begin(out)
     files.write_json(out / results.EVALUATION, description.to_json())  # from here on the folder is known as ours
     found = _tables(saved, sites, predicted, out, network, fields, description)
-    is_whole = not settings.another() and bool((~sites.is_scored).any() or sites.over_compounds)
     return replace(found, is_another=settings.another(), quality=measures, reference=reference.wells,
                    calibrated_by=calibrated_by, sha256=saved.sha256,
-                   keep_known=known_profiles.run_folder(path) if is_whole else None)
+                   keep_known=known_profiles.run_folder(path) if is_whole(settings, saved, sites) else None)
+
+
+def is_whole(settings: EvaluationSettings, saved: Checkpoint, sites: load_run.EvaluationSites) -> bool:
+    """Return whether the sites are all of the training's own table: none lacks its images, none is left out as learnt."""
+    return not settings.another() and len(sites.table) == len(saved.split.sides)
 
 
 def _why_unpredictable(saved: Checkpoint, sites: load_run.EvaluationSites) -> str:
@@ -159,6 +167,8 @@ def _calibrated_by(saved: Checkpoint, path: Path) -> TreatmentConfidence:
     """Return what calibrates treatments of another screen, as the run's own evaluation found it."""
     if saved.readout is not None:
         return TreatmentConfidence("read-out", checkpoint=saved.sha256)
+    if saved.split.leaks or saved.split.meaning:
+        return TreatmentConfidence("none", checkpoint=saved.sha256, note=LEARNT)
     own = known_profiles.run_folder(path) / "evaluation"
     try:
         found = results.read_scores(own).confidence if (own / results.SCORES).exists() else None
@@ -294,6 +304,11 @@ def _describe(saved: Checkpoint, sites: load_run.EvaluationSites, path: Path, ou
         channels=saved.channels, classes=saved.classes, notes=notes, aggregate_wells=asked.aggregation.aggregate_wells,
         aggregate_treatments=asked.aggregation.aggregate_treatments, tta=asked.aggregation.tta,
         head=asked.aggregation.head, seed=asked.run.seed, split=replace(saved.split, sides=[]),
-        environment=machine.environment(), unit=scored.unit or asked.data.concentration_unit or MICROMOLAR,
+        environment=machine.environment(), unit=_unit(saved, sites),
         left_out=sites.table.left_out.summary() if sites.table.left_out else None,
         folds=[FoldDescription(str(out), str(path), record) for record in folds] or None)
+
+
+def _unit(saved: Checkpoint, sites: load_run.EvaluationSites) -> str:
+    """Return the unit of the concentrations of the sites: their own, else that of the training."""
+    return sites.table.unit or config.from_flat(saved.settings).data.concentration_unit or MICROMOLAR

@@ -102,8 +102,8 @@ def distance_test(wells: ProfileTable, control: str, treatment_S: np.ndarray, co
     spread_F = relative_SF[enough_S].std(axis=0)
     model = control_spread(residuals(wells.features_SF, plate_S, controls_C), spread_F)
     if model is None:
-        return DistanceTest(p_T, effect_T, least_T, [], f"all wells of {control} are alike; see whether their profiles are "
-                            "right")
+        return DistanceTest(p_T, effect_T, least_T, [],
+                            f"all wells of {control} are alike; see whether their profiles are right")
     place_S, nulls = _places(wells), {}
     for treatments, of_treatments, pattern in _by_pattern(treatment_S, plate_S, enough_S):
         groups = null_groups(pattern, plate_S, place_S, controls_C)

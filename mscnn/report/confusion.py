@@ -47,7 +47,8 @@ def figure(matrices: dict[str, pd.DataFrame], title: str, *, small: bool = False
     right = {level: sum(counts.loc[name, name] for name in counts.index) for level, counts in matrices.items()}
     matrices = {level: bounded(counts) for level, counts in matrices.items()}
     rows, columns = (max(matrix.shape[axis] for matrix in matrices.values()) for axis in (0, 1))
-    size = (1.5 + 0.3 * columns, 1.7 + 0.3 * rows) if small else ((2.8 + 0.6 * columns) * len(matrices), 2.7 + 0.5 * rows)
+    size = (max(3.2, 1.5 + 0.3 * columns), 2.3 + 0.3 * rows) if small else (
+        (2.8 + 0.6 * columns) * len(matrices), 2.7 + 0.5 * rows)
     drawn = Figure(figsize=size, layout="constrained", dpi=110)
     panels = drawn.subplots(1, len(matrices), squeeze=False)[0]
     for panel, (level, counts) in zip(panels, matrices.items(), strict=True):

@@ -27,6 +27,7 @@ from mscnn.report import (
     profile_section,
     published,
     quality_section,
+    scope,
     verdicts,
 )
 from mscnn.report.assays import ShownAssays
@@ -91,6 +92,7 @@ class ShownRun:
     doses: list[tuple[str, str, Picture]]         # mechanism, compound, dose curve
     new_doses: list[tuple[str, str, Picture]]     # likewise of compounds without a known mechanism, by the predicted one
     maps: dict[str, Picture]                      # {"PCA": ..., "UMAP": ...}
+    scope: str                                    # on what was scored, the end of a sentence
     examples: ShownExamples | None                # None without a gallery
     unit: str                                     # of concentrations
     learning: Picture | None
@@ -109,8 +111,7 @@ def write(runs: list[Run], out: Path) -> int:
     """Write the report, whole or not at all; return its bytes."""
     shown = [_shown(run, number, len(runs)) for number, run in enumerate(runs, start=1)]
     text = environment().get_template("report.html").render(
-        runs=shown, is_scored=any(run.scores.fields.total for run in runs), published=published.VALUES,
-        levels=LEVELS, chance=CHANCE, most=ROWS, doses=DOSES,
+        runs=shown, published=published.VALUES, levels=LEVELS, chance=CHANCE, most=ROWS, doses=DOSES,
         scripts=scripts.load() if any(each.explorer for each in shown) else scripts.Scripts([], scripts.policy([])),
         style=scripts.load_style())
     with write_atomically(out, alone=True) as partial:
@@ -148,7 +149,7 @@ def _shown(run: Run, number: int, runs: int) -> ShownRun:
         reliability=_reliability(run), mechanisms=[] if of_assays else _by_mechanism(run),
         doses=known_doses, new_doses=_doses(run, new, styles, most_doses - len(known_doses)),
         maps={name: _picture(drawn, f"{name} of treatments") for name, drawn in _maps(run, placed, styles).items()},
-        examples=examples.shown(run.gallery), unit=run.description.unit, learning=_learning(run),
+        scope=scope.of_run(run), examples=examples.shown(run.gallery), unit=run.description.unit, learning=_learning(run),
         profiles=profile_section.shown(run.profile_scores, run.lists), throughput=_throughput(run),
         environment=next((fold.environment for fold in run.folds if fold.environment), {}), assays=of_assays,
         assays_picture=_picture(of_assays.picture, "ROC AUC of assays") if of_assays and of_assays.picture else None,

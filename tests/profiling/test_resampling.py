@@ -1,10 +1,13 @@
 """Intervals and nulls against exact ones."""
 
+import itertools
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
 
-from mscnn.profiling.resampling import Difference, LabelPermutation, difference, interval, permutation_test
+from mscnn.profiling.resampling import Difference, LabelPermutation, difference, interval, permutation_test, sign_flip_p
 
 
 def test_interval_of_compounds_with_one_treatment_each_is_the_binomials():
@@ -87,6 +90,49 @@ def test_labels_stay_within_their_groups():
 def test_what_can_never_be_scored_has_no_null():
     null = permutation_test(lambda labels_DT: np.full(len(labels_DT), np.nan), np.array(["M", "N"]), np.arange(2))
     assert null == LabelPermutation(0, None, None, None)
+
+
+def is_told(change, total=None):
+    """Return whether the interval of these changes leaves 0 out."""
+    found = difference(np.asarray(change, float), np.zeros(len(change)), np.ones(len(change)) if total is None else total,
+                       draws=100)
+    return found.low > 0 or found.high < 0
+
+
+@pytest.mark.parametrize("compounds", range(4, 15))
+def test_two_that_are_alike_are_rarely_told_apart(compounds):
+    """Enumerated: of compounds in which two differ, each is in favour of one or the other with a chance of a half."""
+    for discordant in range(1, compounds + 1):
+        counts = [math.comb(discordant, better) for better in range(discordant + 1)]
+        told = [is_told([1] * better + [-1] * (discordant - better) + [0] * (compounds - discordant))
+                for better in range(discordant + 1)]
+        assert sum(count for count, is_so in zip(counts, told, strict=True) if is_so) / 2 ** discordant <= 0.05
+        exact = [stats.binomtest(better, discordant).pvalue <= 0.05 for better in range(discordant + 1)]  # the sign test
+        assert not any(is_so and not is_exact for is_so, is_exact in zip(told, exact, strict=True))
+        assert told[-1] == exact[-1] == (discordant >= 6)
+
+
+def test_compounds_of_several_sizes_that_are_alike_are_rarely_told_apart():
+    """Each of the 2^9 signs of changes of any size is as likely as the others."""
+    rng = np.random.default_rng(0)
+    change_C, total_C = rng.random(9), rng.integers(1, 9, 9)
+    signs_SC = np.array(list(itertools.product((-1, 1), repeat=9)))
+    assert np.mean([is_told(signs_C * change_C * total_C, total_C) for signs_C in signs_SC]) <= 0.05
+
+
+def test_four_compounds_of_fourteen_do_not_tell():
+    """A bootstrap alone would: P(none of the four is drawn) = (10/14)^14 = 0.9 %; the sign test says p = 1/8."""
+    change_C = np.repeat([1, 0], [4, 10])
+    assert difference(change_C, np.zeros(14), np.ones(14)).low == 0
+    assert difference(np.repeat([1, 0], [6, 8]), np.zeros(14), np.ones(14)).low > 0
+
+
+def test_the_sign_flip_test_is_the_permutation_test_of_scipy():
+    change_C = np.random.default_rng(2).normal(0.4, 1, 10)
+    expected = stats.permutation_test((change_C,), np.sum, permutation_type="samples", n_resamples=np.inf)
+    assert sign_flip_p(change_C) == pytest.approx(expected.pvalue)
+    many_C = np.random.default_rng(3).normal(0.15, 1, 300)
+    assert sign_flip_p(many_C) == pytest.approx(stats.ttest_1samp(many_C, 0).pvalue, abs=0.01)  # 5,000 draws
 
 
 def test_a_difference_is_judged_in_pairs():

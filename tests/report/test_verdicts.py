@@ -34,6 +34,8 @@ def compare(compounds, ours_wrong, theirs_wrong, *, counts_treatments=True, **ab
     (TWELVE, 0, 8, "above", 8 / 12),    # P(none of the 8 is drawn) = (4/12)^12
     (TWELVE, 8, 0, "below", -8 / 12),
     (TWELVE, 0, 1, "level", 1 / 12),    # P(the one is not drawn) = (11/12)^12 = 0.35
+    (TWELVE, 0, 4, "level", 4 / 12),    # P(four signs agree) = 2 / 2^4
+    (TWELVE, 0, 6, "above", 6 / 12),    # P(six signs agree) = 2 / 2^6
     (TWELVE, 0, 0, "level", 0),
     (FOUR, 0, 4, "level", 1)])          # four compounds never tell
 def test_the_state_follows_from_the_interval_over_compounds(compounds, ours, theirs, state, points):

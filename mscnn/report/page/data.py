@@ -20,7 +20,7 @@ from mscnn.report.page import pictures, places, plates, plots, treatments
 from mscnn.report.page.found import Found, summarise
 from mscnn.report.page.places import PlacedTreatments
 from mscnn.report.page.plates import Plates, to_numbers
-from mscnn.report.page.treatments import COLUMNS, COMPOUND, DOSE
+from mscnn.report.page.treatments import COLUMNS, COMPOUND, DOSE, MECHANISM
 from mscnn.report.run import Run
 
 FIRST = 50            # rows of the table that the page shows without scripts
@@ -54,8 +54,8 @@ def explore(run: Run, placed: PlacedTreatments, styles: dict[str, tuple[str, str
     of_plates = plates.of_run(run, run.quality)
     frame = treatments.of_run(run, placed.frame)
     numbers = _numbers_of(frame)
-    of_pictures, left_out = pictures.choose(run.galleries, numbers)
     shown = [column for column in COLUMNS if _holds(frame[column.name])]
+    found = summarise(frame, unit, str(number) if runs > 1 else "", _least_p(run))
     document = {
         "unit": unit, "control": run.description.control, "mechanisms": _styles(styles), "scale": _scale(),
         "colours": {"control": CONTROL, "unknown": UNKNOWN}, "lines": palette.MECHANISMS,
@@ -63,10 +63,12 @@ def explore(run: Run, placed: PlacedTreatments, styles: dict[str, tuple[str, str
         "treatments": {column.name: _column(frame[column.name], column.kind) for column in shown},
         "most": {name: _most(frame, plates.most_frequent(of_plates, column))
                  for name, column in (("plate", plates.PLATE), ("week", "Metadata_Week"))},
-        "places": _places(placed, frame), "plates": _wells(of_plates, numbers),
-        "pictures": of_pictures,
-        "models": {"plate": plots.plate(of_plates.rows, of_plates.columns, prefix), "map": plots.scatter(prefix)}}
-    found = summarise(frame, unit, str(number) if runs > 1 else "", _least_p(run))
+        "places": _places(placed, frame), "plates": _wells(of_plates, numbers, frame[MECHANISM].tolist()),
+        "tells_unlike": found.least_p <= found.near,
+        "models": {"plate": plots.plate(of_plates.rows, of_plates.columns, prefix),
+                   "map": plots.scatter(prefix, _first_places(placed))}}
+    of_pictures, left_out = pictures.choose(run.galleries, numbers, len(to_json(document)))
+    document["pictures"] = of_pictures
     return Explorer(prefix, number, unit, found, to_json(document), shown, _first(frame, shown), len(frame), placed,
                     _missing(run.decisions, run.quality, of_pictures, left_out, placed))
 
@@ -81,6 +83,10 @@ def to_json(document: Any) -> str:
     """Return JSON that no name can leave: "<" is escaped, and so are the line ends that scripts know and JSON does not."""
     text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _first_places(placed: PlacedTreatments) -> np.ndarray:
+    return placed.projections[0].places_T2 if placed.projections else np.zeros((0, 2))
 
 
 def _holds(column: pd.Series) -> bool:
@@ -120,8 +126,8 @@ def _places(placed: PlacedTreatments, frame: pd.DataFrame) -> dict[str, Any]:
         for axis, name in enumerate("xy")}} for each in placed.projections}
 
 
-def _wells(found: Plates, numbers: dict[tuple[str, float], int]) -> dict[str, Any]:
-    """Return columns with an entry per well; numbers: of treatments."""
+def _wells(found: Plates, numbers: dict[tuple[str, float], int], mechanisms: list[str]) -> dict[str, Any]:
+    """Return columns with an entry per well; numbers: of treatments; mechanisms: theirs."""
     wells = found.frame
     order = {name: number for number, name in enumerate(found.names)}
     probabilities = wells[[name for name in wells if name.startswith(PROBABILITY)]]
@@ -131,7 +137,9 @@ def _wells(found: Plates, numbers: dict[tuple[str, float], int]) -> dict[str, An
     doses = wells["Metadata_Concentration"].astype(float)
     treatment = [-1 if control else numbers.get((str(compound), float(dose)), -1) for control, compound, dose in
                  zip(wells["Control"], wells["Metadata_Compound"], doses.fillna(-1), strict=True)]
-    names = ["", *sorted({*wells["Metadata_MOA"], *predicted} - {""})]
+    known = [name or (mechanisms[row] if row >= 0 else "")  # "" of a well that is not predicted
+             for name, row in zip(wells["Metadata_MOA"], treatment, strict=True)]
+    names = ["", *sorted({*known, *predicted} - {""})]
     place = {name: number for number, name in enumerate(names)}
     return {
         "names": found.names, "rows": found.rows, "columns": found.columns,
@@ -139,7 +147,7 @@ def _wells(found: Plates, numbers: dict[tuple[str, float], int]) -> dict[str, An
         "column": wells["Column"].tolist(), "treatment": treatment, "control": wells["Control"].astype(int).tolist(),
         "well": [well_names.well_name(row, column) if row >= 0 else str(name) for row, column, name in
                  zip(wells["Row"], wells["Column"], wells[plates.WELL], strict=True)],
-        "names_of": names, "known": [place[name] for name in wells["Metadata_MOA"]],
+        "names_of": names, "known": [place[name] for name in known],
         "predicted": [place[name] for name in predicted],
         "probability": to_numbers(probabilities.max(axis=1)) if len(probabilities.columns) else [],
         "probabilities": {name.removeprefix(PROBABILITY): _per_mille(wells[name]) for name in chosen},

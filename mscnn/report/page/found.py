@@ -30,14 +30,14 @@ class Found:
     compared: int    # of the active ones, or of all where none is judged: with a p of none of the known
     unlike: int      # of these, that may be of none of the known mechanisms
     near: float      # p up to which a known mechanism is believable
-    least: float     # p that any can have; above `near` nothing can be said of known mechanisms
+    least_p: float   # the least p of none of the known that there can be; above near it tells nothing
     hits: list[Hit]  # the first active ones; where none is judged, the first of all
 
 
-def summarise(frame: pd.DataFrame, unit: str, run: str, least: float) -> Found:
+def summarise(frame: pd.DataFrame, unit: str, run: str, least_p: float) -> Found:
     """Return what a table of treatments holds.
 
-    run: number of the run on the page, "" where there is one only.  least: that p of none of the known can be.
+    run: number of the run on the page, "" where there is one only.  least_p: of none of the known.
     """
     compound, dose = COMPOUND, DOSE
     active = frame["Active"] == "True"
@@ -48,4 +48,4 @@ def summarise(frame: pd.DataFrame, unit: str, run: str, least: float) -> Found:
                 "#" + urlencode({**({"run": run} if run else {}), "treatment": row[compound],
                                  **({"dose": f"{float(f'{row[dose]:.6g}'):.15g}"} if row[dose] == row[dose] else {})}))
             for row in asked.head(HITS).to_dict("records")]
-    return Found(judged, int(active.sum()), len(p_values), int((p_values > NEAR).sum()), NEAR, least, hits)
+    return Found(judged, int(active.sum()), len(p_values), int((p_values > NEAR).sum()), NEAR, least_p, hits)

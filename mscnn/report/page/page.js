@@ -45,15 +45,15 @@ function unfold() {
 
 /** Let keys scroll what is wider than the page. */
 function reachScrolled() {
-  for (const part of document.querySelectorAll(".scroll")) {
+  document.querySelectorAll(".scroll").forEach((part, number) => {
     const title = part.closest("section")?.querySelector("h2, h3");
     part.tabIndex = 0;
     part.setAttribute("role", "region");
-    part.setAttribute("aria-label", `${title ? title.textContent : "table"}, scrolls sideways`);
-  }
+    part.setAttribute("aria-label", `${title ? title.textContent : "table"}, ${number + 1}, scrolls sideways`);
+  });
 }
 
-if (document.querySelector(".explore")) Bokeh.logger.set_level("error");
+if (document.querySelector(".explore")) Bokeh.logger.set_level("warn");
 document.documentElement.classList.add("scripted");
 reachScrolled();
 if (matchMedia("(max-width: 70rem)").matches) for (const list of document.querySelectorAll(".contents details")) list.open = false;

@@ -7,13 +7,16 @@ from mscnn.evaluation import results
 from mscnn.report import data_urls, picture_list
 from mscnn.report.picture_list import TreatmentPicture
 
-LIMIT = 4_300_000  # letters of all pictures together, so that the page stays below 10 MB
+LIMIT = 5_300_000  # letters of all pictures and other data together, so that the page stays below 10 MB
+LEAST = 500_000    # letters that pictures have in any case
 
 
-def choose(galleries: list[Path], numbers: dict[tuple[str, float], int]) -> tuple[list[dict[str, Any]], int]:
+def choose(galleries: list[Path], numbers: dict[tuple[str, float], int],
+           taken: int) -> tuple[list[dict[str, Any]], int]:
     """Return pictures as the page's scripts read them, and how many treatments have a picture that is left out.
 
-    numbers: row of each treatment, by compound and concentration or -1.  Raises DataError for a picture that is missing.
+    numbers: row of each treatment, by compound and concentration or -1.  taken: letters of the other data.
+    Raises DataError for a picture that is missing.
     """
     all_pictures = [(_number(picture, numbers), (folder / results.PICTURES).parent, picture)
                     for folder in galleries for picture in picture_list.read_pictures(folder)]
@@ -23,7 +26,7 @@ def choose(galleries: list[Path], numbers: dict[tuple[str, float], int]) -> tupl
     for number, folder, picture in found:
         files = [data_urls.of_file(folder, name) for name in picture.files]
         letters += sum(map(len, files))
-        if letters > LIMIT:
+        if letters > max(LEAST, LIMIT - taken):
             break
         chosen.append(_shown(picture, number, files))
     return chosen, len(found) - len(chosen)

@@ -72,8 +72,10 @@ class PlateView {
     const { colours, shown } = this;
     const legend = this.part("plate-legend");
     if (measure === "predicted" || measure === "known") {
-      const names = (well) => of[measure][well] || (of.control[well] ? "control" : "not known");
-      const paint = (name) => (name === "control" || name === this.state.data.control ? this.state.data.colours.control : colours.mechanism(name));
+      const lacking = measure === "known" ? "not known" : "not predicted";
+      const control = measure === "known" ? "control" : "control, not predicted";
+      const names = (well) => of[measure][well] || (of.control[well] ? control : lacking);
+      const paint = (name) => (name === control || name === this.state.data.control ? this.state.data.colours.control : colours.mechanism(name));
       legendOfGroups(legend, frequent(shown.map(names)).map(([name, number]) => [name, paint(name), "square", number]));
       return (well) => paint(names(well));
     }

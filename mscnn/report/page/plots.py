@@ -6,6 +6,7 @@ Plotly, whose library takes 4.8 MB of each page; Bokeh's takes 1.3 MB and runs u
 
 from typing import Any
 
+import numpy as np
 from bokeh.embed import json_item
 from bokeh.models import (
     BoxSelectTool,
@@ -51,11 +52,16 @@ def plate(rows: int, columns: int, prefix: str) -> dict[str, Any]:
     return dict(json_item(drawn))
 
 
-def scatter(prefix: str) -> dict[str, Any]:
-    """Return the map of treatments as JSON; its sources are <prefix>treatments and -mark."""
+def scatter(prefix: str, places_T2: np.ndarray) -> dict[str, Any]:
+    """Return the map of treatments as JSON; its sources are <prefix>treatments and -mark.
+
+    places_T2: those that are shown first; ranges of a plot that opens empty are a warning of Bokeh.
+    """
     drawn = figure(name=f"{prefix}map", aspect_ratio=1.35, sizing_mode="stretch_width", min_height=260, tools="",
                    toolbar_location="above", output_backend="canvas")
-    source = ColumnDataSource({"x": [], "y": [], "colour": [], "marker": [], "alpha": []}, name=f"{prefix}treatments")
+    x, y = ([float(values.min()), float(values.max())] if len(values) else [] for values in places_T2.T)
+    source = ColumnDataSource({"x": x, "y": y, "colour": [PALE] * len(x), "marker": ["circle"] * len(x),
+                               "alpha": [0] * len(x)}, name=f"{prefix}treatments")
     mark = ColumnDataSource({"x": [], "y": []}, name=f"{prefix}mark")
     points = drawn.scatter("x", "y", source=source, marker="marker", size=8, fill_color="colour", line_color="white",
                            line_width=0.5, fill_alpha="alpha", line_alpha="alpha")

@@ -4,7 +4,7 @@ class State {
   constructor(data) {
     this.data = data;
     this.treatment = -1;   // row of data.treatments; -1: none
-    this.plate = 0;        // number of data.plates.names
+    this.plate = this.firstPlate(); // number of data.plates.names
     this.brush = null;     // Set of treatments that were framed in the map; null: all
     this.shown = [];       // treatments that pass the filters, in the order of the table
     this.isShown = new Set();
@@ -21,6 +21,13 @@ class State {
     Object.assign(this, changes);
     if (names.has("shown")) this.isShown = new Set(this.shown);
     if (names.size) for (const heard of this.listeners) heard(names);
+  }
+
+  /** Return the first plate with a prediction; the first one where there is none. */
+  firstPlate() {
+    const { plate, predicted } = this.data.plates;
+    const least = plate.reduce((one, other, well) => (predicted[well] ? Math.min(one, other) : one), Infinity);
+    return Number.isFinite(least) ? least : 0;
   }
 
   /** Choose a treatment, and the plate of a well of it where the one that is shown has none. */

@@ -36,7 +36,7 @@ class TableView {
     change("active", (field) => field.checked);
     change("unlike", (field) => field.checked);
     change("least", (field) => Number(field.value));
-    const has = { mechanism: mechanisms.length, active: of.Active, unlike: of.None_Of_The_Known, least: of.Confidence ?? of.Probability };
+    const has = { mechanism: mechanisms.length, active: of.Active, unlike: of.None_Of_The_Known && this.state.data.tells_unlike, least: of.Confidence ?? of.Probability };
     for (const [name, values] of Object.entries(has)) if (!values) this.part(name).closest("label").hidden = true;
     this.part("reset").addEventListener("click", () => this.reset());
   }
@@ -96,10 +96,11 @@ class TableView {
     const { data } = this.state;
     return make("tr", { "data-row": row }, ...data.columns.map((column) => {
       const value = data.treatments[column.name][row];
-      if (column.name === "Metadata_Compound") return make("td", {}, make("button", { class: "pick", type: "button", tabindex: -1 }, named(value)));
+      if (column.name === "Metadata_Compound") return make("td", {}, make("button", { class: "pick", type: "button", tabindex: -1 }, named(value || "(no name)")));
+      const screen = column.prints ? "" : " screen";
       if (column.kind === "mechanism") return make("td", {}, this.swatch(value), value ? named(value) : "");
-      if (column.kind === "text") return make("td", {}, named(value));
-      return make("td", { class: "n" }, shown(value, column.kind));
+      if (column.kind === "text") return make("td", { class: screen }, named(value));
+      return make("td", { class: `n${screen}` }, shown(value, column.kind));
     }));
   }
 

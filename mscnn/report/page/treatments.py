@@ -21,6 +21,7 @@ class Column:
     title: str  # in the page
     kind: str   # text, mechanism, number, share, count or p
     words: str  # what it tells
+    prints: bool = True  # whether a printed page has it
 
 
 COLUMNS = (
@@ -33,18 +34,18 @@ COLUMNS = (
     Column("Confidence", "confidence", "share", "calibrated probability: so often is a prediction like this one right"),
     Column("Q_Value", "q", "p", "share of false ones among treatments that differ from the control as clearly"),
     Column("Active", "active", "text", "True where q says that the treatment differs from the control wells"),
-    Column("Mean_Average_Precision", "mAP", "share", "do the wells of the treatment rank before control wells?"),
+    Column("Mean_Average_Precision", "mAP", "share", "do the wells of the treatment rank before control wells?", False),
     Column("Effect_Size", "effect", "number", "distance from the control wells, in their own spread"),
     Column("None_Of_The_Known", "none of known, p", "p", "share of compounds whose mechanism was left out that are as "
            "near to a known one; where it is small, a known mechanism is believable"),
     Column("Nearest_Compound", "nearest known", "text", "known compound with the most similar profile"),
-    Column("Nearest_Concentration", "its dose", "number", "concentration of the nearest known compound"),
+    Column("Nearest_Concentration", "its dose", "number", "concentration of the nearest known compound", False),
     Column("Nearest_MOA", "its mechanism", "mechanism", "mechanism of the nearest known compound"),
-    Column("Similarity", "similarity", "share", "cosine similarity with the nearest known compound"),
-    Column("Trained", "trained", "text", "True where what predicts was fitted to the compound"),
-    Column("Wells", "wells", "count", ""),
-    Column("Plates", "plates", "count", ""),
-    Column("Fields", "fields", "count", ""),
+    Column("Similarity", "similarity", "share", "cosine similarity with the nearest known compound", False),
+    Column("Trained", "trained", "text", "True where what predicts was fitted to the compound", False),
+    Column("Wells", "wells", "count", "", False),
+    Column("Plates", "plates", "count", "", False),
+    Column("Fields", "fields", "count", "", False),
     Column("Flagged_Fields", "flagged", "count", "fields with a flag of quality"))
 
 

@@ -90,7 +90,7 @@ class ViewerView {
     if (has("Predicted_MOA")) facts.push(["predicted", [make("strong", {}, named(of("Predicted_MOA"))), has("Probability") ? `, probability ${of("Probability").toFixed(2)}` : "", has("Confidence") ? `, confidence ${of("Confidence").toFixed(2)}` : ""]]);
     facts.push(["known", has("Metadata_MOA") ? [named(of("Metadata_MOA")), of("Trained") === "True" ? "; what predicts was fitted to it" : ""] : ["not known"]]);
     if (has("Q_Value")) facts.push(["against control", [of("Active") === "True" ? make("strong", {}, "differs") : "not told apart", `, q ${digits(of("Q_Value"), 2)}`, has("Effect_Size") ? `, effect ${digits(of("Effect_Size"))}` : ""]]);
-    if (has("None_Of_The_Known")) facts.push(["none of the known", [`p ${digits(of("None_Of_The_Known"), 2)}`, of("None_Of_The_Known") > NEAR ? ": it may be none of them" : ": near to a known one"]]);
+    if (has("None_Of_The_Known")) facts.push(["none of the known", [`p ${digits(of("None_Of_The_Known"), 2)}`, !state.data.tells_unlike ? ": too few known compounds to tell" : of("None_Of_The_Known") > NEAR ? ": it may be none of them" : ": near to a known one"]]);
     if (has("Nearest_Compound")) facts.push(["nearest known", [named(of("Nearest_Compound")), dose(of("Nearest_Concentration"), state.data.unit), has("Nearest_MOA") ? ", " : "", has("Nearest_MOA") ? named(of("Nearest_MOA")) : "", has("Similarity") ? `; similarity ${of("Similarity").toFixed(2)}` : ""]]);
     const doses = this.doses(treatment);
     if (doses.length > 1) facts.push(["doses", doses]);

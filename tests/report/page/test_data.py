@@ -21,9 +21,9 @@ def no_umap(monkeypatch):
 
 
 def explored(folder) -> tuple[data.Explorer, dict]:
-    found = run.read(folder)
+    of_run = run.read(folder)
     styles = palette.mechanism_styles(["mechanism 0", "mechanism 1", "mechanism 2"])
-    explorer = data.explore(found, places.place(found), styles, 1, 1)
+    explorer = data.explore(of_run, places.place(of_run), styles, 1, 1)
     return explorer, json.loads(explorer.json)
 
 
@@ -54,6 +54,34 @@ def test_each_well_has_its_place_prediction_measures_and_treatment(tmp_path):
         assert (treatment == -1) == (table.loc[key, "Metadata_Compound"] == "DMSO")
         if treatment >= 0:
             assert document["treatments"]["Metadata_Compound"][treatment] == table.loc[key, "Metadata_Compound"]
+
+
+def test_wells_that_are_not_predicted_have_the_known_mechanism_of_their_treatment(tmp_path):
+    """Of a run the fields that were trained on are measured and placed on the map, and are not in wells.csv."""
+    folder = draw(DrawnScreen(wells=24, compounds=4, controls=4, picture=0), tmp_path / "drawn")
+    fields = results.read_table(folder, "fields")
+    second = fields[fields["Metadata_Plate"] == "P02"].reset_index(drop=True)
+    results.write(second, results.read_description(folder), folder)
+    _, document = explored(folder)
+    wells, mechanisms = document["plates"], document["treatments"]["Metadata_MOA"]
+    first = [well for well, plate in enumerate(wells["plate"]) if plate == 0]
+    assert len(first) == 24
+    assert not any(wells["predicted"][well] for well in first)
+    known = [wells["names_of"][wells["known"][well]] for well in first]
+    assert known == [mechanisms[wells["treatment"][well]] if wells["treatment"][well] >= 0 else "" for well in first]
+    assert {"mechanism 0", "mechanism 1", ""} == {*known}
+
+
+def test_a_p_that_cannot_be_low_tells_nothing_of_known_mechanisms(tmp_path, monkeypatch):
+    """Of 6 compounds whose mechanism was left out, p is at least 1 / 7, and 0.1 is what a known mechanism takes."""
+    folder = draw(DrawnScreen(wells=24, compounds=4, controls=4, picture=0), tmp_path / "drawn")
+    for least, words in ((1 / 7, "cannot be told: with so few known compounds p of none of the known is at least 0.14"),
+                         (0.05, "near to a known mechanism")):
+        monkeypatch.setattr(data, "_least_p", lambda _, least=least: least)
+        explorer, document = explored(folder)
+        assert document["tells_unlike"] == (least < 0.1)
+        shown = SimpleNamespace(explorer=explorer, run=run.read(folder))
+        assert words in html.environment().get_template("hits.html").render(shown=shown)
 
 
 def test_without_optional_files_predictions_are_shown_and_what_is_missing_is_told(tmp_path):
@@ -95,7 +123,7 @@ def test_where_no_p_can_be_small_the_page_says_so_as_the_console_does(monkeypatc
     monkeypatch.setattr(data, "_least_p", lambda run: 0.25)
     html.write([run.read(folder)], folder / "report.html")
     text = (folder / "report.html").read_text()
-    assert "cannot be told: with so few held-out compounds of known mechanisms p is 0.25 or more" in text
+    assert "cannot be told: with so few known compounds p of none of the known is at least 0.25" in text
     assert "near to a known mechanism" not in text
 
 
@@ -113,10 +141,11 @@ def test_small_screens_have_a_page(tmp_path, screen):
 def test_pictures_stop_at_the_limit_and_those_of_the_control_stay(tmp_path, monkeypatch):
     folder = draw(DrawnScreen(wells=24, compounds=4, controls=4, picture=32), tmp_path / "drawn")
     numbers = {(f"compound {number // 2:04}", (1.0, 10.0)[number % 2]): number for number in range(8)}
-    everything, left_out = pictures.choose([folder], numbers)
+    everything, left_out = pictures.choose([folder], numbers, 0)
     assert (len(everything), left_out) == (2 + 8, 0)
-    monkeypatch.setattr(pictures, "LIMIT", sum(len(file) for each in everything[:5] for file in each["files"]))
-    chosen, left_out = pictures.choose([folder], numbers)
+    monkeypatch.setattr(pictures, "LEAST", 0)
+    monkeypatch.setattr(pictures, "LIMIT", 7 + sum(len(file) for each in everything[:5] for file in each["files"]))
+    chosen, left_out = pictures.choose([folder], numbers, 7)
     assert [each["treatment"] for each in chosen] == [-1, -1, 0, 1, 2]
     assert left_out == 5
 
