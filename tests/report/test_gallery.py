@@ -41,12 +41,14 @@ def evaluation(tmp_path, monkeypatch):
     monkeypatch.setattr(gallery, "attribute", lambda network, field, mechanism, steps: Attribution(
         torch.randn(4, 64, 96), torch.randn(7, 4, 8), 1.0, 0.0))
     reader = SimpleNamespace(table=None, size=None, read=lambda rows: torch.zeros(1, 4, 64, 96))
-    return SimpleNamespace(
+    found = SimpleNamespace(
         out=tmp_path, network=None, fields=reader, scored=np.arange(2, len(ROWS)),
         predictions=fields.iloc[2:].reset_index(drop=True),
         profiles=metadata.assign(x=np.arange(len(ROWS)), y=1.0), description=SimpleNamespace(
             control="DMSO", aggregate_wells="mean", aggregate_treatments="median", classes=["m", "n"],
             channels=["A", "B", "C", "D"]))
+    found.decided = lambda: (found.scored, found.predictions)
+    return found
 
 
 def test_every_kind_is_written_with_its_pictures(evaluation):
