@@ -122,7 +122,7 @@ def test_assays_are_scored_over_compounds(run, evaluated):
     assert "over 1 of 3 assays" in console
     assert json.loads((out / "evaluation.json").read_text())["notes"] == []  # a mechanism that was not trained is no matter
     assert not (out / "confusion.png").exists()
-    assert not (out / "gallery").exists()
+    assert json.loads((out / "gallery" / "gallery.json").read_text()) == []  # examples are of mechanisms
 
 
 def test_the_report_has_the_assays_and_nothing_of_mechanisms(run, evaluated):

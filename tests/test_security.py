@@ -564,8 +564,8 @@ def test_a_checkpoint_names_files_for_tables_and_nothing_that_is_read_for_ever(t
     for named in ("/dev/zero", tmp_path / "pipe", tmp_path, tmp_path / "missing", "a\0b"):
         saved = replace(CHECKPOINT, settings=CHECKPOINT.settings | {"sites": str(named)})
         with pytest.raises(DataError, match="site table is not there, or no file; say where it is with --data"):
-            load_run._data_settings(asked, saved)
-        assert load_run._data_settings(moved, saved).sites == "elsewhere.csv"
+            load_run.data_settings(asked, saved)
+        assert load_run.data_settings(moved, saved).sites == "elsewhere.csv"
 
 
 def test_a_table_that_is_on_one_host_only_is_missed_by_all_ranks_together(tmp_path):

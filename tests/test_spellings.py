@@ -9,8 +9,9 @@ import pytest
 from mscnn.core.errors import DataError
 from mscnn.data.tables.bbbc021 import is_taxol_control
 from mscnn.data.tables.splits import make_split, overlap, to_record, unlearnable, with_trained_spelling
-from mscnn.evaluation import aggregate, results
+from mscnn.evaluation import aggregate
 from mscnn.evaluation.baselines import align
+from mscnn.evaluation.combine_folds import combine_folds
 from mscnn.profiling import profile_table
 from tests.conftest import make_table
 from tests.evaluation.test_baselines import noise
@@ -43,7 +44,7 @@ def test_folds_that_leak_behind_a_spelling_are_not_gathered(tmp_path, rows, reas
                                    ("P1", "B03", "1", "b", 1.0, "dark", 0.0, 0.7, 0.3)]),
              fold(tmp_path / "1", rows, trained=["taxol"])]
     with pytest.raises(DataError, match=reason) as refusal:
-        results.combine_folds(folds, tmp_path / "all")
+        combine_folds(folds, tmp_path / "all")
     assert refusal.value.details == details
 
 

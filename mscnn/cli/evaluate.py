@@ -9,8 +9,11 @@ from mscnn.evaluation.settings import EvaluationSettings
 COMMAND = parse.Command("evaluate", __doc__, EvaluationSettings)
 
 
-def main(argv: list[str]) -> None:
-    """Run one evaluation. Settings are read before torch is imported, so that --help and refusals come at once."""
+def main(argv: list[str], *, is_last: bool = True) -> None:
+    """Run one evaluation. Settings are read before torch is imported, so that --help and refusals come at once.
+
+    is_last: no report follows, so that the log names it.
+    """
     settings = COMMAND.read(argv)
     if settings.bind:
         launchers.drop_openmp_binding()
@@ -55,7 +58,8 @@ def main(argv: list[str]) -> None:
             draw_examples(evaluation)
         if summary:
             log.info("%s: %s", summary, evaluation.out / results.DECISIONS)
-        log.info("next: mscnn report %s", evaluation.out if settings.out else settings.checkpoint)
+        if is_last:
+            log.info("next: mscnn report %s", evaluation.out if settings.out else settings.checkpoint)
         parts.finish()
 
     def draw_examples(evaluation: run.Evaluation) -> None:

@@ -19,7 +19,7 @@ def evaluate_first(run: Path) -> None:
         return
     log.info("%s is not evaluated yet; evaluating it first, as `mscnn evaluate --checkpoint %s` does", run, run)
     try:
-        evaluate.main(["--checkpoint", str(run)])
+        evaluate.main(["--checkpoint", str(run)], is_last=False)
     except DataError as problem:
         if not scores.exists():
             raise

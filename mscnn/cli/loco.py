@@ -72,7 +72,7 @@ def main(argv: list[str]) -> None:
         handcrafted.nuclei_channel(table.channels, settings.nuclei)
     folds = splits.fold_compounds(table, split=split.split_method, folds=split.folds, seed=seed)
     if split.hold_out_controls:
-        require_controls_once(table, split, len(folds), seed)
+        require_controls_once(table, split, len(folds), seed, settings.inner_folds if candidates else 0)
     most = choose_length(training.optim, training.objective, len(table))[0].minibatch if one_network else len(folds)
     plan = cross_validation.FoldPlan(out, training.preset, split.split_method, folds,
                                      settings.jobs or min(cpu_topology.allowed_cores(), most), candidates,
@@ -113,19 +113,26 @@ def read(argv: list[str]) -> tuple[LocoSettings, config.Config]:
     return build(LocoSettings, values), training
 
 
-def require_controls_once(table: Any, split: config.Split, folds: int, seed: int) -> None:
+def require_controls_once(table: Any, split: config.Split, folds: int, seed: int, inner_folds: int = 0) -> None:
     """Raise UsageError where two folds would hold out the same control well, which is then predicted twice.
 
-    table: a SiteTable.
+    table: a SiteTable.  inner_folds: of each fold, which choose its settings; 0: none.
     """
     from mscnn.data.tables import splits  # here, so that --help comes at once
 
-    made = [splits.make_split(table, split=split.split_method, folds=split.folds, fold=fold, seed=seed,
-                              hold_out_controls=split.hold_out_controls) for fold in range(folds)]
-    wells = [name for each in made for name in each.wells]
-    if len(set(wells)) < len(wells):
-        raise UsageError(f"--hold-out-controls {split.hold_out_controls:g} would hold the same control wells out in "
-                         f"several of {folds} folds; use less than {1 / folds:.2g}, or fewer folds (k-fold)")
+    def require(made: list[splits.Split], what: str) -> None:
+        wells = [name for each in made for name in each.wells]
+        if len(set(wells)) < len(wells):
+            raise UsageError(f"--hold-out-controls {split.hold_out_controls:g} would hold the same control wells out in "
+                             f"several of {len(made)} {what}; use less than {1 / len(made):.2g}, or fewer folds")
+
+    controls: dict[str, Any] = {"hold_out_controls": split.hold_out_controls, "seed": seed, "needs_labels": False}
+    outer = [splits.make_split(table, split=split.split_method, folds=split.folds, fold=fold, **controls)
+             for fold in range(folds)]
+    require(outer, "folds")
+    for each in outer if inner_folds else ():
+        require([splits.make_split(table, split="k-fold", folds=inner_folds, fold=fold, within=each.side == splits.TRAIN,
+                                   **controls) for fold in range(inner_folds)], "inner folds")
 
 
 def is_one_network(training: config.Config, candidates: dict[str, dict[str, Any]]) -> bool:

@@ -279,12 +279,14 @@ def _without_its_screen(defaults: dict[str, Any], argv: list[str]) -> dict[str, 
 
 
 def _drop_other_screens(values: dict[str, Any], argv: list[str]) -> None:
-    """Remove the screen of the configuration file, and its columns, where the command line names another screen."""
+    """Remove the screen of the configuration file, and what is told of it, where the command line names another screen."""
     named_here = given(argv)
     named = {name for name in config.SCREENS if values[name] is not None}
     if len(named) > 1 and len(named & named_here) == 1:
-        for name in (*config.SCREENS, "image_root", "follow_links", "channels", "columns", "leave_out"):
+        for name in (*config.SCREENS, "image_root", "follow_links", "channels", "columns", "leave_out",
+                     "concentration_unit"):
             values[name] = values[name] if name in named_here else None
+        values["available"] = values["available"] and "available" in named_here
 
 
 def _leading_preset(argv: list[str]) -> str | None:

@@ -31,7 +31,8 @@ class ScoreSettings(Settings):
         "cosine", "measure by which NSC, NSCB, mAP and recall find neighbours; all else is by cosine")
     normalise: Literal["none", "standard", "z", "mad", "percentile"] = setting(
         "none", "standard: scale each feature to mean 0 and sd 1 over all rows. The others scale each plate by its control "
-                "rows; z: mean and sd; mad: median and MAD; percentile: 1st and 99th percentile")
+                "rows; z: mean and sd; mad: median and MAD; percentile: 1st and 99th percentile; none by less than a "
+                "quarter of the spread in the control rows of all plates")
     sphere: bool = setting(False, "whiten (sphere) all features by the control rows of all plates, after --normalise")
     control: str = setting("DMSO", "compound of untreated wells, in any spelling: never a neighbour", metavar="COMPOUND")
     taxol_controls: Literal["drop", "keep"] = setting(

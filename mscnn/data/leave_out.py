@@ -76,7 +76,11 @@ def _log_unmatched(path: Path, *, unknown: int, elsewhere: int) -> None:
 
 def _read(path: Path) -> pd.DataFrame:
     """Return the rows of a file of flags as text. Raises DataError for columns that are missing or unknown."""
-    rows = csv_safe.unescape_table(read_csv(path))
+    try:
+        rows = csv_safe.unescape_table(read_csv(path))
+    except DataError as problem:  # whose remedy is for tables of sites
+        why = str(problem).partition("; ")[0]
+        raise DataError(f"--leave-out {why}; name the quality.csv that `mscnn check` wrote") from None
     if missing := [name for name in REQUIRED if name not in rows]:
         raise DataError(f"{path}: lacks {', '.join(missing)}; name the quality.csv that `mscnn check` wrote")
     if unknown := [name for name in map(str, rows) if name != FLAGS and not name.startswith(("Metadata_", "Quality_"))]:

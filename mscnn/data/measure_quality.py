@@ -10,6 +10,7 @@ import pandas as pd
 from mscnn.core import csv_safe
 from mscnn.core.errors import ImageError
 from mscnn.core.logs import log
+from mscnn.core.words import counted
 from mscnn.data.check_screen import Each
 from mscnn.data.leave_out import FLAGS
 from mscnn.data.pixels import handcrafted, quality
@@ -58,7 +59,7 @@ def write_quality(table: SiteTable, each: Each, path: Path) -> None:
     csv_safe.write_csv(frame.assign(**{name: frame[name].map(short) for name in numbers if name != FLAGS}), path)
     unread = len(table) - len(sites)
     log.info("quality: %s: %s%s", summary(frame[FLAGS]), path,
-             f"; {unread:,} fields cannot be read, and are not measured" if unread else "")
+             f"; {counted(unread, 'field')} not measured, as no image can be read" if unread else "")
     log_edges(edges)
     if (frame[FLAGS] != "").any():
         log.info("look at the flagged fields; --leave-out %s leaves them out of training and scores", path)

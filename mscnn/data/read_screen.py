@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mscnn.core import config, identity
 from mscnn.core.errors import DataError, UsageError
+from mscnn.core.logs import log
 from mscnn.data.leave_out import leave_out
 from mscnn.data.pixels import packed
 from mscnn.data.tables import bbbc021
@@ -29,6 +30,9 @@ def read_screen(settings: config.Table, problems: list[Problem] | None = None) -
         table = leave_out(table, Path(settings.leave_out), settings.leave_out_flags)
         if problems is None:
             table = replace(table, frame=table.frame.reset_index(drop=True))
+    if table.unit and settings.concentration_unit not in (None, table.unit):
+        log.warning("the table says that concentrations are in %s, and they are shown in %s, as --concentration-unit says; "
+                    "numbers are not converted", table.unit, settings.concentration_unit)
     return replace(table, unit=settings.concentration_unit or table.unit)
 
 

@@ -35,6 +35,8 @@ from mscnn.profiling.profile_numbers import HITS
 from mscnn.profiling.replicates import TREATMENT
 
 UNREADABLE = "lists of the folds cannot be read"
+HELD_OUT_ALONE = "each fold has the profiles of its held-out fields alone: evaluate the folds with --profiles all"
+SEVERAL = "wells of a treatment lie in several folds, and profiles of several networks are not compared: look at each fold"
 
 
 def combine_folds(evaluations: list[Path], out: Path) -> EvaluationScores:
@@ -88,8 +90,9 @@ def _write_decisions(evaluations: list[Path], fields: pd.DataFrame, scores: Eval
 def _evidence(evaluations: list[Path]) -> Evidence:
     """Return what the profiles of each fold's network say of the treatments that it is scored on. Raises DataError.
 
-    Profiles of several networks are not compared with each other: a treatment in several folds has no evidence.  q is
-    computed anew over the treatments of all folds (Benjamini & Hochberg).
+    Profiles of several networks are not compared with each other: a treatment in several folds, as one without a known
+    mechanism that each of them predicts, has no evidence.  q is computed anew over the treatments of all folds (Benjamini &
+    Hochberg).
     """
     hits, first, can_decide = [], [], True
     for folder in evaluations:
@@ -100,9 +103,9 @@ def _evidence(evaluations: list[Path]) -> Evidence:
         if HITS in lists:
             hits.append(lists[HITS].merge(decided[TREATMENT], on=TREATMENT))
             can_decide &= scores is None or next(iter(scores.tables.values())).numbers.activity.can_decide
-    note = "each fold has the profiles of its held-out fields alone: evaluate the folds with --profiles all"
-    found = [pd.concat(parts, ignore_index=True).drop_duplicates(TREATMENT, keep=False) if parts else None
-             for parts in (hits, first)]
+    joined = [pd.concat(parts, ignore_index=True) if parts else None for parts in (hits, first)]
+    note = SEVERAL if any(part is not None and part.duplicated(TREATMENT).any() for part in joined) else HELD_OUT_ALONE
+    found = [None if part is None else part.drop_duplicates(TREATMENT, keep=False) for part in joined]
     if found[0] is None or found[0]["P_Value"].isna().all():
         return Evidence(*found, activity_note=note, known_note=note)
     if len(tests := sorted(set(found[0]["Test"]) - {""})) > 1:

@@ -28,6 +28,8 @@ LEAST = 1e-4         # probability that the score is clipped to
 CALLED = 20          # at most one of so many control wells is called at the threshold: 5 %
 NOT_A_CLASS = ("the control is no class of the network, which therefore calls every well some mechanism; fill in a "
                "mechanism for the control wells, such as their compound, and train again")
+NO_MECHANISM = ("the control wells have no mechanism, and the network has no class of their compound's name, so it is not "
+                "known which class is the control; fill in Metadata_MOA of the control wells as in the training's table")
 MAYBE_TRAINED = ("plates of the same names were trained on, perhaps with these control wells, so the numbers may flatter; "
                  "training with --hold-out-controls 0.2 keeps some out")
 UNITS = {"wells": "wells", "leave-plate-out": "plates", "random": "fields"}
@@ -114,9 +116,10 @@ def score(wells: pd.DataFrame, control: str, splits: Sequence[SplitRecord]) -> C
     controls = wells[is_control]
     unit, notes = _held_out(controls, splits)
     num_plates = controls["Metadata_Plate"].nunique()
-    names = _control_classes(controls)
-    if not names:
-        return ControlScores(unit, len(controls), num_plates, None, note="; ".join([*notes, NOT_A_CLASS]))
+    if not _control_classes(wells, is_control):
+        is_untold = unit == ANOTHER_TABLE and (controls[MECHANISM] == "").all()
+        why = NO_MECHANISM if is_untold else NOT_A_CLASS
+        return ControlScores(unit, len(controls), num_plates, None, note="; ".join([*notes, why]))
     table = well_table(wells, control)
     assert table is not None
     is_control = (table["effect"] == "").to_numpy()
@@ -175,7 +178,7 @@ def well_table(wells: pd.DataFrame, control: str) -> pd.DataFrame | None:
     Columns: plate, effect ("" for the control), called (a mechanism), probability (of no control), score (its log odds).
     """
     is_control = identity.is_name(wells["Metadata_Compound"], control).to_numpy()
-    names = _control_classes(wells[is_control])
+    names = _control_classes(wells, is_control)
     if not names:
         return None
     is_effect = ~is_control & (wells[MECHANISM] != "").to_numpy() & ~wells[MECHANISM].isin(names).to_numpy()
@@ -196,9 +199,15 @@ def _accuracy(table: pd.DataFrame) -> ControlAccuracy | None:
                            plate_statistics.rate(is_called[~is_control], plates_W[~is_control]))
 
 
-def _control_classes(controls: pd.DataFrame) -> list[str]:
-    """Return the mechanisms of the control wells that the network predicts."""
-    return [name for name in sorted(set(controls[MECHANISM]) - {""}) if PROBABILITY + name in controls]
+def _control_classes(wells: pd.DataFrame, is_control: np.ndarray) -> list[str]:
+    """Return the classes that are the control's: the mechanisms of its wells; where they have none, its compound's name.
+
+    Tables of new compounds often name no mechanism.
+    """
+    classes = [name.removeprefix(PROBABILITY) for name in map(str, wells) if name.startswith(PROBABILITY)]
+    controls = wells[is_control]
+    given = set(controls[MECHANISM]) - {""} or identity.in_common(classes, set(controls["Metadata_Compound"]))
+    return sorted({*given} & {*classes})
 
 
 def _held_out(controls: pd.DataFrame, splits: Sequence[SplitRecord]) -> tuple[str, list[str]]:

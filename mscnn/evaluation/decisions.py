@@ -15,6 +15,7 @@ import pandas as pd
 
 from mscnn.core import csv_safe, files, foreign_table, identity
 from mscnn.core.words import counted
+from mscnn.data.tables.sides import OF_WELLS
 from mscnn.evaluation.aggregate import PROBABILITY
 from mscnn.evaluation.results import DECISIONS, REMEDY, EvaluationDescription
 from mscnn.profiling.known import FIRST
@@ -80,11 +81,16 @@ def ranked(decided: pd.DataFrame) -> pd.DataFrame:
 def trained_compounds(description: EvaluationDescription) -> list[str]:
     """Return the compounds that what predicts was fitted to, with their mechanisms.
 
-    Of folds, and of read-outs over compounds, none of those that are predicted is among them, unless the split leaks.
+    Of folds by compound or week, and of read-outs over compounds, none of those that are predicted is among them, unless
+    the split leaks.  Of folds of wells or plates all are, but those whose wells were all held out by one fold.
     """
-    splits = description.splits()
-    return sorted({name for split in splits if description.folds is None or split.leaks
-                   for name in split.trained.get("compounds", [])})
+    found: set[str] = set()
+    for split in description.splits():
+        if description.folds is None or split.leaks or split.method in OF_WELLS:
+            found |= set(split.trained.get("compounds", []))
+    whole = {name for split in description.splits() if description.folds and split.method in OF_WELLS
+             for name in split.held_out}
+    return sorted(found - whole)
 
 
 def write(decided: pd.DataFrame, out: Path) -> None:
@@ -119,8 +125,8 @@ def summary(decided: pd.DataFrame, found: Evidence) -> str:
     p_values = asked["None_Of_The_Known"].dropna()
     near = int((p_values <= NEAR).sum())
     if len(p_values) and found.least_p > NEAR:
-        said.append(f"whether a mechanism is known cannot be told (with so few known compounds p is {found.least_p:.2f} or "
-                    "more; hold more of them out)")
+        said.append(f"whether a mechanism is known cannot be told (with so few held-out compounds of known mechanisms p is "
+                    f"{found.least_p:.2f} or more; hold more out)")
     elif len(p_values):
         said.append(f"{whose}{near} near to a known mechanism (p <= {NEAR:g}) and {len(p_values) - near} that may be none "
                     "of the known")
@@ -154,9 +160,9 @@ def _typed(found: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     return pd.DataFrame({name: found[name].astype(str if name in TEXT else float) for name in names})
 
 
-def _flagged(decided: pd.DataFrame, quality: pd.DataFrame | None) -> np.ndarray:
-    """Return the fields of each treatment that a flag of quality names, (T,); NaN where quality was not measured."""
+def _flagged(decided: pd.DataFrame, quality: pd.DataFrame | None) -> pd.Series:
+    """Return the fields of each treatment that a flag of quality names; nothing where quality was not measured."""
     if quality is None:
-        return np.full(len(decided), np.nan)
+        return pd.Series(pd.NA, decided.index, dtype="Int64")
     flags = quality.assign(flagged=quality["Flags"] != "").groupby(TREATMENT, dropna=False)["flagged"].sum().reset_index()
-    return decided[TREATMENT].merge(flags, "left", TREATMENT)["flagged"].to_numpy(float)
+    return decided[TREATMENT].merge(flags, "left", TREATMENT).set_index(decided.index)["flagged"].astype("Int64")

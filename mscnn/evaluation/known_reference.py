@@ -4,11 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mscnn.core import config
+from mscnn.core import config, identity
 from mscnn.core.errors import DataError, UsageError
 from mscnn.core.logs import log, progress
+from mscnn.core.units import MICROMOLAR
 from mscnn.core.words import counted
 from mscnn.data.pixels.reader import FieldReader
+from mscnn.data.plate_maps.units import find_unit
 from mscnn.distributed.world import World
 from mscnn.evaluation import aggregate, known_profiles, load_run
 from mscnn.evaluation.settings import EvaluationSettings
@@ -53,6 +55,23 @@ def find(settings: EvaluationSettings, saved: Checkpoint, path: Path, network: M
     if ranks.rank == 0:
         keep(wells, saved.sha256, run)
     return KnownReference(wells)
+
+
+def in_unit(found: KnownReference, saved: Checkpoint, unit: str) -> KnownReference:
+    """Return the wells with their concentrations in the unit of the screen that is compared with them.
+
+    Where one unit cannot be converted into the other, numbers stay as they are and a note says so.
+    """
+    of_training = config.from_flat(saved.settings).data.concentration_unit or MICROMOLAR
+    before, after = find_unit(of_training), find_unit(unit)
+    if found.wells is None or of_training == unit or (before and before == after):
+        return found
+    if not before or not after or before.written != after.written:
+        return replace(found, note=f"concentrations are in {unit}, and those of the training's compounds, which are listed "
+                                   f"as the nearest, in {of_training}, which is not converted; give both tables one unit")
+    dose, factor = "Metadata_Concentration", before.factor / after.factor
+    metadata = found.wells.metadata.assign(**{dose: (found.wells.metadata[dose] * factor).map(identity.dose)})
+    return replace(found, wells=replace(found.wells, metadata=metadata))
 
 
 def keep(wells: ProfileTable, sha256: str, run: Path) -> None:

@@ -37,6 +37,8 @@ ONLY_HELD_OUT = "images of fields that were trained on are not there ({}), so pr
                 "activity and nearest known compounds are not told"
 SEEN_ALL = "one label-free network for all folds: it has seen the images of what it is scored on, without labels " \
            "(transductive); each compound is predicted by a read-out that was fitted without it"
+LEARNT_APART = "the network was trained on these wells, and taught that control wells are alike and other treatments are " \
+               "not: wells without effect seem active more often than q says; confirm hits by new wells"
 SEEN = "the network has seen images of what it is scored on, without labels (--transductive)"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mscnn.core import activity, config, errors, files, machine, memory, run_directory
+from mscnn.core import activity, config, errors, files, identity, machine, memory, run_directory
 from mscnn.core.errors import DataError
 from mscnn.core.logs import log, open_logs, progress
 from mscnn.core.units import MICROMOLAR
@@ -44,6 +44,9 @@ from mscnn.profiling.profile_table import ProfileTable
 from mscnn.training import checkpoint
 from mscnn.training.checkpoint import Checkpoint
 
+LEARNT = ("the run held out wells or fields of compounds that it was trained on, whose confidence says nothing of other "
+          "compounds; hold compounds out to calibrate it")
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -67,6 +70,16 @@ class Evaluation:
     quality: pd.DataFrame | None = None   # of all sites, as quality_file.measure_sites returns it; None: not asked for
     keep_known: Path | None = None        # run directory that keeps the known wells of these profiles; None: they are not
                                           # those of the whole training
+    is_another: bool = False              # table than that of the training
+    new: np.ndarray | None = None         # positions of sites that are decided on and not scored, as no mechanism is known
+    new_predictions: pd.DataFrame | None = None  # a row each of these; None: there are none
+
+    def decided(self) -> tuple[np.ndarray, pd.DataFrame]:
+        """Return positions and predictions of all sites that are decided on: scored ones, then new ones."""
+        if self.new is None or not len(self.new):
+            return self.scored, self.predictions
+        return (np.concatenate([self.scored, self.new]),
+                pd.concat([self.predictions, self.new_predictions], ignore_index=True))
 
 
 def evaluate(settings: EvaluationSettings) -> Evaluation | None:
@@ -106,7 +119,11 @@ def evaluate(settings: EvaluationSettings) -> Evaluation | None:
     activity.clear()  # no time limit for pictures
     if ranks.rank:
         return None
-    notes = sites.notes + notes + predicted.notes + checkpoint.caveats(path, saved)
+    reference = known_reference.in_unit(reference, saved, _unit(saved, sites))
+    if not settings.another() and saved.settings.get("replicate_weight") and sites.table.is_control().any():
+        notes.append(load_run.LEARNT_APART)
+    own_notes = [note for note in sites.notes if note != load_run.SEEN_ALL or not no_predictions]
+    notes = own_notes + notes + predicted.notes + checkpoint.caveats(path, saved)
     notes += [reference.note] if reference.note else []
     notes += [f"{no_predictions}; no mechanism is predicted"] if no_predictions else []
     calibrated_by = _calibrated_by(saved, path) if settings.another() and not no_predictions else None
@@ -117,9 +134,14 @@ def evaluate(settings: EvaluationSettings) -> Evaluation | None:
     results.begin(out)
     files.write_json(out / results.EVALUATION, description.to_json())  # from here on the folder is known as ours
     found = _tables(saved, sites, predicted, out, network, fields, description)
-    is_whole = not settings.another() and bool((~sites.is_scored).any() or sites.over_compounds)
-    return replace(found, quality=measures, reference=reference.wells, calibrated_by=calibrated_by, sha256=saved.sha256,
-                   keep_known=known_profiles.run_folder(path) if is_whole else None)
+    return replace(found, is_another=settings.another(), quality=measures, reference=reference.wells,
+                   calibrated_by=calibrated_by, sha256=saved.sha256,
+                   keep_known=known_profiles.run_folder(path) if is_whole(settings, saved, sites) else None)
+
+
+def is_whole(settings: EvaluationSettings, saved: Checkpoint, sites: load_run.EvaluationSites) -> bool:
+    """Return whether the sites are all of the training's own table: none lacks its images, none is left out as learnt."""
+    return not settings.another() and len(sites.table) == len(saved.split.sides)
 
 
 def _why_unpredictable(saved: Checkpoint, sites: load_run.EvaluationSites) -> str:
@@ -145,6 +167,8 @@ def _calibrated_by(saved: Checkpoint, path: Path) -> TreatmentConfidence:
     """Return what calibrates treatments of another screen, as the run's own evaluation found it."""
     if saved.readout is not None:
         return TreatmentConfidence("read-out", checkpoint=saved.sha256)
+    if saved.split.leaks or saved.split.meaning:
+        return TreatmentConfidence("none", checkpoint=saved.sha256, note=LEARNT)
     own = known_profiles.run_folder(path) / "evaluation"
     try:
         found = results.read_scores(own).confidence if (own / results.SCORES).exists() else None
@@ -160,19 +184,21 @@ def _calibrated_by(saved: Checkpoint, path: Path) -> TreatmentConfidence:
 def _tables(saved: Checkpoint, sites: load_run.EvaluationSites, found: Predictions, out: Path, network: MCNN,
             fields: FieldReader, description: EvaluationDescription) -> Evaluation:
     """Return the predictions of the scored sites, and features and statistics of all, as tables."""
-    scored, is_scored, readout = sites.scored(), sites.is_scored, found.readout
+    is_scored, readout = sites.is_scored, found.readout
+    is_new = ~is_scored & ~sites.table.is_control() & ~sites.table.is_labelled()
 
-    def predictions(probabilities_SK: np.ndarray) -> pd.DataFrame:
+    def predictions(probabilities_SK: np.ndarray, chosen_S: np.ndarray = is_scored) -> pd.DataFrame:
         of_table = aggregate.assay_predictions if load_run.is_of_assays(saved) else aggregate.field_predictions
         if description.classes == []:
             probabilities_SK = probabilities_SK[:, :0]
-        return of_table(scored, probabilities_SK[is_scored], description.classes or [])
+        return of_table(sites.table.select(chosen_S), probabilities_SK[chosen_S], description.classes or [])
 
     statistics = None if found.statistics is None else pd.concat(
         [aggregate.metadata(sites.table), found.statistics], axis=1).assign(Metadata_Scored=is_scored)
     return Evaluation(
         out=out, network=network, fields=fields, scored=np.flatnonzero(is_scored),
-        predictions=predictions(found.probabilities_SK), statistics=statistics,
+        predictions=predictions(found.probabilities_SK), new=np.flatnonzero(is_new),
+        new_predictions=predictions(found.probabilities_SK, is_new), statistics=statistics,
         profiles=aggregate.field_profiles(sites.table, found.features_SF).assign(Metadata_Scored=is_scored),
         candidates={name: predictions(of_SK) for name, of_SK in readout.candidates.items()} if readout else {},
         readout=readout_scores.merge([readout_scores.describe(choice) for choice in readout.choices]) if readout else None,
@@ -237,14 +263,23 @@ def keep_known(evaluation: Evaluation) -> None:
 def write_decisions(evaluation: Evaluation, evidence: Evidence) -> str:
     """Write all that decides on a treatment, a row each; return a summary."""
     description, out = evaluation.description, evaluation.out
-    treatments = aggregate.aggregate(evaluation.predictions, description.control, well_rule=description.aggregate_wells,
+    _, predictions = evaluation.decided()
+    treatments = aggregate.aggregate(predictions, description.control, well_rule=description.aggregate_wells,
                                      treatment_rule=description.aggregate_treatments)["treatments"]
     confidence_T = confidence.of_treatments(treatments, results.read_scores(out).confidence,
                                             is_fitted_here=evaluation.calibrated_by is None)
-    decided = decisions.table(treatments, evaluation.predictions, confidence_T, decisions.trained_compounds(description),
-                              evidence, quality_file.read(out))
+    decided = decisions.table(treatments, predictions, confidence_T, _fitted_to(evaluation), evidence,
+                              quality_file.read(out))
     decisions.write(decided, out)
     return decisions.summary(decided, evidence)
+
+
+def _fitted_to(evaluation: Evaluation) -> list[str]:
+    """Return the compounds that what predicts was fitted to: nothing is fitted to one without a known mechanism."""
+    trained = decisions.trained_compounds(evaluation.description)
+    if evaluation.is_another:
+        return trained
+    return sorted(identity.in_common(trained, evaluation.fields.table.labelled().frame["compound"]))
 
 
 def _predict(settings: EvaluationSettings, saved: Checkpoint, sites: load_run.EvaluationSites, network: MCNN,
@@ -269,6 +304,11 @@ def _describe(saved: Checkpoint, sites: load_run.EvaluationSites, path: Path, ou
         channels=saved.channels, classes=saved.classes, notes=notes, aggregate_wells=asked.aggregation.aggregate_wells,
         aggregate_treatments=asked.aggregation.aggregate_treatments, tta=asked.aggregation.tta,
         head=asked.aggregation.head, seed=asked.run.seed, split=replace(saved.split, sides=[]),
-        environment=machine.environment(), unit=scored.unit or asked.data.concentration_unit or MICROMOLAR,
+        environment=machine.environment(), unit=_unit(saved, sites),
         left_out=sites.table.left_out.summary() if sites.table.left_out else None,
         folds=[FoldDescription(str(out), str(path), record) for record in folds] or None)
+
+
+def _unit(saved: Checkpoint, sites: load_run.EvaluationSites) -> str:
+    """Return the unit of the concentrations of the sites: their own, else that of the training."""
+    return sites.table.unit or config.from_flat(saved.settings).data.concentration_unit or MICROMOLAR

@@ -52,6 +52,7 @@ class DistanceTest:
     """p of each treatment; NaN where it cannot be tested."""
 
     p_T: np.ndarray
+    effect_T: np.ndarray  # its distance, over the median of the null distances it is compared with
     least_T: np.ndarray   # that p can be
     nulls: list[int]      # distances of control wells, or of groups of them, by rising number
     why_not: str = ""     # why no treatment is tested, or some are not, and the remedy
@@ -63,6 +64,7 @@ def choose(found: Activity, hits: pd.DataFrame, wells: ProfileTable, control: st
     Replicates decide where a q below LIMIT is possible and at least half of the treatments have replicates; else the
     distance does, where it can tell any; else the replicates keep their p.  found, hits: of replicates.activity.
     wells: a row a well as they were before any correction, which has seen all control wells.
+    Effect_Size is then the distance that was tested, over the median null distance: about 1 for a control well.
     """
     if not len(hits) or found.control_wells < 2 or (found.can_decide and 2 * found.treatments >= len(hits)):
         return found, hits
@@ -74,9 +76,9 @@ def choose(found: Activity, hits: pd.DataFrame, wells: ProfileTable, control: st
         why = test.why_not if not is_tested.any() else f"p is {np.nanmin(test.least_T):.2g} or more; add control wells"
         return replace(found, note="; ".join(filter(None, [
             found.note, f"the distance from control wells cannot decide: {why}"]))), hits
-    scores = treatments[TREATMENT].assign(P_Value=test.p_T, Q_Value=q_values(test.p_T),
+    scores = treatments[TREATMENT].assign(P_Value=test.p_T, Q_Value=q_values(test.p_T), Effect_Size=test.effect_T,
                                           Test=np.where(is_tested, BY_DISTANCE, ""))
-    hits = hits.drop(columns=["P_Value", "Q_Value", "Active", "Test"]).merge(scores, "left", TREATMENT)
+    hits = hits.drop(columns=["P_Value", "Q_Value", "Active", "Effect_Size", "Test"]).merge(scores, "left", TREATMENT)
     hits = hits.assign(Active=hits["Q_Value"] < LIMIT)[COLUMNS]
     hits = hits.sort_values(["Q_Value", "P_Value", "Effect_Size"], ascending=[True, True, False], kind="stable",
                             ignore_index=True)
@@ -90,17 +92,18 @@ def distance_test(wells: ProfileTable, control: str, treatment_S: np.ndarray, co
     Wells on plates with fewer than ENOUGH_WELLS control wells are left out: their plate cannot be told from an effect.
     """
     is_control_S, plate_S = wells.is_control(control), number_plates(wells)
-    p_T, least_T = np.full(count, np.nan), np.full(count, np.nan)
+    p_T, effect_T, least_T = (np.full(count, np.nan) for _ in range(3))
     enough_S = np.bincount(plate_S, is_control_S)[plate_S] >= ENOUGH_WELLS
     controls_C = np.flatnonzero(is_control_S & enough_S)
     if len(controls_C) < LEAST_WELLS:
-        return DistanceTest(p_T, least_T, [], f"{counted(len(controls_C), 'well')} of {control} on plates with "
+        return DistanceTest(p_T, effect_T, least_T, [], f"{counted(len(controls_C), 'well')} of {control} on plates with "
                             f"{ENOUGH_WELLS} or more are too few; {LEAST_WELLS} are needed")
     relative_SF = wells.features_SF - plate_medians(wells.features_SF, plate_S, controls_C)[plate_S]
     spread_F = relative_SF[enough_S].std(axis=0)
     model = control_spread(residuals(wells.features_SF, plate_S, controls_C), spread_F)
     if model is None:
-        return DistanceTest(p_T, least_T, [], f"all wells of {control} are alike; see whether their profiles are right")
+        return DistanceTest(p_T, effect_T, least_T, [],
+                            f"all wells of {control} are alike; see whether their profiles are right")
     place_S, nulls = _places(wells), {}
     for treatments, of_treatments, pattern in _by_pattern(treatment_S, plate_S, enough_S):
         groups = null_groups(pattern, plate_S, place_S, controls_C)
@@ -115,8 +118,9 @@ def distance_test(wells: ProfileTable, control: str, treatment_S: np.ndarray, co
         else:
             distances = model.distances(np.array([relative_SF[rows].mean(axis=0) for rows in of_treatments]))
         p_T[treatments], least_T[treatments] = p_values(distances, nulls[pattern])
+        effect_T[treatments] = distances / np.median(nulls[pattern])
     lacking = int(np.isnan(p_T).sum())
-    return DistanceTest(p_T, least_T, sorted({len(null) for null in nulls.values()}), "" if not lacking else
+    return DistanceTest(p_T, effect_T, least_T, sorted({len(null) for null in nulls.values()}), "" if not lacking else
                         f"{lacking} of {count} treatments are on plates with fewer than {ENOUGH_WELLS} control wells; add "
                         "some")
 

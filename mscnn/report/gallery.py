@@ -60,13 +60,13 @@ def write(evaluation: Evaluation, *, examples: int, steps: int = 24) -> list[Exa
     listing.unlink(missing_ok=True)
     for old in listing.parent.glob("[0-9]*.jpg"):
         old.unlink()
-    description = evaluation.description
-    levels = aggregate.aggregate(evaluation.predictions, description.control, well_rule=description.aggregate_wells,
+    description, (decided, predictions) = evaluation.description, evaluation.decided()
+    levels = aggregate.aggregate(predictions, description.control, well_rule=description.aggregate_wells,
                                  treatment_rule=description.aggregate_treatments)
-    of_assays = aggregate.is_of_assays(evaluation.predictions)
+    of_assays = aggregate.is_of_assays(predictions)
     treatments = levels["treatments"].assign(Predicted_MOA="") if of_assays else levels["treatments"]
-    screen = Screen(evaluation.profiles, evaluation.scored, evaluation.predictions.assign(Predicted_MOA="") if of_assays
-                    else evaluation.predictions, treatments, description.control, _ranked(evaluation.out))
+    screen = Screen(evaluation.profiles, decided, predictions.assign(Predicted_MOA="") if of_assays else predictions,
+                    treatments, description.control, _ranked(evaluation.out))
     chosen = [] if of_assays else choose_examples.choose(screen, examples)
     of_treatments = choose_examples.one_each(screen)
     source = _Source(evaluation, _windows(evaluation, screen, {*of_treatments, *(choice.row for choice in chosen)}))
@@ -147,9 +147,10 @@ def _image(picture_HW3: np.ndarray, longest: int) -> Image.Image:
 
 def _example(evaluation: Evaluation, choice: Choice, attribution: Attribution | None, names: ExampleFiles) -> Example:
     """Return the entry of a field."""
-    about, place = evaluation.profiles.iloc[choice.row], np.flatnonzero(evaluation.scored == choice.row)
+    decided, predictions = evaluation.decided()
+    about, place = evaluation.profiles.iloc[choice.row], np.flatnonzero(decided == choice.row)
     dose, name = about["Metadata_Concentration"], f"Probability_{choice.predicted}"
-    probability = float(evaluation.predictions[name].iat[place[0]]) if choice.predicted and len(place) else None
+    probability = float(predictions[name].iat[place[0]]) if choice.predicted and len(place) else None
     return Example(about["Metadata_Compound"], None if pd.isna(dose) else float(dose), about["Metadata_MOA"],
                    choice.predicted, probability, str(about["Metadata_Plate"]), str(about["Metadata_Well"]),
                    str(about["Metadata_Site"]), _shares(attribution.channels_CHW) if attribution else [],

@@ -136,7 +136,7 @@ def test_the_screen_and_the_networks_are_made_by_commands_with_these_settings(mo
     assert (packed.bbbc021, packed.blocks()) == (drawn.out, (2, 2))
     label_free, supervised = (train.read(given[1:])[0] for given in words[2:])
     assert label_free.objective.is_label_free
-    assert label_free.split.hold_out == "none"
+    assert label_free.split.hold_out is None
     assert (supervised.objective.mechanism_weight, supervised.objective.replicate_weight) == (1, 0)
     assert supervised.split.hold_out == "a,b"
     assert not supervised.objective.transductive

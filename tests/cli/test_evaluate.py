@@ -14,7 +14,7 @@ from tests.evaluation import test_results
 def evaluation(tmp_path, monkeypatch):
     """A run whose fields are predicted, but not scored."""
     folds = test_results.folds.__wrapped__(tmp_path)
-    found = run.Evaluation(out=tmp_path / "out", network=None, fields=None, scored=None,
+    found = run.Evaluation(out=tmp_path / "out", network=None, fields=None, scored=None, is_another=True,
                            profiles=pd.DataFrame({"a": [1.0]}), statistics=None, candidates={}, readout=None,
                            predictions=results.read_table(folds[0], "fields"),
                            description=results.read_description(folds[0]))

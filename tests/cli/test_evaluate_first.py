@@ -19,7 +19,8 @@ def pretend(monkeypatch, *, scores: bool = True, problem: Exception | None = Non
     """Replace the evaluation by one that writes scores, or not, and ends with an error, or not; return its calls."""
     calls = []
 
-    def main(argv):
+    def main(argv, *, is_last):
+        assert not is_last  # the report follows
         calls.append(argv)
         if scores:
             folder = Path(argv[1]) / "evaluation"

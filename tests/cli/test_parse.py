@@ -227,10 +227,12 @@ def test_an_old_torch_or_none_is_refused_before_it_is_imported(monkeypatch, foun
 
 
 def test_a_screen_on_the_command_line_replaces_that_of_a_file(tmp_path):
-    settings, resolved = train.read(["screen", "--sites", "a.csv", "--image-root", "b", "--channels", "DNA"])
+    settings, resolved = train.read(["screen", "--sites", "a.csv", "--image-root", "b", "--channels", "DNA",
+                                     "--concentration-unit", "nM", "--available", "true"])
     (tmp_path / "config.yaml").write_text(resolved)
     again = train.read(["screen", "--config", str(tmp_path / "config.yaml"), "--packed", "pack"])[0].data
     assert (again.packed, again.sites, again.image_root, again.channels) == ("pack", None, None, None)
+    assert (again.concentration_unit, again.available) == (None, False)
     same = train.read(["screen", "--config", str(tmp_path / "config.yaml"), "--sites", "c.csv"])[0].data
     assert (same.sites, same.image_root, same.channels) == ("c.csv", "b", "DNA")
     assert settings.data.sites == "a.csv"

@@ -326,7 +326,7 @@ def test_a_screen_without_fault_is_summed_up_and_drawn(screen, tmp_path):
                  "  bright     8", "  dark       4", "  not known  2"):
         assert line in result.stdout.splitlines()
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "mscnn_check_mqc.json", "mscnn_plates_mqc.json", "plate_maps.csv", "plate_maps.png"]
+        "mscnn_check_mqc.json", "mscnn_plates_mqc.json", "plate_maps.csv", "plate_maps.png", "quality.csv"]
     with Image.open(tmp_path / "out" / "plate_maps.png") as picture:
         assert len(picture.convert("RGB").getcolors(1 << 24)) > 10
     maps = pd.read_csv(tmp_path / "out" / "plate_maps.csv")

@@ -129,3 +129,11 @@ def test_fields_of_a_well_without_site_numbers_are_left_out_together(tmp_path):
     assert names(left) == ["P1 C03 "]
     assert names(leave_out_again(table, left.left_out)) == names(left)
     assert left.left_out.fields == 2
+
+
+@pytest.mark.parametrize(("content", "what"), [(None, "there is no such file"), ("", "holds no rows")])
+def test_a_file_of_flags_that_is_not_there_or_empty_has_its_own_remedy(table, tmp_path, content, what):
+    if content is not None:
+        (tmp_path / "q.csv").write_text(content)
+    with pytest.raises(DataError, match=rf"--leave-out .*q.csv: {what}.*; name the quality.csv that `mscnn check` wrote"):
+        leave_out(table, tmp_path / "q.csv", ALL)

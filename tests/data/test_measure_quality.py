@@ -81,18 +81,18 @@ def run_check(monkeypatch, sites):
     """`mscnn check` in this process, which starts no others."""
     logging.getLogger("mscnn").setLevel(logging.INFO)
     monkeypatch.setattr(check_screen, "readers", lambda workers: nullcontext(here))
-    return lambda *arguments: check.main(["--sites", str(sites), *map(str, arguments)])
+    return lambda *arguments: check.main(["--sites", str(sites), "--image-size", "128x128", *map(str, arguments)])
 
 
 def test_check_writes_quality_beside_problems(sites, tmp_path, run_check, caplog):
     (sites.parent / "3_RNA.tif").write_bytes(b"no image")
     for _ in range(2):  # the second replaces the files of the first
-        with pytest.raises(DataError, match="1 problems"):
+        with pytest.raises(DataError, match="1 problem,"):
             run_check("--out", tmp_path / "out")
     assert len(pd.read_csv(tmp_path / "out" / "problems.csv")) == 1
     assert len(pd.read_csv(tmp_path / "out" / "quality.csv")) == 11
     assert "1 of 11 fields flagged: 1 empty" in caplog.text
-    assert "1 fields cannot be read, and are not measured" in caplog.text
+    assert "1 field not measured, as no image can be read" in caplog.text
 
 
 def test_check_leaves_out_flagged_fields_and_does_not_write_over_the_file_that_names_them(tmp_path, run_check, caplog):

@@ -1,10 +1,12 @@
 """Calibrated confidence, by hand and on drawn tables whose temperature is known."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from mscnn.evaluation import confidence
+from mscnn.evaluation import confidence, run
 from mscnn.evaluation.confidence import TreatmentConfidence, fit, of_treatments
 
 STEP = 0.01  # of the grid of temperatures, relative
@@ -89,3 +91,16 @@ def test_what_cannot_be_calibrated_is_empty_and_says_why():
     assert np.isnan(of_treatments(one, fit(one, is_read_out=False), is_fitted_here=True)).all()
     assert fit(one, is_read_out=False).note.startswith("one compound is held out")
     assert TreatmentConfidence.from_json(found.to_json()) == found
+
+
+@pytest.mark.parametrize(("leaks", "meaning", "expected"), [("", "", "temperature"), ("fields", "", "none"),
+                                                            ("", "wells of trained compounds", "none")])
+def test_wells_of_compounds_that_were_trained_on_calibrate_no_other_screen(leaks, meaning, expected, tmp_path, monkeypatch):
+    (tmp_path / "evaluation").mkdir()
+    (tmp_path / "evaluation" / "scores.json").touch()
+    own = SimpleNamespace(confidence=TreatmentConfidence("temperature", 2.0, 9, 3, checkpoint="0a"))
+    monkeypatch.setattr(run.results, "read_scores", lambda folder: own)
+    saved = SimpleNamespace(readout=None, sha256="0a", split=SimpleNamespace(leaks=leaks, meaning=meaning))
+    found = run._calibrated_by(saved, tmp_path / "checkpoints" / "last.safetensors")
+    assert found.how == expected
+    assert (found.note == run.LEARNT) == (expected == "none")

@@ -130,7 +130,7 @@ def test_what_is_held_out_is_said():
 def test_no_controls_and_no_class_of_the_control_are_told_apart():
     table = wells([row(1, "DMSO", 0.9), row(2, "M", 0.1)])
     assert score(table, "water", [held_out(table)]) is None
-    unlabelled = table.assign(Metadata_MOA=table["Metadata_MOA"].replace("DMSO", ""))
+    unlabelled = table.assign(Metadata_MOA=table["Metadata_MOA"].replace("DMSO", "")).drop(columns="Probability_DMSO")
     found = score(unlabelled, "DMSO", [held_out(table)])
     assert found.false_positives is None
     assert "no class of the network" in found.note
@@ -148,3 +148,14 @@ def test_scores_json_of_the_last_version_is_read(caplog):
         control_scores.log_controls(score(table, "DMSO", [held_out(table)]))
     assert "0/1 control wells called a mechanism, 0.0%" in caplog.text
     assert "M 1/1 wells called, Z' not to be had (fewer than 3 wells of a side), AUC 1.00" in caplog.text
+
+
+def test_control_wells_of_a_table_without_mechanisms_are_the_class_of_their_compounds_name():
+    table = wells([row(number, "DMSO", 0.9 - number / 2) for number in range(2)] + [row(10, "M", 0.1)])
+    unlabelled = table.assign(Metadata_MOA="")
+    found = score(unlabelled, "DMSO", [replace(WELLS, wells=[])])
+    assert (found.false_positives.count, found.false_positives.total, found.effects) == (1, 2, [])
+    renamed = unlabelled.assign(Metadata_Compound=unlabelled["Metadata_Compound"].replace("dmso", "water"))
+    found = score(renamed, "water", [WELLS])
+    assert found.false_positives is None
+    assert "fill in Metadata_MOA of the control wells" in found.note

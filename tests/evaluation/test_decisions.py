@@ -80,7 +80,7 @@ def test_what_is_said_at_the_end():
         "5 treatments: activity is not known (no control wells are there); 2 near to a known mechanism (p <= 0.1) and "
         "1 that may be none of the known")
     few = Evidence(HITS, FIRST, least_p=0.2)
-    assert "cannot be told (with so few known compounds p is 0.20 or more" in decisions.summary(made(few), few)
+    assert "cannot be told (with so few held-out compounds of known mechanisms p is" in decisions.summary(made(few), few)
     alone = decisions.table(TREATMENTS[:1], FIELDS, SURE[:1], [], Evidence(known_note="why"))
     assert decisions.summary(alone, Evidence(known_note="why")).startswith("1 treatment: activity is not known (")
     assert decisions.summary(alone, Evidence(known_note="why")).endswith("a mechanism is known cannot be told (why)")
@@ -112,9 +112,18 @@ def test_a_file_that_does_not_fit_is_refused_and_none_is_none(tmp_path):
 @pytest.mark.parametrize(("leaks", "folds", "expected"), [("", False, ["a"]), ("", True, []), ("random", True, ["a"])])
 def test_held_out_compounds_of_folds_are_not_trained_on_unless_the_split_leaks(leaks, folds, expected):
     split = SplitRecord("k-fold", [], leaks, "0", {}, {"compounds": ["a"]}, [])
-    fold = [FoldDescription("folder", "last.safetensors", split)] if folds else None
-    found = EvaluationDescription(
+    assert decisions.trained_compounds(described(split, [split] if folds else None)) == expected
+
+
+def test_folds_of_plates_are_trained_on_all_compounds_but_those_of_one_plate():
+    plates = [SplitRecord("leave-plate-out", ["alone"], "", "0", {}, {"compounds": ["a"]}, []),
+              SplitRecord("leave-plate-out", [], "", "0", {}, {"compounds": ["a", "alone"]}, [])]
+    assert decisions.trained_compounds(described(plates[0], plates)) == ["a"]
+    assert decisions.trained_compounds(described(plates[1], None)) == ["a", "alone"]
+
+
+def described(split: SplitRecord, folds: list[SplitRecord] | None) -> EvaluationDescription:
+    return EvaluationDescription(
         checkpoint="last.safetensors", step=1, compounds=[], control="DMSO", channels=[], classes=[], notes=[],
         aggregate_wells="mean", aggregate_treatments="median", tta="none", head="softmax", seed=0, split=split,
-        environment={}, folds=fold)
-    assert decisions.trained_compounds(found) == expected
+        environment={}, folds=folds and [FoldDescription("folder", "last.safetensors", each) for each in folds])

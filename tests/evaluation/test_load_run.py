@@ -34,6 +34,7 @@ def select(checkpoint, **settings) -> EvaluationSites:
 def test_every_score_tells_what_its_training_and_its_table_left_out(tiny_screen, tmp_path):
     saved = trained(tiny_screen, [LEFT_OUT])
     assert select(saved).notes == [LEFT_OUT]
+    assert run.is_whole(EvaluationSettings(checkpoint="run"), saved, select(saved))
     (tmp_path / "a_B02_DNA.tif").unlink()
     other = select(saved, sites=str(tiny_screen), out="o", available=True)
     assert other.notes[1:] == [
@@ -46,8 +47,10 @@ def test_held_out_fields_whose_images_are_gone_are_left_out_where_that_is_asked_
     saved = trained(tiny_screen)
     (tmp_path / "b_B02_RNA.tif").unlink()
     with pytest.raises(DataError, match=r"1 of 6 image files cannot be used; .* go on with the rest by --available true"):
-        select(saved)
-    found = select(saved, available=True)
+        select(saved, profiles="held-out")
+    asked = EvaluationSettings(checkpoint="run", available=True)
+    assert not run.is_whole(asked, saved, select(saved, available=True))  # known compounds of a part are not kept
+    found = select(saved, available=True, profiles="held-out")
     assert (found.table.frame["well"].tolist(), found.is_scored.all()) == (["C03", "D03"], True)
     assert found.notes[0].startswith("1 of 12 sites are left out")
     for well in "CD":
@@ -59,7 +62,7 @@ def test_held_out_fields_whose_images_are_gone_are_left_out_where_that_is_asked_
 def test_a_pack_has_all_its_fields_and_the_trainings_own_table_its_unit():
     saved = SimpleNamespace(settings=config.from_flat({"preset": "supervised", "packed": "p"}).flat(), channels=["DNA"])
     with pytest.raises(UsageError, match="--available true is for image files"):
-        load_run._data_settings(EvaluationSettings(checkpoint="run", available=True), saved)
+        load_run.data_settings(EvaluationSettings(checkpoint="run", available=True), saved)
     with pytest.raises(UsageError, match="--concentration-unit nM is of another table"):
         EvaluationSettings(checkpoint="run", concentration_unit="nM")
 

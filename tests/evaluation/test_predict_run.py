@@ -148,6 +148,7 @@ def test_all_that_decides_is_listed_by_treatment_and_known_compounds_are_kept(ev
     decided, treatments = decisions.read(folder), results.read_table(folder, "treatments")
     known = [f"{name}-{number}" for name in PERIODS for number in range(2)]
     assert sorted(decided["Metadata_Compound"]) == sorted([*known, "new"])
+    assert load_run.LEARNT_APART in results.read_description(folder).notes
     assert set(decided["Trained"]) == {"False"}  # each is predicted by a read-out that was fitted without it
     shares = treatments.filter(like="Probability_").max(axis=1) / treatments.filter(like="Probability_").sum(axis=1)
     expected = dict(zip(treatments["Metadata_Compound"], shares, strict=True))

@@ -11,7 +11,8 @@ import pytest
 from mscnn.core.errors import DataError, UsageError
 from mscnn.data.tables.assays import Assays
 from mscnn.data.tables.splits import SplitRecord
-from mscnn.evaluation import aggregate, assay_scores, prediction_table, readout_scores, results, scoring
+from mscnn.evaluation import aggregate, assay_scores, decisions, prediction_table, readout_scores, results, scoring
+from mscnn.evaluation import combine_folds as combine
 from mscnn.evaluation.combine_folds import combine_folds
 from mscnn.evaluation.results import EvaluationDescription
 from mscnn.readout.choice import Choice, Judgement
@@ -29,7 +30,8 @@ def fold(folder, rows, control="DMSO", notes=(), trained=(), method="leave-compo
     table.insert(8, "Predicted_MOA", table[CLASSES].idxmax(axis=1).str.removeprefix("Probability_"))
     folder.mkdir()
     table.to_parquet(folder / results.FIELDS, index=False)
-    split = SplitRecord(method, held_out=[], leaks=leaks, sha256="0", sites={}, unlearnable=[],
+    alone = [f"{row[0]} {row[1]}" for row in rows if row[3].lower() == control.lower()]  # control wells that are held out
+    split = SplitRecord(method, held_out=[], leaks=leaks, sha256="0", sites={}, unlearnable=[], wells=alone,
                         trained={"compounds": list(trained), "weeks": ["Week2"]})
     (folder / results.EVALUATION).write_text(json.dumps(EvaluationDescription(
         checkpoint="last.safetensors", step=1, compounds=[], control=control, channels=["DNA"],
@@ -114,6 +116,25 @@ def test_folds_that_were_trained_on_what_they_are_scored_on_are_refused(folds, t
         combine_folds([*folds, weeks], tmp_path / "all")
     assert refusal.value.details == ["week Week2"]
     assert combine_folds([fold(tmp_path / "random", rows, trained=["y"], leaks="all")], tmp_path / "random-all")
+
+
+def test_control_wells_that_were_not_held_out_are_refused(folds, tmp_path):
+    described = json.loads((folds[1] / results.EVALUATION).read_text())
+    (folds[1] / results.EVALUATION).write_text(json.dumps(described | {"split": described["split"] | {"wells": []}}))
+    with pytest.raises(DataError, match="was trained on what it is scored on") as refusal:
+        combine_folds(folds, tmp_path / "all")
+    assert refusal.value.details == ["well P2 B04"]
+
+
+def test_folds_with_wells_of_one_treatment_say_that_their_profiles_are_not_compared(folds, tmp_path, caplog):
+    for folder in folds:
+        decided = dict.fromkeys(decisions.COLUMNS, "") | {
+            "Metadata_Compound": "a", "Metadata_Concentration": 1.0, "Similarity": 0.5}
+        pd.DataFrame([decided]).to_csv(folder / results.DECISIONS, index=False)
+    with caplog.at_level("INFO"):
+        combine_folds(folds, tmp_path / "all")
+    assert f"activity is not known ({combine.SEVERAL})" in caplog.text
+    assert decisions.read(tmp_path / "all")["Nearest_Compound"].tolist() == ["", ""]
 
 
 def test_folds_that_were_cut_off_or_aggregated_otherwise_are_refused(folds, tmp_path):

@@ -62,7 +62,7 @@ def test_a_rank_that_fails_ends_the_job_with_its_reason_once(new_run, undisturbe
     output = run.output.read_text()
     assert process.returncode != 0
     assert seconds < timeout + LIMIT, output
-    assert len(re.findall(says, output)) == 1, output
+    assert len(re.findall(says, re.sub(r"(?m)^ *traceback : .*$", "", output))) == 1, output  # which torchrun repeats
     assert len(run.errors()) <= 1, output
     assert re.search(says, run.status()["reason"]), run.status()
     assert run.status()["status"] == "failed"
@@ -88,7 +88,7 @@ def test_over_mpi_a_rank_that_fails_ends_the_job_too(new_run, mpiexec, fault_row
     assert seconds < timeout + LIMIT, output
     assert len(run.errors()) <= 1, output
     if fault != "kill":  # of which mpiexec speaks, and ends all
-        assert len(re.findall(says, output)) == 1, output
+        assert len(re.findall(says, re.sub(r"(?m)^ *traceback : .*$", "", output))) == 1, output  # which torchrun repeats
     assert all(checkpoint.load(path) for path in checkpoint.list_checkpoints(run.run_dir / "checkpoints"))
     fault_row(f"{what}, over MPI", "reported by mpiexec" if fault == "kill" else "reported once", seconds)
 
@@ -221,7 +221,7 @@ def test_evaluation_is_the_same_to_the_byte_on_any_ranks(undisturbed, fault_scre
     found = [tables(evaluated(("evaluate.py", "--checkpoint", undisturbed.run_dir, "--threads", "1", "--microbatch", "2",
                                "--oversubscribe", "true", "--sites", some, "--image-root", fault_screen.parent,
                                "--examples", "0", "--out", tmp_path / str(ranks)), ranks)) for ranks in (1, 2, 3, 4)]
-    assert len(found[0]) == 5
+    assert {"decisions.csv", "predictions.csv", "wells.csv", "scores.json"} <= {*found[0]}
     assert all(each == found[0] for each in found)
     fault_row(f"evaluation of {fields} fields on 1 to 4 ranks", "the same tables to the byte")
 

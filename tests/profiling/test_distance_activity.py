@@ -103,7 +103,13 @@ def test_single_wells_have_a_q_and_active_ones_come_first():
         "q is of the distance from control wells (replicates cannot decide: each treatment has one well only; add "
         "replicate wells); by 48 distances of control wells p is 0.002 or more")
     assert "for a q < 0.05 2 of 30 treatments must be so far" in found.note
-    assert hits["Effect_Size"].notna().all()
+
+
+def test_the_effect_is_the_distance_that_was_tested():
+    wells = screen(active=0, treatments=40)
+    _, hits = chosen(wells)
+    assert stats.spearmanr(hits["Effect_Size"], -hits["P_Value"]).statistic > 0.99  # one null: alike but for ties
+    assert hits["Effect_Size"].median() == pytest.approx(1, abs=0.1)  # wells like control wells
 
 
 def test_control_wells_that_pose_as_compounds_are_not_active():

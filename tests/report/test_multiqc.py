@@ -84,7 +84,7 @@ def test_a_check_replaces_the_sections_of_an_earlier_one(tiny_screen, tmp_path):
         "00123": {"fields": 12, "wells": 12, "compounds": 3, "controls": 3, "problems": 0}}
     assert not (out / multiqc.PROBLEMS).exists()
     (tmp_path / "a_B02_DNA.tif").unlink()
-    with pytest.raises(DataError, match="1 problems"):
+    with pytest.raises(DataError, match="1 problem,"):
         check.main(["--sites", str(tiny_screen), "--out", str(out)])
     assert section(out / multiqc.PLATES)["00123"]["problems"] == 1
     assert list(section(out / multiqc.PROBLEMS)) == ["files are missing"]

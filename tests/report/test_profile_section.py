@@ -1,11 +1,10 @@
 """What the report shows of the profiles of an evaluation."""
 
-from pathlib import Path
 
-import jinja2
 import pytest
 
 from mscnn.evaluation import profile_scores
+from mscnn.report import html as report
 from mscnn.report import profile_section
 from tests.evaluation.test_profile_scores import RULES
 from tests.profiling.drawn import screen
@@ -23,11 +22,7 @@ def written(tmp_path, monkeypatch):
 
 
 def html(shown) -> str:
-    folder = Path(profile_section.__file__).parent / "templates"
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(folder), autoescape=True,
-                                     undefined=jinja2.StrictUndefined)
-    environment.filters["whole"] = lambda share: f"{100 * share:.0f} %"
-    return environment.get_template("profiles.html").module.section(shown)
+    return report.environment().get_template("profiles.html").module.section(shown)
 
 
 def test_numbers_lists_and_notes_are_shown(written):

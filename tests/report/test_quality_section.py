@@ -2,14 +2,13 @@
 
 import base64
 import re
-from pathlib import Path
 from types import SimpleNamespace
 
-import jinja2
 import numpy as np
 import pandas as pd
 
 from mscnn.data.tables.left_out import LeftOut
+from mscnn.report import html as report
 from mscnn.report import quality_section
 
 DESCRIPTION = SimpleNamespace(control="dmso", left_out=None)
@@ -28,11 +27,7 @@ def fields(num: int = 60, **changed: object) -> pd.DataFrame:
 
 
 def html(shown: quality_section.ShownQuality, description: object = DESCRIPTION) -> str:
-    folder = Path(quality_section.__file__).parent / "templates"
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(folder), autoescape=True,
-                                     undefined=jinja2.StrictUndefined)
-    environment.filters["percent"] = lambda share: f"{100 * share:.1f} %"
-    return environment.get_template("quality.html").module.section(shown, description)
+    return report.environment().get_template("quality.html").module.section(shown, description)
 
 
 def test_flags_are_counted_by_plate_and_the_worst_fields_come_first():

@@ -407,7 +407,7 @@ BIAS = CONTENT["network"]["classify.bias"]
     (put("settings", sites=5), "its settings sites is not"),
     (put("settings", normalise="other"), "its settings normalise is not"),
     (put("settings", image_size="large"), "image-size must be HEIGHTxWIDTH"),
-    (put("settings", epochs=0), "epochs must be at least 1"),
+    (put("settings", epochs=-1), "epochs must be 0 or more"),
     (put("settings", tta=torch.zeros(2)), "its settings tta is not"),
     (without("split", "leaks"), "its split leaks is not"),
     (without("split", "trained"), "its split trained is not"),

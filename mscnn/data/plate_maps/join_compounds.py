@@ -145,7 +145,8 @@ def _unmatched(wells: pd.DataFrame, joined: pd.DataFrame, is_found: pd.Series, r
     without = [name for name in absent if identity.normal_form(name) not in known]
     num_all = wells["compound"][treated].nunique()
     if without:
-        lines.append(f"{len(without)} of {num_all} compounds are not in the table of compounds: {examples(without)}")
+        lines.append(f"{len(without)} of {num_all} compounds are not in the table of compounds, so that their "
+                     f"mechanism is not known: {examples(without)}")
         lines += _near(without, compounds)
     if len(absent) > len(without):
         other = [name for name in absent if identity.normal_form(name) in known]

@@ -13,7 +13,7 @@ from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
 from mscnn.data.tables import wells as well_names
-from mscnn.evaluation import profile_scores, results
+from mscnn.evaluation import results
 from mscnn.evaluation.aggregate import PROBABILITY
 from mscnn.report import palette
 from mscnn.report.page import pictures, places, plates, plots, treatments
@@ -73,6 +73,12 @@ def explore(run: Run, placed: PlacedTreatments, styles: dict[str, tuple[str, str
                     _missing(run.decisions, run.quality, of_pictures, left_out, placed))
 
 
+def _least_p(run: Run) -> float:
+    """Return the least p of "none of the known": 1 / (1 + compounds whose mechanism was left out); 0 where not measured."""
+    known = next(iter(run.profile_scores.tables.values())).numbers.known if run.profile_scores else None
+    return 1 / (1 + known.left_out) if known else 0.0
+
+
 def to_json(document: Any) -> str:
     """Return JSON that no name can leave: "<" is escaped, and so are the line ends that scripts know and JSON does not."""
     text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -81,12 +87,6 @@ def to_json(document: Any) -> str:
 
 def _first_places(placed: PlacedTreatments) -> np.ndarray:
     return placed.projections[0].places_T2 if placed.projections else np.zeros((0, 2))
-
-
-def _least_p(run: Run) -> float:
-    """Return the least p of none of the known that so many left-out compounds allow; 0 where their number is not known."""
-    scores = run.profile_scores.tables.get(profile_scores.NETWORK) if run.profile_scores else None
-    return 1 / (1 + scores.numbers.known.left_out) if scores and scores.numbers.known.left_out else 0.0
 
 
 def _holds(column: pd.Series) -> bool:

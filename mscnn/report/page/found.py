@@ -5,10 +5,10 @@ from urllib.parse import urlencode
 
 import pandas as pd
 
+from mscnn.evaluation.decisions import NEAR
 from mscnn.report.page.treatments import COMPOUND, DOSE
 
 HITS = 10        # that are named, at most
-NEAR = 0.1  # p of none of the known up to which a known mechanism is believable
 
 
 @dataclass(frozen=True)

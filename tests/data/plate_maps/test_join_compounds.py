@@ -28,7 +28,7 @@ def test_mechanisms_are_found_by_name_in_any_spelling(tmp_path):
 def test_near_misses_and_compounds_without_a_row_are_listed(tmp_path):
     joined = join(tmp_path, "well,drug\nA1,aphidicolin\nA2,zzz\nA3,DMSO\nA4,b\n", "name,moa\naphidicoline,m\nother,m\nb,\n")
     assert joined.lines == (
-        "2 of 3 compounds are not in the table of compounds: aphidicolin, zzz",
+        "2 of 3 compounds are not in the table of compounds, so that their mechanism is not known: aphidicolin, zzz",
         "'aphidicolin' is not in the table of compounds, which has 'aphidicoline'",
         "1 of 3 compounds have no mechanism in the table of compounds: b",
         "2 of 3 rows of the table of compounds have no wells")

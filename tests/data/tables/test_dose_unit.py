@@ -28,9 +28,10 @@ def test_a_mixture_is_told(caplog):
     assert "concentrations have several units: %, nM" in caplog.text
 
 
-def test_the_setting_counts_before_the_table(tiny_screen):
+def test_the_setting_counts_before_the_table(tiny_screen, caplog):
     text = tiny_screen.read_text()
     assert read_screen(config.Table(sites=str(tiny_screen))).unit == ""
     tiny_screen.write_text(text.replace("Metadata_Concentration", "Metadata_Concentration (nM)"))
     assert read_screen(config.Table(sites=str(tiny_screen))).unit == "nM"
     assert read_screen(config.Table(sites=str(tiny_screen), concentration_unit="uM")).unit == "\u00b5M"
+    assert "the table says that concentrations are in nM, and they are shown in \u00b5M" in caplog.text

@@ -165,7 +165,7 @@ def test_the_record_restores_only_over_the_same_table(tmp_path):
     summary = json.loads((tmp_path / "split.json").read_text())
     assert summary["sha256"] == record.sha256
     assert list(summary) == ["method", "held_out", "leaks", "sha256", "sites", "trained", "unlearnable",
-                             "wells", "control_wells", "meaning", "chosen"]
+                             "wells", "control_wells", "meaning", "chosen", "left_out"]
     assert replace(SplitRecord.from_json(summary), sides=record.sides) == record
 
 

@@ -108,9 +108,23 @@ def test_a_report_of_a_folder_of_an_evaluation_needs_no_run_and_no_known_mechani
     text = (folder / "report.html").read_text()
     active = (decisions.read(folder)["Active"] == "True").sum()
     assert f"<strong>{active} of 8 treatments</strong> differ from the control wells" in text
+    assert "whether a mechanism is known cannot be told" not in text
     assert 'href="#treatment=compound+000' in text  # hits come first, each a link
     assert 'id="scores"' not in text
     assert "BBBC021" not in text
+
+
+def test_where_no_p_can_be_small_the_page_says_so_as_the_console_does(monkeypatch, tmp_path):
+    folder = draw(DrawnScreen(wells=24, compounds=4, controls=4, picture=0), tmp_path / "drawn")
+    html.write([run.read(folder)], folder / "report.html")
+    assert "near to a known mechanism" in (folder / "report.html").read_text()
+    known = SimpleNamespace(numbers=SimpleNamespace(known=SimpleNamespace(left_out=3)))
+    assert data._least_p(SimpleNamespace(profile_scores=SimpleNamespace(tables={"network": known}))) == 0.25
+    monkeypatch.setattr(data, "_least_p", lambda run: 0.25)
+    html.write([run.read(folder)], folder / "report.html")
+    text = (folder / "report.html").read_text()
+    assert "cannot be told: with so few known compounds p of none of the known is at least 0.25" in text
+    assert "near to a known mechanism" not in text
 
 
 @pytest.mark.parametrize("screen", [
