@@ -30,9 +30,17 @@ from mscnn.core.settings import (
     setting,
 )
 
+LEFT_OUT_FLAGS = "blurred,saturated,debris,empty,dim,bright"  # of --leave-out, unless others are named
 SCREENS = ("bbbc021", "sites", "packed")  # settings that name a screen
 PLATE_SETTINGS = ("plate_sites", "plate_reference", "plate_camera_offset", "plate_illumination", "plate_scaling",
                   "plate_transform")
+
+
+def check_leave_out(file: str | None, flags: str) -> None:
+    """Raise UsageError for flags that are named without the file that has them."""
+    if not file and flags != LEFT_OUT_FLAGS:
+        raise UsageError(f"--leave-out-flags {flags} goes with --leave-out CSV, which is not given; name the quality.csv "
+                         "that `mscnn check` wrote, or leave the flags out")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,13 +75,14 @@ class Table(Settings):
 
     leave_out: str | None = setting(None, "quality.csv that `mscnn check` wrote, whose flagged fields are left out",
                                     common=False, metavar="CSV")
-    leave_out_flags: str = setting("blurred,saturated,debris,empty,dim,bright", "with --leave-out: which flags; there is "
-                                   "edge, too", common=False, metavar="FLAG,...")
+    leave_out_flags: str = setting(LEFT_OUT_FLAGS, "with --leave-out: which flags; there is edge, too",
+                                   common=False, metavar="FLAG,...")
 
     def __post_init__(self):
         super().__post_init__()
         if self.concentration_unit is not None:
             object.__setattr__(self, "concentration_unit", units.one_spelling(self.concentration_unit))
+        check_leave_out(self.leave_out, self.leave_out_flags)
         named = [f"--{name} {getattr(self, name)}" for name in SCREENS if getattr(self, name) is not None]
         if len(named) != 1:
             raise UsageError("name the screen by exactly one of --bbbc021 DIR, --sites CSV and --packed DIR, got "

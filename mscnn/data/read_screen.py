@@ -62,7 +62,7 @@ def _read(settings: config.Table, problems: list[Problem] | None) -> SiteTable:
     assert settings.sites, "settings name a pack, BBBC021 or a CSV of sites"
     channels = tuple(name.strip() for name in (settings.channels or "").split(",") if name.strip())
     return read_sites(Path(settings.sites), image_root=root, channels=channels, columns=parse_columns(settings.columns),
-                      control=settings.control, follow_links=links, problems=problems)
+                      control=settings.control, follow_links=links, unit=settings.concentration_unit, problems=problems)
 
 
 def allowed_folders(named: str | None) -> tuple[Path, ...]:

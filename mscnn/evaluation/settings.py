@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mscnn.core.config import SCREENS, Parallel
+from mscnn.core.config import LEFT_OUT_FLAGS, SCREENS, Parallel, check_leave_out
 from mscnn.core.errors import UsageError
 from mscnn.core.settings import REQUIRED, NonNegativeInt, PositiveInt, setting
 
@@ -45,8 +45,7 @@ class EvaluationSettings(Parallel):
     leave_out: str | None = setting(None, "quality.csv of the other table, whose flagged fields are left out; of "
                                           "the training's own table, those that the training left out",
                                     common=False, metavar="CSV")
-    leave_out_flags: str = setting("blurred,saturated,debris,empty,dim,bright", "with --leave-out: which flags",
-                                   common=False, metavar="FLAG,...")
+    leave_out_flags: str = setting(LEFT_OUT_FLAGS, "with --leave-out: which flags", common=False, metavar="FLAG,...")
     quality: bool = setting(True, "measure focus, saturation, debris and cells of each field that is read", common=False)
     examples: NonNegativeInt = setting(
         12, "fields of wrong, right and new treatments, in turn, that are shown with what each channel and scale adds to "
@@ -68,6 +67,7 @@ class EvaluationSettings(Parallel):
         if self.leave_out and not self.another():
             raise UsageError(f"--leave-out {self.leave_out} goes with another table, by --sites, --bbbc021 or --packed; of "
                              "the training's own, the fields that the training left out are left out anyway")
+        check_leave_out(self.leave_out, self.leave_out_flags)
         if sum(name is not None for name in (self.data, *(getattr(self, name) for name in SCREENS))) > 1:
             raise UsageError("--data names the training's own table, --sites, --bbbc021 and --packed another one; "
                              "give one of them")

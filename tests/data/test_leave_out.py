@@ -12,6 +12,7 @@ from mscnn.data.read_screen import read_screen
 from mscnn.data.tables import splits
 from mscnn.data.tables.left_out import LeftOut
 from mscnn.data.tables.site_table import SiteTable
+from mscnn.evaluation.settings import EvaluationSettings
 from mscnn.training import prepare_data
 from tests.conftest import make_table
 
@@ -74,6 +75,15 @@ def test_a_file_that_cannot_be_used_is_refused(table, tmp_path, rows, columns, m
 def test_an_unknown_flag_on_the_command_line_is_refused(table, tmp_path):
     with pytest.raises(UsageError, match="--leave-out-flags ugly: ugly is no flag"):
         leave_out(table, write(tmp_path / "q.csv", ["P1,B02,1,dim"]), "ugly")
+
+
+@pytest.mark.parametrize("settings", [
+    lambda flags: config.Table(sites="sites.csv", leave_out_flags=flags),
+    lambda flags: EvaluationSettings(checkpoint="run", sites="sites.csv", out="out", leave_out_flags=flags)])
+def test_flags_without_a_file_of_flags_are_refused(settings):
+    assert settings(ALL).leave_out is None
+    with pytest.raises(UsageError, match="--leave-out-flags edge goes with --leave-out CSV, which is not given"):
+        settings("edge")
 
 
 def test_a_split_remembers_what_was_left_out_and_refuses_a_table_that_leaves_out_other_fields(table, tmp_path):

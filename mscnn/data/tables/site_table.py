@@ -18,7 +18,7 @@ from mscnn.core import csv_safe, identity
 from mscnn.core.errors import DataError, printable
 from mscnn.core.logs import log
 from mscnn.data.tables.assays import COMPOUND, Assays
-from mscnn.data.tables.dose_unit import table_unit
+from mscnn.data.tables.dose_unit import table_unit, unlike_units
 from mscnn.data.tables.image_columns import image_sources
 from mscnn.data.tables.image_source import without_folders
 from mscnn.data.tables.left_out import LeftOut
@@ -124,14 +124,15 @@ class SiteTable:
 
 def read_sites(path: Path, *, image_root: Path | None = None, channels: tuple[str, ...] = (),
                columns: dict[str, str] | None = None, control: str = "DMSO", follow_links: Sequence[Path] = (),
-               problems: list[Problem] | None = None) -> SiteTable:
+               unit: str | None = None, problems: list[Problem] | None = None) -> SiteTable:
     """Read the site table of any screen.
 
     path: the CSV; image_root: where image paths start (default: the CSV's folder); channels: which channels and their
     order (LoadData style), or the names of the channels inside each file (a single file a site);
     columns: {role: column} where a column is not recognised; control: the compound of untreated wells; follow_links:
-    folders that links below the image root may lead to.
-    Raises DataError listing every unknown column; or every duplicate site, bad concentration or name, all kinds at once.
+    folders that links below the image root may lead to; unit: of all concentrations, whatever the table says.
+    Raises DataError listing every unknown column; or every duplicate site, bad concentration, unlike unit or name, all
+    kinds at once.
     problems: a list to add the latter to instead; the frame's index then counts rows as the file does, and a file name
     that must not be followed is "".
     """
@@ -151,7 +152,7 @@ def read_sites(path: Path, *, image_root: Path | None = None, channels: tuple[st
                                            follow_links)
     if (sizes := pixel_sizes(table)) is not None:
         frame[PIXEL_SIZE] = sizes
-    found += find_faults(frame, str(path), names)
+    found += [*find_faults(frame, str(path), names), *([] if unit else unlike_units(table, frame, path))]
     if problems is None:
         refuse(found, path)
     absent = [role for role in METADATA if role not in roles]
