@@ -136,6 +136,7 @@ def test_where_no_p_can_be_small_the_page_says_so_as_the_console_does(monkeypatc
 def test_small_screens_have_a_page(tmp_path, screen):
     folder = draw(screen, tmp_path / "drawn")
     assert html.write([run.read(folder)], folder / "report.html") > 1_000_000
+    assert "mscnn baselines" not in (folder / "report.html").read_text()  # which read a run, and there is none
 
 
 def test_pictures_stop_at_the_limit_and_those_of_the_control_stay(tmp_path, monkeypatch):
