@@ -112,6 +112,8 @@ def evaluate(settings: EvaluationSettings) -> Evaluation | None:
     reference = known_reference.in_unit(reference, saved, _unit(saved, sites))
     notes = sites.notes + notes + predicted.notes + checkpoint.caveats(path, saved)
     notes += [reference.note] if reference.note else []
+    if settings.another() and (note := load_run.note_scaled_by_controls(saved, sites.scored())):
+        notes.append(note)
     notes += [f"{no_predictions}; no mechanism is predicted"] if no_predictions else []
     calibrated_by = _calibrated_by(saved, path) if settings.another() and not no_predictions else None
     for note in notes:
