@@ -114,14 +114,20 @@ def _bounded(shares_TK: np.ndarray, temperature: float, compounds: int) -> np.nd
 
 
 def log_confidence(found: TreatmentConfidence) -> None:
-    """Log the temperature and what it does, on one line, or why there is none."""
+    """Log the temperature and what it does, on one line, or why there is none.
+
+    A temperature at an end of TEMPERATURES_G, where a better one may lie beyond, is told.
+    """
     if found.temperature is None:
         log.info("confidence of treatments: %s", found.note or "calibrated by inner folds of the training compounds")
         return
+    at = [end for limit, end in ((TEMPERATURES_G[0], "least"), (TEMPERATURES_G[-1], "highest"))
+          if np.isclose(found.temperature, limit)]
+    bound = f", the {at[0]} that is tried," if at else ""
     errors = "" if found.error_before is None or found.error_after is None else (
         f"; expected calibration error {found.error_before:.3f}, and {found.error_after:.3f} by temperatures of the other "
         "compounds")
-    log.info("confidence of treatments: temperature %.2f, fitted to %s of %s%s%s", found.temperature,
+    log.info("confidence of treatments: temperature %.2f%s fitted to %s of %s%s%s", found.temperature, bound or ",",
              counted(found.treatments, "treatment"), counted(found.compounds, "compound"), errors,
              f"; {found.note}" if found.note else "")
 

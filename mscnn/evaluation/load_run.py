@@ -39,6 +39,8 @@ SEEN_ALL = "one label-free network for all folds: it has seen the images of what
            "(transductive); each compound is predicted by a read-out that was fitted without it"
 LEARNT_APART = "the network was trained on these wells, and taught that control wells are alike and other treatments are " \
                "not: wells without effect seem active more often than q says; confirm hits by new wells"
+SCALED = ("plates are scaled by their control wells, so the false positives among these are a little too few: wells "
+          "that take no part in the scaling would be called more often")
 SEEN = "the network has seen images of what it is scored on, without labels (--transductive)"
 
 
@@ -215,6 +217,17 @@ def predict_sites(checkpoint: Checkpoint, network: MCNN, fields: FieldReader, ra
     if not np.isfinite(probabilities).all():
         raise DataError(f"{source}: the network gives scores that are not finite; train again")
     return probabilities, features
+
+
+def note_scaled_by_controls(checkpoint: Checkpoint, table: SiteTable) -> str:
+    """Return a doubt about false positives of another table whose control wells scale their own plates, "" for none.
+
+    A chosen read-out may centre features by the control wells of each plate, and --normalise plate scale pixels by them.
+    """
+    data = config.from_flat(checkpoint.settings).data
+    by_pixels = data.normalise == "plate" and identity.is_same(data.plate_reference or table.control, table.control)
+    by_features = checkpoint.readout is not None and checkpoint.readout.facts.get("plates") is not None
+    return SCALED if (by_pixels or by_features) and table.is_control().any() else ""
 
 
 def data_settings(settings: EvaluationSettings, checkpoint: Checkpoint) -> config.Data:

@@ -125,6 +125,8 @@ def evaluate(settings: EvaluationSettings) -> Evaluation | None:
     own_notes = [note for note in sites.notes if note != load_run.SEEN_ALL or not no_predictions]
     notes = own_notes + notes + predicted.notes + checkpoint.caveats(path, saved)
     notes += [reference.note] if reference.note else []
+    if settings.another() and (note := load_run.note_scaled_by_controls(saved, sites.scored())):
+        notes.append(note)
     notes += [f"{no_predictions}; no mechanism is predicted"] if no_predictions else []
     calibrated_by = _calibrated_by(saved, path) if settings.another() and not no_predictions else None
     for note in notes:

@@ -104,3 +104,13 @@ def test_wells_of_compounds_that_were_trained_on_calibrate_no_other_screen(leaks
     found = run._calibrated_by(saved, tmp_path / "checkpoints" / "last.safetensors")
     assert found.how == expected
     assert (found.note == run.LEARNT) == (expected == "none")
+
+
+@pytest.mark.parametrize(("temperature", "told"), [
+    (0.1, "temperature 0.10, the least that is tried, fitted"),
+    (100, "temperature 100.00, the highest that is tried, fitted"),
+    (1.0, "temperature 1.00, fitted")])
+def test_the_log_says_where_the_temperature_is_at_the_end_of_what_is_tried(temperature, told, caplog):
+    caplog.set_level("INFO")
+    confidence.log_confidence(confidence.TreatmentConfidence("temperature", temperature, 4, 2))
+    assert told in caplog.text

@@ -9,11 +9,13 @@ from mscnn.core import config
 from mscnn.core.errors import DataError, UsageError
 from mscnn.core.presets import PRESETS
 from mscnn.data.read_screen import read_screen
+from mscnn.data.tables.site_table import read_sites
 from mscnn.data.tables.splits import make_split, to_record
 from mscnn.distributed.world import World
 from mscnn.evaluation import load_run, run
 from mscnn.evaluation.load_run import EvaluationSites
 from mscnn.evaluation.settings import EvaluationSettings
+from mscnn.readout.record import ReadoutRecord
 
 LEFT_OUT = "3 of 15 sites are left out"
 
@@ -78,3 +80,14 @@ def test_doses_of_another_table_have_its_own_unit_else_the_trainings(tiny_screen
     sites = select(saved, sites=str(tiny_screen), out="o", **asked)
     saved.step = 1
     assert run._describe(saved, sites, tiny_screen, tiny_screen, [], []).unit == shown
+
+
+@pytest.mark.parametrize(("settings", "plates", "is_told"), [
+    ({}, None, False), ({}, ["P1"], True), ({"normalise": "plate"}, None, True),
+    ({"normalise": "plate", "plate_reference": "other"}, None, False)])
+def test_false_positives_of_plates_that_their_own_control_wells_scale_have_a_note(tiny_screen, settings, plates, is_told):
+    saved = trained(tiny_screen, **settings)
+    saved.readout = ReadoutRecord({"plates": plates})
+    table = read_sites(tiny_screen)
+    assert load_run.note_scaled_by_controls(saved, table) == (load_run.SCALED if is_told else "")
+    assert load_run.note_scaled_by_controls(saved, table.select(~table.is_control())) == ""
