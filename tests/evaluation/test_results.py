@@ -120,7 +120,8 @@ def test_folds_that_were_trained_on_what_they_are_scored_on_are_refused(folds, t
 
 def test_control_wells_that_were_not_held_out_are_refused(folds, tmp_path):
     described = json.loads((folds[1] / results.EVALUATION).read_text())
-    (folds[1] / results.EVALUATION).write_text(json.dumps(described | {"split": described["split"] | {"wells": []}}))
+    (folds[1] / results.EVALUATION).write_text(json.dumps(described | {"split": described["split"] | {
+        "wells": [], "trained": described["split"]["trained"] | {"compounds": ["DMSO"]}}}))
     with pytest.raises(DataError, match="was trained on what it is scored on") as refusal:
         combine_folds(folds, tmp_path / "all")
     assert refusal.value.details == ["well P2 B04"]
