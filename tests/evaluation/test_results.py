@@ -121,8 +121,7 @@ def test_folds_that_were_trained_on_what_they_are_scored_on_are_refused(folds, t
 def test_control_wells_that_were_not_held_out_are_refused(folds, tmp_path):
     described = json.loads((folds[1] / results.EVALUATION).read_text())
     (folds[1] / results.EVALUATION).write_text(json.dumps(described | {"split": described["split"] | {
-        "wells": [], "trained": described["split"]["trained"] | {
-            "compounds": [*described["split"]["trained"]["compounds"], "DMSO"]}}}))
+        "wells": [], "trained": described["split"]["trained"] | {"compounds": ["DMSO"]}}}))
     with pytest.raises(DataError, match="was trained on what it is scored on") as refusal:
         combine_folds(folds, tmp_path / "all")
     assert refusal.value.details == ["well P2 B04"]
@@ -259,3 +258,23 @@ def test_files_of_assays_that_do_not_belong_together_are_refused(tmp_path):
         with pytest.raises(DataError, match=message):
             results.read_table(folder, "compounds")
         path.write_text(written)
+
+
+def test_evaluations_of_the_last_version_are_read_and_scored_as_one(folds, tmp_path):
+    old = {"evaluation.json": {"checkpoint", "step", "compounds", "control", "channels", "classes", "notes",
+                               "aggregate_wells", "aggregate_treatments", "tta", "head", "seed", "split", "environment"},
+           "scores.json": {"fields", "wells", "treatments", "compounds", "readout", "calibration", "left_out_mechanism",
+                           "assays"}}
+    of_split = {"method", "held_out", "leaks", "sha256", "sites", "trained", "unlearnable"}
+    for folder in folds:
+        for name, entries in old.items():
+            written = json.loads((folder / name).read_text())
+            kept = {entry: value for entry, value in written.items() if entry in entries}
+            if "split" in kept:
+                kept["split"] = {entry: value for entry, value in kept["split"].items() if entry in of_split}
+                kept["split"]["trained"].pop("plates", None)
+            (folder / name).write_text(json.dumps(kept))
+    assert results.read_scores(folds[0]).controls is None
+    assert (results.read_description(folds[0]).unit, results.read_description(folds[0]).left_out) == ("\u00b5M", None)
+    combine_folds(folds, tmp_path / "all")
+    assert results.read_scores(tmp_path / "all").fields.total == 3
