@@ -213,7 +213,7 @@ def test_the_command_writes_a_table_and_json_and_leaves_no_files(tmp_path, monke
 def test_all_measurements_are_named_where_none_is(entry):
     done = run_python(*entry, "read")
     assert done.returncode == 2
-    assert ("there is no command read; see --help (commands: collective, curves, labels, layers, loader, report, "
+    assert ("there is no command read; see --help (commands: activity, collective, curves, labels, layers, loader, report, "
             "scaling, scaling-worker, step, step-worker, table)"
             in done.stderr)
     done = run_python(*entry, "--help")
