@@ -58,8 +58,8 @@ def draw(screen: DrawnScreen, out: Path) -> Path:
     treatments = wells[wells["Metadata_Compound"] != CONTROL].drop_duplicates(
         ["Metadata_Compound", "Metadata_Concentration"]).reset_index(drop=True)
     if screen.decided:
-        csv_safe.write_csv(_decisions(treatments, fields, classes, rng), out / "decisions.csv")
-        _quality(wells, rng).to_parquet(out / "quality.parquet", index=False)
+        csv_safe.write_csv(_decisions(treatments, fields, classes, rng), out / results.DECISIONS)
+        _quality(wells, rng).to_parquet(out / results.QUALITY, index=False)
     if screen.picture:
         _pictures(treatments, wells, screen.picture, out / "gallery", rng)
     return out

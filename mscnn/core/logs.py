@@ -202,15 +202,23 @@ def progress(total: int, what: str, rank: int = 0, unit: str = "step", done: int
 @contextmanager
 def working(what: str) -> Iterator[None]:
     """Log every ten seconds that the block is still at work, from the fifth on, where no count says how far it is."""
-    ended, started = threading.Event(), time.monotonic()
+    started = time.monotonic()
 
-    def watch() -> None:
+    def watch(ended: threading.Event) -> None:
         pause = QUIET
         while not ended.wait(pause):
             log.info("%s  %s so far", what, clock(time.monotonic() - started))
             pause = PLAIN_INTERVAL
 
-    watcher = threading.Thread(target=watch, name="working", daemon=True)
+    with watched(watch):
+        yield
+
+
+@contextmanager
+def watched(watch: Callable[[threading.Event], object]) -> Iterator[None]:
+    """Call a function in a thread of its own while the block runs; its event is set when the block has ended."""
+    ended = threading.Event()
+    watcher = threading.Thread(target=watch, args=(ended,), name="progress", daemon=True)
     watcher.start()
     try:
         yield

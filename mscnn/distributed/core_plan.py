@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby, zip_longest
 
+from mscnn.core.words import counted
 from mscnn.distributed.cpu_topology import Core, Topology, cpulist, name_numbers
 
 
@@ -25,7 +26,7 @@ class Plan:
 
     def describe(self) -> str:
         """Return one line: cores 10-19 (socket 0, memory node 0), 10 threads, loader on 50-59: 40 cores for 4 ranks."""
-        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
+        threads = counted(self.threads, "thread")
         loader = "the same cores" if self.loader == self.compute else cpulist(self.loader)
         return (f"{name_numbers('core', self.compute)} ({name_numbers('socket', self.sockets)}, "
                 f"{name_numbers('memory node', self.memory_nodes)}), {threads}, loader on {loader}: {self.why}")

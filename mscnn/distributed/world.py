@@ -22,6 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mscnn.core import activity
 from mscnn.core.errors import DataError, RankLost, Result, UsageError
+from mscnn.core.words import counted
 from mscnn.distributed import heartbeat, launchers, network, rendezvous
 from mscnn.distributed.compress import bfloat16_hook
 from mscnn.distributed.launchers import RankInfo
@@ -217,7 +218,7 @@ def _require_mpi(info: RankInfo) -> None:
     """Raise UsageError unless MPI knows all ranks that were started; under the wrong MPI each rank is a job of its own."""
     size = process_group.communicator().size
     if size != info.size:
-        raise UsageError(f"MPI knows {size} rank{'s' if size > 1 else ''}, {info.launcher} started {info.size}; use "
+        raise UsageError(f"MPI knows {counted(size, 'rank')}, {info.launcher} started {info.size}; use "
                          "the mpirun of the MPI that mpi4py finds, or under srun select that MPI (--mpi=pmix for Open MPI, "
                          "--mpi=pmi2 for MPICH and Intel MPI)")
 

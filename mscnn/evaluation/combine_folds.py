@@ -8,6 +8,7 @@ from scipy import stats
 from mscnn.core import files, identity, machine
 from mscnn.core.errors import DataError
 from mscnn.core.logs import log
+from mscnn.data.tables.held_out_wells import well_names
 from mscnn.data.tables.sides import OF_WELLS
 from mscnn.data.tables.site_table import PUBLIC_SITE
 from mscnn.data.tables.splits import SplitRecord
@@ -171,5 +172,5 @@ def _leaks(fields: pd.DataFrame, split: SplitRecord, control: str) -> list[str]:
             for name in identity.in_common(column, split.trained.get(f"{kind}s", []))]
     trained_controls = identity.in_common([control], split.trained.get("compounds", []))
     alone = fields if split.method in OF_WELLS else fields.drop(treated.index) if trained_controls else fields[:0]
-    wells = {f"{plate} {well}" for plate, well in zip(alone["Metadata_Plate"], alone["Metadata_Well"], strict=True)}
+    wells = set(well_names(alone["Metadata_Plate"], alone["Metadata_Well"]))
     return [*both, *(f"well {name}" for name in sorted(wells - set(split.wells)))]

@@ -19,6 +19,7 @@ import pandas as pd
 from mscnn.core import identity
 from mscnn.core.logs import log
 from mscnn.core.records import Count, Record, Share
+from mscnn.data.tables.held_out_wells import well_names
 from mscnn.data.tables.splits import SplitRecord
 from mscnn.evaluation import plate_statistics
 from mscnn.evaluation.aggregate import MECHANISM, PROBABILITY
@@ -116,12 +117,11 @@ def score(wells: pd.DataFrame, control: str, splits: Sequence[SplitRecord]) -> C
     controls = wells[is_control]
     unit, notes = _held_out(controls, splits)
     num_plates = controls["Metadata_Plate"].nunique()
-    if not _control_classes(wells, is_control):
+    table = well_table(wells, control)
+    if table is None:
         is_untold = unit == ANOTHER_TABLE and (controls[MECHANISM] == "").all()
         why = NO_MECHANISM if is_untold else NOT_A_CLASS
         return ControlScores(unit, len(controls), num_plates, None, note="; ".join([*notes, why]))
-    table = well_table(wells, control)
-    assert table is not None
     is_control = (table["effect"] == "").to_numpy()
     return ControlScores(
         unit, len(controls), num_plates,
@@ -212,7 +212,7 @@ def _control_classes(wells: pd.DataFrame, is_control: np.ndarray) -> list[str]:
 
 def _held_out(controls: pd.DataFrame, splits: Sequence[SplitRecord]) -> tuple[str, list[str]]:
     """Return what is held out, and doubts about the control wells."""
-    names = {f"{plate} {well}" for plate, well in zip(controls["Metadata_Plate"], controls["Metadata_Well"], strict=True)}
+    names = set(well_names(controls["Metadata_Plate"], controls["Metadata_Well"]))
     if any(split.leaks for split in splits):
         return UNITS["random"], ["other fields of these wells were trained on, so the numbers flatter"]
     if names <= {well for split in splits for well in split.wells}:

@@ -28,6 +28,7 @@ from mscnn.core.files import read_yaml, write_atomically
 from mscnn.core.logs import log
 from mscnn.core.record_files import read_json
 from mscnn.core.records import KEY, Count, Record
+from mscnn.core.words import counted
 from mscnn.distributed import core_plan, cpu_topology
 from mscnn.evaluation import fold_processes, results
 from mscnn.evaluation.combine_folds import combine_folds
@@ -116,7 +117,7 @@ def run_folds(plan: FoldPlan, prepare: Callable[[int, Path], object] = lambda nu
             log.warning("FAILED %s", failed[-1])
         else:
             left = sum(not _is_done(folder) for folder in evaluations)
-            log.info("%s: %s;  %d fold%s left", name, _counts(evaluations[number]), left, "s" * (left != 1))
+            log.info("%s: %s;  %s left", name, _counts(evaluations[number]), counted(left, "fold"))
 
     with shown.shown(), fold_processes.pool_of_processes(plan.out, plan.jobs) as pool:
         for future in [pool.submit(run_fold, number) for number in waiting]:

@@ -4,11 +4,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from mscnn.core import run_directory
 from mscnn.core.errors import DataError
-from mscnn.core.logs import Progress, clock, progress
+from mscnn.core.logs import Progress, clock, progress, watched
 from mscnn.core.record_files import read_json
 from mscnn.distributed import diagnosis
 
@@ -50,15 +51,8 @@ class FoldProgress:
     @contextmanager
     def shown(self) -> Iterator[None]:
         """Show the progress while the block runs: a bar on a terminal, elsewhere a line every ten seconds."""
-        ended = threading.Event()
-        with progress(self.total * SCALE, self.what) as bar:
-            watcher = threading.Thread(target=self._watch, args=(bar, ended), name="progress", daemon=True)
-            watcher.start()
-            try:
-                yield
-            finally:
-                ended.set()
-                watcher.join()
+        with progress(self.total * SCALE, self.what) as bar, watched(partial(self._watch, bar)):
+            yield
 
     def done(self) -> tuple[float, list[str]]:
         """Return how many trainings are done, and what each of those that run does, as "fold-2 step 120/450"."""

@@ -56,8 +56,8 @@ def choose(screen: Screen, attributed: int) -> list[Choice]:
 
     A wrong or new one is followed by those that stand beside it: the nearest treatment of its true mechanism, of the
     mechanism that is predicted, and a control field of its plate; the first right one of a mechanism by the control
-    alone.  attributed: fields whose prediction is attributed to
-    channels and scales, taken in turn from wrong, right and new ones.
+    alone.  attributed: fields whose prediction is attributed to channels and scales, taken in turn from wrong, right and
+    new ones.
     """
     treatments = screen.treatments.assign(key=keys(screen.treatments)).reset_index(drop=True)
     fields = _Fields(screen, treatments.set_index("key"))

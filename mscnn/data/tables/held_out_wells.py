@@ -6,7 +6,7 @@ Shapes: S sites, W wells.
 """
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -63,7 +63,12 @@ def names_of(table: SiteTable, is_out: np.ndarray) -> tuple[str, ...]:
     """Return plate and well of the sites at a mask, as the table first writes each, in natural order of the table."""
     frame, number = table.frame[is_out], wells(table).number_S[is_out]
     first = frame[["plate", "well"]][~pd.Series(number, frame.index).duplicated()]
-    return tuple(f"{plate} {well}" for plate, well in zip(first["plate"], first["well"], strict=True))
+    return well_names(first["plate"], first["well"])
+
+
+def well_names(plates: Iterable[str], wells: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of wells as a split records those that are held out: "plate well"."""
+    return tuple(f"{plate} {well}" for plate, well in zip(plates, wells, strict=True))
 
 
 def on_both_sides(table: SiteTable, one: np.ndarray, other: np.ndarray) -> list[str]:
